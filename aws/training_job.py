@@ -1,0 +1,108 @@
+"""What a training job is: its inputs, the fingerprint of what decides its outcome, the request that creates it."""
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, cast
+
+from pydantic import BaseModel, ConfigDict
+
+from aws.compute import Compute
+from aws.image import image_uri
+from aws.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.literals import TrainingInstanceTypeType
+    from mypy_boto3_sagemaker.type_defs import ChannelTypeDef, CreateTrainingJobRequestTypeDef
+
+FINGERPRINT_TAG = "linear-learner:fingerprint"
+
+
+class ChannelInput(BaseModel):
+    """One channel: where its files are, what they are, and the checksum that stands for their content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uri: str
+    content_type: str
+    sha256: str
+
+
+class TrainingJobSpec(BaseModel):
+    """Everything that goes into one training job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    hyperparameters: dict[str, str]
+    channels: tuple[ChannelInput, ...]
+    compute: Compute
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the outcome: image, hyperparameters, content of the channels, number of instances.
+
+        Instance type, disk and time limit are left out: they change how long it takes, not what is learned.
+        """
+        outcome = {
+            "image": self.image,
+            "hyperparameters": self.hyperparameters,
+            "channels": {channel.name: [channel.content_type, channel.sha256] for channel in self.channels},
+            "instances": self.compute.instance_count,
+        }
+        return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
+
+    def name(self, attempt: int) -> str:
+        """The job's name, from the fingerprint alone; `attempt` counts from 1 and shows from the second on."""
+        return f"linear-learner-{self.fingerprint[:20]}" + (f"-{attempt}" if attempt > 1 else "")
+
+
+def specify(
+    workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[ChannelInput, ...], compute: Compute
+) -> TrainingJobSpec:
+    """The job's specification, with the algorithm's image in the workspace's region."""
+    image = image_uri(workspace.region)
+    return TrainingJobSpec(image=image, hyperparameters=hyperparameters, channels=channels, compute=compute)
+
+
+def request(
+    workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]
+) -> "CreateTrainingJobRequestTypeDef":
+    """The CreateTrainingJob request: File mode, channels fully replicated, the model under the workspace's prefix."""
+    compute = spec.compute
+    every_tag = {**workspace.tags, **tags, FINGERPRINT_TAG: spec.fingerprint}
+    built: CreateTrainingJobRequestTypeDef = {
+        "TrainingJobName": name,
+        "AlgorithmSpecification": {"TrainingImage": spec.image, "TrainingInputMode": "File"},
+        "RoleArn": workspace.role_arn,
+        "HyperParameters": spec.hyperparameters,
+        "InputDataConfig": [_channel(channel) for channel in spec.channels],
+        "OutputDataConfig": {"S3OutputPath": workspace.uri("models")},
+        "ResourceConfig": {
+            "InstanceType": cast("TrainingInstanceTypeType", compute.instance_type),
+            "InstanceCount": compute.instance_count,
+            "VolumeSizeInGB": compute.volume_size_gb,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": compute.max_runtime_seconds},
+        "Tags": [{"Key": key, "Value": value} for key, value in every_tag.items()],
+    }
+    if workspace.kms_key_id:
+        built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
+        built["ResourceConfig"]["VolumeKmsKeyId"] = workspace.kms_key_id
+    if workspace.subnets:
+        built["VpcConfig"] = {"Subnets": workspace.subnets, "SecurityGroupIds": workspace.security_group_ids}
+    return built
+
+
+def _channel(channel: ChannelInput) -> "ChannelTypeDef":
+    return {
+        "ChannelName": channel.name,
+        "ContentType": channel.content_type,
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": channel.uri,
+                "S3DataDistributionType": "FullyReplicated",
+            }
+        },
+    }

@@ -1,0 +1,98 @@
+"""Where training runs: the one switch between a laptop and the cloud."""
+
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from urllib.parse import urlsplit
+
+from prefect.blocks.core import Block
+from prefect_aws import S3Bucket
+from pydantic import Field
+
+from aws.errors import NotFound, translated
+
+if TYPE_CHECKING:
+    from mypy_boto3_logs import CloudWatchLogsClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+
+
+class Workspace(Block):
+    """A bucket with its credentials, the role SageMaker assumes, and the network training runs in.
+
+    Every AWS client of this project comes from here. A sandbox and an AWS account differ in nothing else.
+    """
+
+    _block_type_name = "Training Workspace"
+    _block_type_slug = "training-workspace"
+    _description = "Where SageMaker training runs: bucket, credentials, execution role, network and default tags."
+
+    bucket: S3Bucket = Field(title="Bucket", description="S3 bucket for data and models, with the credentials to use.")
+    role_arn: str = Field(
+        title="Execution role",
+        pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+$",
+        description="ARN of the IAM role SageMaker assumes to read the data and write the model.",
+    )
+    prefix: str = Field(
+        "linear-learner", title="Prefix", description="Folder in the bucket under which data and models are written."
+    )
+    subnets: list[str] = Field(
+        default_factory=list, title="Subnets", description="Subnet ids, when training must run inside a VPC."
+    )
+    security_group_ids: list[str] = Field(
+        default_factory=list, title="Security groups", description="Security group ids; needed together with subnets."
+    )
+    kms_key_id: str | None = Field(
+        None, title="KMS key", description="Key that encrypts the model and the training volume; empty: the default."
+    )
+    tags: dict[str, str] = Field(
+        default_factory=dict, title="Tags", description="Tags put on every training job, such as a cost centre."
+    )
+
+    @overload
+    def client(self, service: Literal["s3"]) -> "S3Client": ...
+    @overload
+    def client(self, service: Literal["sagemaker"]) -> "SageMakerClient": ...
+    @overload
+    def client(self, service: Literal["logs"]) -> "CloudWatchLogsClient": ...
+    def client(self, service: str) -> Any:
+        """A boto3 client for `service`, with this workspace's credentials, region and endpoint."""
+        with translated(f"preparing a connection to {service}"):
+            # prefect-aws types only two of boto3's services; get_client takes any name.
+            return cast("Any", self.bucket.credentials).get_client(service)
+
+    @property
+    def region(self) -> str:
+        """The region the workspace's clients talk to, e.g. `eu-west-1`."""
+        return self.client("s3").meta.region_name
+
+    def key(self, *parts: str) -> str:
+        """Key of an object of this project: the bucket's own folder, the prefix, then `parts`."""
+        return "/".join(p.strip("/") for p in (self.bucket.bucket_folder, self.prefix, *parts) if p.strip("/"))
+
+    def uri(self, *parts: str) -> str:
+        """`s3://` URI of an object, or folder, of this project."""
+        return f"s3://{self.bucket.bucket_name}/{self.key(*parts)}"
+
+    def locate(self, source: str) -> str:
+        """`source` as a full URI: an `s3://` URI as it is, anything else as a key in the workspace's bucket."""
+        if source.startswith("s3://"):
+            return source
+        folder = self.bucket.bucket_folder.strip("/")
+        return f"s3://{self.bucket.bucket_name}/{folder + '/' if folder else ''}{source.lstrip('/')}"
+
+
+def load_workspace(name: str) -> Workspace:
+    """The saved block of that name; raises NotFound when there is none."""
+    try:
+        # Prefect types `load` for sync and async callers alike.
+        return cast("Workspace", Workspace.load(name))
+    except ValueError as error:
+        raise NotFound(
+            f"There is no Training Workspace block named {name!r} in this Prefect. Create it in the UI under Blocks, "
+            'or save one with Workspace(...).save("name"); `python -m sandbox` saves one named "sandbox".'
+        ) from error
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Bucket and key of an `s3://bucket/key` URI."""
+    parts = urlsplit(uri, allow_fragments=False)
+    return parts.netloc, parts.path.lstrip("/")

@@ -1,0 +1,1 @@
+"""`python -m flows.train`, and the servers that a laptop lacks."""

@@ -1,0 +1,95 @@
+"""One run from the command line: arguments, servers, the flow, the summary, the exit code."""
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+from pydantic_settings import CliApp, SettingsError
+
+from flows.command_line import services
+from flows.command_line.arguments import Arguments
+from linear_learner.errors import DataError, LinearLearnerError
+
+if TYPE_CHECKING:
+    from flows.train import TrainingRun
+
+USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the flow once; returns the exit code: 0 done, 1 failed, 2 the user's mistake, 130 or 143 interrupted."""
+    try:
+        chosen = CliApp.run(Arguments, list(sys.argv[1:] if arguments is None else arguments))
+        if chosen.csv:
+            _check(chosen.csv, chosen.dataset.target)
+    except (ValidationError, SettingsError, LinearLearnerError) as error:
+        return _say(error, USER_ERROR)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return _run(chosen)
+    except KeyboardInterrupt:
+        return _say("Interrupted. Nothing was left running; the next run goes on from here.", INTERRUPTED)
+
+
+def _check(csv: Path, target: str) -> None:
+    """See that the file can be trained on, before anything is started for it."""
+    if not csv.is_file():
+        raise DataError(f"There is no file {csv}. Check the path given with --csv.")
+    from tasks.table import read_table  # noqa: PLC0415 - polars, for a user's file only
+
+    read_table(csv, target)
+
+
+def _run(chosen: Arguments) -> int:
+    ready = services.start(sandboxed=chosen.workspace == "sandbox")
+    from aws.errors import AwsError, TrainingFailed, Unavailable  # noqa: PLC0415 - from here on while the servers boot
+    from flows.command_line.console import console  # noqa: PLC0415
+    from flows.command_line.source import flow_parameters  # noqa: PLC0415
+    from flows.train import train_linear_learner  # noqa: PLC0415
+
+    try:
+        ready()
+        with console() as reused:
+            run = train_linear_learner(**flow_parameters(chosen))
+    except (TrainingFailed, Unavailable) as error:
+        return _say(error, FAILED)
+    except (LinearLearnerError, AwsError) as error:
+        return _say(error, USER_ERROR)
+    print(summary(run, reused))  # noqa: T201 - what the command line is for
+    return 0
+
+
+def summary(run: "TrainingRun", reused: Sequence[str]) -> str:
+    """What the run came to, for a reader in a hurry."""
+    rows, job, model = run.rows, run.job, run.model
+    judged = sorted(name for name in job.metrics if name.startswith("validation:"))
+    lines = {
+        "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
+        "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
+        "training job": f"{job.name}, {run.submission.how}, {job.training_seconds} s of training",
+        "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
+        "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
+        "reused": "; ".join(reused) or "nothing",
+    }
+    title = f"Linear Learner predicts {run.table.target}"
+    return "\n".join(["", title, "", *(f"  {name:<14}{value}" for name, value in lines.items()), ""])
+
+
+def _terminate(*_: object) -> None:
+    raise SystemExit(143)
+
+
+def _say(what: object, code: int) -> int:
+    if isinstance(what, ValidationError):
+        what = "\n".join(_complaint(dict(error)) for error in what.errors())
+    print(what, file=sys.stderr)  # noqa: T201
+    return code
+
+
+def _complaint(error: dict[str, Any]) -> str:
+    where = ".".join(map(str, error["loc"]))
+    message = error["msg"].removeprefix("Value error, ")
+    return f"--{where}: {message}; found {error['input']!r}" if error["type"] != "value_error" else message

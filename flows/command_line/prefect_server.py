@@ -1,0 +1,108 @@
+"""A Prefect server for the life of one command, when none is configured.
+
+Prefect starts one by itself, too; but Ctrl-C reaches that one before the flow has reported its end, which then waits
+for more than a minute, and a kill leaves it running. This one stands in a session of its own and ends with its parent.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPException
+
+PATIENCE = 120.0
+"""Seconds for the first answer; a cold start with a new database has taken more than 20."""
+
+
+class ServerDied(Exception):
+    """The server ended before it answered; the message is the end of what it said."""
+
+
+class OwnServer:
+    """The server's process: it listens from the start, and answers some seconds later."""
+
+    def __init__(self) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            self.address: str = f"127.0.0.1:{listener.getsockname()[1]}"
+            # Its standard input is the thread it hangs on: the pipe closes when this process ends, in whatever way.
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", __name__, str(listener.fileno())],
+                stdin=subprocess.PIPE,
+                stdout=self._said,
+                stderr=self._said,
+                pass_fds=[listener.fileno()],
+                start_new_session=True,
+            )
+
+    @property
+    def api_url(self) -> str:
+        """What PREFECT_API_URL is to be."""
+        return f"http://{self.address}/api"
+
+    def wait(self) -> None:
+        """Return when it answers; raises ServerDied when it does not."""
+        end = time.monotonic() + PATIENCE
+        while self._process.poll() is None and time.monotonic() < end:
+            if _healthy(self.address):
+                return
+            time.sleep(0.05)
+        self._said.seek(0)
+        raise ServerDied(self._said.read()[-2000:].decode(errors="replace") or "it did not answer")
+
+    def close(self) -> None:
+        """End it, and wait until it is gone."""
+        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
+        self._process.stdin.close()
+        try:
+            self._process.wait(3)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._said.close()
+
+
+@contextmanager
+def own_server() -> Iterator[OwnServer]:
+    """Start a server, which boots while the block begins; it ends with the block."""
+    server = OwnServer()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def _healthy(address: str) -> bool:
+    connection = HTTPConnection(address, timeout=1)
+    try:
+        connection.request("GET", "/api/health")
+        return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def _serve(listener: int) -> None:
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import uvicorn  # noqa: PLC0415 - only this process needs it
+    from prefect.server.api.server import create_app  # noqa: PLC0415
+
+    app = create_app(ephemeral=True, final=True)
+    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=listener)])
+
+
+def _end_with_parent() -> None:
+    sys.stdin.buffer.read()
+    # At once and without ceremony: whoever wanted an answer is gone, and SQLite keeps what was committed.
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(int(sys.argv[1]))

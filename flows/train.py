@@ -1,0 +1,69 @@
+"""Train Linear Learner on a CSV file: load, split, format, upload, fit, monitor, download."""
+
+if __name__ == "__main__":
+    # Before everything else: the command line answers, and starts its servers, while Prefect is still being imported.
+    from flows.command_line.main import main
+
+    raise SystemExit(main())
+
+from prefect import flow
+
+from aws.compute import Compute
+from aws.following import stopped_if_abandoned
+from aws.submission import Submission
+from aws.workspace import load_workspace
+from linear_learner.hyperparameters import Hyperparameters
+from tasks.download import ModelFile, download
+from tasks.fit import fit
+from tasks.format import format_channels
+from tasks.load import Table, load
+from tasks.monitor import FinishedJob, monitor
+from tasks.parameters import Dataset, Split
+from tasks.reuse import KEPT, Result
+from tasks.split import Rows, split_rows
+from tasks.upload import Uploaded, upload
+
+
+class TrainingRun(Result):
+    """What each step of one run came to."""
+
+    table: Table
+    rows: Rows
+    uploaded: Uploaded
+    submission: Submission
+    job: FinishedJob
+    model: ModelFile
+
+
+@flow(name="train-linear-learner", flow_run_name="{dataset.target} from {dataset.source}", **KEPT)
+def train_linear_learner(
+    dataset: Dataset = Dataset(),
+    split: Split = Split(),
+    hyperparameters: Hyperparameters = Hyperparameters(),
+    compute: Compute = Compute(),
+    workspace: str = "sandbox",
+    model_dir: str = "models",
+) -> TrainingRun:
+    """Train Amazon SageMaker's Linear Learner on a CSV file in S3 and download the model.
+
+    Steps whose input has not changed are reused, and so is a training job: the same data and hyperparameters are
+    never paid for twice.
+
+    Args:
+        dataset: The table to train on and the column to predict.
+        split: How many rows train, validate and test.
+        hyperparameters: What the algorithm is told; the defaults suit most tables.
+        compute: Instances, disk and time limit of the training job.
+        workspace: Name of the saved Training Workspace block that says where training runs.
+        model_dir: Folder, on the machine that runs the flow, for the downloaded model.
+    """
+    where = load_workspace(workspace)
+    table = load(where, dataset)
+    rows = split_rows(table, split)
+    formatted = format_channels(where, table, rows)
+    uploaded = upload(where, formatted)
+    submission = fit(where, uploaded, hyperparameters, compute)
+    with stopped_if_abandoned(where, submission.name):
+        job = monitor(where, submission)
+    model = download(where, job, model_dir)
+    return TrainingRun(table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model)

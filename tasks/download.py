@@ -1,0 +1,59 @@
+"""Download: fetch the model, see that it is whole and opens, say what is in it."""
+
+from pathlib import Path
+
+from prefect import task
+
+from aws.storage import fetch, look, sha256_of
+from aws.workspace import Workspace
+from linear_learner.artifact import list_parts, read_model
+from tasks.monitor import FinishedJob
+from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists
+
+
+class ModelFile(Result):
+    """A model on this machine: where, its size in bytes, its checksum, its parts, its shape."""
+
+    uri: str
+    path: Path
+    size: int
+    sha256: str
+    parts: tuple[str, ...]
+    features: int
+
+    def __str__(self) -> str:
+        return f"downloaded model, {self.path}"
+
+
+def _path(model_dir: str, job: FinishedJob) -> Path:
+    return Path(model_dir).absolute() / job.name / "model.tar.gz"
+
+
+def _identity(inputs: Inputs) -> tuple[object, ...]:
+    job = inputs["job"]
+    return look(inputs["workspace"], job.model_uri).identity, str(_path(inputs["model_dir"], job))
+
+
+def _exists(_: Inputs, model: ModelFile) -> bool:
+    return model.path.exists() and sha256_of(model.path) == model.sha256
+
+
+@task(
+    task_run_name="download {job.name}",
+    cache_policy=WhileItExists(step="download", identity=_identity, exists=_exists),
+    **KEPT,
+    **RETRIES,
+)
+def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFile:
+    """Fetch `model.tar.gz` into a folder named as the job; raises ArtifactError when it does not open as a model."""
+    path = _path(model_dir, job)
+    fetch(workspace, look(workspace, job.model_uri), path)
+    model = read_model(path)
+    return ModelFile(
+        uri=job.model_uri,
+        path=path,
+        size=path.stat().st_size,
+        sha256=sha256_of(path),
+        parts=tuple(part.name for part in list_parts(path)),
+        features=model.weights.shape[0],
+    )

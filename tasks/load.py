@@ -1,0 +1,54 @@
+"""Load: fetch the table from S3, check that it can be trained on, report its shape."""
+
+from pathlib import Path
+
+from prefect import task
+
+from aws.storage import StoredObject, fetch, look
+from aws.workspace import Workspace
+from tasks.parameters import Dataset
+from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
+
+VERSION = 1
+"""Of what this step checks; raising it makes every table be read again."""
+
+
+class Table(Result):
+    """A table that was read whole and found fit: where it is, which content it had, its shape."""
+
+    source: StoredObject
+    target: str
+    rows: int
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"table {self.source.uri}, {self.rows} rows x {len(self.columns)} columns"
+
+
+def _identity(inputs: Inputs) -> tuple[object, ...]:
+    dataset = inputs["dataset"]
+    workspace = inputs["workspace"]
+    return look(workspace, workspace.locate(dataset.source)).identity, dataset.target, VERSION
+
+
+@task(
+    task_run_name="load {dataset.source}",
+    # The key names the object's present identity, so a kept result is about an object that exists.
+    cache_policy=WhileItExists(step="load", identity=_identity, exists=lambda _inputs, _table: True),
+    **KEPT,
+    **RETRIES,
+)
+def load(workspace: Workspace, dataset: Dataset) -> Table:
+    """Read and check the CSV; raises NotFound when it is not there, DataError when it cannot be trained on."""
+    from tasks.table import read_table  # noqa: PLC0415 - polars, needed only when there is something new to read
+
+    source = look(workspace, workspace.locate(dataset.source))
+    frame = read_table(local_copy(workspace, source), dataset.target, source.uri)
+    return Table(source=source, target=dataset.target, rows=frame.height, columns=tuple(frame.columns))
+
+
+def local_copy(workspace: Workspace, source: StoredObject) -> Path:
+    """The object as a file on this machine, downloaded unless it is there."""
+    path = work_folder(fingerprint(source.identity)) / "source.csv"
+    fetch(workspace, source, path)
+    return path
