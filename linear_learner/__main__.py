@@ -1,0 +1,133 @@
+"""The algorithm on the command line: train a job's folder, predict, look into a model, summarise a log.
+
+Each command imports what it needs, so that --help and mistakes are quick.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from linear_learner.errors import LinearLearnerError
+
+_JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
+_BROKEN_PIPE = 128 + 13  # as the shell tells of a process that ended by SIGPIPE
+_RECORDIO_MAGIC = b"\x0a\x23\xd7\xce"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; a mistake is told in one sentence on stderr and is 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.command(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; Python would complain once more when it flushes at exit.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _BROKEN_PIPE
+    except LinearLearnerError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return code
+
+
+def _refuse(reason: str) -> int:
+    print(reason, file=sys.stderr)
+    return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m linear_learner", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="train the job laid out in a folder, as SageMaker's container does")
+    train.add_argument("base", type=Path, nargs="?", default=Path("/opt/ml"), help="holds input/; default /opt/ml")
+    train.set_defaults(command=_train)
+
+    predict = commands.add_parser("predict", help="score rows of features; answers in JSON lines")
+    predict.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
+    predict.add_argument("file", type=Path, nargs="?", help="CSV without label, JSON, JSON lines or RecordIO; or stdin")
+    predict.set_defaults(command=_predict)
+
+    inspect = commands.add_parser("inspect", help="say what a model is, its largest coefficients first")
+    inspect.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
+    inspect.add_argument("--json", action="store_true", help="answer in JSON")
+    inspect.set_defaults(command=_inspect)
+
+    metrics = commands.add_parser("metrics", help="summarise a training job's log as JSON")
+    metrics.add_argument("log", type=Path, help="from CloudWatch, a notebook or this program")
+    metrics.set_defaults(command=_metrics)
+    return parser
+
+
+def _train(options: argparse.Namespace) -> int:
+    from linear_learner.container import run
+
+    if not options.base.is_dir():
+        return _refuse(f"{options.base} is not a folder: give the one that holds input/")
+    return run(options.base, sys.stdout)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from linear_learner.artifact import read_model
+    from linear_learner.inference import JSONLINES, parse_request, render_response
+
+    model = read_model(options.model)
+    body = options.file.read_bytes() if options.file else sys.stdin.buffer.read()
+    answer = render_response(model.predict(parse_request(body, _content_type(body))), JSONLINES)
+    # In pieces: what an unbuffered stdout writes at once and only in part is lost without an error.
+    shutil.copyfileobj(io.StringIO(answer.decode()), sys.stdout)
+    return 0
+
+
+def _content_type(body: bytes) -> str:
+    from linear_learner.channels import CSV, RECORDIO
+    from linear_learner.inference import JSON, JSONLINES
+
+    if body.startswith(_RECORDIO_MAGIC):
+        return RECORDIO
+    if _JSON_DOCUMENT.match(body):
+        return JSON
+    return JSONLINES if body.lstrip().startswith(b"{") else CSV
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from linear_learner.artifact import read_model
+
+    model = read_model(options.model)
+    coefficients = dict(sorted(model.coefficients().items(), key=lambda named: -abs(named[1])))
+    facts = {
+        "predictor_type": model.predictor_type,
+        "loss": model.loss,
+        "features": model.weights.shape[0],
+        "outputs": model.weights.shape[1],
+        "threshold": model.threshold,
+        "bias": model.bias.tolist(),
+    }
+    if options.json:
+        print(json.dumps(facts | {"coefficients": coefficients}, indent=2))
+        return 0
+    rows = [(name, str(fact)) for name, fact in facts.items()] + [(n, f"{c:.6g}") for n, c in coefficients.items()]
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    return 0
+
+
+def _metrics(options: argparse.Namespace) -> int:
+    from linear_learner.log_reader import LogReader
+
+    with options.log.open(encoding="utf-8", errors="replace") as lines:
+        print(LogReader.read(lines).model_dump_json(indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

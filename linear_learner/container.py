@@ -1,0 +1,100 @@
+"""SageMaker's container contract: read a job's folder, train, leave the model or the reason of the failure in it.
+
+input/config/hyperparameters.json     name → string
+input/config/inputdataconfig.json     channel → {"ContentType": …}
+input/data/<channel>/                 the channel's files
+model/                                what the service packs into model.tar.gz
+output/failure                        why the job failed
+"""
+
+import json
+import tempfile
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, TextIO
+
+from linear_learner.artifact import write_model
+from linear_learner.channels import RECORDIO, read_channel
+from linear_learner.engine import train
+from linear_learner.errors import DataError, HyperparameterError, LinearLearnerError
+from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.log_writer import TrainingLog
+from linear_learner.objective import loss_of
+from linear_learner.training import Epoch, Training
+
+CHANNELS: Final = ("train", "validation", "test")
+SUCCEEDED, FAILED, FAILED_BY_CUSTOMER = 0, 1, 2
+
+
+def run(base: Path, stdout: TextIO) -> int:
+    """Train the job laid out under `base` (on SageMaker `/opt/ml`), log to `stdout` and return the exit code.
+
+    0: the model is in `model/`. 2: the user's mistake, 1: ours; then `output/failure` says what happened. The same
+    input gives the same bytes of model.
+    """
+    log = TrainingLog(stdout)
+    try:
+        training = _train(base, log)
+    except LinearLearnerError as error:
+        _leave_failure(base, str(error))
+        log.failed(str(error))
+        return FAILED_BY_CUSTOMER
+    except Exception as error:  # noqa: BLE001  # whatever it is, the job's owner is to find it in the log
+        _leave_failure(base, f"Internal error, see the job's log: {error!r}")
+        log.failed(traceback.format_exc().rstrip(), culprit="Algorithm")
+        return FAILED
+    log.finished(training)
+    return SUCCEEDED
+
+
+def _train(base: Path, log: TrainingLog) -> Training:
+    config = base / "input" / "config"
+    provided = {name: str(value) for name, value in _read_object(config / "hyperparameters.json").items()}
+    log.configuration(provided, str(config / "hyperparameters.json"))
+    hyperparameters = Hyperparameters.from_wire(provided)
+    for warning in hyperparameters.warnings():
+        log.warning(warning)
+    content_types = _content_types(_read_object(config / "inputdataconfig.json"))
+    with tempfile.TemporaryDirectory(prefix="spool-", dir=base) as spool:
+        channels = {
+            name: read_channel(base / "input" / "data" / name, content_type, Path(spool))
+            for name, content_type in content_types.items()
+        }
+        rows = channels["train"]
+
+        def tell(epoch: Epoch) -> None:
+            log.epoch(epoch, loss_of(hyperparameters, rows.labels).objective, hyperparameters.epochs)
+
+        validation, test = channels.get("validation"), channels.get("test")
+        training = train(hyperparameters, rows, validation, test, on_epoch=tell)
+    (base / "model").mkdir(exist_ok=True)
+    write_model(training.model, base / "model")
+    return training
+
+
+def _content_types(channels: Mapping[str, Any]) -> dict[str, str]:
+    """Channel to content type; without one it is RecordIO, which is what SageMaker's SDK sends and does not name."""
+    unknown = [name for name in channels if name not in CHANNELS]
+    if unknown:
+        raise DataError(f"channel {unknown[0]!r} is unknown to Linear Learner: name it {', '.join(CHANNELS)}")
+    if "train" not in channels:
+        raise DataError("there is no train channel: give the training data in a channel named train")
+    described = {name: channel if isinstance(channel, dict) else {} for name, channel in channels.items()}
+    return {name: channel.get("ContentType") or RECORDIO for name, channel in described.items()}
+
+
+def _read_object(file: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise HyperparameterError(f"{file} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise HyperparameterError(f"{file} holds {type(content).__name__}: give a JSON object")
+    return content
+
+
+def _leave_failure(base: Path, message: str) -> None:
+    folder = base / "output"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "failure").write_text(message, encoding="utf-8")

@@ -1,0 +1,119 @@
+"""Lines of comma-separated numbers as a float32 matrix, fast; and, when that fails, exactly what is wrong and where."""
+
+import io
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.errors import DataError
+
+_BLOCK = 4 << 20
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
+_BOM = b"\xef\xbb\xbf"
+_BLANKS = " \t\v\f"
+_MISSING_SHOWN = 16  # where the container stops counting, too
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a block of lines begins: the file, or what else they come from, and the rows before it."""
+
+    source: str
+    rows_before: int = 0
+    """In this file."""
+    channel_rows_before: int = 0
+    """In the files before this one."""
+
+    def row(self, index: int) -> str:
+        """The row at `index` in the block, counted from 1 in its file and, if there were others, in the channel."""
+        row = self.rows_before + index + 1
+        if not self.channel_rows_before:
+            return f"{self.source}, row {row}"
+        return f"{self.source}, row {row} (row {self.channel_rows_before + row} of the channel)"
+
+
+def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
+    """Whole lines in blocks of about 4 MiB, without the last line end of each; empty lines end only the file."""
+    rest = stream.read(_BLOCK)
+    while more := stream.read(_BLOCK):
+        cut = rest.rfind(b"\n", 0, len(rest.rstrip(b"\r\n")))
+        if cut >= 0:
+            yield rest[:cut]
+        rest = rest[cut + 1 :] + more
+    if rest := rest.rstrip(b"\r\n"):
+        yield rest
+
+
+def parse_block(block: bytes, columns: int, place: Place) -> NDArray[np.float32]:
+    """The lines of a block as (rows, columns), float32; `columns` 0 takes the number of the first line.
+
+    Numbers may be in scientific notation and have blanks around them. Raises DataError with row and column for text,
+    quotes, missing and non-finite values, empty lines and lines of another length.
+    """
+    columns = columns or block.partition(b"\n")[0].count(b",") + 1
+    numbers = _loaded(block)
+    if numbers is not None and numbers.shape == (block.count(b"\n") + 1, columns) and np.isfinite(numbers).all():
+        return numbers
+    raise _diagnosis(block.decode("utf-8", "backslashreplace"), columns, place)
+
+
+def _loaded(block: bytes) -> NDArray[np.float32] | None:
+    """The block as numpy reads it, which skips empty lines, or None where it is no table of numbers."""
+    if not block.strip() or not block.isascii():
+        return None
+    try:
+        return np.loadtxt(io.BytesIO(block), np.float32, delimiter=",", comments=None, ndmin=2)
+    except ValueError:
+        return None
+
+
+def _diagnosis(block: str, columns: int, place: Place) -> DataError:
+    """The first thing wrong in a block that is known to be wrong; missing values are listed as the container does."""
+    missing: list[str] = []
+    for index, line in enumerate(block.split("\n")):
+        fields = [field.strip(_BLANKS) for field in line.removesuffix("\r").split(",")]
+        problem = _line_problem(fields, columns, first=place.rows_before + index == 0)
+        if problem and missing:
+            break
+        if problem:
+            return DataError(f"{place.row(index)}{problem}")
+        row = place.rows_before + index + 1
+        missing += [f"Row {row}, column {column}" for column, field in enumerate(fields, start=1) if not field]
+        if len(missing) >= _MISSING_SHOWN:
+            break
+    listed = "\n".join(missing[:_MISSING_SHOWN])
+    return DataError(
+        f"Found at least {min(len(missing), _MISSING_SHOWN)} entries in {place.source} with missing values:\n{listed}\n"
+        "Fill them or drop their rows; Linear Learner takes no missing values."
+    )
+
+
+def _line_problem(fields: list[str], columns: int, *, first: bool) -> str | None:
+    if fields == [""]:
+        return " is empty; remove it"
+    if len(fields) != columns:
+        return f" has {len(fields)} columns where {columns} are expected; every row needs the same number"
+    if first and not any(_NUMBER.fullmatch(field) for field in fields) and any(fields):
+        return f" looks like a header: {','.join(fields)[:60]!r}; Linear Learner wants none, remove it"
+    for column, field in enumerate(fields, start=1):
+        if field and (problem := _field_problem(field)):
+            return f", column {column}: found {field[:40]!r}, {problem}"
+    return None
+
+
+def _field_problem(field: str) -> str | None:
+    if field.encode().startswith(_BOM):
+        return "a UTF-8 byte order mark before the number; save the file without one"
+    if _NUMBER.fullmatch(field):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(np.float32(field))
+        return None if finite else "which is beyond float32's ±3.4e38; rescale the column"
+    if field.lower().lstrip("+-") in {"nan", "inf", "infinity"}:
+        return "which is not finite; fill it or drop the row"
+    if field[0] in "\"'":
+        return "which is quoted; write numbers without quotes"
+    return "which is not a number; encode or drop the column"

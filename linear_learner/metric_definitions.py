@@ -1,0 +1,46 @@
+"""The metrics SageMaker reads off a Linear Learner job's log, by name: the 37 regular expressions AWS registers."""
+
+from types import MappingProxyType
+from typing import Final
+
+_EVERY_CHANNEL: Final = (
+    ("mse", "mse <loss>"),
+    ("absolute_loss", "absolute_loss <loss>"),
+    ("binary_classification_accuracy", "binary_classification_accuracy <score>"),
+    ("binary_f_beta", r"binary_f_\S+ <score>"),
+    ("precision", "precision <score>"),
+    ("recall", "recall <score>"),
+)
+_HELD_OUT_CHANNELS: Final = (
+    ("multiclass_accuracy", "multiclass_accuracy <score>"),
+    ("multiclass_top_k_accuracy", r"multiclass_top_k_accuracy_\S+ <score>"),
+    ("dcg", "dcg <score>"),
+    ("macro_recall", "macro_recall <score>"),
+    ("macro_precision", "macro_precision <score>"),
+    ("macro_f_beta", r"macro_f_\S+ <score>"),
+)
+_TABLE: Final = (
+    ("train", _EVERY_CHANNEL),
+    ("validation", _EVERY_CHANNEL + _HELD_OUT_CHANNELS),
+    ("test", (*_EVERY_CHANNEL, *_HELD_OUT_CHANNELS, ("objective_loss", r"\S+_objective <loss>"))),
+)
+_DURING_TRAINING: Final = ("train", "validation")
+
+METRIC_DEFINITIONS: Final = MappingProxyType(
+    {
+        f"{channel}:{name}": rf"#quality_metric: host=\S+, {channel} {pattern}=(\S+)"
+        for channel, metrics in _TABLE
+        for name, pattern in metrics
+    }
+    | {
+        f"{channel}:objective_loss{suffix}": rf"#quality_metric: host=\S+, {epoch}{channel} \S+_objective <loss>=(\S+)"
+        for channel in _DURING_TRAINING
+        for suffix, epoch in (("", r"epoch=\S+, "), (":final", ""))
+    }
+    | {
+        "train:progress": r"#progress_metric: host=\S+, completed (\S+) %",
+        "train:throughput": r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
+    }
+)
+"""Metric name to regular expression; `train:objective_loss` and `validation:objective_loss` follow model 0, not the
+best model (read off real logs). The source is the response of a real DescribeTrainingJob."""

@@ -1,0 +1,104 @@
+"""A trained linear model, in the units of the data it was trained on."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from linear_learner.errors import DataError
+
+PredictorType = Literal["regressor", "binary_classifier", "multiclass_classifier"]
+
+_ROWS_AT_ONCE = 65_536
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`scores` (rows,), for multiclass (rows, classes), and `labels` (rows,), None for a regressor; both float32."""
+
+    scores: NDArray[np.float32]
+    labels: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class LinearModel:
+    """`weights` (features, outputs) and `bias` (outputs,), float32, de-normalised; one output unless multiclass."""
+
+    predictor_type: PredictorType
+    loss: str
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    threshold: float = 0.5
+    metrics_params: Mapping[str, Any] = field(default_factory=dict)
+    feature_names: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights.ndim != 2 or self.bias.shape != self.weights.shape[1:]:
+            raise ValueError(f"weights {self.weights.shape} are not (features, outputs) of bias {self.bias.shape}")
+        if (self.weights.shape[1] > 1) != (self.predictor_type == "multiclass_classifier"):
+            raise ValueError(f"a {self.predictor_type} cannot have {self.weights.shape[1]} outputs")
+        if self.feature_names is not None and len(self.feature_names) != len(self.weights):
+            raise ValueError(f"{len(self.feature_names)} feature names for {len(self.weights)} weights")
+
+    @property
+    def has_sigmoid(self) -> bool:
+        """Whether a score is a probability; with hinge loss it is the distance from the plane (inferred)."""
+        return self.predictor_type == "binary_classifier" and self.loss != "hinge_loss"
+
+    def predict(self, features: ArrayLike) -> Predictions:
+        """Score each row of `features` (rows, features), as the endpoint does, in float32.
+
+        A regressor's score is the value itself. A binary classifier's is a probability, and the label 1 where it is at
+        least `threshold`, compared in float32. A multiclass classifier's are probabilities that sum to one, and the
+        label is the first class with the highest. Rows of a memory map are read a few at a time. Raises DataError
+        when the number of features is not the model's.
+        """
+        rows = np.asanyarray(features)
+        if rows.ndim != 2 or rows.shape[1] != len(self.weights):
+            raise DataError(_wrong_shape(rows.shape, len(self.weights)))
+        scores = np.empty((len(rows), self.weights.shape[1]), np.float32)
+        for part in _parts(len(rows)):
+            scores[part] = self._score(np.asarray(rows[part], np.float32))
+        if self.predictor_type == "multiclass_classifier":
+            return Predictions(scores, scores.argmax(axis=1).astype(np.float32))
+        column = scores[:, 0]
+        if self.predictor_type == "regressor":
+            return Predictions(column, None)
+        return Predictions(column, (column >= np.float32(self.threshold)).astype(np.float32))
+
+    def coefficients(self) -> dict[str, float]:
+        """Weight by feature name, `feature_0` and so on when unnamed; multiclass names carry the class: `age[2]`."""
+        names = self.feature_names or tuple(f"feature_{index}" for index in range(len(self.weights)))
+        if self.weights.shape[1] == 1:
+            return dict(zip(names, self.weights[:, 0].tolist(), strict=True))
+        return {
+            f"{name}[{label}]": weight
+            for name, row in zip(names, self.weights.tolist(), strict=True)
+            for label, weight in enumerate(row)
+        }
+
+    def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        raw: NDArray[np.float32] = rows @ self.weights + self.bias
+        if self.predictor_type == "multiclass_classifier":
+            powers = np.exp(raw - raw.max(axis=1, keepdims=True))
+            return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+        return sigmoid(raw) if self.has_sigmoid else raw
+
+
+def sigmoid(raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / (1 + exp(-raw)) in float32, as MXNet's LogisticRegressionOutput computes it."""
+    with np.errstate(over="ignore"):  # exp overflows to infinity, and 1 / infinity is the 0 that is wanted
+        return np.asarray(1 / (1 + np.exp(-raw)), np.float32)
+
+
+def _parts(rows: int) -> Iterator[slice]:
+    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, rows, _ROWS_AT_ONCE))
+
+
+def _wrong_shape(shape: tuple[int, ...], features: int) -> str:
+    if len(shape) != 2:
+        return f"features must be a table of rows and columns; this has {len(shape)} dimension(s)"
+    label = ": leave the label out" if shape[1] == features + 1 else ""
+    return f"the rows have {shape[1]} features, the model was trained on {features}{label}"

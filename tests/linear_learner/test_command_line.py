@@ -1,0 +1,181 @@
+import io
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from linear_learner.__main__ import main
+from linear_learner.artifact import write_archive, write_model
+from linear_learner.model import LinearModel
+from linear_learner.recordio import write_records
+
+REGRESSOR = LinearModel("regressor", "squared_loss", np.array([[0.5], [-2.0]], np.float32), np.array([1.0], np.float32))
+BINARY = LinearModel(
+    "binary_classifier", "logistic", np.array([[1.0]], np.float32), np.array([0.0], np.float32), threshold=0.75
+)
+
+
+@pytest.fixture
+def model(tmp_path):
+    path = tmp_path / "model.tar.gz"
+    write_archive(REGRESSOR, path)
+    return str(path)
+
+
+@pytest.fixture
+def stdin(monkeypatch):
+    def feed(body: bytes) -> None:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(body)))
+
+    return feed
+
+
+def answers(capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"2,1\n4,0\n",
+        b'{"features": [2, 1]}\n{"features": [4, 0]}\n',
+        b'{"instances": [{"features": [2, 1]}, {"features": [4, 0]}]}',
+        b'\n { "instances" : [{"features": [2, 1]}, {"features": [4, 0]}]}',
+    ],
+)
+def test_rows_of_any_format_are_scored_in_json_lines(model, stdin, capsys, body):
+    stdin(body)
+    assert main(["predict", model]) == 0
+    assert answers(capsys) == [{"score": 0.0}, {"score": 3.0}]
+
+
+def test_records_in_a_file_are_scored(model, tmp_path, capsys):
+    file = tmp_path / "rows"
+    with file.open("wb") as stream:
+        write_records(stream, np.array([[2, 1], [4, 0]], np.float32), np.zeros(2, np.float32))
+    assert main(["predict", model, str(file)]) == 0
+    assert answers(capsys) == [{"score": 0.0}, {"score": 3.0}]
+
+
+def test_a_classifier_answers_with_the_label_its_threshold_gives(tmp_path, stdin, capsys):
+    model = write_model(BINARY, tmp_path)
+    stdin(b"0\n3\n")
+    assert main(["predict", str(model)]) == 0
+    assert [answer["predicted_label"] for answer in answers(capsys)] == [0, 1]
+
+
+def test_a_model_is_described_with_its_largest_coefficients_first(model, capsys):
+    assert main(["inspect", model]) == 0
+    out = capsys.readouterr().out
+    assert "regressor" in out
+    assert out.index("feature_1") < out.index("feature_0")
+
+
+def test_a_description_can_be_had_as_json(model, capsys):
+    assert main(["inspect", "--json", model]) == 0
+    described = json.loads(capsys.readouterr().out)
+    assert described["predictor_type"] == "regressor"
+    assert (described["features"], described["outputs"], described["bias"]) == (2, 1, [1.0])
+    assert list(described["coefficients"].items()) == [("feature_1", -2.0), ("feature_0", 0.5)]
+
+
+def test_a_log_is_summarised_as_json(tmp_path, capsys):
+    log = tmp_path / "job.log"
+    log.write_bytes(b"\xff noise\n#progress_metric: host=algo-1, completed 20.0 % of epochs\n")
+    assert main(["metrics", str(log)]) == 0
+    assert json.loads(capsys.readouterr().out)["progress"] == 20
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [(b"1,2,3\n", "3 features"), (b"1,x\n", "x"), (b"{nonsense\n", "row 1"), (b'{"instances": 3}', "instances")],
+)
+def test_rows_that_cannot_be_scored_are_refused_in_one_sentence(model, stdin, capsys, body, words):
+    stdin(body)
+    assert main(["predict", model]) == 2
+    assert_one_sentence(capsys, words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["predict", "/does/not/exist"], "/does/not/exist"),
+        (["predict", "MODEL", "/does/not/exist"], "/does/not/exist: No such file"),
+        (["inspect", __file__], "neither a model.tar.gz nor a model_algo-1"),
+        (["metrics", "/does/not/exist"], "/does/not/exist"),
+        (["metrics", "/"], "/"),
+        (["train", "/does/not/exist"], "/does/not/exist is not a folder"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_in_one_sentence(model, capsys, arguments, words):
+    assert main([model if argument == "MODEL" else argument for argument in arguments]) == 2
+    assert_one_sentence(capsys, words)
+
+
+def assert_one_sentence(capsys: pytest.CaptureFixture[str], words: str) -> None:
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert words.lower() in captured.err.lower()
+    assert captured.err.count("\n") == 1
+
+
+def test_a_command_is_required(capsys):
+    with pytest.raises(SystemExit) as exit_:
+        main([])
+    assert exit_.value.code == 2
+    assert "COMMAND" in capsys.readouterr().err
+
+
+def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "linear_learner", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
+
+
+def test_a_job_is_trained_predicted_with_and_its_log_summarised(tmp_path):
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    (tmp_path / "input" / "data" / "train").mkdir(parents=True)
+    config = tmp_path / "input" / "config"
+    (config / "hyperparameters.json").write_text('{"predictor_type": "regressor", "mini_batch_size": "10"}')
+    (config / "inputdataconfig.json").write_text('{"train": {"ContentType": "text/csv"}}')
+    rows = "".join(f"{3 * x + 1},{x}\n" for x in range(100))
+    (tmp_path / "input" / "data" / "train" / "data.csv").write_text(rows)
+
+    trained = run("train", str(tmp_path))
+    assert (trained.returncode, trained.stderr) == (0, "")
+    (tmp_path / "job.log").write_text(trained.stdout)
+    assert json.loads(run("metrics", str(tmp_path / "job.log")).stdout)["scores"]["train"]["mse"] < 500
+    predicted = run("predict", str(tmp_path / "model" / "model_algo-1"), input="50\n")
+    assert json.loads(predicted.stdout)["score"] == pytest.approx(151, abs=40)
+
+
+def test_a_reader_that_has_seen_enough_gets_no_complaint(model, tmp_path):
+    rows = tmp_path / "rows.csv"
+    rows.write_text("2,1\n" * 30_000)
+    command = [sys.executable, "-m", "linear_learner", "predict", model, str(rows)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == '{"score": 0.0}\n'
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(timeout=60) == 141
+
+
+def test_help_needs_neither_numpy_nor_pydantic():
+    program = "import linear_learner.__main__, sys; assert not {'numpy', 'pydantic'} & set(sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, env=os.environ).returncode == 0
+
+
+def test_training_without_anyone_reading_its_log_is_not_success(tmp_path):
+    (tmp_path / "input" / "config").mkdir(parents=True)
+    command = [sys.executable, "-m", "linear_learner", "train", str(tmp_path)]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        finished = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, check=False, timeout=60)
+    finally:
+        os.close(writing)
+    assert finished.returncode == 141
+    assert finished.stderr == b""
+    assert (tmp_path / "output" / "failure").exists()
