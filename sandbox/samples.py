@@ -37,8 +37,8 @@ def employees(rows: int = EMPLOYEES_ROWS, seed: int = 0) -> "pd.DataFrame":
     The bonus is four per cent of the salary times the department's factor, 1.20 per day of tenure, an extra for those
     of fifty and more, and normal noise of standard deviation 600; roughly nine tenths of its variance is explained.
     """
-    import numpy as np  # noqa: PLC0415 - this module is imported to read names as well
-    import pandas as pd  # noqa: PLC0415
+    import numpy as np  # this module is imported to read names as well
+    import pandas as pd
 
     random = np.random.default_rng(seed)
     age = random.integers(21, 66, rows)
@@ -65,7 +65,7 @@ def employees_csv() -> bytes:
 
 def _from_scikit_learn(loader: str) -> "Callable[[], pd.DataFrame]":
     def load() -> "pd.DataFrame":
-        from sklearn import datasets  # noqa: PLC0415 - takes a second
+        from sklearn import datasets  # takes a second
 
         frame: pd.DataFrame = getattr(datasets, loader)(as_frame=True).frame
         return frame.rename(columns=lambda name: name.replace(" ", "_"))

@@ -1,0 +1,92 @@
+"""`python -m sandbox`: serve AWS on localhost until Ctrl-C, and register it with Prefect as the block `sandbox`."""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
+from sandbox.block import NAME
+from sandbox.discovery import default_state_dir
+from sandbox.server import Sandbox, SandboxError, ending, isolate
+
+WELCOME = """\
+The sandbox serves at {endpoint} and keeps its state in {state_dir}
+
+  bucket  {bucket}
+  role    {role}
+  region  {region}
+  keys    {key_id} / {secret_key}
+
+Next:
+  python -m flows.train --workspace {name}
+  AWS_ACCESS_KEY_ID={key_id} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={region} \\
+    aws --endpoint-url {endpoint} s3 ls s3://{bucket} --recursive
+"""
+
+
+def main() -> int:
+    """Serve until SIGINT or SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
+    parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="folder of its state (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any free one)")
+    arguments = parser.parse_args()
+    isolate()
+    end = ending()
+    sandbox = Sandbox(arguments.state_dir, arguments.port)
+    try:
+        sandbox.start()
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    print(_welcome(sandbox), flush=True)
+    registration = _register(sandbox.endpoint_url)
+    end.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(registration.pid, signal.SIGKILL)
+    sandbox.stop()
+    return 0
+
+
+def _welcome(sandbox: Sandbox) -> str:
+    return WELCOME.format(
+        endpoint=sandbox.endpoint_url,
+        state_dir=sandbox.state_dir,
+        bucket=BUCKET,
+        role=ROLE_ARN,
+        region=REGION,
+        key_id=KEY_ID,
+        secret_key=SECRET_KEY,
+        name=NAME,
+    )
+
+
+def _register(endpoint_url: str) -> subprocess.Popen[str]:
+    # A process of its own: Prefect may start a server to save the block, and must not hold up the end of this one.
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.block", endpoint_url],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    threading.Thread(target=_report, args=(process,), daemon=True, name="registration").start()
+    return process
+
+
+def _report(process: subprocess.Popen[str]) -> None:
+    _, errors = process.communicate()
+    if process.returncode == 0:
+        print(f"Registered with Prefect as the block {NAME}.", flush=True)
+    elif process.returncode != -signal.SIGKILL:
+        reason = (errors.strip().splitlines() or ["no reason given"])[-1]
+        print(f"Not registered with Prefect, serving all the same: {reason}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

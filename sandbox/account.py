@@ -1,0 +1,7 @@
+"""The one AWS account there is in the sandbox."""
+
+REGION = "us-east-1"
+ACCOUNT = "123456789012"
+BUCKET = "linear-learner-sandbox"
+ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/linear-learner-training"
+KEY_ID = SECRET_KEY = "sandbox"  # noqa: S105 - any key is accepted; this one is shown to the user

@@ -1,0 +1,75 @@
+"""Puts the sandbox's parts together, and what a new one holds: a bucket, a role, a sample table."""
+
+import json
+import socket
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from moto.moto_server.werkzeug_app import MotoRequestHandler
+from werkzeug.serving import BaseWSGIServer, make_server
+
+from sandbox import training_log
+from sandbox.account import BUCKET, ROLE_ARN
+from sandbox.emulator import Emulator
+from sandbox.front import Front
+from sandbox.object_store import ObjectStore
+from sandbox.service_model import preload
+from sandbox.trainer import Trainer
+from sandbox.training_jobs import TrainingJobs
+
+TRUST = {
+    "Version": "2012-10-17",
+    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+}
+
+
+def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, TrainingJobs, Trainer]:
+    """The application over a folder, with its jobs and what runs them; `client` makes AWS clients of it."""
+    emulator = Emulator()
+    store = ObjectStore(state_dir / "s3", emulator)
+    trainer = Trainer(client)
+    jobs = TrainingJobs(state_dir / "jobs", trainer.start, trainer.stop)
+    seeds: dict[str, Callable[[], None]] = {
+        "s3": partial(_seed_objects, emulator, store),
+        "logs": partial(training_log.restore, emulator, state_dir / "jobs"),
+        "iam": partial(_create_role, emulator),
+        "sagemaker": preload,
+    }
+    return Front(emulator, store, jobs, state_dir, seeds), jobs, trainer
+
+
+def serve(front: Front, listening: socket.socket) -> BaseWSGIServer:
+    """A threaded server on a socket that listens already."""
+    return make_server("127.0.0.1", 0, front, threaded=True, request_handler=_QuietHandler, fd=listening.fileno())
+
+
+class _QuietHandler(MotoRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing: a training job alone makes hundreds of requests."""
+
+
+def _seed_objects(emulator: Emulator, store: ObjectStore) -> None:
+    store.restore()
+    if emulator.request("s3", "HEAD", f"/{BUCKET}").status_code == 404:
+        emulator.request("s3", "PUT", f"/{BUCKET}")
+        store.follow("PUT", f"/{BUCKET}", "", b"")
+    from sandbox.samples import EMPLOYEES_KEY, employees_csv  # the table is made only when missing
+
+    if emulator.request("s3", "HEAD", f"/{BUCKET}/{EMPLOYEES_KEY}").status_code == 404:
+        headers = {"Content-Type": "text/csv"}
+        emulator.request("s3", "PUT", f"/{BUCKET}/{EMPLOYEES_KEY}", headers=headers, body=employees_csv())
+        store.keep(BUCKET, EMPLOYEES_KEY)
+
+
+def _create_role(emulator: Emulator) -> None:
+    role = {
+        "Action": "CreateRole",
+        "Version": "2010-05-08",
+        "RoleName": ROLE_ARN.rpartition("/")[2],
+        "AssumeRolePolicyDocument": json.dumps(TRUST),
+    }
+    headers = {"Content-Type": "application/x-www-form-urlencoded"}
+    emulator.request("iam", "POST", "/", headers=headers, body=urlencode(role).encode())

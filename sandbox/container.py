@@ -1,0 +1,149 @@
+"""The training container: `python -m linear_learner train`, under SageMaker's contract, in its own process group."""
+
+import json
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from sandbox.training_job import TrainingJob
+from sandbox.training_log import TrainingLog
+
+FLUSH_SECONDS = 0.2
+GRACE_SECONDS = 10.0
+"""From SIGTERM to SIGKILL; the service gives 120."""
+ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""The matrices are small: more threads would only get into each other's way."""
+
+
+class Ending(Enum):
+    """Why a container was ended from outside."""
+
+    STOPPED = "StopTrainingJob"
+    TIMED_OUT = "MaxRuntimeInSeconds"
+    CLOSED = "the sandbox ends"
+
+
+class Container:
+    """One attempt's process; it may be stopped before it runs."""
+
+    def __init__(self) -> None:
+        self.ending: Ending | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()
+        self._kill_at = float("inf")
+
+    def stop(self, ending: Ending) -> None:
+        """Ask the process to end, and make it end after a grace period."""
+        with self._lock:
+            if self.ending is None:
+                self.ending = ending
+                self._kill_at = time.monotonic() + GRACE_SECONDS
+                self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the process now."""
+        with self._lock:
+            self.ending = Ending.CLOSED
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                os.killpg(self._process.pid, number)
+
+    def run(self, folder: Path, environment: Mapping[str, str], seconds: float, log: TrainingLog) -> int:
+        """Train in a prepared folder for at most so many seconds; the exit code, 128 + n after signal n."""
+        with self._lock:
+            if self.ending is not None:
+                return 128 + signal.SIGTERM
+            process = self._process = subprocess.Popen(
+                [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
+                cwd=folder,
+                env=_environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        with process:
+            self._follow(process, time.monotonic() + seconds, log)
+        return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+    def _follow(self, process: subprocess.Popen[bytes], deadline: float, log: TrainingLog) -> None:
+        flushed = time.monotonic()
+        for line in _lines(process):
+            if line is not None:
+                log.add(line)
+            now = time.monotonic()
+            if now > deadline:
+                self.stop(Ending.TIMED_OUT)
+            if now > self._kill_at:
+                self._signal(signal.SIGKILL)
+            if now - flushed >= FLUSH_SECONDS:
+                log.flush()
+                flushed = time.monotonic()
+        log.flush()
+
+
+def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
+    """Each line of the output as it comes, and None whenever nothing came for a moment."""
+    assert process.stdout  # noqa: S101 - it was opened as a pipe
+    descriptor, rest = process.stdout.fileno(), b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        while True:
+            if not selector.select(FLUSH_SECONDS):
+                yield None
+                continue
+            chunk = os.read(descriptor, 1 << 16)
+            *lines, rest = (rest + chunk).split(b"\n") if chunk else (rest, b"")
+            yield from (line.decode(errors="replace").rstrip("\r") for line in lines)
+            if not chunk:
+                return
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    variables = {**os.environ, **ONE_THREAD, **extra}
+    return {name: value for name, value in variables.items() if not name.startswith("AWS_")}
+
+
+def prepare(folder: Path, job: TrainingJob) -> None:
+    """Write what the container reads: hyperparameters, channels, hosts; and make the folders it writes to."""
+    document = job.document()
+    configuration = folder / "input" / "config"
+    for place in (configuration, folder / "input" / "data", folder / "model", folder / "output"):
+        place.mkdir(parents=True, exist_ok=True)
+    for name, content in (
+        ("hyperparameters", document.get("HyperParameters", {})),
+        ("inputdataconfig", {c["ChannelName"]: _channel(c) for c in document["InputDataConfig"]}),
+        ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}),
+    ):
+        (configuration / f"{name}.json").write_text(json.dumps(content))
+
+
+def _channel(channel: Mapping[str, Any]) -> dict[str, str]:
+    # Whatever mode the request names, the sandbox hands over files: the records and their order are the same.
+    configuration = {
+        "TrainingInputMode": "File",
+        "S3DistributionType": "FullyReplicated",
+        "RecordWrapperType": channel["RecordWrapperType"],
+    }
+    return configuration | ({"ContentType": channel["ContentType"]} if channel.get("ContentType") else {})
+
+
+def failure_reason(folder: Path, code: int) -> str:
+    """The FailureReason of a container that ended with this exit code: 2 blames the input, everything else itself."""
+    file = folder / "output" / "failure"
+    text = file.read_text(errors="replace").strip() if file.is_file() else ""
+    blamed = "ClientError" if code == 2 else "AlgorithmError"
+    suffix = f", exit code: {code}"
+    return f"{blamed}: {text[: 1000 - len(suffix)]}{suffix}"

@@ -1,0 +1,106 @@
+"""What SageMaker's API accepts, read from the model boto3 ships, and its refusals in the service's own words."""
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+SERIALIZED: dict[str, Any] = {
+    "structure": dict,
+    "map": dict,
+    "list": list,
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "long": int,
+    "float": (int, float),
+    "double": (int, float),
+    "timestamp": (int, float),
+}
+"""The Python types a JSON value of each shape arrives as."""
+
+
+class ServiceError(Exception):
+    """An error the API answers with: HTTP 400, a code and a message."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def validate(action: str, request: Any) -> dict[str, Any]:
+    """The request of an action without its nulls, or a `ServiceError` that lists every constraint it breaks."""
+    request = _given(request)
+    problems = list(_problems(_model().operation_model(action).input_shape, request, ""))
+    if problems:
+        found = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
+        raise ServiceError("ValidationException", f"{found} detected: {'; '.join(problems)}")
+    checked: dict[str, Any] = request
+    return checked
+
+
+def _given(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _given(item) for name, item in value.items() if item is not None}
+    return [_given(item) for item in value] if isinstance(value, list) else value
+
+
+@cache
+def _model() -> Any:
+    import botocore.session  # the service's model takes a moment to read and many requests need none
+
+    return botocore.session.Session().get_service_model("sagemaker")
+
+
+def preload() -> None:
+    """Read the service's model now, so that the first request does not wait for it."""
+    _model()
+
+
+def _problems(shape: Any, value: Any, path: str) -> Iterator[str]:
+    expected = SERIALIZED[shape.type_name]
+    if not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean"):
+        where = path or "the request"
+        raise ServiceError(
+            "SerializationException", f"{where}: {type(value).__name__} can not be converted to {shape.type_name}"
+        )
+    if shape.type_name == "structure":
+        yield from _structure_problems(shape, value, path)
+    elif shape.type_name == "map":
+        for key, item in value.items():
+            yield from _problems(shape.key, key, f"{path}.key")
+            yield from _problems(shape.value, item, f"{path}.{key}.member")
+    elif shape.type_name == "list":
+        for number, item in enumerate(value, start=1):
+            yield from _problems(shape.member, item, f"{path}.{number}.member")
+    for constraint in _broken(shape.metadata, value):
+        yield f"Value '{value}' at '{path}' failed to satisfy constraint: Member must {constraint}"
+
+
+def _structure_problems(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, member in shape.members.items():
+        where = f"{path}.{_lower(name)}" if path else _lower(name)
+        if name in value:
+            yield from _problems(member, value[name], where)
+        elif name in shape.required_members:
+            yield f"Value null at '{where}' failed to satisfy constraint: Member must not be null"
+
+
+def _broken(limits: Mapping[str, Any], value: Any) -> Iterator[str]:
+    sized = isinstance(value, str | list | dict)
+    size = len(value) if sized else value
+    what = "length" if sized else "value"
+    if "min" in limits and size < limits["min"]:
+        yield f"have {what} greater than or equal to {limits['min']}"
+    if "max" in limits and size > limits["max"]:
+        yield f"have {what} less than or equal to {limits['max']}"
+    if "enum" in limits and value not in limits["enum"]:
+        yield f"satisfy enum value set: [{', '.join(limits['enum'])}]"
+    pattern = limits.get("pattern")
+    # Python's expressions lack \p{...}; those few patterns (of tags and proxies) are left to the real service.
+    if pattern and r"\p{" not in pattern and not re.fullmatch(pattern, value):
+        yield f"satisfy regular expression pattern: {pattern}"
+
+
+def _lower(name: str) -> str:
+    return name[:1].lower() + name[1:]

@@ -1,0 +1,325 @@
+"""Sandboxes as processes: found, held, launched, ended, killed, and started again."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+import pytest
+
+from sandbox import sandbox
+from sandbox.account import BUCKET
+from sandbox.discovery import default_state_dir, endpoint, hold, launch
+from sandbox.server import Sandbox, SandboxError
+
+Restart = Callable[[], Any]
+Visit = Callable[[str], Any]
+
+
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[Any]]]:
+    started: list[subprocess.Popen[Any]] = []
+    yield started
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    give_up = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+    return value
+
+
+def running(folder: str) -> list[str]:
+    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return [line for line in listed.splitlines() if folder in line and "linear_learner" in line]
+
+
+def status(url: str) -> Any:
+    with urlopen(f"{url}/_sandbox") as answer:  # noqa: S310 - http
+        return json.load(answer)
+
+
+def children(pid: int) -> list[str]:
+    listed = subprocess.run(["ps", "--ppid", str(pid), "-o", "pid="], capture_output=True, text=True, check=False)
+    return listed.stdout.split()
+
+
+def test_a_held_sandbox_is_launched_found_and_ends_when_nobody_holds_it(
+    state_dir: Path, visit: Visit, processes: Any
+) -> None:
+    assert endpoint(state_dir) is None
+    with hold(state_dir):
+        processes.append(launch(state_dir))
+        url = eventually(lambda: endpoint(state_dir))
+        assert visit(url).s3.list_buckets()["Buckets"][0]["Name"] == BUCKET
+    assert processes[0].wait(10) == 0
+    assert endpoint(state_dir) is None
+    assert not (state_dir / "endpoint.json").exists()
+    assert (state_dir / "server.log").read_text() == ""
+
+
+def test_a_sandbox_lives_until_its_last_client_is_gone_even_if_killed(state_dir: Path, processes: Any) -> None:
+    holder = "import sys, time; from pathlib import Path; from sandbox.discovery import hold\n"
+    holder += "held = hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    for _ in range(2):
+        arguments = [sys.executable, "-c", holder, str(state_dir)]
+        processes.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
+        assert processes[-1].stdout.readline() == "held\n"
+    server = launch(state_dir)
+    processes.append(server)
+    eventually(lambda: endpoint(state_dir))
+    processes[0].kill()
+    time.sleep(0.6)
+    assert server.poll() is None
+    processes[1].kill()
+    assert server.wait(10) == 0
+
+
+def test_two_clients_at_once_end_with_one_server(state_dir: Path, processes: Any) -> None:
+    with hold(state_dir), hold(state_dir):
+        processes += [launch(state_dir), launch(state_dir)]
+        url = eventually(lambda: endpoint(state_dir))
+        eventually(lambda: any(process.poll() is not None for process in processes))
+        assert sorted(str(process.poll()) for process in processes) == ["0", "None"]
+        assert endpoint(state_dir) == url
+    eventually(lambda: all(process.poll() == 0 for process in processes))
+    assert (state_dir / "server.log").read_text() == ""
+
+
+def test_an_endpoint_file_without_its_server_is_no_endpoint(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        (tmp_path / "endpoint.json").write_text(json.dumps({"endpoint_url": url, "pid": 1}))
+        assert endpoint(tmp_path) is None
+    for content in ("", "[]", "{}", '{"endpoint_url": 5}', '{"endpoint_url": "http://127.0.0.1:x"}'):
+        (tmp_path / "endpoint.json").write_text(content)
+        assert endpoint(tmp_path) is None
+
+
+def test_another_folders_server_is_not_taken_for_this_ones(restart: Restart, tmp_path: Path) -> None:
+    user = restart()
+    assert endpoint(user.sandbox.state_dir) == user.sandbox.endpoint_url
+    (tmp_path / "endpoint.json").write_text(json.dumps({"endpoint_url": user.sandbox.endpoint_url, "pid": 1}))
+    assert endpoint(tmp_path) is None
+
+
+def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    assert default_state_dir() == Path("/caches/train-linear-learner/sandbox")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert default_state_dir() == Path.home() / ".cache" / "train-linear-learner" / "sandbox"
+
+
+def test_discovery_imports_the_standard_library_only() -> None:
+    program = "import sys, sandbox, sandbox.discovery; print(*{n.partition('.')[0] for n in sys.modules})"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    ours = {name for name in output.split() if name not in sys.stdlib_module_names and not name.startswith("_")}
+    assert not {"moto", "boto3", "botocore", "werkzeug", "prefect", "numpy", "pydantic"} & ours
+
+
+def test_a_folder_in_use_is_refused_with_the_endpoint_in_use(state_dir: Path, processes: Any) -> None:
+    with hold(state_dir):
+        processes.append(launch(state_dir))
+        url = eventually(lambda: endpoint(state_dir))
+        with pytest.raises(SandboxError, match=rf"in use by the sandbox at {url}"):
+            Sandbox(state_dir).start()
+
+
+def test_a_process_serves_one_sandbox_at_a_time(restart: Restart, tmp_path: Path) -> None:
+    user = restart()
+    with pytest.raises(SandboxError, match="stop that one first"):
+        Sandbox(tmp_path).start()
+    assert user.s3.list_buckets()["Buckets"]
+
+
+def test_a_port_in_use_is_refused_and_leaves_the_folder_free(state_dir: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(SandboxError, match=f"port {port} of 127.0.0.1 cannot be used"):
+            Sandbox(state_dir, port).start()
+    served = Sandbox(state_dir, port)
+    served.start()
+    assert served.endpoint_url == f"http://127.0.0.1:{port}"
+    served.stop()
+
+
+def test_nothing_answered_is_lost_when_the_server_is_killed(
+    state_dir: Path, restart: Restart, visit: Visit, processes: Any
+) -> None:
+    with hold(state_dir):
+        processes.append(launch(state_dir))
+        user = visit(eventually(lambda: endpoint(state_dir)))
+        for number in range(20):
+            user.s3.put_object(Bucket=BUCKET, Key=f"answered/{number}", Body=str(number).encode())
+        processes[0].kill()
+        processes[0].wait()
+    user = restart()
+    assert [user.read(f"answered/{number}") for number in range(20)] == [str(n).encode() for n in range(20)]
+
+
+def test_a_killed_servers_job_starts_again_from_its_beginning(
+    state_dir: Path, restart: Restart, visit: Visit, processes: Any
+) -> None:
+    folder = state_dir / "jobs" / "unlucky"
+    with hold(state_dir):
+        processes.append(launch(state_dir))
+        user = visit(eventually(lambda: endpoint(state_dir)))
+        hyperparameters = user.request("")["HyperParameters"] | {"epochs": "25", "early_stopping_patience": "50"}
+        rows = user.channel(f"s3://{BUCKET}/many/")
+        user.start("unlucky", InputDataConfig=rows, HyperParameters=hyperparameters, Tags=[{"Key": "a", "Value": "b"}])
+        eventually(lambda: list(folder.glob("algo-1-*.jsonl")))
+        processes[0].kill()
+        processes[0].wait()
+    killed = json.loads((folder / "job.json").read_text())["document"]
+    assert killed["SecondaryStatus"] == "Training"
+    eventually(lambda: not running("jobs/unlucky/"))
+    user = restart()
+    job = user.wait("unlucky")
+    assert job["TrainingJobStatus"] == "Completed"
+    assert job["CreationTime"].timestamp() == pytest.approx(killed["CreationTime"])
+    assert [t["Status"] for t in job["SecondaryStatusTransitions"]].count("Training") == 1
+    assert sum("Best model found" in line for line in user.log("unlucky")) == 1
+    assert user.sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == [{"Key": "a", "Value": "b"}]
+    assert not list(folder.glob("container-*"))
+
+
+def test_a_job_that_was_being_stopped_when_the_server_ended_is_stopped(restart: Restart, state_dir: Path) -> None:
+    user = restart()
+    user.train("halted")
+    record = state_dir / "jobs" / "halted" / "job.json"
+    job = json.loads(record.read_text())
+    job["document"] |= {"TrainingJobStatus": "Stopping", "SecondaryStatus": "Stopping"}
+    record.write_text(json.dumps(job))
+    assert restart().wait("halted", "Stopped")["SecondaryStatus"] == "Stopped"
+
+
+def test_jobs_logs_and_tags_survive(restart: Restart) -> None:
+    user = restart()
+    job = user.train("kept", Tags=[{"Key": "team", "Value": "blue"}])
+    log = user.log("kept")
+    user = restart()
+    assert user.describe("kept") == job
+    assert user.log("kept") == log
+    assert user.sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == [{"Key": "team", "Value": "blue"}]
+    with pytest.raises(user.sagemaker.exceptions.ResourceInUse):
+        user.start("kept")
+
+
+def test_a_damaged_record_is_reported_and_the_other_jobs_kept(
+    restart: Restart, state_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restart().train("sound")
+    damaged = state_dir / "jobs" / "damaged" / "job.json"
+    damaged.parent.mkdir()
+    damaged.write_text("{")
+    assert restart().describe("sound")["TrainingJobName"] == "sound"
+    assert str(damaged) in capsys.readouterr().err
+
+
+def test_ending_the_sandbox_ends_its_processes_and_threads_and_the_next_one_goes_on(
+    restart: Restart, state_dir: Path
+) -> None:
+    threads = set(threading.enumerate())
+    user = restart()
+    for name in ("one", "two", "three"):
+        user.start_endless(name)
+    user.wait("one", "Training")
+    user.sandbox.stop()
+    assert not running(str(state_dir))
+    assert not [thread for thread in set(threading.enumerate()) - threads if not thread.daemon]
+    assert endpoint(state_dir) is None
+    user.sandbox.start()
+    user = restart()
+    assert {user.wait(name, "InProgress")["TrainingJobStatus"] for name in ("one", "two", "three")} == {"InProgress"}
+
+
+def test_the_context_manager_yields_a_workspace_that_works_and_leaves_nothing() -> None:
+    with sandbox() as workspace:
+        url = workspace.client("s3").meta.endpoint_url
+        assert workspace.client("s3").list_objects_v2(Bucket=workspace.bucket.bucket_name)["KeyCount"] == 1
+        assert workspace.role_arn == "arn:aws:iam::123456789012:role/linear-learner-training"
+        assert workspace.client("sagemaker").list_training_jobs()["TrainingJobSummaries"] == []
+        folder = Path(status(url)["state_dir"])
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_iam_knows_the_role_and_sts_the_account(restart: Restart) -> None:
+    client = restart().client
+    role = client("iam").get_role(RoleName="linear-learner-training")["Role"]
+    assert role["AssumeRolePolicyDocument"]["Statement"][0]["Principal"] == {"Service": "sagemaker.amazonaws.com"}
+    assert role["Arn"] == "arn:aws:iam::123456789012:role/linear-learner-training"
+    assert client("sts").get_caller_identity()["Account"] == "123456789012"
+
+
+def test_the_status_counts_the_jobs(restart: Restart, state_dir: Path) -> None:
+    user = restart()
+    user.start_endless("busy")
+    user.train("failed", InputDataConfig=user.channel("s3://never-made/x"))
+    told = status(user.sandbox.endpoint_url)
+    assert told["sandbox"] == "linear-learner"
+    assert told["state_dir"] == str(state_dir)
+    assert told["jobs"] == {"InProgress": 1, "Failed": 1}
+
+
+def test_motos_own_controls_are_out_of_reach(restart: Restart) -> None:
+    url = restart().sandbox.endpoint_url
+    with pytest.raises(HTTPError, match="404"):
+        urlopen(f"{url}/moto-api/reset", data=b"")  # noqa: S310 - http
+
+
+def serve_without_prefect(state_dir: Path, processes: Any) -> Any:
+    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api", "PREFECT_HOME": str(state_dir / "prefect")}
+    command = [sys.executable, "-m", "sandbox", "--state-dir", str(state_dir)]
+    processes.append(
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    )
+    return processes[-1]
+
+
+def test_the_command_line_says_what_to_do_next_and_ends_cleanly_on_sigint(state_dir: Path, processes: Any) -> None:
+    process = serve_without_prefect(state_dir, processes)
+    said = [process.stdout.readline() for _ in range(10)]
+    assert eventually(lambda: endpoint(state_dir)) in said[0]
+    assert all(any(word in line for line in said) for word in (BUCKET, "us-east-1", "flows.train", "role/"))
+    pids = eventually(lambda: children(process.pid))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) == 0
+    assert process.communicate()[1] == ""
+    assert not [pid for pid in pids if Path("/proc", pid).exists()]
+
+
+def test_the_command_line_serves_without_prefect_and_ends_cleanly_on_sigterm(state_dir: Path, processes: Any) -> None:
+    process = serve_without_prefect(state_dir, processes)
+    last = next(line for line in process.stdout if "registered with Prefect" in line)
+    assert last.startswith("Not registered with Prefect, serving all the same: ")
+    assert endpoint(state_dir)
+    process.terminate()
+    assert process.wait(10) == 0
+    assert process.communicate()[1] == ""
+
+
+def test_the_command_line_tells_a_folder_in_use(restart: Restart, state_dir: Path) -> None:
+    url = restart().sandbox.endpoint_url
+    command = [sys.executable, "-m", "sandbox", "--state-dir", str(state_dir)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        f"sandbox: {state_dir} is in use by the sandbox at {url}; use that one, or give this one another --state-dir\n"
+    )
