@@ -30,8 +30,12 @@ class StoredObject(BaseModel):
 def look(workspace: Workspace, uri: str) -> StoredObject:
     """The object at `uri`; raises NotFound when it, or its bucket, does not exist."""
     bucket, key = split_uri(uri)
-    with translated(f"looking for {uri}"):
-        head = workspace.client("s3").head_object(Bucket=bucket, Key=key)
+    try:
+        with translated(f"looking for {uri}"):
+            head = workspace.client("s3").head_object(Bucket=bucket, Key=key)
+    except NotFound as error:
+        # S3 answers a HEAD without a body, so its own message would say no more than "Not Found".
+        raise NotFound(f"There is no object {uri}. Check the bucket's name, the key and the region.") from error
     version = head.get("VersionId")
     return StoredObject(
         uri=uri,

@@ -1,4 +1,4 @@
-"""How long `python -m flows.train` takes beside a Prefect flow of seven empty tasks: first and second run of a new home.
+"""How long `python -m flows.train` takes beside a Prefect flow of seven empty tasks, both in homes that are new.
 
 `python -m benchmarks.start_up [ROUNDS]`; the rounds alternate, and each figure is the median of its rounds.
 """

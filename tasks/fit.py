@@ -37,8 +37,8 @@ def fit(workspace: Workspace, uploaded: Uploaded, hyperparameters: Hyperparamete
     )
     spec = specify(workspace, fitting.to_wire(), channels, compute)
     submission = start_or_adopt(workspace, spec, {"prefect:flow-run-id": str(flow_run.id)})
-    said = "reused: training job %s" if submission.how == "reused" else f"{submission.how}: training job %s"
-    logger.info(said, submission.name, extra={"reused": said % submission.name} if submission.how == "reused" else {})
+    signs = {"reused": "training job"} if submission.how == "reused" else {}
+    logger.info("%s: training job %s", submission.how, submission.name, extra=signs)
     return submission
 
 

@@ -57,7 +57,7 @@ def _exists(inputs: Inputs, formatted: Formatted) -> bool:
 )
 def format_channels(workspace: Workspace, table: Table, rows: Rows) -> Formatted:
     """Write one CSV per channel into a work folder of this machine; the test set is kept too."""
-    from tasks.table import read_table, write_channel  # noqa: PLC0415 - polars
+    from tasks.table import read_table, write_channel  # polars
 
     identity = fingerprint(table.source.identity, table.target, rows.parameters, VERSION)
     source = local_copy(workspace, table.source)

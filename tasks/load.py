@@ -40,7 +40,7 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 )
 def load(workspace: Workspace, dataset: Dataset) -> Table:
     """Read and check the CSV; raises NotFound when it is not there, DataError when it cannot be trained on."""
-    from tasks.table import read_table  # noqa: PLC0415 - polars, needed only when there is something new to read
+    from tasks.table import read_table  # polars, needed only when there is something new to read
 
     source = look(workspace, workspace.locate(dataset.source))
     frame = read_table(local_copy(workspace, source), dataset.target, source.uri)

@@ -1,6 +1,8 @@
 """Monitor: follow the training job to its end, with its phases, its metrics and its log."""
 
+import time
 from datetime import datetime
+from math import inf
 from typing import TYPE_CHECKING, cast
 
 from prefect import get_run_logger, task
@@ -45,7 +47,7 @@ class _Display:
     def __init__(self) -> None:
         self._log = get_run_logger()
         self._reader = LogReader()
-        self._shown = 0.0
+        self._shown, self._shown_at = 0.0, -inf
         # Prefect types its artifacts for sync and async callers alike.
         self._artifact = cast("UUID", create_progress_artifact(0.0, description="Epochs of the training job"))
 
@@ -59,13 +61,14 @@ class _Display:
                     self._epoch(epoch, self._reader.progress or 0.0)
 
     def _epoch(self, epoch: EpochReport, progress: float) -> None:
-        # A long job has thousands of epochs: at most a hundred lines, at most twenty updates of the artifact.
-        if progress >= self._shown + 1:
+        # A long job has thousands of epochs: a line per per cent or ten seconds, an update per twentieth.
+        now = time.monotonic()
+        if progress >= self._shown + 1 or now > self._shown_at + 10:
             said = "epoch %d: best %s %.6g, %.0f %% done"
             self._log.info(said, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
-        if progress >= 100 or progress // 5 > self._shown // 5:
-            update_progress_artifact(self._artifact, progress)
-        self._shown = max(self._shown, progress)
+            if progress >= 100 or progress // 5 > self._shown // 5:
+                update_progress_artifact(self._artifact, progress)
+            self._shown, self._shown_at = progress, now
 
 
 def _finished(description: "DescribeTrainingJobResponseTypeDef") -> FinishedJob:

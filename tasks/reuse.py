@@ -59,7 +59,7 @@ class WhileItExists(CachePolicy):
                     return key
                 kept = _read(store, key)
                 if kept is not None and self.exists(inputs, kept):
-                    get_run_logger().info("reused: %s", kept, extra={"reused": str(kept)})
+                    get_run_logger().info("reused: %s", kept, extra={"reused": self.step})
                     return key
         except AwsError:
             return None  # the step itself meets the same error, and reports it

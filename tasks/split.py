@@ -48,8 +48,8 @@ def split_rows(table: Table, split: Split) -> Rows:
 
 def indices(rows: int, split: Split) -> dict[str, "NDArray[np.intp]"]:
     """Row numbers per channel, in order: what two calls of train_test_split on the whole frame would choose."""
-    import numpy as np  # noqa: PLC0415 - not needed when the result is reused
-    from sklearn.model_selection import train_test_split  # noqa: PLC0415 - takes a second
+    import numpy as np  # not needed when the result is reused
+    from sklearn.model_selection import train_test_split  # takes a second
 
     try:
         train, holdout = train_test_split(

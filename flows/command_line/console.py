@@ -13,9 +13,8 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 @contextmanager
 def console() -> Iterator[list[str]]:
     """Show the flow's log and progress for the block; yields what the steps say they reused."""
-    handlers = [
-        handler for handler in logging.getLogger("prefect").handlers if isinstance(handler, PrefectConsoleHandler)
-    ]
+    # Prefect shows everything through one handler, at the root.
+    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
     with Progress(
         TextColumn("training"),
         BarColumn(),

@@ -4,19 +4,20 @@ import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic import ValidationError
 from pydantic_settings import CliApp, SettingsError
 
 from flows.command_line import services
 from flows.command_line.arguments import Arguments
+from flows.command_line.prefect_server import ServerDied
 from linear_learner.errors import DataError, LinearLearnerError
 
 if TYPE_CHECKING:
     from flows.train import TrainingRun
 
-USER_ERROR, FAILED, INTERRUPTED = 2, 1, 130
+USER_ERROR, FAILED = 2, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -27,34 +28,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _check(chosen.csv, chosen.dataset.target)
     except (ValidationError, SettingsError, LinearLearnerError) as error:
         return _say(error, USER_ERROR)
-    signal.signal(signal.SIGTERM, _terminate)
+    for kind in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(kind, _interrupt)
     try:
         return _run(chosen)
-    except KeyboardInterrupt:
-        return _say("Interrupted. Nothing was left running; the next run goes on from here.", INTERRUPTED)
+    except _Interrupted as interruption:
+        return _say("Interrupted. Nothing is left running; the next run goes on from here.", interruption.exit_code)
 
 
 def _check(csv: Path, target: str) -> None:
     """See that the file can be trained on, before anything is started for it."""
     if not csv.is_file():
         raise DataError(f"There is no file {csv}. Check the path given with --csv.")
-    from tasks.table import read_table  # noqa: PLC0415 - polars, for a user's file only
+    from tasks.table import read_table  # polars, for a user's file only
 
     read_table(csv, target)
 
 
 def _run(chosen: Arguments) -> int:
     ready = services.start(sandboxed=chosen.workspace == "sandbox")
-    from aws.errors import AwsError, TrainingFailed, Unavailable  # noqa: PLC0415 - from here on while the servers boot
-    from flows.command_line.console import console  # noqa: PLC0415
-    from flows.command_line.source import flow_parameters  # noqa: PLC0415
-    from flows.train import train_linear_learner  # noqa: PLC0415
+    from aws.errors import AwsError, TrainingFailed, Unavailable  # from here on while the servers boot
+    from flows.command_line.console import console
+    from flows.command_line.source import flow_parameters
+    from flows.train import train_linear_learner
 
     try:
         ready()
         with console() as reused:
             run = train_linear_learner(**flow_parameters(chosen))
-    except (TrainingFailed, Unavailable) as error:
+    except (TrainingFailed, Unavailable, ServerDied) as error:
         return _say(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
         return _say(error, USER_ERROR)
@@ -65,21 +67,30 @@ def _run(chosen: Arguments) -> int:
 def summary(run: "TrainingRun", reused: Sequence[str]) -> str:
     """What the run came to, for a reader in a hurry."""
     rows, job, model = run.rows, run.job, run.model
-    judged = sorted(name for name in job.metrics if name.startswith("validation:"))
+    # Not the objective_loss of each epoch: SageMaker's is that of the first model, not of the one that was kept.
+    judged = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
     lines = {
         "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
         "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
         "training job": f"{job.name}, {run.submission.how}, {job.training_seconds} s of training",
         "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
         "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
-        "reused": "; ".join(reused) or "nothing",
+        "reused": ", ".join(reused) or "nothing",
     }
     title = f"Linear Learner predicts {run.table.target}"
     return "\n".join(["", title, "", *(f"  {name:<14}{value}" for name, value in lines.items()), ""])
 
 
-def _terminate(*_: object) -> None:
-    raise SystemExit(143)
+class _Interrupted(SystemExit):
+    """A signal said to stop; the code is the shells' convention."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(128 + signal_number)
+        self.exit_code = 128 + signal_number
+
+
+def _interrupt(signal_number: int, _: object) -> NoReturn:
+    raise _Interrupted(signal_number)
 
 
 def _say(what: object, code: int) -> int:

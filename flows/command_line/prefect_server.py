@@ -53,7 +53,8 @@ class OwnServer:
                 return
             time.sleep(0.05)
         self._said.seek(0)
-        raise ServerDied(self._said.read()[-2000:].decode(errors="replace") or "it did not answer")
+        said = self._said.read()[-2000:].decode(errors="replace").strip()
+        raise ServerDied(f"Prefect's server did not start. {said or f'It gave no answer in {PATIENCE:.0f} s.'}")
 
     def close(self) -> None:
         """End it, and wait until it is gone."""
@@ -91,8 +92,8 @@ def _healthy(address: str) -> bool:
 def _serve(listener: int) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import uvicorn  # noqa: PLC0415 - only this process needs it
-    from prefect.server.api.server import create_app  # noqa: PLC0415
+    import uvicorn  # only this process needs it
+    from prefect.server.api.server import create_app
 
     app = create_app(ephemeral=True, final=True)
     uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=listener)])

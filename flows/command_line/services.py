@@ -28,13 +28,14 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     state_dir = running.enter_context(_held_sandbox()) if sandboxed else None
 
     def ready() -> None:
-        from prefect.settings import PREFECT_API_URL, temporary_settings  # noqa: PLC0415 - while the servers boot
+        from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # while the servers boot
 
         if server and PREFECT_API_URL.value():
             server.close()  # the active profile names one
         elif server:
             server.wait()
-            running.enter_context(temporary_settings({PREFECT_API_URL: server.api_url}))
+            settings = {PREFECT_API_URL: server.api_url, PREFECT_UI_URL: ""}  # this server has no pages to link to
+            running.enter_context(temporary_settings(settings))
         if state_dir:
             _register_sandbox(state_dir)
 
@@ -53,8 +54,8 @@ def _held_sandbox() -> Iterator[Path]:
 
 def _register_sandbox(state_dir: Path) -> None:
     """Have the block `sandbox` name a sandbox that answers: the one it names already, else that of `state_dir`."""
-    from aws.errors import Unavailable  # noqa: PLC0415 - while the servers boot
-    from sandbox.block import NAME, workspace  # noqa: PLC0415
+    from aws.errors import Unavailable  # while the servers boot
+    from sandbox.block import NAME, workspace
 
     if discovery.answers(_saved_endpoint(NAME)):
         return
@@ -67,10 +68,10 @@ def _register_sandbox(state_dir: Path) -> None:
 
 
 def _saved_endpoint(name: str) -> str | None:
-    from prefect_aws import AwsCredentials  # noqa: PLC0415 - while the servers boot
+    from prefect_aws import AwsCredentials  # while the servers boot
 
-    from aws.errors import NotFound  # noqa: PLC0415
-    from aws.workspace import load_workspace  # noqa: PLC0415
+    from aws.errors import NotFound
+    from aws.workspace import load_workspace
 
     try:
         credentials = load_workspace(name).bucket.credentials

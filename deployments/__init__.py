@@ -1,0 +1,1 @@
+"""What puts the flow into production."""

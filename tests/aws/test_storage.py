@@ -1,0 +1,153 @@
+"""Objects in S3: an equal one is never sent again, and a file is either whole or not there."""
+
+import hashlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aws.errors import NotFound
+from aws.storage import fetch, holds, look, put, sha256_of
+from aws.workspace import Workspace
+
+PutObject = Callable[[str, bytes], str]
+
+
+@pytest.fixture
+def versioned(workspace: Workspace) -> Workspace:
+    """A workspace on a bucket that keeps every version, so that each PUT shows."""
+    workspace.bucket.bucket_name = f"versioned-{workspace.prefix[-12:]}"
+    s3 = workspace.client("s3")
+    s3.create_bucket(Bucket=workspace.bucket.bucket_name)
+    s3.put_bucket_versioning(Bucket=workspace.bucket.bucket_name, VersioningConfiguration={"Status": "Enabled"})
+    return workspace
+
+
+def written(path: Path, content: bytes) -> tuple[Path, str]:
+    path.write_bytes(content)
+    return path, hashlib.sha256(content).hexdigest()
+
+
+def versions(workspace: Workspace, name: str) -> int:
+    answer = workspace.client("s3").list_object_versions(
+        Bucket=workspace.bucket.bucket_name, Prefix=workspace.key(name)
+    )
+    return len(answer["Versions"])
+
+
+def test_a_files_checksum_is_sha256(tmp_path: Path) -> None:
+    path, sha256 = written(tmp_path / "file", random.Random(0).randbytes(3 << 20))  # noqa: S311 - any bytes will do
+    assert sha256_of(path) == sha256
+
+
+def test_an_object_carries_the_checksum_of_what_was_put(workspace: Workspace, tmp_path: Path) -> None:
+    path, sha256 = written(tmp_path / "file", b"1,2\n")
+    stored = put(workspace, path, workspace.uri("a b/ü.csv"), sha256)
+    assert stored == look(workspace, workspace.uri("a b/ü.csv"))
+    assert (stored.sha256, stored.size, stored.version_id) == (sha256, 4, None)
+    assert stored.etag == hashlib.md5(b"1,2\n").hexdigest()  # noqa: S324 - what S3 calls an ETag
+    assert holds(workspace, stored.uri, sha256)
+    assert not holds(workspace, stored.uri, "0" * 64)
+
+
+def test_an_object_of_others_has_no_checksum(workspace: Workspace, put_object: PutObject) -> None:
+    uri = put_object("theirs", b"1,2\n")
+    assert look(workspace, uri).sha256 is None
+    assert not holds(workspace, uri, hashlib.sha256(b"1,2\n").hexdigest())
+
+
+def test_an_equal_object_is_not_sent_again_and_a_changed_one_is(versioned: Workspace, tmp_path: Path) -> None:
+    uri = versioned.uri("table")
+    first = put(versioned, *reordered(written(tmp_path / "file", b"first"), uri))
+    assert put(versioned, *reordered(written(tmp_path / "file", b"first"), uri)) == first
+    assert versions(versioned, "table") == 1
+    second = put(versioned, *reordered(written(tmp_path / "file", b"other"), uri))
+    assert versions(versioned, "table") == 2
+    assert second.identity != first.identity
+
+
+def reordered(file: tuple[Path, str], uri: str) -> tuple[Path, str, str]:
+    path, sha256 = file
+    return path, uri, sha256
+
+
+def test_the_identity_of_an_object_is_its_content_where_the_bucket_keeps_no_versions(
+    workspace: Workspace, put_object: PutObject
+) -> None:
+    first = look(workspace, put_object("table", b"1"))
+    assert look(workspace, put_object("table", b"1")).identity == first.identity
+    assert look(workspace, put_object("elsewhere", b"1")).identity == first.identity
+    assert look(workspace, put_object("table", b"2")).identity != first.identity
+
+
+def test_the_version_that_was_looked_at_is_the_one_that_is_fetched(
+    versioned: Workspace, put_object: PutObject, tmp_path: Path
+) -> None:
+    old = look(versioned, put_object("table", b"old"))
+    put_object("table", b"new")
+    fetch(versioned, old, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_a_file_that_is_there_is_not_fetched_again(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> None:
+    path = tmp_path / "new folder" / "file"
+    stored = look(workspace, put_object("table", b"content"))
+    fetch(workspace, stored, path)
+    assert path.read_bytes() == b"content"
+    workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key("table"))
+    fetch(workspace, stored, path)
+    assert path.read_bytes() == b"content"
+
+
+def test_a_file_of_another_object_is_replaced(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> None:
+    for content in (b"first", b"second", b"third!"):
+        fetch(workspace, look(workspace, put_object("table", content)), tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == content
+
+
+@pytest.mark.parametrize("damage", [b"", b"conte", b"CONTENT"])
+def test_a_file_that_was_changed_since_is_fetched_again(
+    workspace: Workspace, put_object: PutObject, tmp_path: Path, damage: bytes
+) -> None:
+    stored = look(workspace, put_object("table", b"content"))
+    fetch(workspace, stored, tmp_path / "file")
+    (tmp_path / "file").write_bytes(damage)
+    fetch(workspace, stored, tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
+def test_an_object_that_goes_away_meanwhile_leaves_no_file(
+    workspace: Workspace, put_object: PutObject, tmp_path: Path
+) -> None:
+    stored = look(workspace, put_object("table", b"content"))
+    workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key("table"))
+    with pytest.raises(NotFound):
+        fetch(workspace, stored, tmp_path / "folder" / "file")
+    assert not list((tmp_path / "folder").iterdir())
+
+
+@pytest.mark.parametrize("later", [b"longer than before", b"CONTENT"])
+def test_an_object_that_changes_meanwhile_is_refused(
+    workspace: Workspace, put_object: PutObject, tmp_path: Path, later: bytes
+) -> None:
+    stored = look(workspace, put_object("table", b"content"))
+    put_object("table", later)
+    with pytest.raises(NotFound, match="changed while"):
+        fetch(workspace, stored, tmp_path / "file")
+
+
+def test_what_is_missing_is_not_found_by_its_uri(workspace: Workspace) -> None:
+    for uri in (workspace.uri("nothing"), "s3://never-made-bucket/table.csv"):
+        with pytest.raises(NotFound, match=uri):
+            look(workspace, uri)
+        assert not holds(workspace, uri, "0" * 64)
+
+
+def test_an_object_of_several_parts_comes_back_whole(workspace: Workspace, tmp_path: Path) -> None:
+    path, sha256 = written(tmp_path / "large", random.Random(1).randbytes((17 << 20) + 1))  # noqa: S311 - any bytes will do
+    stored = put(workspace, path, workspace.uri("large"), sha256)
+    assert (stored.sha256, stored.size) == (sha256, (17 << 20) + 1)
+    assert stored.etag.endswith("-3")
+    fetch(workspace, stored, tmp_path / "back")
+    assert sha256_of(tmp_path / "back") == sha256

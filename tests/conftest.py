@@ -1,0 +1,93 @@
+"""A machine of the tests' own: no AWS account, no Prefect profile, no cache of the user's is read or touched."""
+
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from sandbox import discovery
+
+if TYPE_CHECKING:
+    from aws.workspace import Workspace
+
+# Prefect reads its settings when it is imported, which collecting the first test module does.
+_HOME = Path(tempfile.mkdtemp(prefix="train-linear-learner-tests-"))
+for _name in [name for name in os.environ if name.startswith(("AWS_", "PREFECT_"))]:
+    del os.environ[_name]
+os.environ |= {
+    "DO_NOT_TRACK": "1",
+    "PREFECT_HOME": str(_HOME / "prefect"),
+    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "XDG_CACHE_HOME": str(_HOME / "cache"),
+}
+
+PATIENCE = 60.0
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server with an empty database."""
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=None):
+        yield
+
+
+@pytest.fixture(scope="session")
+def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A sandbox in a process of its own, as moto's state is one per process and other tests have theirs in this one."""
+    state_dir = tmp_path_factory.mktemp("sandbox")
+    with discovery.hold(state_dir):
+        server = discovery.launch(state_dir)
+        give_up = time.monotonic() + PATIENCE
+        while (url := discovery.endpoint(state_dir)) is None:
+            assert server.poll() is None, (state_dir / "server.log").read_text()
+            assert time.monotonic() < give_up, "the sandbox does not answer"
+            time.sleep(0.05)
+        yield url
+    assert server.wait(PATIENCE) == 0
+    assert (state_dir / "server.log").read_text() == ""
+
+
+@pytest.fixture
+def workspace(sandbox_url: str) -> "Workspace":
+    """The sandbox's block, with a prefix that no other test writes under."""
+    from sandbox import block
+
+    own = block.workspace(sandbox_url)
+    own.prefix = f"tests/{uuid.uuid4().hex}"
+    return own
+
+
+@pytest.fixture
+def put_object(workspace: "Workspace") -> Callable[[str, bytes], str]:
+    """Puts bytes under a name of the test's own prefix, as anybody might; returns the URI."""
+
+    def put(name: str, content: bytes) -> str:
+        workspace.client("s3").put_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key(name), Body=content)
+        return workspace.uri(name)
+
+    return put
+
+
+@pytest.fixture
+def machine(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine on which nothing ran before: the folder of its caches and of the results Prefect keeps."""
+    del prefect_server
+    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
+        yield tmp_path

@@ -1,0 +1,240 @@
+"""`python -m flows.train` as a person types it: in a process of its own, with a home of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from linear_learner.artifact import read_model
+from sandbox import discovery
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+PYTHON = (sys.executable, "-m")
+LONG_JOB = ("--hyperparameters.epochs", "1000000", "--hyperparameters.early_stopping_patience", "1000000")
+HOUSES = "rooms,area,price\n" + "".join(f"{i % 5 + 1},{40 + i},{1000 * (40 + i) + 500 * (i % 5)}\n" for i in range(300))
+
+
+def environment(home: Path) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
+    return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def train(home: Path) -> Command:
+    """Run the command in an empty folder of the user's, as far from the project's as can be."""
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PYTHON, "flows.train", *arguments],
+            cwd=home,
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+
+    return run
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of all processes whose environment names this home."""
+    found = []
+    for process in Path("/proc").iterdir():
+        try:
+            if process.name.isdigit() and str(home).encode() in (process / "environ").read_bytes():
+                found.append((process / "cmdline").read_text().replace("\0", " "))
+        except OSError:
+            continue
+    return found
+
+
+def assert_nothing_is_left(home: Path) -> None:
+    end = time.monotonic() + 10
+    while (left := processes_of(home)) and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not left
+
+
+def jobs(home: Path) -> dict[str, str]:
+    """Status of every training job the sandbox of this home has on disk."""
+    records = (home / "cache/train-linear-learner/sandbox/jobs").glob("*/job.json")
+    read = [json.loads(record.read_text())["document"] for record in records]
+    return {one["TrainingJobName"]: one["TrainingJobStatus"] for one in read}
+
+
+@pytest.fixture(scope="module")
+def first(train: Command) -> subprocess.CompletedProcess[str]:
+    return train()
+
+
+def test_the_first_run_trains_and_leaves_a_model_that_opens(
+    first: subprocess.CompletedProcess[str], home: Path
+) -> None:
+    assert first.returncode == 0, first.stderr
+    assert "31,500 rows to train, 9,045 to validate, 4,455 to test" in first.stdout
+    assert "validation    " in first.stdout
+    (model,) = (home / "models").glob("*/model.tar.gz")
+    assert str(model) in first.stdout
+    assert read_model(model).weights.shape == (16, 1)
+    assert_nothing_is_left(home)
+
+
+def test_the_second_run_reuses_everything_and_says_so(
+    first: subprocess.CompletedProcess[str], train: Command, home: Path
+) -> None:
+    assert first.returncode == 0
+    second = train()
+    assert second.returncode == 0, second.stderr
+    assert "reused        load, split, format, upload, training job, download" in second.stdout
+    assert list(jobs(home).values()) == ["Completed"]
+
+
+def test_a_users_own_file_is_trained_on(train: Command, home: Path) -> None:
+    (home / "houses.csv").write_text(HOUSES)
+    run = train("--csv", "houses.csv", "--target", "price")
+    assert run.returncode == 0, run.stderr
+    assert "Linear Learner predicts price" in run.stdout
+    assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--csv", "nowhere.csv"], "There is no file nowhere.csv. Check the path given with --csv."),
+        (
+            ["--csv", "good.csv", "--target", "prise"],
+            "good.csv has no column 'prise' to predict. Did you mean 'price'?",
+        ),
+        (["--csv", "empty.csv", "--target", "price"], "empty.csv is empty."),
+        (["--csv", "text.csv", "--target", "price"], "text.csv, row 2, column 'town': 'Ulm' is not a number."),
+        (["--csv", "gaps.csv", "--target", "price"], "gaps.csv, row 1, column 'area': the value is missing."),
+        (["--hyperparameters.epochs", "0"], "--hyperparameters.epochs: Input should be greater than 0; found '0'"),
+        (["--hyperparameters.loss", "hinge_loss"], "hinge_loss"),
+        (["--hyperparameters.predictor_type", "multiclass_classifier"], "num_classes must be given"),
+        (["--split.test_size", "7"], "--split.test_size: Input should be less than 1; found '7'"),
+        (["--csv", "good.csv", "--sample", "digits"], "--csv and --sample exclude each other"),
+        (["--colour", "blue"], "unrecognized arguments: --colour blue"),
+    ],
+)
+def test_a_users_mistake_ends_in_one_sentence(train: Command, home: Path, arguments: list[str], message: str) -> None:
+    (home / "good.csv").write_text("area,price\n1,2\n3,4\n")
+    (home / "empty.csv").write_text("")
+    (home / "text.csv").write_text("town,price\n1,2\nUlm,4\n")
+    (home / "gaps.csv").write_text("area,price\n,2\n3,4\n")
+    run = train(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1
+    assert "Traceback" not in run.stderr
+    assert not processes_of(home)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "nowhere.csv"], "There is no object s3://linear-learner-sandbox/nowhere.csv."),
+        (["--target", "salery"], "has no column 'salery' to predict. Did you mean 'salary'?"),
+        (["--workspace", "nowhere"], "There is no Training Workspace block named 'nowhere' in this Prefect."),
+    ],
+)
+def test_a_mistake_found_on_the_way_ends_in_one_sentence(
+    train: Command, home: Path, arguments: list[str], message: str
+) -> None:
+    run = train(*arguments)
+    assert run.returncode == 2
+    assert message in run.stderr.strip().splitlines()[-1]
+    assert "Traceback" not in run.stderr
+    assert_nothing_is_left(home)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_interrupted_it_leaves_nothing_running(home: Path, sign: signal.Signals) -> None:
+    """The signal goes to the whole process group, as Ctrl-C in a terminal does."""
+    before = set(jobs(home))
+    seed = ("--split.random_state", str(int(sign)))
+    with subprocess.Popen(
+        [*PYTHON, "flows.train", *LONG_JOB, *seed],
+        cwd=home,
+        env=environment(home),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        assert run.stderr is not None
+        assert any("Training: " in line for line in run.stderr), "the job never trained"
+        os.killpg(run.pid, sign)
+        said = run.stderr.read()
+    assert_nothing_is_left(home)
+    (job,) = set(jobs(home)) - before
+    if sign == signal.SIGKILL:
+        assert jobs(home)[job] == "InProgress"
+    else:
+        assert run.returncode == 128 + sign
+        assert "Interrupted. Nothing is left running; the next run goes on from here." in said
+        assert jobs(home)[job] == "Stopped"
+
+
+@pytest.fixture
+def long_lived_sandbox(home: Path) -> Iterator[str]:
+    """`python -m sandbox` in a process of its own; the value is the endpoint that it prints."""
+    with subprocess.Popen(
+        [*PYTHON, "sandbox"],
+        cwd=home,
+        env=environment(home),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as served:
+        assert served.stdout is not None
+        try:
+            yield next(
+                word for line in served.stdout for word in line.split() if word.startswith("http://127.0.0.1:")
+            ).rstrip(".,;")
+        finally:
+            served.terminate()
+            assert served.wait(10) == 0
+
+
+def test_a_sandbox_that_runs_already_is_used_and_is_open_to_plain_boto3(
+    long_lived_sandbox: str, train: Command, home: Path
+) -> None:
+    run = train("--sample", "diabetes")
+    assert run.returncode == 0, run.stderr
+    assert discovery.endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it lives on"
+    session = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1")
+    config = Config(proxies={})
+    sagemaker, logs, s3 = (
+        session.client(service, endpoint_url=long_lived_sandbox, config=config)
+        for service in ("sagemaker", "logs", "s3")
+    )
+    newest = sagemaker.list_training_jobs(SortBy="CreationTime", SortOrder="Descending")["TrainingJobSummaries"][0]
+    name = newest["TrainingJobName"]
+    assert name in run.stdout
+    (stream,) = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/")[
+        "logStreams"
+    ]
+    events = logs.get_log_events(
+        logGroupName="/aws/sagemaker/TrainingJobs", logStreamName=stream["logStreamName"], startFromHead=True
+    )["events"]
+    assert any("#progress_metric" in event["message"] for event in events)
+    artifact = sagemaker.describe_training_job(TrainingJobName=name)["ModelArtifacts"]["S3ModelArtifacts"]
+    bucket, key = artifact.removeprefix("s3://").split("/", 1)
+    s3.download_file(bucket, key, str(home / "fetched.tar.gz"))
+    assert read_model(home / "fetched.tar.gz").weights.shape == (10, 1)
+    for client in (sagemaker, logs, s3):
+        client.close()

@@ -1,0 +1,201 @@
+"""The whole flow in the sandbox: it trains once, predicts, and does nothing twice."""
+
+import inspect
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.utilities.callables import parameter_schema
+from prefect.utilities.schema_tools.validation import validate
+
+from aws.errors import NotFound, TrainingFailed
+from aws.workspace import Workspace
+from flows.command_line.arguments import Arguments
+from flows.command_line.console import console
+from flows.train import TrainingRun, train_linear_learner
+from linear_learner.artifact import read_model
+from linear_learner.errors import DataError
+from linear_learner.hyperparameters import Hyperparameters
+from tasks.parameters import Dataset
+
+PutObject = Callable[[str, bytes], str]
+STEPS = ["load", "split", "format", "upload", "training job", "download"]
+HYPERPARAMETERS = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
+
+
+def linear_table(seed: str) -> bytes:
+    numbers = random.Random(seed)  # noqa: S311 - a table, not a secret
+    lines = ["age,pay,score"]
+    for _ in range(300):
+        age, score = numbers.randint(20, 60), numbers.random()
+        lines.append(f"{age},{3 * age + 10 * score + numbers.gauss(0, 0.1):.4f},{score:.4f}")
+    return "\n".join(lines).encode()
+
+
+@pytest.fixture
+def saved(workspace: Workspace, prefect_server: None) -> str:
+    """The name of the saved workspace block."""
+    del prefect_server
+    name = f"workspace-{uuid.uuid4().hex}"
+    workspace.save(name)
+    return name
+
+
+@pytest.fixture
+def parameters(saved: str, machine: Path, put_object: PutObject) -> dict[str, Any]:
+    """What the flow is run with, on a table that no other test has."""
+    uri = put_object("table.csv", linear_table(saved))
+    dataset = Dataset(source=uri, target="pay")
+    model_dir = str(machine / "models")
+    return {"dataset": dataset, "hyperparameters": HYPERPARAMETERS, "workspace": saved, "model_dir": model_dir}
+
+
+@pytest.fixture
+def jobs(workspace: Workspace) -> Callable[[], list[str]]:
+    """Names the training jobs that read the test's own channels."""
+
+    def named() -> list[str]:
+        client = workspace.client("sagemaker")
+        pages = client.get_paginator("list_training_jobs").paginate()
+        names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
+        described = (client.describe_training_job(TrainingJobName=name) for name in names)
+        return [d["TrainingJobName"] for d in described if workspace.prefix in d["OutputDataConfig"]["S3OutputPath"]]
+
+    return named
+
+
+@pytest.fixture
+def reused() -> Iterator[list[str]]:
+    """What the steps of the test's flow runs say they reused."""
+    with console() as said:
+        yield said
+
+
+def task_states(flow_run_state: State[Any]) -> dict[str, str]:
+    """Each task run's name up to its first word, with its state, as Prefect's server has it."""
+    flow_run_id = flow_run_state.state_details.flow_run_id
+    assert flow_run_id is not None
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    return {run.name.split()[0]: run.state_name or "" for run in runs}
+
+
+def test_a_run_leaves_a_model_that_predicts_and_the_next_reuses_all_of_it(
+    parameters: dict[str, Any], jobs: Callable[[], list[str]], reused: list[str], machine: Path
+) -> None:
+    first = train_linear_learner(**parameters)
+    assert isinstance(first, TrainingRun)
+    assert reused == []
+    assert (first.table.rows, first.rows.train, first.submission.how) == (300, 210, "started")
+    assert first.model.path == machine / "models" / first.job.name / "model.tar.gz"
+    scores = read_model(first.model.path).predict([[20, 0.0], [50, 0.5]]).scores
+    assert scores.tolist() == pytest.approx([60, 155], abs=5)
+    assert first.job.metrics["validation:mse"] < 10
+    assert jobs() == [first.job.name]
+
+    again: State[Any] = train_linear_learner(**parameters, return_state=True)
+    second = again.result()
+    assert reused == STEPS
+    assert second.submission.how == "reused"
+    assert second.model_dump(exclude={"submission"}) == first.model_dump(exclude={"submission"})
+    assert jobs() == [first.job.name]
+    assert {name: state for name, state in task_states(again).items() if state != "Completed"} == dict.fromkeys(
+        ("load", "split", "format", "upload", "download"), "Cached"
+    )
+
+
+def test_a_changed_hyperparameter_starts_one_job_on_the_same_channels(
+    parameters: dict[str, Any], jobs: Callable[[], list[str]], reused: list[str]
+) -> None:
+    first = train_linear_learner(**parameters)
+    changed = {**parameters, "hyperparameters": HYPERPARAMETERS.model_copy(update={"epochs": 3})}
+    second = train_linear_learner(**changed)
+    assert reused == ["load", "split", "format", "upload"]
+    assert second.submission.how == "started"
+    assert second.uploaded == first.uploaded
+    assert sorted(jobs()) == sorted({first.job.name, second.job.name})
+    assert len(jobs()) == 2
+
+
+def test_a_deleted_model_is_trained_again(
+    parameters: dict[str, Any], jobs: Callable[[], list[str]], workspace: Workspace
+) -> None:
+    first = train_linear_learner(**parameters)
+    key = first.job.model_uri.removeprefix(f"s3://{workspace.bucket.bucket_name}/")
+    workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=key)
+    second = train_linear_learner(**parameters)
+    assert second.submission.how == "started"
+    assert second.job.name == f"{first.job.name}-2"
+    assert second.model.sha256 == first.model.sha256
+    assert sorted(jobs()) == [first.job.name, second.job.name]
+
+
+def test_what_is_wrong_with_the_table_is_said_before_any_job_is_started(
+    parameters: dict[str, Any], jobs: Callable[[], list[str]], put_object: PutObject
+) -> None:
+    bad = Dataset(source=put_object("bad.csv", b"pay,age\n1,2\n3,x\n"), target="pay")
+    with pytest.raises(DataError, match=r"row 2, column 'age'"):
+        train_linear_learner(**{**parameters, "dataset": bad})
+    assert jobs() == []
+
+
+def test_labels_the_algorithm_refuses_fail_the_run_with_the_jobs_reason(
+    parameters: dict[str, Any], jobs: Callable[[], list[str]]
+) -> None:
+    # That a label must be 0 or 1 is the container's to say: the flow's own checks are of the table alone.
+    binary = Hyperparameters(predictor_type="binary_classifier", mini_batch_size=10)
+    with pytest.raises(TrainingFailed, match=r"ended as Failed: ClientError: .*label"):
+        train_linear_learner(**{**parameters, "hyperparameters": binary})
+    assert len(jobs()) == 1
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_an_unknown_workspace_is_not_found() -> None:
+    with pytest.raises(NotFound, match="nobodys-workspace"):
+        train_linear_learner(workspace="nobodys-workspace")
+
+
+def test_every_parameter_of_the_form_is_named_and_described() -> None:
+    schema = parameter_schema(train_linear_learner).model_dump()
+    assert set(schema["properties"]) == set(inspect.signature(train_linear_learner.fn).parameters)
+    for name, field in schema["properties"].items():
+        # A description equal to that of the parameter's own model is left to the model.
+        model = schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
+        assert field["title"], name
+        assert field.get("description", model.get("description")), name
+    for model in ("Dataset", "Split", "Hyperparameters", "Compute"):
+        fields = schema["definitions"][model]["properties"]
+        assert all(field.get("title") and field.get("description") for field in fields.values()), model
+    assert schema.get("required", []) == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"dataset": {"sauce": "x.csv"}},
+        {"split": {"holdout_size": 1.5}},
+        {"hyperparameters": {"epoch": 3}},
+        {"hyperparameters": {"epochs": 0}},
+        {"hyperparameters": {"loss": "squared"}},
+        {"compute": {"instance_type": "large"}},
+        {"model_dir": 3},
+    ],
+    ids=str,
+)
+def test_the_form_refuses_unknown_keys_and_values_out_of_bounds(wrong: dict[str, Any]) -> None:
+    schema = parameter_schema(train_linear_learner).model_dump()
+    assert validate(wrong, schema)
+    right = {"dataset": {"source": "x.csv"}, "split": {"holdout_size": 0.5}, "hyperparameters": {"epochs": 3}}
+    assert not validate(right, schema)
+
+
+def test_the_command_line_takes_the_flows_own_parameters() -> None:
+    flow = {p.name: (p.annotation, p.default) for p in inspect.signature(train_linear_learner.fn).parameters.values()}
+    line = {name: (field.annotation, field.default) for name, field in Arguments.model_fields.items()}
+    assert {name: line[name] for name in line if name not in {"csv", "sample"}} == flow

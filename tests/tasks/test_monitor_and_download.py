@@ -1,0 +1,219 @@
+"""A job's failure is told with its reason; a model is downloaded once, whole, and opens."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
+from prefect.client.schemas.sorting import ArtifactSort
+
+from aws.compute import Compute
+from aws.errors import NotFound, TrainingFailed
+from aws.following import stop
+from aws.submission import Submission, start_or_adopt
+from aws.training_job import ChannelInput, specify
+from aws.workspace import Workspace
+from linear_learner.artifact import read_model, write_archive
+from linear_learner.errors import ArtifactError
+from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.model import LinearModel
+from tasks.download import download
+from tasks.fit import fit
+from tasks.monitor import FinishedJob, monitor
+from tasks.parameters import Dataset, Split
+from tasks.split import split_rows
+from tasks.upload import Uploaded, upload
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+PutObject = Callable[[str, bytes], str]
+ROWS = "".join(f"{3 * i + 1},{i},{i % 7}\n" for i in range(40)).encode()
+QUICK = {"predictor_type": "regressor", "mini_batch_size": "10", "epochs": "2", "num_models": "2"}
+
+
+@pytest.fixture
+def submit(workspace: Workspace, put_object: PutObject) -> Callable[..., Submission]:
+    """Submits a job that no other test has; its hyperparameters go to the container unchecked."""
+
+    def submitted(rows: bytes = ROWS, **hyperparameters: str) -> Submission:
+        put_object("train/rows.csv", rows)
+        channel = ChannelInput(
+            name="train", uri=workspace.uri("train") + "/", content_type="text/csv", sha256=workspace.prefix
+        )
+        return start_or_adopt(workspace, specify(workspace, QUICK | hyperparameters, (channel,), Compute()), {})
+
+    return submitted
+
+
+@pytest.fixture
+def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
+    """A completed job with a model of known weights."""
+    model = LinearModel("regressor", "squared_loss", np.array([[2.0], [-1.0]], np.float32), np.array([5.0], np.float32))
+    write_archive(model, tmp_path / "made.tar.gz")
+    uri = put_object("models/job-1/output/model.tar.gz", (tmp_path / "made.tar.gz").read_bytes())
+    return FinishedJob.model_validate(
+        {"name": "job-1", "model_uri": uri, "metrics": {}, "created": 0, "training_seconds": 1, "billable_seconds": 1}
+    )
+
+
+def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+    """What task runs logged."""
+    records = [record for record in caplog.records if record.name == "prefect.task_runs"]
+    return [record.getMessage() for record in records if record.levelno == level]
+
+
+def shown_progress() -> float:
+    """The newest progress artifact's, in per cent."""
+    of_progress = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
+    with get_client(sync_client=True) as client:
+        newest = client.read_artifacts(artifact_filter=of_progress, sort=ArtifactSort.CREATED_DESC, limit=1)[0]
+    return float(str(newest.data))
+
+
+def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
+    workspace: Workspace, submit: Callable[..., Submission], caplog: pytest.LogCaptureFixture
+) -> None:
+    submission = submit(epochs="5")
+    job = monitor(workspace, submission)
+    description = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
+    assert job.name == submission.name
+    assert job.model_uri == description["ModelArtifacts"]["S3ModelArtifacts"]
+    assert job.metrics == {m["MetricName"]: m["Value"] for m in description["FinalMetricDataList"]}
+    assert job.metrics["train:progress"] == 100
+    assert (job.created, job.billable_seconds) == (description["CreationTime"], description["BillableTimeInSeconds"])
+    said = told(caplog, logging.INFO)
+    phases = [line.partition(":")[0] for line in said if line.startswith(("Start", "Down", "Train", "Upload", "Compl"))]
+    assert phases == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+    assert {line.partition(":")[0] for line in said} >= {f"epoch {number}" for number in range(5)}
+
+
+@pytest.mark.parametrize("epochs", ["5", "150"])
+def test_the_progress_of_a_job_that_is_done_is_100_per_cent(
+    workspace: Workspace,
+    submit: Callable[..., Submission],
+    caplog: pytest.LogCaptureFixture,
+    epochs: str,
+) -> None:
+    monitor(workspace, submit(epochs=epochs, early_stopping_patience=epochs))
+    assert [line for line in told(caplog, logging.INFO) if line.startswith("epoch ")][-1].endswith(" 100 % done")
+    assert shown_progress() == 100
+
+
+def test_a_job_that_is_done_is_reported_without_its_log(
+    workspace: Workspace, submit: Callable[..., Submission], caplog: pytest.LogCaptureFixture
+) -> None:
+    first = monitor(workspace, submit())
+    caplog.clear()
+    again = submit()
+    assert again.how == "reused"
+    assert monitor(workspace, again) == first
+    assert not any(line.startswith(("Starting", "epoch")) for line in told(caplog, logging.INFO))
+
+
+def test_a_failed_job_is_reported_with_the_containers_reason_and_not_retried(
+    workspace: Workspace, submit: Callable[..., Submission]
+) -> None:
+    submission = submit(epochs="none")
+    with pytest.raises(TrainingFailed) as caught:
+        monitor(workspace, submission)
+    assert f"{submission.name} ended as Failed: ClientError: " in str(caught.value)
+    assert "epochs" in str(caught.value)
+    assert not caught.value.retryable
+
+
+def test_a_job_that_somebody_stopped_is_reported_as_stopped(
+    workspace: Workspace, submit: Callable[..., Submission]
+) -> None:
+    submission = submit(ROWS * 500, epochs="1000000", early_stopping_patience="1000000")
+    stop(workspace, submission.name)
+    with pytest.raises(TrainingFailed, match=f"{submission.name} ended as Stopped: Stopped"):
+        monitor(workspace, submission)
+
+
+def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
+    workspace: Workspace, uploaded: Uploaded, caplog: pytest.LogCaptureFixture
+) -> None:
+    submission = fit(workspace, uploaded, Hyperparameters(epochs=1, num_models=1, margin=2.0), Compute())
+    asked = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
+    assert asked["HyperParameters"] == {
+        "predictor_type": "regressor", "mini_batch_size": "1", "epochs": "1", "num_models": "1", "margin": "2.0",
+    }  # fmt: skip
+    assert [channel["ChannelName"] for channel in asked["InputDataConfig"]] == ["train", "validation", "test"]
+    warnings = told(caplog, logging.WARNING)
+    assert any("mini_batch_size is 1: the default of 1000 does not suit 28 training rows" in line for line in warnings)
+    assert any(line.startswith("margin has no effect") for line in warnings)
+    assert monitor(workspace, submission).name == submission.name
+
+
+@pytest.fixture
+def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Uploaded:
+    from tasks.format import format_channels
+    from tasks.load import load
+
+    table = load(workspace, make_table())
+    return upload(workspace, format_channels(workspace, table, split_rows(table, Split())))
+
+
+def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(
+    workspace: Workspace, machine: Path, finished: FinishedJob
+) -> None:
+    model = download(workspace, finished, str(machine / "models"))
+    assert model.path == machine / "models" / "job-1" / "model.tar.gz"
+    assert (model.uri, model.features, model.size) == (finished.model_uri, 2, model.path.stat().st_size)
+    assert "model_algo-1" in model.parts
+    assert read_model(model.path).predict([[1, 1], [0, 3]]).scores.tolist() == [6.0, 2.0]
+
+
+def test_a_model_that_is_there_is_not_downloaded_again(
+    workspace: Workspace, machine: Path, finished: FinishedJob
+) -> None:
+    first = download(workspace, finished, str(machine))
+    modified = first.path.stat().st_mtime_ns
+    again: State[Any] = download(workspace, finished, str(machine), return_state=True)
+    assert (again.name, again.result()) == ("Cached", first)
+    assert first.path.stat().st_mtime_ns == modified
+
+
+@pytest.mark.parametrize("damage", ["cut short", "overwritten", "removed", "folder removed"])
+def test_a_model_that_was_damaged_here_is_downloaded_again(
+    workspace: Workspace, machine: Path, finished: FinishedJob, damage: str
+) -> None:
+    path = download(workspace, finished, str(machine)).path
+    whole = path.read_bytes()
+    if damage == "cut short":
+        path.write_bytes(whole[:-20])
+    elif damage == "overwritten":
+        path.write_bytes(bytes(len(whole)))
+    elif damage == "removed":
+        path.unlink()
+    else:
+        path.parent.rename(machine / "gone")
+    again: State[Any] = download(workspace, finished, str(machine), return_state=True)
+    assert again.name == "Completed"
+    assert path.read_bytes() == whole
+
+
+def test_another_folder_gets_a_file_of_its_own(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
+    first = download(workspace, finished, str(machine / "a"))
+    second = download(workspace, finished, str(machine / "b"))
+    assert first.path != second.path
+    assert first.path.read_bytes() == second.path.read_bytes()
+
+
+def test_what_is_no_model_is_refused(
+    workspace: Workspace, machine: Path, finished: FinishedJob, put_object: PutObject
+) -> None:
+    put_object("models/job-1/output/model.tar.gz", b"not an archive")
+    with pytest.raises(ArtifactError):
+        download(workspace, finished, str(machine))
+
+
+def test_a_deleted_model_is_not_found_by_its_uri(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
+    gone = finished.model_copy(update={"model_uri": workspace.uri("gone.tar.gz")})
+    with pytest.raises(NotFound, match=r"gone\.tar\.gz"):
+        download(workspace, gone, str(machine))

@@ -1,0 +1,105 @@
+"""The rows and the bytes of each channel are those of the notebook everybody has: pandas and train_test_split."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.model_selection import train_test_split
+
+from aws.storage import sha256_of
+from aws.workspace import Workspace
+from linear_learner.errors import DataError
+from sandbox.samples import EMPLOYEES_KEY
+from tasks.format import format_channels
+from tasks.load import load
+from tasks.parameters import Dataset, Split
+from tasks.split import CHANNELS, indices, split_rows
+
+
+def recipe(df: pd.DataFrame, target: str) -> dict[str, bytes]:
+    """The usual notebook, down to its file."""
+    train, rest = train_test_split(df, test_size=0.3, random_state=42)
+    validation, test = train_test_split(rest, test_size=0.33, random_state=42)
+    return {
+        channel: pd.concat([part[target], part.drop(columns=target)], axis=1).to_csv(header=False, index=False).encode()
+        for channel, part in zip(CHANNELS, (train, validation, test), strict=True)
+    }
+
+
+@pytest.mark.usefixtures("machine")
+def test_the_employees_channels_are_the_notebooks_byte_for_byte(workspace: Workspace) -> None:
+    body = workspace.client("s3").get_object(Bucket=workspace.bucket.bucket_name, Key=EMPLOYEES_KEY)["Body"]
+    df = pd.read_csv(body)
+    body.close()
+    table = load(workspace, Dataset())
+    rows = split_rows(table, Split())
+    formatted = format_channels(workspace, table, rows)
+    assert (table.rows, table.columns) == (len(df), tuple(df.columns))
+    assert formatted.features == tuple(df.columns.drop("bonus"))
+    expected = recipe(df, "bonus")
+    for file in formatted.files:
+        content = file.path.read_bytes()
+        assert content == expected[file.channel]
+        assert (file.rows, file.size, file.sha256) == (content.count(b"\n"), len(content), sha256_of(file.path))
+    assert [file.rows for file in formatted.files] == [rows.train, rows.validation, rows.test] == [31_500, 9_045, 4_455]
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
+    workspace: Workspace, put_object: Callable[[str, bytes], str]
+) -> None:
+    random = np.random.default_rng(0)
+    df = pd.DataFrame(
+        {"age": random.integers(20, 60, 50), "full_time": random.random(50) < 0.5, "pay": random.random(50)}
+    )
+    uri = put_object("flags.csv", df.to_csv(index=False).encode())
+    table = load(workspace, Dataset(source=uri, target="pay"))
+    formatted = format_channels(workspace, table, split_rows(table, Split()))
+    expected = recipe(df.astype({"full_time": int}), "pay")
+    assert {file.channel: file.path.read_bytes() for file in formatted.files} == expected
+
+
+@settings(deadline=None)
+@given(
+    st.integers(5, 2000),
+    st.builds(
+        Split,
+        holdout_size=st.floats(0.05, 0.95),
+        test_size=st.floats(0.05, 0.95),
+        random_state=st.integers(0, 2**32 - 1),
+    ),
+)
+def test_every_row_is_in_one_channel_and_the_seed_decides_which(rows: int, split: Split) -> None:
+    if too_few(rows, split):
+        with pytest.raises(DataError, match=f"{rows} rows are too few"):
+            indices(rows, split)
+        return
+    chosen = indices(rows, split)
+    assert list(chosen) == list(CHANNELS)
+    assert all(len(part) for part in chosen.values())
+    assert sorted(np.concatenate(list(chosen.values()))) == list(range(rows))
+    again = indices(rows, split)
+    assert all((chosen[channel] == again[channel]).all() for channel in CHANNELS)
+
+
+def too_few(rows: int, split: Split) -> bool:
+    """Whether a channel would be empty; scikit-learn rounds the held out part up."""
+    holdout = math.ceil(rows * split.holdout_size)
+    test = math.ceil(holdout * split.test_size)
+    return holdout >= rows or test >= holdout
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_too_few_rows_for_three_channels_are_refused(rows: int) -> None:
+    with pytest.raises(DataError, match=f"^{rows} rows are too few to split"):
+        indices(rows, Split())
+
+
+@pytest.mark.parametrize("choice", [{"holdout_size": 0}, {"holdout_size": 1}, {"test_size": 1.5}, {"random_state": -1}])
+def test_shares_outside_0_and_1_and_negative_seeds_are_refused(choice: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(choice))):
+        Split.model_validate(choice)
