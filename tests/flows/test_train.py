@@ -22,6 +22,7 @@ from flows.train import TrainingRun, train_linear_learner
 from linear_learner.artifact import read_model
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
+from sandbox import block
 from tasks.parameters import Dataset
 
 PutObject = Callable[[str, bytes], str]
@@ -38,36 +39,35 @@ def linear_table(seed: str) -> bytes:
     return "\n".join(lines).encode()
 
 
-@pytest.fixture
-def saved(workspace: Workspace, prefect_server: None) -> str:
-    """The name of the saved workspace block."""
+@pytest.fixture(scope="module")
+def workspace(sandbox_url: str, prefect_server: None) -> Workspace:
+    """The sandbox's block, saved as `flows`; saving takes seconds, so all tests here share it."""
     del prefect_server
-    name = f"workspace-{uuid.uuid4().hex}"
-    workspace.save(name)
-    return name
+    own = block.workspace(sandbox_url)
+    own.prefix = "tests/flows"
+    own.save("flows")
+    return own
 
 
 @pytest.fixture
-def parameters(saved: str, machine: Path, put_object: PutObject) -> dict[str, Any]:
+def parameters(machine: Path, put_object: PutObject) -> dict[str, Any]:
     """What the flow is run with, on a table that no other test has."""
-    uri = put_object("table.csv", linear_table(saved))
-    dataset = Dataset(source=uri, target="pay")
+    name = uuid.uuid4().hex
+    dataset = Dataset(source=put_object(f"{name}.csv", linear_table(name)), target="pay")
     model_dir = str(machine / "models")
-    return {"dataset": dataset, "hyperparameters": HYPERPARAMETERS, "workspace": saved, "model_dir": model_dir}
+    return {"dataset": dataset, "hyperparameters": HYPERPARAMETERS, "workspace": "flows", "model_dir": model_dir}
 
 
 @pytest.fixture
 def jobs(workspace: Workspace) -> Callable[[], list[str]]:
-    """Names the training jobs that read the test's own channels."""
+    """Names the training jobs that there are since the test began."""
 
-    def named() -> list[str]:
-        client = workspace.client("sagemaker")
-        pages = client.get_paginator("list_training_jobs").paginate()
-        names = [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
-        described = (client.describe_training_job(TrainingJobName=name) for name in names)
-        return [d["TrainingJobName"] for d in described if workspace.prefix in d["OutputDataConfig"]["S3OutputPath"]]
+    def every() -> list[str]:
+        pages = workspace.client("sagemaker").get_paginator("list_training_jobs").paginate()
+        return [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
 
-    return named
+    before = every()
+    return lambda: [name for name in every() if name not in before]
 
 
 @pytest.fixture

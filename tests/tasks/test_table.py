@@ -47,6 +47,9 @@ BAD = {
     "UTF-16": ("bonus,age\n1,2\n".encode("utf-16"), ["UTF-8"]),
     "a quote never closed": (b'bonus,age\n1,"2\n' + b"3,4\n" * 50, ["table.csv"]),
     "a header that never ends": (b'bonus,"' + b"x" * 200_000, ["table.csv"]),
+    "a cell that never ends": (b"bonus,age\n1,2," + b"x" * 200_000 + b"\n", ["table.csv"]),
+    "a text without end": (b"bonus,age\n1," + b"x" * 200_000 + b"\n", ["row 1", "'age'", "is not a number"]),
+    "a header of long names": (b"x" * 5000 + b",age\n1,2\n", ["no column 'bonus'"]),
     "a compressed file": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03bonus,age\n", ["UTF-8"]),
 }
 GOOD = {
