@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     NoCredentialsError,
     NoRegionError,
+    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
 )
@@ -99,6 +101,8 @@ def translate(error: ClientError | BotoCoreError, doing: str) -> AwsError:
         said = f"{answer.get('Code', 'error')}: {answer.get('Message') or 'no message'}"
     elif isinstance(error, _CREDENTIALS):
         kind, said = _NO_ACCESS, str(error)
+    elif isinstance(error, ParamValidationError):
+        kind, said = _REFUSED, str(error)
     else:
         kind, said = _BUSY, str(error)
     return kind.error(f"AWS failed while {doing}: {said.rstrip('.')}. {kind.cure}")
@@ -111,3 +115,8 @@ def translated(doing: str) -> Iterator[None]:
         yield
     except (ClientError, BotoCoreError) as error:
         raise translate(error, doing) from error
+    except Boto3Error as error:
+        # A transfer's error hides the one that AWS answered with, and names no cause.
+        if isinstance(error.__context__, ClientError | BotoCoreError):
+            raise translate(error.__context__, doing) from error
+        raise

@@ -57,7 +57,7 @@ def holds(workspace: Workspace, uri: str, sha256: str) -> bool:
 def fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     """Download to `path`, unless a file of that object's identity is there already; boto3 renames when complete."""
     mark = path.with_name(f"{path.name}.identity")
-    if path.exists() and mark.exists() and mark.read_text() == stored.identity:
+    if path.exists() and mark.exists() and mark.read_text() == f"{stored.identity} {sha256_of(path)}":
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     mark.unlink(missing_ok=True)
@@ -65,9 +65,10 @@ def fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     version = {"VersionId": stored.version_id} if stored.version_id else None
     with translated(f"downloading {stored.uri}"):
         workspace.client("s3").download_file(bucket, key, str(path), ExtraArgs=version)
-    if path.stat().st_size != stored.size:
+    if not stored.version_id and look(workspace, stored.uri).identity != stored.identity:
+        path.unlink()
         raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
-    mark.write_text(stored.identity)
+    mark.write_text(f"{stored.identity} {sha256_of(path)}")
 
 
 def put(workspace: Workspace, path: Path, uri: str, sha256: str) -> StoredObject:

@@ -1,11 +1,10 @@
 """Where training runs: the one switch between a laptop and the cloud."""
 
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from aws.errors import NotFound, translated
 
@@ -46,6 +45,12 @@ class Workspace(Block):
     tags: dict[str, str] = Field(
         default_factory=dict, title="Tags", description="Tags put on every training job, such as a cost centre."
     )
+
+    @model_validator(mode="after")
+    def _network_is_whole(self) -> Self:
+        if bool(self.subnets) != bool(self.security_group_ids):
+            raise ValueError("subnets and security groups go together: give both, or neither")
+        return self
 
     @overload
     def client(self, service: Literal["s3"]) -> "S3Client": ...
@@ -94,5 +99,5 @@ def load_workspace(name: str) -> Workspace:
 
 def split_uri(uri: str) -> tuple[str, str]:
     """Bucket and key of an `s3://bucket/key` URI."""
-    parts = urlsplit(uri, allow_fragments=False)
-    return parts.netloc, parts.path.lstrip("/")
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key

@@ -45,7 +45,11 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 def _exists(inputs: Inputs, formatted: Formatted) -> bool:
     """Every file is on this machine still, or in the bucket already."""
     workspace = inputs["workspace"]
-    return all(file.path.exists() or holds(workspace, workspace.uri(file.key), file.sha256) for file in formatted.files)
+    return all(_is_here(file) or holds(workspace, workspace.uri(file.key), file.sha256) for file in formatted.files)
+
+
+def _is_here(file: FormattedFile) -> bool:
+    return file.path.exists() and sha256_of(file.path) == file.sha256
 
 
 @task(

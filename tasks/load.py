@@ -25,16 +25,23 @@ class Table(Result):
         return f"table {self.source.uri}, {self.rows} rows x {len(self.columns)} columns"
 
 
+def _source(inputs: Inputs) -> StoredObject:
+    workspace: Workspace = inputs["workspace"]
+    return look(workspace, workspace.locate(inputs["dataset"].source))
+
+
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    dataset = inputs["dataset"]
-    workspace = inputs["workspace"]
-    return look(workspace, workspace.locate(dataset.source)).identity, dataset.target, VERSION
+    return _source(inputs).identity, inputs["dataset"].target, VERSION
+
+
+def _exists(inputs: Inputs, table: Table) -> bool:
+    # The object may have been replaced between the look that made the key and the one that was read.
+    return _source(inputs).identity == table.source.identity
 
 
 @task(
     task_run_name="load {dataset.source}",
-    # The key names the object's present identity, so a kept result is about an object that exists.
-    cache_policy=WhileItExists(step="load", identity=_identity, exists=lambda _inputs, _table: True),
+    cache_policy=WhileItExists(step="load", identity=_identity, exists=_exists),
     **KEPT,
     **RETRIES,
 )

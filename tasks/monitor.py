@@ -63,7 +63,7 @@ class _Display:
     def _epoch(self, epoch: EpochReport, progress: float) -> None:
         # A long job has thousands of epochs: a line per per cent or ten seconds, an update per twentieth.
         now = time.monotonic()
-        if progress >= self._shown + 1 or now > self._shown_at + 10:
+        if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
             said = "epoch %d: best %s %.6g, %.0f %% done"
             self._log.info(said, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
             if progress >= 100 or progress // 5 > self._shown // 5:

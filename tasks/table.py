@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ def read_table(path: Path, target: str, name: str | None = None) -> pl.DataFrame
         raise _unreadable(path, name, len(header), error) from error
     if frame.height == 0:
         raise DataError(f"{name} has a header but no rows. Give it at least one row of numbers.")
+    while frame.height > 1 and all(cell is None for cell in frame.row(-1)):
+        frame = frame.head(-1)  # blank lines at the end, which pandas skips too
     return frame.select(_numbers(frame[column], name) for column in frame.columns)
 
 
@@ -48,6 +51,8 @@ def _header(path: Path, name: str) -> list[str]:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             return next(csv.reader(file), [])
+    except csv.Error as error:
+        raise DataError(f"{name} has no readable header ({error}). Is a quote never closed?") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not text in UTF-8 ({error.reason}). Save it as a CSV file in UTF-8.") from error
 
@@ -60,14 +65,14 @@ def _check_header(header: list[str], target: str, name: str) -> None:
         raise DataError(f"{name} has more than one column named {twice[0]!r}. Rename or remove one of them.")
     if target not in header:
         close = get_close_matches(target, header, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(header[:30])}."
+        hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(header[:30])[:300]}."
         raise DataError(f"{name} has no column {target!r} to predict. {hint}")
     if len(header) == 1:
         raise DataError(f"{name} has only the column {target!r}. Linear Learner needs at least one feature beside it.")
 
 
 def _unreadable(path: Path, name: str, width: int, error: Exception) -> DataError:
-    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
+    with suppress(csv.Error), path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         for number, cells in enumerate(csv.reader(file)):
             if cells and len(cells) != width:
                 return DataError(
@@ -95,6 +100,6 @@ def _numbers(column: pl.Series, name: str) -> pl.Series:
 def _complaint(found: object) -> str:
     if found is None or not str(found).strip():
         return "the value is missing. Fill it in or drop the row; Linear Learner takes no missing values."
-    if isinstance(found, float):
+    if str(found).strip().lstrip("+-").lower() in {"nan", "inf", "infinity"}:
         return f"{found} is not a finite number. Replace it or drop the row."
-    return f"{found!r} is not a number. Encode it as numbers (one-hot, for a category) or drop the column."
+    return f"{str(found)[:60]!r} is not a number. Encode it as numbers (one-hot, for a category) or drop the column."

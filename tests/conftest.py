@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from sandbox import discovery
 
@@ -30,6 +31,11 @@ os.environ |= {
 }
 
 PATIENCE = 60.0
+
+# A change fails for what it changed, not for the day's luck; `--hypothesis-profile=explore` looks for new cases.
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", deadline=None)
+settings.load_profile("steady")
 
 
 def pytest_unconfigure() -> None:

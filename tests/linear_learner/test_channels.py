@@ -211,7 +211,6 @@ NUMBERS = st.floats(-(2.0**120), 2.0**120, width=32)
 SPELLINGS = st.sampled_from(["{!r}", " {!r}", "{!r} ", "{:.3e}", "{:+.2f}"])
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.tuples(NUMBERS, SPELLINGS), min_size=3, max_size=3), min_size=1, max_size=20))
 def test_numbers_are_read_as_python_reads_them(rows: list[list[tuple[float, str]]]) -> None:
     texts = [[spelling.format(number) for number, spelling in row] for row in rows]
@@ -219,7 +218,7 @@ def test_numbers_are_read_as_python_reads_them(rows: list[list[tuple[float, str]
     np.testing.assert_array_equal(parsed, np.array([[float(text) for text in row] for row in texts], np.float32))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @example(" ,2")
 @example("1, ,2")
 @example("1,\r\n2,3")

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_learner.errors import ArtifactError, DataError
@@ -138,7 +138,6 @@ def test_csv_answers_are_refused_as_linear_learner_gives_none() -> None:
         render_response(BINARY, "text/csv")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=60), st.sampled_from(["text/csv", JSON, JSONLINES, "application/x-recordio-protobuf"]))
 def test_arbitrary_bytes_are_rows_or_refused(body: bytes, content_type: str) -> None:
     try:

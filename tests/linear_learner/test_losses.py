@@ -48,7 +48,6 @@ def finite_difference(loss: Loss, score: np.ndarray, target: np.ndarray, index: 
 
 
 @pytest.mark.parametrize(("loss", "formula"), REGRESSION, ids=lambda value: getattr(value, "name", ""))
-@settings(deadline=None)
 @given(label=st.floats(-3, 3), error=st.floats(-3, 3))
 def test_a_regression_loss_is_its_formula(loss, formula, label, error):
     score = np.array([[[label + error]]])
@@ -57,7 +56,6 @@ def test_a_regression_loss_is_its_formula(loss, formula, label, error):
 
 
 @pytest.mark.parametrize(("loss", "formula"), BINARY, ids=lambda value: getattr(value, "name", ""))
-@settings(deadline=None)
 @given(label=st.sampled_from([0.0, 1.0]), score=st.floats(-30, 30))
 def test_a_binary_loss_is_its_formula_of_the_signed_score(loss, formula, label, score):
     value = loss.value(np.array([[[score]]]), loss.targets(np.array([label])))
@@ -65,7 +63,7 @@ def test_a_binary_loss_is_its_formula_of_the_signed_score(loss, formula, label, 
 
 
 @pytest.mark.parametrize("loss", [loss for loss, _ in REGRESSION + BINARY], ids=lambda loss: loss.name)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000))
 def test_the_residual_is_the_derivative_of_the_value(loss, seed):
     rng = np.random.default_rng(seed)
@@ -77,7 +75,7 @@ def test_the_residual_is_the_derivative_of_the_value(loss, seed):
         assert_allclose(residual[index] * loss.slope, numeric, atol=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 1000))
 def test_softmax_is_the_cross_entropy_and_its_residual_the_derivative(seed):
     rng = np.random.default_rng(seed)

@@ -62,7 +62,6 @@ def test_a_row_is_framed_as_the_protobuf_specification_has_it() -> None:
     assert written(np.array([[1.0, 2.0]]), np.array([3.0])) == record(floats(1, 2), floats(3))
 
 
-@settings(deadline=None)
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=FINITE))
 def test_what_is_written_is_read_back(table: NDArray[np.float32]) -> None:
     examples = read_records(written(table, table[:, 0]))
@@ -160,7 +159,7 @@ def test_what_a_job_would_fail_on_is_not_written(
         written(features, labels)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_flipped_bits_raise_nothing_but_our_errors(data: st.DataObject) -> None:
     content = bytearray(written(np.ones((3, 2)), np.zeros(3)))

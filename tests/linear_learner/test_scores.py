@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import expit
 from sklearn import metrics
 
 from linear_learner.examples import Examples
@@ -33,7 +34,7 @@ def some(
     return model, examples, {score.name: score.value for score in scores}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_regression_scores_are_scikit_learns(seed):
     model, examples, scores = some("regressor", seed)
@@ -50,13 +51,15 @@ def test_regression_scores_are_scikit_learns(seed):
     assert scores == pytest.approx(expected, rel=1e-4)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_binary_scores_are_scikit_learns(seed):
     model, examples, scores = some("binary_classifier", seed, f_beta=2.0)
     labels, served = examples.labels, model.predict(examples.features)
+    # Not of the served float32 scores: close to 1 they have lost the digits that the loss is made of.
+    exact = expit((examples.features.astype(np.float64) @ model.weights + model.bias)[:, 0])
     expected = {
-        "binary_classification_cross_entropy_objective": metrics.log_loss(labels, served.scores),
+        "binary_classification_cross_entropy_objective": metrics.log_loss(labels, exact),
         "binary_classification_accuracy": metrics.accuracy_score(labels, served.labels),
         "binary_f_2.000": metrics.fbeta_score(labels, served.labels, beta=2.0, zero_division=0),
         "precision": metrics.precision_score(labels, served.labels, zero_division=0),
@@ -69,7 +72,7 @@ def test_binary_scores_are_scikit_learns(seed):
     assert scores == pytest.approx(expected, abs=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
 def test_multiclass_scores_are_scikit_learns(seed):
     model, examples, scores = some("multiclass_classifier", seed, accuracy_top_k=2)
@@ -109,7 +112,7 @@ def test_the_objective_weighs_positive_examples():
     assert weighted == plain
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.booleans()), min_size=2, max_size=40))
 def test_the_area_under_the_curve_counts_ties_half(rows):
     scores, positive = np.array([s for s, _ in rows], dtype=np.float32), np.array([p for _, p in rows])

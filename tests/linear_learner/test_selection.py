@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_learner.artifact import read_model
@@ -51,7 +51,6 @@ def test_an_unreachable_precision_counts_as_no_recall():
     assert best_threshold(scores, labels, chosen) == (np.float32(0.9), 0.0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.4]), st.booleans()), min_size=1, max_size=30))
 def test_the_best_value_is_the_best_over_all_cuts_with_ties_never_split(rows):
     scores = np.array([score for score, _ in rows], dtype=np.float32)

@@ -123,7 +123,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(member=st.sampled_from(["TrainingJobName", "InputDataConfig", "StoppingCondition", "Tags"]), value=json_values)
 def test_no_document_breaks_the_service(tmp_path_factory: Any, user: Any, member: str, value: Any) -> None:
     jobs = TrainingJobs(tmp_path_factory.mktemp("jobs"), lambda _: None, lambda _: None)

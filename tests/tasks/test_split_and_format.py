@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.model_selection import train_test_split
 
@@ -63,7 +63,6 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
     assert {file.channel: file.path.read_bytes() for file in formatted.files} == expected
 
 
-@settings(deadline=None)
 @given(
     st.integers(5, 2000),
     st.builds(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from linear_learner.errors import DataError
 from tasks.table import read_table, write_channel
 
-ANY_FOLDER = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+ANY_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 BAD = {
     "nothing": (b"", ["is empty", "header line"]),
     "only a line break": (b"\n", ["is empty"]),
