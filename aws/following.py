@@ -17,6 +17,16 @@ if TYPE_CHECKING:
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 OVER = frozenset({"Completed", "Failed", "Stopped"})
+UNTIL_TRAINING = frozenset(
+    {
+        "Starting",
+        "LaunchingMLInstances",
+        "PreparingTrainingStack",
+        "Downloading",
+        "DownloadingTrainingImage",
+        "Training",
+    }
+)
 FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.2, 10.0, 1.4
 """Seconds between two looks: short at first, since a small job is over soon, then never more often than needed."""
 
@@ -46,11 +56,14 @@ def follow(
     while True:
         description = described(workspace, name)
         transitions = description.get("SecondaryStatusTransitions", [])
-        for transition in transitions[seen:]:
-            tell(Status(transition["Status"], transition.get("StatusMessage", "")))
+        phases = [Status(new["Status"], new.get("StatusMessage", "")) for new in transitions[seen:]]
         seen = len(transitions)
-        for line in log.new_lines():
-            tell(line)
+        # What the container says belongs after the phases that lead to its training and before those that follow.
+        events: list[Status | LogLine] = [phase for phase in phases if phase.phase in UNTIL_TRAINING]
+        events += log.new_lines()
+        events += [phase for phase in phases if phase.phase not in UNTIL_TRAINING]
+        for event in events:
+            tell(event)
         if description["TrainingJobStatus"] in OVER:
             return description
         time.sleep(pause)

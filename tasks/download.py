@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from prefect import task
+from prefect import get_run_logger, task
 
 from aws.storage import fetch, look, sha256_of
 from aws.workspace import Workspace
@@ -49,11 +49,13 @@ def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFil
     path = _path(model_dir, job)
     fetch(workspace, look(workspace, job.model_uri), path)
     model = read_model(path)
+    parts = list_parts(path)
+    get_run_logger().info("%s holds %s", path.name, ", ".join(f"{part.name} ({part.size} bytes)" for part in parts))
     return ModelFile(
         uri=job.model_uri,
         path=path,
         size=path.stat().st_size,
         sha256=sha256_of(path),
-        parts=tuple(part.name for part in list_parts(path)),
+        parts=tuple(part.name for part in parts),
         features=model.weights.shape[0],
     )

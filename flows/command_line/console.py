@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prefect.logging.handlers import PrefectConsoleHandler
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.theme import Theme
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
@@ -13,17 +15,13 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 @contextmanager
 def console() -> Iterator[list[str]]:
     """Show the flow's log and progress for the block; yields what the steps say they reused."""
-    # Prefect shows everything through one handler, at the root.
+    # Prefect shows everything through one handler, at the root. The bar shares its terminal, so that lines and bar do
+    # not write over each other, and brings the bar's styles, which Prefect's theme leaves out.
     handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
-    with Progress(
-        TextColumn("training"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        console=handlers[0].console if handlers else None,
-        transient=True,
-        disable=not handlers or not handlers[0].console.is_terminal,
-    ) as progress:
+    terminal = handlers[0].console if handlers else Console(stderr=True)
+    columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    bar = Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
+    with terminal.use_theme(Theme()), bar as progress:
         signs = _Signs(progress)
         try:
             for handler in handlers:

@@ -2,11 +2,14 @@
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -159,6 +162,26 @@ def test_a_mistake_found_on_the_way_ends_in_one_sentence(
     assert message in run.stderr.strip().splitlines()[-1]
     assert "Traceback" not in run.stderr
     assert_nothing_is_left(home)
+
+
+def test_in_a_terminal_a_bar_shows_how_far_training_is(first: subprocess.CompletedProcess[str], home: Path) -> None:
+    assert first.returncode == 0
+    ours, theirs = pty.openpty()
+    # Some seconds of training, so that it is looked at more than once.
+    job = {"epochs": "200", "early_stopping_patience": "200", "mini_batch_size": "40"}
+    command = [*PYTHON, "flows.train", *(word for name in job for word in (f"--hyperparameters.{name}", job[name]))]
+    variables = {**environment(home), "TERM": "xterm", "COLUMNS": "160"}
+    with subprocess.Popen(
+        command, cwd=home, env=variables, stdout=theirs, stderr=theirs, start_new_session=True
+    ) as run:
+        os.close(theirs)
+        shown = b""
+        with suppress(OSError):  # how a terminal says that its other end is closed
+            while part := os.read(ours, 65536):
+                shown += part
+        os.close(ours)
+    assert run.returncode == 0, shown.decode()
+    assert re.search(r"training .*━.* \d+%", shown.decode())
 
 
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
