@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from aws.errors import InvalidRequest, NotFound, translated
+from aws.errors import InvalidRequest, NotFound, TrainingFailed, translated
 from aws.storage import look
 from aws.training_job import FINGERPRINT_TAG, TrainingJobSpec, request
 from aws.workspace import Workspace
@@ -42,8 +42,9 @@ def describe(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTyp
 def start_or_adopt(workspace: Workspace, spec: TrainingJobSpec, tags: dict[str, str]) -> Submission:
     """Find the job of this fingerprint, by name, or create it.
 
-    Completed with its model still in S3: reused. InProgress: followed. Failed, Stopped, or its model deleted: the next
-    attempt's name is tried. Two callers at once end with one job, since SageMaker refuses a second of the same name.
+    Completed with its model still in S3: reused. InProgress: followed. Stopped, its model deleted, or Failed for a
+    reason outside of it: the next attempt's name is tried. Raises TrainingFailed when the algorithm itself has refused
+    this very input before. Two callers at once end with one job, as SageMaker refuses a second of the same name.
     """
     for attempt in range(1, MOST_ATTEMPTS + 1):
         name = spec.name(attempt)
@@ -80,12 +81,23 @@ def _adoptable(workspace: Workspace, description: "DescribeTrainingJobResponseTy
     if description["TrainingJobStatus"] == "InProgress":
         return "followed"
     if description["TrainingJobStatus"] != "Completed":
+        _check_worth_another_attempt(description)
         return None
     try:
         look(workspace, description["ModelArtifacts"]["S3ModelArtifacts"])
     except NotFound:
         return None
     return "reused"
+
+
+def _check_worth_another_attempt(description: "DescribeTrainingJobResponseTypeDef") -> None:
+    reason = description.get("FailureReason", "")
+    # The container's exit code for what is wrong with data or hyperparameters, both of which the fingerprint covers.
+    if reason.endswith("exit code: 2"):
+        raise TrainingFailed(
+            f"Training job {description['TrainingJobName']} had this very input and failed: {reason}. It would fail "
+            "again, and cost again. Change the data or the hyperparameters."
+        )
 
 
 def _check_fingerprint(workspace: Workspace, spec: TrainingJobSpec, arn: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aws.compute import Compute
-from aws.errors import InvalidRequest
+from aws.errors import InvalidRequest, TrainingFailed
 from aws.following import follow, stop
 from aws.submission import Submission, describe, start_or_adopt
 from aws.training_job import FINGERPRINT_TAG, TrainingJobSpec, request
@@ -46,11 +46,25 @@ def test_a_completed_job_is_reused_whatever_it_would_run_on(workspace: Workspace
     assert jobs(workspace, spec) == [spec.name(1)]
 
 
-def test_a_failed_job_is_left_behind_for_the_next_attempt(workspace: Workspace, make_spec: MakeSpec) -> None:
-    spec = make_spec(epochs="none")
-    assert run(workspace, spec)[1]["TrainingJobStatus"] == "Failed"
+def test_a_job_that_failed_for_want_of_its_data_is_left_behind_for_the_next_attempt(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    spec = make_spec()
+    elsewhere = spec.channels[0].model_copy(update={"uri": workspace.uri("nowhere") + "/"})
+    misplaced = spec.model_copy(update={"channels": (elsewhere,)})
+    assert misplaced.fingerprint == spec.fingerprint
+    assert "No S3 objects found" in run(workspace, misplaced)[1]["FailureReason"]
     second = start_or_adopt(workspace, spec, {})
     assert (second.how, second.name) == ("started", spec.name(2))
+
+
+def test_what_the_algorithm_refused_once_is_not_paid_for_again(workspace: Workspace, make_spec: MakeSpec) -> None:
+    spec = make_spec(epochs="none")
+    assert run(workspace, spec)[1]["TrainingJobStatus"] == "Failed"
+    with pytest.raises(TrainingFailed, match=r"epochs.*It would fail again, and cost again") as refused:
+        start_or_adopt(workspace, spec, {})
+    assert not refused.value.retryable
+    assert jobs(workspace, spec) == [spec.name(1)]
 
 
 def test_a_stopped_job_is_left_behind_for_the_next_attempt(workspace: Workspace, make_spec: MakeSpec) -> None:
