@@ -114,6 +114,27 @@ def test_a_users_own_file_is_trained_on(train: Command, home: Path) -> None:
     assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
 
 
+def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProcess[str], home: Path) -> None:
+    assert first.returncode == 0
+    (home / "houses.csv").write_text(HOUSES)
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    examples = readme.split("### What just happened")[1].split("```sh\n")[1].split("```")[0].splitlines()
+    assert len(examples) == 5
+    for example in examples:
+        line = example.replace(".venv/bin/python", sys.executable)
+        run = subprocess.run(
+            ["sh", "-c", line],
+            cwd=home,
+            env=environment(home),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert run.returncode == 0, f"{line}\n{run.stderr}"
+        assert run.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
