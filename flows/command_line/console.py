@@ -10,11 +10,15 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.theme import Theme
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
+DELIVERERS = ("EventsWorker", "APILogWorker")
+"""Prefect's threads that warn, after the summary or the error was said, that they still deliver a thing or two."""
 
 
 @contextmanager
 def console() -> Iterator[list[str]]:
     """Show the flow's log and progress for the block; yields what the steps say they reused."""
+    for name in DELIVERERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     # Prefect shows everything through one handler, at the root. The bar shares its terminal, so that lines and bar do
     # not write over each other, and brings the bar's styles, which Prefect's theme leaves out.
     handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]

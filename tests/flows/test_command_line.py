@@ -35,22 +35,16 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+def finished(home: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """What became of a command run in an empty folder of the user's, as far from the project's as can be."""
+    return subprocess.run(
+        command, cwd=home, env=environment(home), capture_output=True, text=True, timeout=180, check=False
+    )
+
+
 @pytest.fixture(scope="module")
 def train(home: Path) -> Command:
-    """Run the command in an empty folder of the user's, as far from the project's as can be."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*PYTHON, "flows.train", *arguments],
-            cwd=home,
-            env=environment(home),
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-
-    return run
+    return lambda *arguments: finished(home, *PYTHON, "flows.train", *arguments)
 
 
 def processes_of(home: Path) -> list[str]:
@@ -122,15 +116,7 @@ def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProc
     assert len(examples) == 5
     for example in examples:
         line = example.replace(".venv/bin/python", sys.executable)
-        run = subprocess.run(
-            ["sh", "-c", line],
-            cwd=home,
-            env=environment(home),
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        run = finished(home, "sh", "-c", line)
         assert run.returncode == 0, f"{line}\n{run.stderr}"
         assert run.stdout
 
@@ -266,9 +252,9 @@ def test_a_sandbox_that_runs_already_is_used_and_is_open_to_plain_boto3(
         session.client(service, endpoint_url=long_lived_sandbox, config=config)
         for service in ("sagemaker", "logs", "s3")
     )
-    newest = sagemaker.list_training_jobs(SortBy="CreationTime", SortOrder="Descending")["TrainingJobSummaries"][0]
-    name = newest["TrainingJobName"]
-    assert name in run.stdout
+    (name,) = set(re.findall(r"linear-learner-[0-9a-f]{20}", run.stdout))
+    (listed,) = sagemaker.list_training_jobs(NameContains=name)["TrainingJobSummaries"]
+    assert (listed["TrainingJobName"], listed["TrainingJobStatus"]) == (name, "Completed")
     (stream,) = logs.describe_log_streams(logGroupName="/aws/sagemaker/TrainingJobs", logStreamNamePrefix=f"{name}/")[
         "logStreams"
     ]
