@@ -93,12 +93,18 @@ _KINDS = {
 _CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, NoRegionError)
 
 
+def answer(error: ClientError) -> tuple[str, str]:
+    """The code and the message AWS answered with; empty where it gave none."""
+    said = error.response.get("Error", {})
+    return said.get("Code", ""), said.get("Message", "")
+
+
 def translate(error: ClientError | BotoCoreError, doing: str) -> AwsError:
     """`error` as one of this tree; `doing` completes "AWS failed while …"."""
     if isinstance(error, ClientError):
-        answer = error.response.get("Error", {})
-        kind = _KINDS.get(answer.get("Code", ""), _REFUSED)
-        said = f"{answer.get('Code', 'error')}: {answer.get('Message') or 'no message'}"
+        code, message = answer(error)
+        kind = _KINDS.get(code, _REFUSED)
+        said = f"{code or 'error'}: {message or 'no message'}"
     elif isinstance(error, _CREDENTIALS):
         kind, said = _NO_ACCESS, str(error)
     elif isinstance(error, ParamValidationError):

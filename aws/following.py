@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from botocore.exceptions import ClientError
 
-from aws.errors import NotFound, TrainingFailed, Unavailable, translated
+from aws.errors import NotFound, TrainingFailed, Unavailable, answer, translated
 from aws.submission import describe
 from aws.workspace import Workspace
 
@@ -84,7 +84,7 @@ def stop(workspace: Workspace, name: str, patience: float = 60.0) -> str:
         try:
             workspace.client("sagemaker").stop_training_job(TrainingJobName=name)
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") != "ValidationException":
+            if answer(error)[0] != "ValidationException":
                 raise
     end = time.monotonic() + patience
     while (status := described(workspace, name)["TrainingJobStatus"]) not in OVER:
@@ -121,28 +121,28 @@ class _Log:
                     yield from self._read(stream)
             except ClientError as error:
                 # The log group comes with the account's first job, the stream some time after the job.
-                if error.response.get("Error", {}).get("Code") != "ResourceNotFoundException":
+                if answer(error)[0] != "ResourceNotFoundException":
                     raise
 
     def _streams(self) -> list[str]:
-        answer = self.workspace.client("logs").describe_log_streams(
+        found = self.workspace.client("logs").describe_log_streams(
             logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self.job}/"
         )
-        return sorted(stream["logStreamName"] for stream in answer["logStreams"])
+        return sorted(stream["logStreamName"] for stream in found["logStreams"])
 
     def _read(self, stream: str) -> Iterator[LogLine]:
         logs = self.workspace.client("logs")
         while True:
             token = {"nextToken": self.tokens[stream]} if stream in self.tokens else {}
-            answer = logs.get_log_events(
+            page = logs.get_log_events(
                 logGroupName=LOG_GROUP,
                 logStreamName=stream,
                 startFromHead=True,
                 **token,  # type: ignore[arg-type]
             )
-            for event in answer["events"]:
+            for event in page["events"]:
                 yield LogLine(event["message"])
             # CloudWatch says "no more for now" by giving the same token back.
-            if answer["nextForwardToken"] == self.tokens.get(stream):
+            if page["nextForwardToken"] == self.tokens.get(stream):
                 return
-            self.tokens[stream] = answer["nextForwardToken"]
+            self.tokens[stream] = page["nextForwardToken"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from aws.errors import InvalidRequest, NotFound, TrainingFailed, translated
+from aws.errors import InvalidRequest, NotFound, TrainingFailed, answer, translated
 from aws.storage import look
 from aws.training_job import FINGERPRINT_TAG, TrainingJobSpec, request
 from aws.workspace import Workspace
@@ -34,7 +34,7 @@ def describe(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTyp
             return workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
         except ClientError as error:
             # SageMaker has no code of its own for this; the wording is read off real answers.
-            if "not found" in error.response.get("Error", {}).get("Message", "").lower():
+            if "not found" in answer(error)[1].lower():
                 return None
             raise
 
@@ -69,12 +69,12 @@ def start_or_adopt(workspace: Workspace, spec: TrainingJobSpec, tags: dict[str, 
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
     with translated(f"creating training job {name}"):
         try:
-            answer = workspace.client("sagemaker").create_training_job(**request(workspace, spec, name, tags))
+            created = workspace.client("sagemaker").create_training_job(**request(workspace, spec, name, tags))
         except ClientError as error:
-            if error.response.get("Error", {}).get("Code") == "ResourceInUse":
+            if answer(error)[0] == "ResourceInUse":
                 return None
             raise
-    return answer["TrainingJobArn"]
+    return created["TrainingJobArn"]
 
 
 def _adoptable(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> How | None:

@@ -11,6 +11,7 @@ import json
 import tempfile
 import traceback
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -63,8 +64,13 @@ def _train(base: Path, log: TrainingLog) -> Training:
         }
         rows = channels["train"]
 
+        @cache
+        def objective() -> str:
+            # Counts labels where classes are balanced; only after `train` has found them fit to be counted.
+            return loss_of(hyperparameters, rows.labels).objective
+
         def tell(epoch: Epoch) -> None:
-            log.epoch(epoch, loss_of(hyperparameters, rows.labels).objective, hyperparameters.epochs)
+            log.epoch(epoch, objective(), hyperparameters.epochs)
 
         validation, test = channels.get("validation"), channels.get("test")
         training = train(hyperparameters, rows, validation, test, on_epoch=tell)

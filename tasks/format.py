@@ -38,7 +38,11 @@ class Formatted(Result):
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    table, rows = inputs["table"], inputs["rows"]
+    return _content(inputs["table"], inputs["rows"])
+
+
+def _content(table: Table, rows: Rows) -> tuple[object, ...]:
+    """All that decides what is in the files; it names their folder, too."""
     return table.source.identity, table.target, rows.parameters, VERSION
 
 
@@ -63,7 +67,7 @@ def format_channels(workspace: Workspace, table: Table, rows: Rows) -> Formatted
     """Write one CSV per channel into a work folder of this machine; the test set is kept too."""
     from tasks.table import read_table, write_channel  # polars
 
-    identity = fingerprint(table.source.identity, table.target, rows.parameters, VERSION)
+    identity = fingerprint(*_content(table, rows))
     source = local_copy(workspace, table.source)
     frame = read_table(source, table.target, table.source.uri)
     files = []

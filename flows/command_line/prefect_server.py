@@ -11,8 +11,6 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPException
 
 PATIENCE = 120.0
@@ -24,7 +22,7 @@ class ServerDied(Exception):
 
 
 class OwnServer:
-    """The server's process: it listens from the start, and answers some seconds later."""
+    """The server's process: it listens from the start, answers some seconds later, and is to be closed."""
 
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
@@ -66,16 +64,6 @@ class OwnServer:
             self._process.kill()
             self._process.wait()
         self._said.close()
-
-
-@contextmanager
-def own_server() -> Iterator[OwnServer]:
-    """Start a server, which boots while the block begins; it ends with the block."""
-    server = OwnServer()
-    try:
-        yield server
-    finally:
-        server.close()
 
 
 def _healthy(address: str) -> bool:

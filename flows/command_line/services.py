@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 
-from flows.command_line.prefect_server import own_server
+from flows.command_line.prefect_server import OwnServer
 from sandbox import discovery
 
 PATIENCE = 30.0
@@ -25,7 +25,9 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     running = ExitStack()
     atexit.register(running.close)
-    server = running.enter_context(own_server()) if "PREFECT_API_URL" not in os.environ else None
+    server = None if "PREFECT_API_URL" in os.environ else OwnServer()
+    if server:
+        running.callback(server.close)
     state_dir = running.enter_context(_held_sandbox()) if sandboxed else None
 
     def ready() -> None:

@@ -2,7 +2,6 @@
 
 import io
 import json
-import os
 import re
 import struct
 import tarfile
@@ -35,14 +34,7 @@ REAL = [
 ]
 MODEL = LinearModel("binary_classifier", "logistic", np.ones((3, 1), np.float32), np.zeros(1, np.float32), 0.25)
 FILES = ("mx-mod-symbol.json", "mx-mod-0000.params", "manifest.json", "additional-params.json")
-fuzzed = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@pytest.fixture
-def corpus() -> Path:
-    if not (folder := os.environ.get("LINEAR_LEARNER_CORPUS")):
-        pytest.skip("LINEAR_LEARNER_CORPUS does not name a folder of real jobs")
-    return Path(folder)
+fuzzed = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Channels: files of a folder become one table; whatever a paid job would fail on is named by file, row and column."""
 
-import os
 import re
 from pathlib import Path
 
@@ -14,13 +13,6 @@ from linear_learner.channels import CSV, RECORDIO, media_type, read_channel
 from linear_learner.csv_rows import Place, parse_block
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.recordio import read_records, write_records
-
-
-@pytest.fixture
-def corpus() -> Path:
-    if not (folder := os.environ.get("LINEAR_LEARNER_CORPUS")):
-        pytest.skip("LINEAR_LEARNER_CORPUS does not name a folder of real jobs")
-    return Path(folder)
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 import io
 import json
-import os
 import re
 import shutil
 from pathlib import Path
@@ -198,12 +197,9 @@ def test_our_own_error_is_code_1_with_the_traceback_in_the_log(job):
 
 
 @pytest.fixture
-def attrition(tmp_path):
-    corpus = os.environ.get("LINEAR_LEARNER_CORPUS")
-    if not corpus:
-        pytest.skip("LINEAR_LEARNER_CORPUS does not name the folder of real jobs")
+def attrition(tmp_path, corpus):
     job = Job(tmp_path)
-    source = Path(corpus) / "jobs" / "attrition"
+    source = corpus / "jobs" / "attrition"
     job.channel("train", (source / "train.csv").read_text())
     job.hyperparameters({"mini_batch_size": "100", "predictor_type": "binary_classifier"})
     return job, LogReader.read((source / "job.log").read_text().splitlines())

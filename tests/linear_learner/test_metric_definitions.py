@@ -1,19 +1,9 @@
 import json
-import os
 import re
-from pathlib import Path
 
 import pytest
 
 from linear_learner.metric_definitions import METRIC_DEFINITIONS
-
-
-@pytest.fixture
-def corpus() -> Path:
-    folder = os.environ.get("LINEAR_LEARNER_CORPUS")
-    if not folder:
-        pytest.skip("LINEAR_LEARNER_CORPUS does not name the folder of real logs")
-    return Path(folder)
 
 
 def test_they_are_the_ones_aws_registers(corpus):

@@ -1,7 +1,6 @@
 """A model scores as a real endpoint did, and refuses what it was not trained on."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,6 @@ from linear_learner.artifact import read_model
 from linear_learner.errors import DataError
 from linear_learner.inference import parse_request
 from linear_learner.model import LinearModel, sigmoid
-
-
-@pytest.fixture
-def corpus() -> Path:
-    if not (folder := os.environ.get("LINEAR_LEARNER_CORPUS")):
-        pytest.skip("LINEAR_LEARNER_CORPUS does not name a folder of real jobs")
-    return Path(folder)
 
 
 def model(

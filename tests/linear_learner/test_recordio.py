@@ -1,7 +1,6 @@
 """RecordIO-protobuf: the same bytes as real files, any valid encoding read, damage refused with the record's number."""
 
 import io
-import os
 import struct
 from pathlib import Path
 
@@ -17,13 +16,6 @@ from linear_learner.protobuf import varint
 from linear_learner.recordio import MAGIC, iter_records, read_records, write_records
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
-
-
-@pytest.fixture
-def corpus() -> Path:
-    if not (folder := os.environ.get("LINEAR_LEARNER_CORPUS")):
-        pytest.skip("LINEAR_LEARNER_CORPUS does not name a folder of real jobs")
-    return Path(folder)
 
 
 def written(features: NDArray[np.generic], labels: NDArray[np.generic] | None = None) -> bytes:

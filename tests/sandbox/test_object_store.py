@@ -193,7 +193,7 @@ KEYS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_s
 changes = st.lists(st.tuples(st.sampled_from(["PUT", "DELETE"]), KEYS, st.binary(max_size=20)), max_size=12)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=changes)
 def test_disk_and_emulator_agree_after_any_changes(
     tmp_path_factory: Any, changes: list[tuple[str, str, bytes]]
