@@ -5,26 +5,38 @@ AwsError
 ├── NotFound           a bucket, object, role or job that is not there
 ├── InvalidRequest     AWS refuses the request as it stands
 ├── QuotaExceeded      the account may not run this many instances of this type
+├── NoCapacity         AWS has no such instances now
 ├── Unavailable        throttling, a service fault, no network: worth trying again
 └── TrainingFailed     the training job ended without a model
 
 Every message says what was being done, what AWS answered and what to do; `retryable` is what retries look at.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
-from boto3.exceptions import Boto3Error
+from boto3.exceptions import Boto3Error, RetriesExceededError
 from botocore.exceptions import (
     BotoCoreError,
+    CapacityNotAvailableError,
+    ChecksumError,
     ClientError,
+    CredentialRetrievalError,
+    FlexibleChecksumError,
+    HTTPClientError,
+    IncompleteReadError,
     NoCredentialsError,
     NoRegionError,
-    ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as NoConnectionError
+
+from aws.endings import Ending
+from aws.error_codes import DENIED, EXPIRED, PASSING, REFUSED, Reading, read_answer
 
 
 class AwsError(Exception):
@@ -46,7 +58,15 @@ class InvalidRequest(AwsError):
 
 
 class QuotaExceeded(AwsError):
-    """An account limit stands in the way."""
+    """An account limit stands in the way; `waiting_helps` unless the limit itself is below what was asked for."""
+
+    def __init__(self, message: str, *, waiting_helps: bool = True) -> None:
+        super().__init__(message)
+        self.waiting_helps = waiting_helps
+
+
+class NoCapacity(AwsError):
+    """AWS has no such instances now; no retry of a step, as submitting already waits and takes other types."""
 
 
 class Unavailable(AwsError):
@@ -56,41 +76,23 @@ class Unavailable(AwsError):
 
 
 class TrainingFailed(AwsError):
-    """The job ended as Failed or Stopped."""
+    """The job ended as Failed or Stopped; with what it came to, its cost in USD and the end of its log where known."""
+
+    def __init__(
+        self, message: str = "", *, ending: Ending | None = None, usd: float = 0.0, log_tail: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.ending, self.usd, self.log_tail = ending, usd, log_tail
 
 
-@dataclass(frozen=True)
-class _Kind:
-    error: type[AwsError]
-    cure: str
-
-
-_NO_ACCESS = _Kind(AccessDenied, "Check the workspace's credentials and the policies attached to them.")
-_MISSING = _Kind(NotFound, "Check the name, and that the workspace's region and account are the ones meant.")
-_BUSY = _Kind(Unavailable, "It is tried again.")
-_REFUSED = _Kind(InvalidRequest, "Correct the parameter that the message names.")
-_QUOTA = _Kind(QuotaExceeded, "Ask for a higher quota in Service Quotas, or choose another instance type.")
-
-_KINDS = {
-    **dict.fromkeys(
-        (
-            "AccessDenied", "AccessDeniedException", "403", "ExpiredToken", "ExpiredTokenException", "InvalidToken",
-            "InvalidAccessKeyId", "InvalidClientTokenId", "SignatureDoesNotMatch", "UnrecognizedClientException",
-        ),
-        _NO_ACCESS,
-    ),
-    **dict.fromkeys(("NoSuchBucket", "NoSuchKey", "404", "ResourceNotFound", "ResourceNotFoundException"), _MISSING),
-    **dict.fromkeys(
-        (
-            "Throttling", "ThrottlingException", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown",
-            "RequestTimeout", "InternalFailure", "InternalError", "InternalServerError", "ServiceUnavailable",
-            "500", "503",
-        ),
-        _BUSY,
-    ),
-    "ResourceLimitExceeded": _QUOTA,
-}  # fmt: skip
-_CREDENTIALS = (NoCredentialsError, PartialCredentialsError, ProfileNotFound, NoRegionError)
+_CLASSES = {kind.__name__: kind for kind in (AccessDenied, NotFound, InvalidRequest, NoCapacity, Unavailable)}
+_BEFORE_ANY_ANSWER: tuple[tuple[tuple[type[Exception], ...], Reading], ...] = (
+    ((NoRegionError,), Reading("AccessDenied", "Set the region in the workspace's credentials.")),
+    ((NoCredentialsError, PartialCredentialsError, ProfileNotFound, CredentialRetrievalError), DENIED),
+    ((SSOError, TokenRetrievalError), EXPIRED),
+    ((NoConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError), PASSING),
+    ((ChecksumError, FlexibleChecksumError, CapacityNotAvailableError), PASSING),
+)
 
 
 def answer(error: ClientError) -> tuple[str, str]:
@@ -99,30 +101,41 @@ def answer(error: ClientError) -> tuple[str, str]:
     return said.get("Code", ""), said.get("Message", "")
 
 
-def translate(error: ClientError | BotoCoreError, doing: str) -> AwsError:
+def translate(error: ClientError | BotoCoreError | Boto3Error, doing: str) -> AwsError:
     """`error` as one of this tree; `doing` completes "AWS failed while …"."""
     if isinstance(error, ClientError):
         code, message = answer(error)
-        kind = _KINDS.get(code, _REFUSED)
-        said = f"{code or 'error'}: {message or 'no message'}"
-    elif isinstance(error, _CREDENTIALS):
-        kind, said = _NO_ACCESS, str(error)
-    elif isinstance(error, ParamValidationError):
-        kind, said = _REFUSED, str(error)
+        said = f"{code or 'error'}: {_printable(message) or 'no message'}"
+        reading = read_answer(code, message, _status(error), error.operation_name)
     else:
-        kind, said = _BUSY, str(error)
-    return kind.error(f"AWS failed while {doing}: {said.rstrip('.')}. {kind.cure}")
+        said = str(error)
+        known = (reading for classes, reading in _BEFORE_ANY_ANSWER if isinstance(error, classes))
+        reading = next(known, REFUSED)
+    text = f"AWS failed while {doing}: {said.rstrip('.')}. {reading.cure}"
+    if reading.kind == "QuotaExceeded":
+        return QuotaExceeded(text, waiting_helps=reading.waiting_helps)
+    return _CLASSES[reading.kind](text)
+
+
+def _printable(message: str) -> str:
+    # To a wrong signature some services add the request it should have been computed of, session token included.
+    return re.split(r"\s*The Canonical String for this request", message)[0]
+
+
+def _status(error: ClientError) -> int:
+    # Without a body to read a code from, botocore makes the status the code.
+    code = answer(error)[0]
+    return int(code) if code.isdecimal() else error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
 
 
 @contextmanager
 def translated(doing: str) -> Iterator[None]:
-    """Raise botocore's errors from the block as one of this tree."""
+    """Raise boto's errors from the block as one of this tree."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
         raise translate(error, doing) from error
     except Boto3Error as error:
         # A transfer's error hides the one that AWS answered with, and names no cause.
-        if isinstance(error.__context__, ClientError | BotoCoreError):
-            raise translate(error.__context__, doing) from error
-        raise
+        hidden = error.__context__
+        raise translate(hidden if isinstance(hidden, ClientError | BotoCoreError) else error, doing) from error

@@ -1,6 +1,11 @@
 """Objects in S3: look, fetch, put. Transfers are streamed; a half-done one leaves nothing under the final name."""
 
+import fcntl
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -55,11 +60,32 @@ def holds(workspace: Workspace, uri: str, sha256: str) -> bool:
 
 
 def fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
-    """Download to `path`, unless a file of that object's identity is there already; boto3 renames when complete."""
+    """Download to `path`, unless a file of that object's identity is there already; whole, or not at all.
+
+    Of several processes that want the same file one downloads it; what a killed one left behind is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone_in(path.parent):
+        _fetch(workspace, stored, path)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     mark = path.with_name(f"{path.name}.identity")
+    # boto3 writes under a name of its own, this one and a random suffix, and renames what is complete.
+    for left in path.parent.glob(f"{escape(path.name)}.{'[0-9A-Fa-f]' * 8}"):
+        left.unlink()
     if path.exists() and mark.exists() and mark.read_text() == f"{stored.identity} {sha256_of(path)}":
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     mark.unlink(missing_ok=True)
     bucket, key = split_uri(stored.uri)
     version = {"VersionId": stored.version_id} if stored.version_id else None

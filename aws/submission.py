@@ -1,11 +1,14 @@
 """Start a training job, or adopt the one that exists: the same input never pays twice."""
 
+import time
 from typing import TYPE_CHECKING, Literal
 
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from aws.errors import InvalidRequest, NotFound, TrainingFailed, answer, translated
+from aws.endings import ending
+from aws.errors import InvalidRequest, NotFound, TrainingFailed, Unavailable, answer, translated
+from aws.followers import RUN_TAG, add_tags, lease, tags_of
 from aws.storage import look
 from aws.training_job import FINGERPRINT_TAG, TrainingJobSpec, request
 from aws.workspace import Workspace
@@ -14,7 +17,15 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 MOST_ATTEMPTS = 100
+DIVERGED_TAG = "linear-learner:diverged"
+"""On a job that was stopped because its loss diverged; its value says how."""
+DIVERGED_CURE = "Choose a smaller learning_rate, normalize_data, or look for extreme values in the data."
+STOPPING_LOOKS, STOPPING_PAUSE = 120, 5.0
+"""A job that is told to stop has two minutes to end, and then uploads what it has."""
+OF_THE_COMPUTE = {"max_runtime", "memory", "disk"}
+"""Kinds of endings that another instance, disk or limit can change."""
 How = Literal["started", "followed", "reused"]
+IfExists = Literal["adopt", "new", "fail"]
 
 
 class Submission(BaseModel):
@@ -39,49 +50,98 @@ def describe(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTyp
             raise
 
 
-def start_or_adopt(workspace: Workspace, spec: TrainingJobSpec, tags: dict[str, str]) -> Submission:
-    """Find the job of this fingerprint, by name, or create it.
+def start_or_adopt(
+    workspace: Workspace, spec: TrainingJobSpec, run: str, tags: dict[str, str], if_exists: IfExists = "adopt"
+) -> Submission:
+    """Find the job of this fingerprint, by name, or create it, for the flow run of id `run`, which follows it now.
 
     Completed with its model still in S3: reused. InProgress: followed. Stopped, its model deleted, or Failed for a
-    reason outside of it: the next attempt's name is tried. Raises TrainingFailed when the algorithm itself has refused
-    this very input before. Two callers at once end with one job, as SageMaker refuses a second of the same name.
+    reason that may pass: the next attempt's name is tried. Raises TrainingFailed when this very input would fail again.
+    With `if_exists` other than "adopt" only a job of this same flow run is adopted; another that is running or complete
+    is passed over ("new") or an error ("fail"). Two callers at once end with one job, as SageMaker refuses a second of
+    the same name; an answer that got lost is made up for by looking.
     """
     for attempt in range(1, MOST_ATTEMPTS + 1):
         name = spec.name(attempt)
-        description = describe(workspace, name)
+        description = _settled(workspace, name)
         if description is None:
-            arn = _create(workspace, spec, name, tags)
+            arn = _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease(run)})
             if arn:
                 return Submission(name=name, arn=arn, how="started")
-            description = describe(workspace, name)
+            description = _settled(workspace, name)
         if description is None:
             raise InvalidRequest(f"Training job {name} both exists and does not. Check who else uses this account.")
-        how = _adoptable(workspace, description)
-        if how:
-            _check_fingerprint(workspace, spec, description["TrainingJobArn"])
-            return Submission(name=name, arn=description["TrainingJobArn"], how=how)
+        adopted = _adopt(workspace, spec, description, run, if_exists)
+        if adopted:
+            return adopted
     raise InvalidRequest(
         f"{MOST_ATTEMPTS} training jobs with this very input have failed or were stopped, the last one {name}. "
         "Look at their FailureReason and change the input."
     )
 
 
+def _settled(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
+    """As `describe`, but a job that is about to stop is waited for: only then can it be told what it came to."""
+    for _ in range(STOPPING_LOOKS):
+        description = describe(workspace, name)
+        if description is None or description["TrainingJobStatus"] != "Stopping":
+            return description
+        time.sleep(STOPPING_PAUSE)
+    raise Unavailable(f"Training job {name} is still Stopping after {STOPPING_LOOKS * STOPPING_PAUSE:.0f} s.")
+
+
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
-    with translated(f"creating training job {name}"):
-        try:
-            created = workspace.client("sagemaker").create_training_job(**request(workspace, spec, name, tags))
-        except ClientError as error:
-            if answer(error)[0] == "ResourceInUse":
-                return None
-            raise
+    """The new job's ARN, or None when there is a job of that name by now: another's, or ours if the answer got lost."""
+    try:
+        with translated(f"creating training job {name}"):
+            try:
+                created = workspace.client("sagemaker").create_training_job(**request(workspace, spec, name, tags))
+            except ClientError as error:
+                if answer(error)[0] == "ResourceInUse":
+                    return None
+                raise
+    except Unavailable:
+        if describe(workspace, name):
+            return None
+        raise
     return created["TrainingJobArn"]
+
+
+def _adopt(
+    workspace: Workspace,
+    spec: TrainingJobSpec,
+    description: "DescribeTrainingJobResponseTypeDef",
+    run: str,
+    if_exists: IfExists,
+) -> Submission | None:
+    name, arn = description["TrainingJobName"], description["TrainingJobArn"]
+    tags = tags_of(workspace, arn)
+    own = tags.get(RUN_TAG) == run
+    if if_exists == "new" and not own:
+        return None
+    if tags.get(FINGERPRINT_TAG) != spec.fingerprint:
+        raise InvalidRequest(
+            f"{arn} has the name of this run's job but another fingerprint ({tags.get(FINGERPRINT_TAG)}). It was not "
+            "made by this project; delete it or use another account."
+        )
+    how = _adoptable(workspace, description)
+    if how is None:
+        _check_worth_another_attempt(spec, description, tags)
+        return None
+    if if_exists == "fail" and not own:
+        raise InvalidRequest(
+            f"Training job {name} has this very input and is {description['TrainingJobStatus']}. To use it, choose "
+            'if_exists "adopt"; to pay for another one, "new".'
+        )
+    if how == "followed":
+        add_tags(workspace, arn, lease(run))
+    return Submission(name=name, arn=arn, how="started" if own else how)
 
 
 def _adoptable(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> How | None:
     if description["TrainingJobStatus"] == "InProgress":
         return "followed"
     if description["TrainingJobStatus"] != "Completed":
-        _check_worth_another_attempt(description)
         return None
     try:
         look(workspace, description["ModelArtifacts"]["S3ModelArtifacts"])
@@ -90,22 +150,28 @@ def _adoptable(workspace: Workspace, description: "DescribeTrainingJobResponseTy
     return "reused"
 
 
-def _check_worth_another_attempt(description: "DescribeTrainingJobResponseTypeDef") -> None:
-    reason = description.get("FailureReason", "")
-    # The container's exit code for what is wrong with data or hyperparameters, both of which the fingerprint covers.
-    if reason.endswith("exit code: 2"):
+def _check_worth_another_attempt(
+    spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef", tags: dict[str, str]
+) -> None:
+    if description["TrainingJobStatus"] == "Completed":
+        return  # its model was deleted
+    came_to = ending(description)
+    again, cause, cure = came_to.again, came_to.cause, came_to.cure
+    if DIVERGED_TAG in tags:
+        again, cause, cure = "never", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_CURE
+    elif came_to.kind in OF_THE_COMPUTE and _is_given_more(spec, description):
+        return
+    if again == "never":
         raise TrainingFailed(
-            f"Training job {description['TrainingJobName']} had this very input and failed: {reason}. It would fail "
-            "again, and cost again. Change the data or the hyperparameters."
+            f"Training job {description['TrainingJobName']} had this very input. {cause} It would end so again, and "
+            f"cost again. {cure}"
         )
 
 
-def _check_fingerprint(workspace: Workspace, spec: TrainingJobSpec, arn: str) -> None:
-    with translated(f"reading the tags of {arn}"):
-        tags = workspace.client("sagemaker").list_tags(ResourceArn=arn)["Tags"]
-    found = {tag["Key"]: tag["Value"] for tag in tags}.get(FINGERPRINT_TAG)
-    if found != spec.fingerprint:
-        raise InvalidRequest(
-            f"{arn} has the name of this run's job but another fingerprint ({found}). It was not made by this project; "
-            "delete it or use another account."
-        )
+def _is_given_more(spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef") -> bool:
+    asked, had = spec.compute, description["ResourceConfig"]
+    return (
+        asked.instance_type != had.get("InstanceType")
+        or asked.volume_size_gb > had["VolumeSizeInGB"]
+        or asked.max_runtime_seconds > description["StoppingCondition"].get("MaxRuntimeInSeconds", 0)
+    )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import ChannelTypeDef, CreateTrainingJobRequestTypeDef
 
 FINGERPRINT_TAG = "linear-learner:fingerprint"
+NAME_PREFIX = "linear-learner-"
 
 
 class ChannelInput(BaseModel):
@@ -42,7 +43,8 @@ class TrainingJobSpec(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 of what decides the outcome: image, hyperparameters, content of the channels, number of instances.
 
-        Instance type, disk and time limit are left out: they change how long it takes, not what is learned.
+        Instance type, disk, limits and spot are left out: they change how long it takes and what it costs, not what is
+        learned.
         """
         outcome = {
             "image": self.image,
@@ -54,7 +56,7 @@ class TrainingJobSpec(BaseModel):
 
     def name(self, attempt: int) -> str:
         """The job's name, from the fingerprint alone; `attempt` counts from 1 and shows from the second on."""
-        return f"linear-learner-{self.fingerprint[:20]}" + (f"-{attempt}" if attempt > 1 else "")
+        return f"{NAME_PREFIX}{self.fingerprint[:20]}" + (f"-{attempt}" if attempt > 1 else "")
 
 
 def specify(
@@ -86,6 +88,12 @@ def request(
         "StoppingCondition": {"MaxRuntimeInSeconds": compute.max_runtime_seconds},
         "Tags": [{"Key": key, "Value": value} for key, value in every_tag.items()],
     }
+    if compute.spot:
+        built["EnableManagedSpotTraining"] = True
+        built["StoppingCondition"]["MaxWaitTimeInSeconds"] = compute.wait_limit
+        if compute.checkpoints:
+            # Of the fingerprint, not the attempt: what one attempt has learned of this input the next may use.
+            built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
     if workspace.kms_key_id:
         built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
         built["ResourceConfig"]["VolumeKmsKeyId"] = workspace.kms_key_id

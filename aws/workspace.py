@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from aws.errors import NotFound, translated
 
@@ -44,6 +44,12 @@ class Workspace(Block):
     )
     tags: dict[str, str] = Field(
         default_factory=dict, title="Tags", description="Tags put on every training job, such as a cost centre."
+    )
+    prices: dict[str, PositiveFloat] = Field(
+        default_factory=dict,
+        title="Prices",
+        description="USD per instance and hour of training, by instance type such as ml.m5.large, where the built-in "
+        "price list lacks it or you pay another price.",
     )
 
     @model_validator(mode="after")

@@ -7,17 +7,20 @@ if __name__ == "__main__":
     raise SystemExit(main())
 
 from prefect import flow
+from prefect.exceptions import CancelledRun
+from prefect.states import Cancelled
 
 from aws.compute import Compute
-from aws.following import stopped_if_abandoned
-from aws.submission import Submission
+from aws.submission import IfExists, Submission
 from aws.workspace import load_workspace
+from flows.abandonment import abandon_jobs
+from flows.attempts import fit_and_monitor
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.download import ModelFile, download
-from tasks.fit import fit
+from tasks.failure import explained
 from tasks.format import format_channels
 from tasks.load import Table, load
-from tasks.monitor import FinishedJob, monitor
+from tasks.monitor import FinishedJob
 from tasks.parameters import Dataset, Split
 from tasks.reuse import KEPT, Result
 from tasks.split import Rows, split_rows
@@ -35,7 +38,14 @@ class TrainingRun(Result):
     model: ModelFile
 
 
-@flow(name="train-linear-learner", flow_run_name="{dataset.target} from {dataset.source}", **KEPT)
+@flow(
+    name="train-linear-learner",
+    flow_run_name="{dataset.target} from {dataset.source}",
+    on_failure=[abandon_jobs],
+    on_crashed=[abandon_jobs],
+    on_cancellation=[abandon_jobs],
+    **KEPT,
+)
 def train_linear_learner(
     dataset: Dataset = Dataset(),
     split: Split = Split(),
@@ -43,6 +53,7 @@ def train_linear_learner(
     compute: Compute = Compute(),
     workspace: str = "sandbox",
     model_dir: str = "models",
+    if_exists: IfExists = "adopt",
 ) -> TrainingRun:
     """Train Amazon SageMaker's Linear Learner on a CSV file in S3 and download the model.
 
@@ -56,14 +67,17 @@ def train_linear_learner(
         compute: Instances, disk and time limit of the training job.
         workspace: Name of the saved Training Workspace block that says where training runs.
         model_dir: Folder, on the machine that runs the flow, for the downloaded model.
+        if_exists: When a training job of this very input runs or is done: adopt it, pay for a new one, or fail.
     """
-    where = load_workspace(workspace)
-    table = load(where, dataset)
-    rows = split_rows(table, split)
-    formatted = format_channels(where, table, rows)
-    uploaded = upload(where, formatted)
-    submission = fit(where, uploaded, hyperparameters, compute)
-    with stopped_if_abandoned(where, submission.name):
-        job = monitor(where, submission)
-    model = download(where, job, model_dir)
+    try:
+        with explained():
+            where = load_workspace(workspace)
+            table = load(where, dataset)
+            rows = split_rows(table, split)
+            formatted = format_channels(where, table, rows)
+            uploaded = upload(where, formatted)
+            submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
+            model = download(where, job, model_dir)
+    except CancelledRun as cancelled:
+        return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect takes it for the run's state
     return TrainingRun(table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model)

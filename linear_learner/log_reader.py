@@ -63,6 +63,7 @@ class LogReader:
         self._failure: list[str] = []
         self._in_failure = False
         self._closed: list[int] = []
+        self._ended = False
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> LogReport:
@@ -87,6 +88,11 @@ class LogReader:
         """Per cent of the epochs that are done, as last said."""
         return cast("float | None", self._said.get("progress"))
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the log ended as logs end: with the container's total time, or with its failure."""
+        return self._ended or bool(self._failure)
+
     def report(self) -> LogReport:
         """Report on what was fed so far."""
         failure = "\n".join(self._failure).strip() or None
@@ -110,6 +116,7 @@ class LogReader:
         self._said["configuration"] = dict(_SETTING.findall(text))
 
     def _read_metrics(self, text: str) -> None:
+        self._ended = self._ended or '"totaltime"' in text
         try:
             metrics = _Metrics.model_validate_json(text)
         except ValidationError:

@@ -14,6 +14,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from sandbox import training_log
 from sandbox.account import BUCKET, ROLE_ARN
 from sandbox.emulator import Emulator
+from sandbox.faults import Faults
 from sandbox.front import Front
 from sandbox.object_store import ObjectStore
 from sandbox.service_model import preload
@@ -31,14 +32,15 @@ def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, Trai
     emulator = Emulator()
     store = ObjectStore(state_dir / "s3", emulator)
     trainer = Trainer(client)
-    jobs = TrainingJobs(state_dir / "jobs", trainer.start, trainer.stop)
+    faults = Faults()
+    jobs = TrainingJobs(state_dir / "jobs", trainer.start, trainer.stop, faults)
     seeds: dict[str, Callable[[], None]] = {
         "s3": partial(_seed_objects, emulator, store),
         "logs": partial(training_log.restore, emulator, state_dir / "jobs"),
         "iam": partial(_create_role, emulator),
         "sagemaker": preload,
     }
-    return Front(emulator, store, jobs, state_dir, seeds), jobs, trainer
+    return Front(emulator, store, jobs, state_dir, seeds, faults=faults), jobs, trainer
 
 
 def serve(front: Front, listening: socket.socket) -> BaseWSGIServer:

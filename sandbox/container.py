@@ -1,6 +1,7 @@
 """The training container: `python -m linear_learner train`, under SageMaker's contract, in its own process group."""
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -29,23 +30,40 @@ class Ending(Enum):
 
     STOPPED = "StopTrainingJob"
     TIMED_OUT = "MaxRuntimeInSeconds"
+    WAITED_OUT = "MaxWaitTimeInSeconds"
     CLOSED = "the sandbox ends"
 
 
 class Container:
-    """One attempt's process; it may be stopped before it runs."""
+    """What a job runs in, one process after the other; it may be ended before the first."""
 
     def __init__(self) -> None:
         self.ending: Ending | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._kill_at = float("inf")
+        self._ended = threading.Event()
+        self._limit, self._beyond = math.inf, Ending.TIMED_OUT
+        self._kill_at = math.inf
+
+    def limit(self, seconds: float, ending: Ending) -> None:
+        """End the container so many seconds from now; of several limits the nearest counts."""
+        at = time.monotonic() + seconds
+        if at < self._limit:
+            self._limit, self._beyond = at, ending
+
+    def wait(self, seconds: float) -> bool:
+        """Let time pass, up to the limit; False once the container is ended."""
+        left = max(0.0, self._limit - time.monotonic())
+        if not self._ended.wait(min(seconds, left)) and seconds >= left:
+            self.stop(self._beyond)
+        return self.ending is None
 
     def stop(self, ending: Ending) -> None:
         """Ask the process to end, and make it end after a grace period."""
         with self._lock:
             if self.ending is None:
                 self.ending = ending
+                self._ended.set()
                 self._kill_at = time.monotonic() + GRACE_SECONDS
                 self._signal(signal.SIGTERM)
 
@@ -53,6 +71,7 @@ class Container:
         """End the process now."""
         with self._lock:
             self.ending = Ending.CLOSED
+            self._ended.set()
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -60,8 +79,11 @@ class Container:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def run(self, folder: Path, environment: Mapping[str, str], seconds: float, log: TrainingLog) -> int:
-        """Train in a prepared folder for at most so many seconds; the exit code, 128 + n after signal n."""
+    def run(self, folder: Path, environment: Mapping[str, str], log: TrainingLog, *, cut_short: bool) -> int:
+        """Train in a prepared folder, up to the limit; the exit code, 128 + n after signal n.
+
+        One that is `cut_short` is killed by its first line of output.
+        """
         with self._lock:
             if self.ending is not None:
                 return 128 + signal.SIGTERM
@@ -75,18 +97,18 @@ class Container:
                 start_new_session=True,
             )
         with process:
-            self._follow(process, time.monotonic() + seconds, log)
+            self._follow(process, log, cut_short)
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
-    def _follow(self, process: subprocess.Popen[bytes], deadline: float, log: TrainingLog) -> None:
+    def _follow(self, process: subprocess.Popen[bytes], log: TrainingLog, cut_short: bool) -> None:
         flushed = time.monotonic()
         for line in _lines(process):
             if line is not None:
                 log.add(line)
             now = time.monotonic()
-            if now > deadline:
-                self.stop(Ending.TIMED_OUT)
-            if now > self._kill_at:
+            if now > self._limit:
+                self.stop(self._beyond)
+            if now > self._kill_at or (cut_short and line):
                 self._signal(signal.SIGKILL)
             if now - flushed >= FLUSH_SECONDS:
                 log.flush()

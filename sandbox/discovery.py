@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 ENDPOINT_FILE = "endpoint.json"
@@ -39,12 +39,18 @@ def answers(url: str | None) -> bool:
         return False
 
 
-def _status(url: str) -> dict[str, str]:
+def calls(url: str) -> dict[str, int]:
+    """How often each API action was called since the server started, such as `sagemaker:DescribeTrainingJob`."""
+    counts: dict[str, int] = _status(url)["calls"]
+    return counts
+
+
+def _status(url: str) -> dict[str, Any]:
     # http.client and not urllib: a proxy set in the environment must not stand between two processes of one machine.
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1)
     try:
         connection.request("GET", "/_sandbox")
-        status: dict[str, str] = json.loads(connection.getresponse().read())
+        status: dict[str, Any] = json.loads(connection.getresponse().read())
     finally:
         connection.close()
     return status

@@ -1,19 +1,22 @@
 """The one WSGI application of the sandbox: training-job calls are answered here, everything else by moto."""
 
-import io
 import json
+import socket
 import sys
 import threading
 import traceback
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from werkzeug.wrappers import Response
-from werkzeug.wsgi import get_input_stream
 
-from sandbox.emulator import SIGNED_FOR, Emulator
+from sandbox.api_call import ApiCall, take_body
+from sandbox.emulator import Emulator
+from sandbox.faults import PATH, Faults, LostAnswer, SlowAnswer
 from sandbox.object_store import ObjectStore
 from sandbox.service_model import ServiceError
 from sandbox.training_jobs import ARN, TrainingJobs
@@ -24,13 +27,15 @@ TAGGING = ("AddTags", "ListTags", "DeleteTags")
 class Front:
     """Routes each request; `seeds` are run once each, before the first request to their service."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the parts of a sandbox
         self,
         emulator: Emulator,
         store: ObjectStore,
         jobs: TrainingJobs,
         state_dir: Path,
         seeds: Mapping[str, Callable[[], None]],
+        *,
+        faults: Faults,
     ) -> None:
         self._emulator = emulator
         self._store = store
@@ -39,6 +44,10 @@ class Front:
         self._seeds = dict(seeds)
         # One seed at a time: seeds import parts of moto, and modules must not be imported by two threads at once.
         self._seeding = threading.RLock()
+        self._faults = faults
+        self._calls: Counter[str] = Counter()
+        self._counting = threading.Lock()
+        self._closing = threading.Event()
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
@@ -55,38 +64,69 @@ class Front:
                 self._seeds[service]()
                 del self._seeds[service]
 
+    def close(self) -> None:
+        """Send the answers that a fault holds back."""
+        self._closing.set()
+
     def _respond(self, environ: dict[str, Any]) -> Response:
         path = environ["PATH_INFO"]
         if path == "/_sandbox":
-            return self._status()
-        if path.startswith("/moto-api"):
-            return Response("moto's own controls are not part of the sandbox", 404)
-        service = _service(environ)
-        self.seed(service)
-        if service == "sagemaker":
-            return self._sagemaker(environ)
-        if service == "s3":
+            return _json(200, self._status())
+        if path == PATH:
+            return _json(*self._faults.control(environ["REQUEST_METHOD"], take_body(environ)))
+        if path.startswith(("/moto-api", "/_sandbox/")):
+            return Response("no such control; moto's own are not part of the sandbox", 404)
+        call = ApiCall(environ)
+        self.seed(call.service)
+        return self._perform(call, environ) if call.own else self._meet(call, environ)
+
+    def _meet(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+        with self._counting:
+            self._calls[f"{call.service}:{call.action}"] += 1
+        fault = self._faults.met_by_call(call.action)
+        if fault and (refusal := call.refusal(fault)):
+            return refusal
+        response = self._perform(call, environ)
+        if isinstance(fault, SlowAnswer):
+            self._closing.wait(fault.seconds)
+        elif isinstance(fault, LostAnswer):
+            with suppress(OSError):  # the client may be gone already, which is what the server takes it for
+                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+        return response
+
+    def _perform(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+        if call.service == "sagemaker":
+            return self._sagemaker(call, environ)
+        if call.service == "s3":
             return self._s3(environ)
         return self._emulator.respond(environ)
 
-    def _status(self) -> Response:
-        status = {"sandbox": "linear-learner", "state_dir": str(self._state_dir), "jobs": self._jobs.counts()}
-        return Response(json.dumps(status), mimetype="application/json")
+    def _status(self) -> dict[str, Any]:
+        with self._counting:
+            calls = dict(sorted(self._calls.items()))
+        return {
+            "sandbox": "linear-learner",
+            "state_dir": str(self._state_dir),
+            "jobs": self._jobs.counts(),
+            "calls": calls,
+        }
 
-    def _sagemaker(self, environ: dict[str, Any]) -> Response:
-        action = environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
+    def _sagemaker(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+        action = call.action
         if action not in self._jobs.actions:
             return self._emulator.respond(environ)
-        body = _take_body(environ)
+        body = take_body(environ)
         try:
             request = json.loads(body or b"{}")
             if action in TAGGING and not ARN.fullmatch(str(request.get("ResourceArn"))):
                 return self._emulator.respond(environ)
-            return _answer(200, self._jobs.answer(action, request))
+            headers = {"x-amzn-RequestId": str(uuid.uuid4())}
+            document = json.dumps(self._jobs.answer(action, request))
+            return Response(document, 200, headers, content_type="application/x-amz-json-1.1")
         except ServiceError as error:
-            return _answer(400, {"__type": error.code, "message": str(error)})
+            return call.refused(400, error.code, str(error))
         except ValueError:
-            return _answer(400, {"__type": "SerializationException", "message": "the body is not JSON"})
+            return call.refused(400, "SerializationException", "the body is not JSON")
 
     def _s3(self, environ: dict[str, Any]) -> Response:
         method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
@@ -96,26 +136,12 @@ class Front:
         on_bucket = "/" not in path.strip("/")
         if on_bucket and method == "POST" and "delete" not in query:
             return Response("the sandbox takes no uploads by HTML form", 501)
-        body = _take_body(environ) if on_bucket else b""
+        body = take_body(environ) if on_bucket else b""
         response = self._emulator.respond(environ)
         if response.status_code < 300:
             self._store.follow(method, path, query, body)
         return response
 
 
-def _service(environ: Mapping[str, Any]) -> str:
-    match = SIGNED_FOR.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
-    return match["service"].lower() if match else "s3"
-
-
-def _take_body(environ: dict[str, Any]) -> bytes:
-    body = get_input_stream(environ).read()
-    environ["wsgi.input"] = io.BytesIO(body)
-    environ["CONTENT_LENGTH"] = str(len(body))
-    environ.pop("HTTP_TRANSFER_ENCODING", None)
-    return body
-
-
-def _answer(status: int, document: Mapping[str, Any]) -> Response:
-    headers = {"x-amzn-RequestId": str(uuid.uuid4())}
-    return Response(json.dumps(document), status, headers, content_type="application/x-amz-json-1.1")
+def _json(status: int, document: Any) -> Response:
+    return Response(json.dumps(document), status, mimetype="application/json")

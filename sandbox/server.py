@@ -96,6 +96,7 @@ class Sandbox:
         (self.state_dir / ENDPOINT_FILE).unlink(missing_ok=True)
         self._stopping = True
         self._warming.join()
+        self._front.close()
         self._trainer.close()
         self._server.shutdown()
         self._thread.join()
@@ -105,14 +106,16 @@ class Sandbox:
         self._serving.release()
 
     def client(self, service: str) -> Any:
-        """A boto3 client of this sandbox; threads share one per service."""
+        """A boto3 client for the sandbox's own calls; threads share one per service."""
+        from sandbox.api_call import OWN  # imports moto
+
         with self._making_client:
             if service not in self._clients:
-                self._clients[service] = connect(service, self.endpoint_url)
+                self._clients[service] = connect(service, self.endpoint_url, user_agent_extra=OWN)
             return self._clients[service]
 
 
-def connect(service: str, endpoint_url: str) -> Any:
+def connect(service: str, endpoint_url: str, **config: Any) -> Any:
     """A boto3 client of the sandbox at this endpoint; no proxy of the environment comes between."""
     from botocore.config import Config  # a quarter of a second
 
@@ -122,7 +125,7 @@ def connect(service: str, endpoint_url: str) -> Any:
         endpoint_url=endpoint_url,
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=SECRET_KEY,
-        config=Config(proxies={}),
+        config=Config(proxies={}, **config),
     )
 
 

@@ -6,16 +6,20 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from sandbox.account import ACCOUNT, REGION
 from sandbox.durable import replace_json
+from sandbox.faults import JobFault
 
 OVER = ("Completed", "Failed", "Stopped")
 STARTING = "Starting the training job"
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
 LONGEST_FAILURE_REASON = 1024
+SPOT_PERCENT = 30
+"""What a spot job pays of its time; invented: the real share follows the market."""
+Met = TypeVar("Met", bound=JobFault)
 
 
 class TrainingJob:
@@ -25,6 +29,7 @@ class TrainingJob:
         self.folder = folder
         self.tags = tags
         self.lock = threading.RLock()
+        self.faults: tuple[JobFault, ...] = ()
         self._document = document
 
     @classmethod
@@ -78,6 +83,15 @@ class TrainingJob:
         """`InProgress`, `Stopping`, `Completed`, `Failed` or `Stopped`."""
         return str(self._document["TrainingJobStatus"])
 
+    @property
+    def spot(self) -> bool:
+        """Whether it runs on spot instances."""
+        return bool(self._document["EnableManagedSpotTraining"])
+
+    def fault(self, kind: type[Met]) -> Met | None:
+        """The fault of this kind that the job is to meet, if any."""
+        return next((fault for fault in self.faults if isinstance(fault, kind)), None)
+
     def __getitem__(self, name: str) -> Any:
         return self._document[name]
 
@@ -99,7 +113,8 @@ class TrainingJob:
                 transitions[-1]["EndTime"] = now
                 fields |= self._paid(now)
             if secondary == "Downloading":
-                fields["TrainingStartTime"] = now  # from here on a job is paid for
+                # From here on a job is paid for; one that was interrupted began to train before.
+                fields["TrainingStartTime"] = self._document.get("TrainingStartTime", now)
             self._document |= fields | {"SecondaryStatus": secondary, "LastModifiedTime": now}
             self.save()
 
@@ -115,7 +130,8 @@ class TrainingJob:
         if "TrainingStartTime" not in self._document:
             return {"TrainingEndTime": now}
         seconds = max(1, math.ceil(now - self._document["TrainingStartTime"]))
-        return {"TrainingEndTime": now, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": seconds}
+        billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
+        return {"TrainingEndTime": now, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def fail(self, reason: str) -> None:
         """The job is `Failed`, for this reason."""

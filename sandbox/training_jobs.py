@@ -13,6 +13,7 @@ from typing import Any
 
 from linear_learner.metric_definitions import METRIC_DEFINITIONS
 from sandbox.account import ACCOUNT, REGION
+from sandbox.faults import Faults
 from sandbox.service_model import ServiceError, validate
 from sandbox.training_job import OVER, TrainingJob
 from sandbox.training_log import forget
@@ -36,10 +37,17 @@ NEEDED = ("RoleArn", "AlgorithmSpecification", "ResourceConfig")
 class TrainingJobs:
     """The jobs of a folder; `start` and `stop` are called with each job to run and each running job to stop."""
 
-    def __init__(self, folder: Path, start: Callable[[TrainingJob], None], stop: Callable[[TrainingJob], None]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        start: Callable[[TrainingJob], None],
+        stop: Callable[[TrainingJob], None],
+        faults: Faults,
+    ) -> None:
         self._folder = folder
         self._start = start
         self._stop = stop
+        self._faults = faults
         self._lock = threading.Lock()
         self._jobs = {job.name: job for job in _load(folder)}
         self._waiting: set[str] = set()
@@ -91,6 +99,7 @@ class TrainingJobs:
                     f"name already exists ({self._jobs[name].arn})",
                 )
             job = self._jobs[name] = TrainingJob.create(self._folder / name, request, METRIC_DEFINITIONS)
+        job.faults = self._faults.met_by_job(job["ResourceConfig"].get("InstanceType"), job.spot)
         self._start(job)
         return {"TrainingJobArn": job.arn}
 
@@ -184,12 +193,14 @@ def _check(request: Mapping[str, Any]) -> None:
             "Please retry the request without specifying metric definitions.",
         )
     condition = request.get("StoppingCondition", {})
-    wait = condition.get("MaxWaitTimeInSeconds", 0)
-    if request.get("EnableManagedSpotTraining") and wait < condition.get("MaxRuntimeInSeconds", 1):
-        raise ServiceError(
-            "ValidationException",
-            "Invalid MaxWaitTimeInSeconds. It must be present and be greater than or equal to MaxRuntimeInSeconds",
-        )
+    spot, wait = request.get("EnableManagedSpotTraining"), condition.get("MaxWaitTimeInSeconds", 0)
+    broken = ""
+    if spot and wait < condition.get("MaxRuntimeInSeconds", 1):
+        broken = "It must be present and be greater than or equal to MaxRuntimeInSeconds"
+    if wait and not spot:
+        broken = "It is only supported when EnableManagedSpotTraining is set to true"
+    if broken:
+        raise ServiceError("ValidationException", f"Invalid MaxWaitTimeInSeconds. {broken}")
 
 
 def _matches(document: Mapping[str, Any], request: Mapping[str, Any]) -> bool:

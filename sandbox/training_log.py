@@ -21,7 +21,10 @@ ACCEPTED_AGE = 13 * 86_400_000
 
 
 class TrainingLog:
-    """The log of one attempt: lines are collected, and `flush` puts them on disk and into CloudWatch."""
+    """The log of a job: lines are collected, `flush` puts them on disk and, once `show` was called, into CloudWatch.
+
+    A job that is interrupted goes on in the same stream; whether the service opens a new one is not known.
+    """
 
     def __init__(self, client: Any, job_name: str, folder: Path, definitions: Mapping[str, str]) -> None:
         self._client = client
@@ -30,9 +33,23 @@ class TrainingLog:
         self._metrics = {name: re.compile(regex) for name, regex in definitions.items()}
         self._found: dict[str, dict[str, Any]] = {}
         self._waiting: list[dict[str, Any]] = []
-        with suppress(client.exceptions.ResourceAlreadyExistsException):
-            client.create_log_group(logGroupName=GROUP)
-        client.create_log_stream(logGroupName=GROUP, logStreamName=self._stream)
+        self._unseen: list[dict[str, Any]] = []
+        self._shown = False
+
+    @property
+    def hidden(self) -> bool:
+        """Whether there is something that CloudWatch was not given yet."""
+        return bool(self._unseen)
+
+    def show(self) -> None:
+        """Make the log appear in CloudWatch."""
+        if self._shown:
+            return
+        with suppress(self._client.exceptions.ResourceAlreadyExistsException):
+            self._client.create_log_group(logGroupName=GROUP)
+        self._client.create_log_stream(logGroupName=GROUP, logStreamName=self._stream)
+        self._shown = True
+        self._put()
 
     def add(self, line: str) -> None:
         """One line of the container's output."""
@@ -58,6 +75,12 @@ class TrainingLog:
         events, self._waiting = self._waiting, []
         with self._file.open("a") as file:
             file.writelines(f"{json.dumps(event)}\n" for event in events)
+        self._unseen += events
+        if self._shown:
+            self._put()
+
+    def _put(self) -> None:
+        events, self._unseen = self._unseen, []
         for batch in _batches(events):
             self._client.put_log_events(logGroupName=GROUP, logStreamName=self._stream, logEvents=batch)
 

@@ -1,42 +1,109 @@
 """Fit: start the training job, or adopt the one that this very input already has."""
 
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 
 from aws.compute import Compute
-from aws.submission import Submission, start_or_adopt
+from aws.cost import price, runtime_limit, worst_case
+from aws.errors import NoCapacity, QuotaExceeded
+from aws.offers import Offer, offers
+from aws.submission import IfExists, Submission, start_or_adopt
 from aws.training_job import ChannelInput, specify
 from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.reuse import RETRIES
+from tasks.cancellation import wait_unless_cancelled
+from tasks.reuse import RETRIES, Result
 from tasks.upload import CONTENT_TYPE, Uploaded
 
 BATCHES_PER_EPOCH = 16
 """At least this many, when the container's default batch is larger than the data."""
+DEPLOYMENT_TAG = "prefect:deployment"
 
 
-@task(task_run_name="fit {hyperparameters.predictor_type} on {compute.instance_type}", **RETRIES)
-def fit(workspace: Workspace, uploaded: Uploaded, hyperparameters: Hyperparameters, compute: Compute) -> Submission:
-    """Submit the job; its name says what decides its outcome, so that no input is ever paid for twice."""
+class Fitted(Result):
+    """The job that was started or adopted, and the kind of instances it was asked for."""
+
+    submission: Submission
+    offer: Offer
+
+
+@task(task_run_name="fit {hyperparameters.predictor_type} on {compute.instance_type}", cache_policy=NO_CACHE, **RETRIES)
+def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
+    workspace: Workspace,
+    uploaded: Uploaded,
+    hyperparameters: Hyperparameters,
+    compute: Compute,
+    if_exists: IfExists = "adopt",
+    first_offer: int = 0,
+) -> Fitted:
+    """Submit the job; its name says what decides its outcome, so that no input is ever paid for twice.
+
+    While the account's quota is in use it waits in line and asks for the other kinds of instances; raises QuotaExceeded
+    when that takes longer than `max_queue_seconds`, or cannot help.
+    """
+    rows = uploaded["train"].rows
+    fitting = suited(hyperparameters, rows)
+    _warn(hyperparameters, fitting, compute, rows)
+    refused: QuotaExceeded | NoCapacity | None = None
+    hopeless: set[Compute] = set()
+    pause = 0.0
+    for offer in offers(compute, first_offer):
+        pause += offer.pause
+        if offer.compute in hopeless:
+            continue
+        _wait(pause)
+        pause = 0.0
+        try:
+            submission = _submit(workspace, uploaded, fitting, offer.compute, if_exists)
+        except (QuotaExceeded, NoCapacity) as error:
+            get_run_logger().warning("%s", error)
+            refused = error
+            if isinstance(error, QuotaExceeded) and not error.waiting_helps:
+                hopeless.add(offer.compute)
+        else:
+            return Fitted(submission=submission, offer=offer)
+    raise refused or NoCapacity(
+        f"AWS had none of the instances asked for in {compute.max_queue_seconds} s. Allow other types with "
+        "fallback_instance_types, or wait longer with max_queue_seconds."
+    )
+
+
+def _warn(asked: Hyperparameters, fitting: Hyperparameters, compute: Compute, rows: int) -> None:
     logger = get_run_logger()
-    fitting = suited(hyperparameters, uploaded["train"].rows)
-    if fitting != hyperparameters:
-        logger.warning(
-            "mini_batch_size is %d: the default of %d does not suit %d training rows",
-            fitting.mini_batch_size,
-            hyperparameters.mini_batch_size,
-            uploaded["train"].rows,
-        )
+    if fitting != asked:
+        said = "mini_batch_size is %d: the default of %d does not suit %d training rows"
+        logger.warning(said, fitting.mini_batch_size, asked.mini_batch_size, rows)
     for warning in fitting.warnings():
         logger.warning(warning)
+    if compute.spot and not compute.checkpoints:
+        logger.warning("spot without checkpoints: an interrupted job begins again, and what it had trained is paid for")
+
+
+def _wait(seconds: float) -> None:
+    if seconds:
+        get_run_logger().info("waiting in line for instances: asking again in %.0f s", seconds)
+        wait_unless_cancelled(seconds)
+
+
+def _submit(
+    workspace: Workspace, uploaded: Uploaded, fitting: Hyperparameters, compute: Compute, if_exists: IfExists
+) -> Submission:
+    logger = get_run_logger()
+    hourly = price(compute.instance_type, workspace.region, workspace.prices)
+    kind, count = compute.instance_type, compute.instance_count
+    limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
+    affordable = compute.model_copy(update={"max_runtime_seconds": limit})
     channels = tuple(
         ChannelInput(name=file.channel, uri=file.folder, content_type=CONTENT_TYPE, sha256=file.sha256)
         for file in uploaded.files
     )
-    spec = specify(workspace, fitting.to_wire(), channels, compute)
-    submission = start_or_adopt(workspace, spec, {"prefect:flow-run-id": str(flow_run.id)})
+    spec = specify(workspace, fitting.to_wire(), channels, affordable)
+    logger.info("if it has to be trained: %s", worst_case(kind, limit, count, hourly, workspace.region))
+    tags = {DEPLOYMENT_TAG: deployment.name} if deployment.name else {}
+    submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
     signs = {"reused": "training job"} if submission.how == "reused" else {}
     logger.info("%s: training job %s", submission.how, submission.name, extra=signs)
     return submission

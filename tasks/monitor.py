@@ -1,86 +1,104 @@
 """Monitor: follow the training job to its end, with its phases, its metrics and its log."""
 
-import time
 from datetime import datetime
-from math import inf
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from prefect import get_run_logger, task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
+from aws.cost import Bill, price
+from aws.endings import ending
 from aws.errors import TrainingFailed
-from aws.following import LogLine, Status, described, follow
-from aws.submission import Submission
+from aws.followers import add_tags
+from aws.following import LogLine, Position, Status, described, follow
+from aws.stopping import abandoned_when_interrupted, stop
+from aws.submission import DIVERGED_CURE, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
-from linear_learner.log_reader import LogReader
-from linear_learner.log_report import EpochReport
-from tasks.reuse import RETRIES, Result
+from linear_learner.divergence import divergence
+from tasks.cancellation import wait_unless_cancelled
+from tasks.display import Display
+from tasks.reuse import RETRIES, Result, cache_folder
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 
 class FinishedJob(Result):
-    """A training job that completed: its model, its final metrics, its clock (UTC and seconds)."""
+    """A training job that completed: its model, its final metrics, its creation (UTC), what it cost."""
 
     name: str
     model_uri: str
     metrics: dict[str, float]
     created: datetime
-    training_seconds: int
-    billable_seconds: int
+    bill: Bill
 
 
-@task(task_run_name="monitor {submission.name}", **RETRIES)
-def monitor(workspace: Workspace, submission: Submission) -> FinishedJob:
-    """Wait for the job, telling what happens; raises TrainingFailed with the reason when it ends without a model."""
+class _Diverged(Exception):
+    """The job's loss left all bounds; the message says how."""
+
+
+@task(task_run_name="monitor {submission.name}", cache_policy=NO_CACHE, **RETRIES)
+def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
+    """Wait for the job, telling what happens; raises TrainingFailed with the reason when it ends without a model.
+
+    When the run is interrupted or cancelled the job is stopped, unless another run follows it as well.
+    """
+    name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
-        return _finished(described(workspace, submission.name))
-    return _finished(follow(workspace, submission.name, _Display()))
+        return _finished(workspace, described(workspace, name), ())
+    news = _News(name, stop_when_diverging=stop_when_diverging)
+    position = Position.kept(cache_folder() / "following" / f"{run}-{name}.json")
+    with abandoned_when_interrupted(workspace, name, run):
+        try:
+            description = follow(workspace, name, run, news, position)
+        except _Diverged as reason:
+            raise _diverged(workspace, submission, str(reason), tuple(news.tail)) from None
+    return _finished(workspace, description, tuple(news.tail))
 
 
-class _Display:
-    """Phases, epochs and progress of a running job, in the flow run's log and as an artifact."""
+class _News(Display):
+    """The display, which also looks whether it is worth going on."""
 
-    def __init__(self) -> None:
-        self._log = get_run_logger()
-        self._reader = LogReader()
-        self._shown, self._shown_at = 0.0, -inf
-        # Prefect types its artifacts for sync and async callers alike.
-        self._artifact = cast("UUID", create_progress_artifact(0.0, description="Epochs of the training job"))
+    def __init__(self, job: str, *, stop_when_diverging: bool) -> None:
+        super().__init__(job)
+        self._stop_when_diverging = stop_when_diverging
 
-    def __call__(self, event: Status | LogLine) -> None:
-        match event:
-            case Status(phase, message):
-                self._log.info("%s: %s", phase, message)
-            case LogLine(text):
-                self._log.debug(text)
-                for epoch in self._reader.feed(text):
-                    self._epoch(epoch, self._reader.progress or 0.0)
+    def tell(self, event: Status | LogLine) -> None:
+        self.show(event)
+        if self._stop_when_diverging and (reason := divergence(self.epochs)):
+            raise _Diverged(reason)
 
-    def _epoch(self, epoch: EpochReport, progress: float) -> None:
-        # A long job has thousands of epochs: a line per per cent or ten seconds, an update per twentieth.
-        now = time.monotonic()
-        if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
-            said = "epoch %d: best %s %.6g, %.0f %% done"
-            self._log.info(said, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
-            if progress >= 100 or progress // 5 > self._shown // 5:
-                update_progress_artifact(self._artifact, progress)
-            self._shown, self._shown_at = progress, now
+    def wait(self, seconds: float) -> None:
+        wait_unless_cancelled(seconds)
 
 
-def _finished(description: "DescribeTrainingJobResponseTypeDef") -> FinishedJob:
-    name, status = description["TrainingJobName"], description["TrainingJobStatus"]
-    if status != "Completed":
-        reason = description.get("FailureReason") or description["SecondaryStatus"]
-        raise TrainingFailed(f"Training job {name} ended as {status}: {reason}")
+def _diverged(workspace: Workspace, submission: Submission, reason: str, tail: tuple[str, ...]) -> TrainingFailed:
+    """Stop the job for good: the mark on it keeps later runs from paying for the same once more."""
+    add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
+    stop(workspace, submission.name)
+    said = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_CURE}"
+    return TrainingFailed(said, log_tail=tail)
+
+
+def _finished(
+    workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef", tail: tuple[str, ...]
+) -> FinishedJob:
+    name, came_to = description["TrainingJobName"], ending(description)
+    # Of runs that were killed while they followed.
+    for position in (cache_folder() / "following").glob(f"*-{name}.json"):
+        position.unlink(missing_ok=True)
+    kind = description["ResourceConfig"].get("InstanceType", "")
+    bill = Bill.of(description, price(kind, workspace.region, workspace.prices))
+    get_run_logger().info("training job %s cost %s", name, bill)
+    if came_to.kind != "completed":
+        message = f"Training job {name} ended as {description['TrainingJobStatus']}: {came_to.cause} {came_to.cure}"
+        raise TrainingFailed(message, ending=came_to, usd=bill.usd or 0.0, log_tail=tail)
     return FinishedJob(
         name=name,
         model_uri=description["ModelArtifacts"]["S3ModelArtifacts"],
         metrics={metric["MetricName"]: metric["Value"] for metric in description.get("FinalMetricDataList", [])},
         created=description["CreationTime"],
-        training_seconds=description.get("TrainingTimeInSeconds", 0),
-        billable_seconds=description.get("BillableTimeInSeconds", 0),
+        bill=bill,
     )

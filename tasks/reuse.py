@@ -103,7 +103,11 @@ KEPT: Kept = {"persist_result": True, "result_serializer": "json"}
 """For steps whose result later runs may reuse: readable, no pickles."""
 
 
+def cache_folder() -> Path:
+    """Folder on this machine for what may be lost."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "train-linear-learner"
+
+
 def work_folder(identity: str) -> Path:
     """Folder on this machine for the files of one prepared table; removed once they are in S3."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "train-linear-learner" / "work" / identity
+    return cache_folder() / "work" / identity

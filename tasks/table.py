@@ -1,6 +1,7 @@
 """A CSV file as columns of numbers: read, checked, written label first. Columnar throughout, with polars."""
 
 import csv
+import os
 from collections import Counter
 from contextlib import suppress
 from difflib import get_close_matches
@@ -41,7 +42,7 @@ def read_table(path: Path, target: str, name: str | None = None) -> pl.DataFrame
 
 def write_channel(frame: pl.DataFrame, target: str, rows: "NDArray[np.intp]", path: Path) -> None:
     """Write the chosen rows in their order, target first, without a header; nothing half-written keeps the name."""
-    half = path.with_name(f"{path.name}.part")
+    half = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same
     half.parent.mkdir(parents=True, exist_ok=True)
     frame.select(target, pl.exclude(target))[rows].write_csv(half, include_header=False)
     half.replace(path)

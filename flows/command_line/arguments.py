@@ -32,6 +32,8 @@ class Arguments(BaseSettings):
     """Name of the saved Training Workspace block that says where training runs; "sandbox" needs no AWS account."""
     model_dir: str = "models"
     """Folder for the downloaded model."""
+    if_exists: Literal["adopt", "new", "fail"] = "adopt"
+    """When a training job of this very input runs or is done: adopt it, pay for a new one, or fail."""
     dataset: Dataset = Dataset()
     split: Split = Split()
     hyperparameters: Hyperparameters = Hyperparameters()

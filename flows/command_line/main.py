@@ -47,7 +47,9 @@ def _check(csv: Path, target: str) -> None:
 
 def _run(chosen: Arguments) -> int:
     ready = services.start(sandboxed=chosen.workspace == "sandbox")
-    from aws.errors import AwsError, TrainingFailed, Unavailable  # from here on while the servers boot
+    from prefect.exceptions import CancelledRun  # from here on while the servers boot
+
+    from aws.errors import AwsError, NoCapacity, QuotaExceeded, TrainingFailed, Unavailable
     from flows.command_line.console import console
     from flows.command_line.source import flow_parameters
     from flows.train import train_linear_learner
@@ -56,7 +58,7 @@ def _run(chosen: Arguments) -> int:
         ready()
         with console() as reused:
             run = train_linear_learner(**flow_parameters(chosen))
-    except (TrainingFailed, Unavailable, ServerDied) as error:
+    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, ServerDied, CancelledRun) as error:
         return _say(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
         return _say(error, USER_ERROR)
@@ -72,7 +74,8 @@ def summary(run: "TrainingRun", reused: Sequence[str]) -> str:
     lines = {
         "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
         "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
-        "training job": f"{job.name}, {run.submission.how}, {job.training_seconds} s of training",
+        "training job": f"{job.name}, {run.submission.how}, {job.bill.training_seconds} s of training",
+        "cost": f"0 USD; reuse saved {job.bill}" if run.submission.how == "reused" else str(job.bill),
         "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
         "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
         "reused": ", ".join(reused) or "nothing",

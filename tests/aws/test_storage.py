@@ -2,15 +2,23 @@
 
 import hashlib
 import random
+import subprocess
+import sys
+from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from subprocess import PIPE
+from threading import Barrier
 
 import pytest
+from s3transfer.utils import OSUtils
 
 from aws.errors import NotFound
 from aws.storage import fetch, holds, look, put, sha256_of
 from aws.workspace import Workspace
 
+Calls = Callable[[], Counter[str]]
 PutObject = Callable[[str, bytes], str]
 
 
@@ -142,6 +150,75 @@ def test_what_is_missing_is_not_found_by_its_uri(workspace: Workspace) -> None:
         with pytest.raises(NotFound, match=uri):
             look(workspace, uri)
         assert not holds(workspace, uri, "0" * 64)
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table[1].csv", "t*.csv"])
+def test_what_a_killed_download_left_is_removed_and_nothing_else(
+    workspace: Workspace, put_object: PutObject, tmp_path: Path, name: str
+) -> None:
+    stored = look(workspace, put_object("table", b"content"))
+    left = Path(OSUtils().get_temp_filename(str(tmp_path / name)))  # the name under which boto3 writes
+    kept = [tmp_path / f"table1.csv{left.suffix}", tmp_path / f"{name}.notes123", tmp_path / "table.csv2"]
+    for path in (left, *kept):
+        path.write_bytes(b"cont")
+    fetch(workspace, stored, tmp_path / name)
+    assert set(tmp_path.iterdir()) == {tmp_path / name, tmp_path / f"{name}.identity", *kept}
+
+
+def test_of_several_that_want_a_file_at_once_one_downloads_it(
+    workspace: Workspace, put_object: PutObject, tmp_path: Path, calls: Calls
+) -> None:
+    stored = look(workspace, put_object("table", bytes(1 << 20)))
+    together, before = Barrier(4), calls()
+
+    def go(_number: int) -> None:
+        together.wait()
+        fetch(workspace, stored, tmp_path / "file")
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(go, range(4)))
+    assert (calls() - before)["s3:GetObject"] == 1
+    assert (tmp_path / "file").read_bytes() == bytes(1 << 20)
+
+
+FETCHING = """
+import sys
+from pathlib import Path
+from aws.storage import fetch, look
+from sandbox import block
+
+workspace = block.workspace(sys.argv[1])
+print("ready", flush=True)
+input()
+fetch(workspace, look(workspace, sys.argv[2]), Path(sys.argv[3]))
+"""
+
+
+def test_a_process_that_is_killed_while_it_downloads_leaves_the_file_to_the_next(
+    workspace: Workspace,
+    put_object: PutObject,
+    tmp_path: Path,
+    calls: Calls,
+    inject: Callable[..., None],
+    sandbox_url: str,
+) -> None:
+    uri, path = put_object("table", bytes(1 << 20)), tmp_path / "file"
+    line = [sys.executable, "-c", FETCHING, sandbox_url, uri, str(path)]
+    inject(kind="slow-answer", action="GetObject", seconds=1)
+    with ThreadPoolExecutor(1) as pool, subprocess.Popen(line, stdin=PIPE, stdout=PIPE, text=True) as other:
+        assert other.stdin
+        assert other.stdout
+        assert other.stdout.readline() == "ready\n"
+        stored, before = look(workspace, uri), calls()
+        other.stdin.write("\n")
+        other.stdin.flush()
+        while not (calls() - before)["s3:GetObject"]:
+            assert other.poll() is None
+        mine = pool.submit(fetch, workspace, stored, path)
+        other.kill()
+        mine.result()
+    assert path.read_bytes() == bytes(1 << 20)
+    assert {found.name for found in tmp_path.iterdir()} == {"file", "file.identity"}
 
 
 def test_an_object_of_several_parts_comes_back_whole(workspace: Workspace, tmp_path: Path) -> None:

@@ -4,12 +4,14 @@ import re
 from typing import Any
 
 import pytest
+from botocore.validate import ParamValidator
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aws.compute import Compute
 from aws.training_job import FINGERPRINT_TAG, ChannelInput, TrainingJobSpec, request, specify
 from aws.workspace import Workspace
+from sandbox import block
 
 TRAIN = ChannelInput(name="train", uri="s3://data/train/", content_type="text/csv", sha256="a" * 64)
 VALIDATION = ChannelInput(name="validation", uri="s3://data/validation/", content_type="text/csv", sha256="b" * 64)
@@ -23,6 +25,10 @@ computes = st.builds(
     instance_count=st.integers(1, 20),
     volume_size_gb=st.integers(1, 16_384),
     max_runtime_seconds=st.integers(60, 432_000),
+    spot=st.booleans(),
+    max_cost_usd=st.none() | st.floats(0.01, 1e6),
+    max_queue_seconds=st.integers(0, 86_400),
+    stop_when_diverging=st.booleans(),
 )
 specs = st.builds(
     TrainingJobSpec,
@@ -33,8 +39,8 @@ specs = st.builds(
 )
 
 
-def built(workspace: Workspace, tags: dict[str, str] | None = None) -> dict[str, Any]:
-    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), COMPUTE)
+def built(workspace: Workspace, tags: dict[str, str] | None = None, compute: Compute = COMPUTE) -> dict[str, Any]:
+    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), compute)
     return {**request(workspace, spec, "a-name", tags or {})}
 
 
@@ -50,7 +56,34 @@ def test_the_request_says_what_to_run_on_what_and_where_to(workspace: Workspace)
     assert asked["OutputDataConfig"] == {"S3OutputPath": workspace.uri("models")}
     assert asked["ResourceConfig"] == {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
     assert asked["StoppingCondition"] == {"MaxRuntimeInSeconds": 600}
-    assert "VpcConfig" not in asked
+    assert not {"VpcConfig", "EnableManagedSpotTraining", "CheckpointConfig"} & set(asked)
+
+
+def test_a_spot_job_is_asked_for_with_its_wait_and_a_place_for_checkpoints(workspace: Workspace) -> None:
+    spot = Compute(spot=True, max_runtime_seconds=600, max_wait_seconds=700)
+    asked = built(workspace, compute=spot)
+    assert asked["EnableManagedSpotTraining"] is True
+    assert asked["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 700}
+    name = specify(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), spot).name(1)
+    assert asked["CheckpointConfig"] == {"S3Uri": workspace.uri("checkpoints", name)}
+    without = built(workspace, compute=spot.model_copy(update={"checkpoints": False}))
+    assert "CheckpointConfig" not in without
+    assert without == {key: value for key, value in asked.items() if key != "CheckpointConfig"}
+
+
+def test_every_attempt_of_an_input_finds_the_checkpoints_of_the_one_before(workspace: Workspace) -> None:
+    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN,), Compute(spot=True))
+    places = [request(workspace, spec, spec.name(attempt), {})["CheckpointConfig"] for attempt in (1, 2)]
+    assert places[0] == places[1]
+
+
+@given(specs, st.dictionaries(words, words, max_size=3))
+def test_every_request_is_one_that_the_services_model_allows(spec: TrainingJobSpec, tags: dict[str, str]) -> None:
+    workspace = block.workspace("http://127.0.0.1:1")
+    shape = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob").input_shape
+    assert shape
+    report = ParamValidator().validate(request(workspace, spec, spec.name(1), tags), shape)
+    assert not report.has_errors(), report.generate_report()
 
 
 def test_each_channel_is_a_prefix_of_csv_copied_to_every_instance(workspace: Workspace) -> None:
@@ -90,15 +123,21 @@ def test_the_network_and_the_key_are_the_workspaces(workspace: Workspace) -> Non
     assert asked["ResourceConfig"]["VolumeKmsKeyId"] == key
 
 
-def test_the_service_accepts_the_request_and_echoes_it(workspace: Workspace) -> None:
+@pytest.mark.parametrize("spot", [False, True])
+def test_the_service_accepts_the_request_and_echoes_it(workspace: Workspace, *, spot: bool) -> None:
     workspace.bucket.bucket_folder = "team"
     workspace.tags = {"cost": "7"}
-    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN,), COMPUTE)
+    compute = COMPUTE.model_copy(update={"spot": spot})
+    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN,), compute)
     name = f"echo-{workspace.prefix[-32:]}"
     client = workspace.client("sagemaker")
-    arn = client.create_training_job(**request(workspace, spec, name, {"run": "1"}))["TrainingJobArn"]
+    asked = request(workspace, spec, name, {"run": "1"})
+    arn = client.create_training_job(**asked)["TrainingJobArn"]
     job = client.describe_training_job(TrainingJobName=name)
     assert job["OutputDataConfig"]["S3OutputPath"].startswith("s3://linear-learner-sandbox/team/tests/")
+    assert job["EnableManagedSpotTraining"] is spot
+    assert job["StoppingCondition"] == asked["StoppingCondition"]
+    assert job.get("CheckpointConfig") == asked.get("CheckpointConfig")
     tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=arn)["Tags"]}
     assert tags == {"cost": "7", "run": "1", FINGERPRINT_TAG: spec.fingerprint}
 
@@ -106,7 +145,11 @@ def test_the_service_accepts_the_request_and_echoes_it(workspace: Workspace) -> 
 def test_no_part_of_the_spec_is_left_out_of_the_properties_below() -> None:
     assert set(TrainingJobSpec.model_fields) == {"image", "hyperparameters", "channels", "compute"}
     assert set(ChannelInput.model_fields) == {"name", "uri", "content_type", "sha256"}
-    assert set(Compute.model_fields) == {"instance_type", "instance_count", "volume_size_gb", "max_runtime_seconds"}
+    of_the_outcome = {"instance_count"}
+    assert set(Compute.model_fields) - of_the_outcome == {
+        *("instance_type", "fallback_instance_types", "volume_size_gb", "max_runtime_seconds", "max_cost_usd"),
+        *("spot", "max_wait_seconds", "checkpoints", "max_queue_seconds", "stop_when_diverging"),
+    }
 
 
 @given(specs, st.data())
@@ -147,18 +190,3 @@ def test_every_name_is_one_the_service_accepts_and_no_other_attempts(spec: Train
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", spec.name(attempt))
     assert spec.name(attempt) != spec.name(attempt + 1)
     assert spec.fingerprint.startswith(spec.name(1).removeprefix("linear-learner-"))
-
-
-@pytest.mark.parametrize(
-    "choice",
-    [
-        {"instance_type": "m5.large"},
-        {"instance_type": "ml.m5"},
-        {"instance_count": 0},
-        {"max_runtime_seconds": 59},
-        {"x": 1},
-    ],
-)
-def test_compute_that_no_service_has_is_refused(choice: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(choice))):
-        Compute(**choice)

@@ -1,8 +1,6 @@
 """The whole flow in the sandbox: it trains once, predicts, and does nothing twice."""
 
 import inspect
-import random
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,52 +20,10 @@ from flows.train import TrainingRun, train_linear_learner
 from linear_learner.artifact import read_model
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox import block
 from tasks.parameters import Dataset
 
 PutObject = Callable[[str, bytes], str]
 STEPS = ["load", "split", "format", "upload", "training job", "download"]
-HYPERPARAMETERS = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
-
-
-def linear_table(seed: str) -> bytes:
-    numbers = random.Random(seed)  # noqa: S311 - a table, not a secret
-    lines = ["age,pay,score"]
-    for _ in range(300):
-        age, score = numbers.randint(20, 60), numbers.random()
-        lines.append(f"{age},{3 * age + 10 * score + numbers.gauss(0, 0.1):.4f},{score:.4f}")
-    return "\n".join(lines).encode()
-
-
-@pytest.fixture(scope="module")
-def workspace(sandbox_url: str, prefect_server: None) -> Workspace:
-    """The sandbox's block, saved as `flows`; saving takes seconds, so all tests here share it."""
-    del prefect_server
-    own = block.workspace(sandbox_url)
-    own.prefix = "tests/flows"
-    own.save("flows")
-    return own
-
-
-@pytest.fixture
-def parameters(machine: Path, put_object: PutObject) -> dict[str, Any]:
-    """What the flow is run with, on a table that no other test has."""
-    name = uuid.uuid4().hex
-    dataset = Dataset(source=put_object(f"{name}.csv", linear_table(name)), target="pay")
-    model_dir = str(machine / "models")
-    return {"dataset": dataset, "hyperparameters": HYPERPARAMETERS, "workspace": "flows", "model_dir": model_dir}
-
-
-@pytest.fixture
-def jobs(workspace: Workspace) -> Callable[[], list[str]]:
-    """Names the training jobs that there are since the test began."""
-
-    def every() -> list[str]:
-        pages = workspace.client("sagemaker").get_paginator("list_training_jobs").paginate()
-        return [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
-
-    before = every()
-    return lambda: [name for name in every() if name not in before]
 
 
 @pytest.fixture
@@ -114,7 +70,7 @@ def test_a_changed_hyperparameter_starts_one_job_on_the_same_channels(
     parameters: dict[str, Any], jobs: Callable[[], list[str]], reused: list[str]
 ) -> None:
     first = train_linear_learner(**parameters)
-    changed = {**parameters, "hyperparameters": HYPERPARAMETERS.model_copy(update={"epochs": 3})}
+    changed = {**parameters, "hyperparameters": parameters["hyperparameters"].model_copy(update={"epochs": 3})}
     second = train_linear_learner(**changed)
     assert reused == ["load", "split", "format", "upload"]
     assert second.submission.how == "started"

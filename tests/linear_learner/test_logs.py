@@ -23,6 +23,7 @@ CORPUS = os.environ.get("LINEAR_LEARNER_CORPUS")
 REAL_LOGS = sorted(Path(CORPUS).glob("logs/*.log")) + sorted(Path(CORPUS).glob("jobs/*/job.log")) if CORPUS else []
 LOSS = re.compile(r'"(train|validation)_[a-z_0-9]+_objective": \{[^}]*"sum": ([^,}]+)')
 SCORE = re.compile(r"#(train|validation|test)_score \(algo-1\) : \('(\S+)', (\S+)\)")
+FROM_CONTAINER = re.compile(r"#metrics |\[\d\d/\d\d/\d{4} ")
 MODEL = LinearModel("regressor", "squared_loss", np.ones((1, 1), np.float32), np.zeros(1, np.float32))
 
 needs_real_logs = pytest.mark.skipif(not REAL_LOGS, reason="LINEAR_LEARNER_CORPUS does not name the real logs' folder")
@@ -136,6 +137,20 @@ def test_a_real_log_glued_to_a_single_line_says_the_same(file):
 
 
 @needs_real_logs
+@each_real_log
+def test_a_real_log_is_whole_with_the_containers_last_line_and_not_before(file):
+    lines = file.read_text().splitlines()
+    last = max(number for number, line in enumerate(lines) if FROM_CONTAINER.match(line))
+    reader = LogReader()
+    for line in lines[:last]:
+        reader.feed(line)
+        assert not reader.is_whole
+    for line in lines[last:]:
+        reader.feed(line)
+        assert reader.is_whole
+
+
+@needs_real_logs
 def test_the_default_configuration_is_the_containers():
     text = (Path(CORPUS or "") / "jobs/attrition/job.log").read_text()
     assert ast.literal_eval(re.search(r"Reading default configuration from \S+: (.*)", text)[1]) == DEFAULTS
@@ -173,6 +188,23 @@ def test_an_epoch_is_handed_over_when_it_ends():
     assert reader.feed(criterion) == ()
     (epoch,) = reader.feed("#throughput_metric: host=algo-1, train throughput=10.5 records/second")
     assert (epoch.index, epoch.value, epoch.throughput) == (4, 0.5, 10.5)
+
+
+def test_a_log_of_ours_is_whole_with_its_last_line_and_not_before():
+    reader = LogReader()
+    *lines, last = log_of(small_training()).splitlines()
+    for line in lines:
+        reader.feed(line)
+        assert not reader.is_whole
+    reader.feed(last)
+    assert reader.is_whole
+
+
+def test_a_log_that_ends_with_a_failure_is_whole():
+    stream, reader = io.StringIO(), LogReader()
+    TrainingLog(stream).failed("mini_batch_size is 5")
+    reader.feed(stream.getvalue())
+    assert reader.is_whole
 
 
 def test_the_containers_own_message_stands_before_sagemakers_repetition():

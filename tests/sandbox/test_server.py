@@ -16,7 +16,7 @@ from urllib.request import urlopen
 
 import pytest
 
-from sandbox import sandbox
+from sandbox import faults, sandbox
 from sandbox.account import BUCKET
 from sandbox.discovery import default_state_dir, endpoint, hold, launch
 from sandbox.server import Sandbox, SandboxError
@@ -276,6 +276,25 @@ def test_the_status_counts_the_jobs(restart: Restart, state_dir: Path) -> None:
     assert told["sandbox"] == "linear-learner"
     assert told["state_dir"] == str(state_dir)
     assert told["jobs"] == {"InProgress": 1, "Failed": 1}
+
+
+def test_a_log_that_is_late_comes_with_the_next_server_and_faults_are_lost_with_the_last(restart: Restart) -> None:
+    user = restart()
+    assert user.logs.describe_log_groups()["logGroups"] == []
+    names = {"late-log": {"seconds": 3600}, "missing-log": {}, "slow-job": {"seconds": 3600}}
+    for kind, fields in names.items():
+        faults.inject(user.sandbox.endpoint_url, kind=kind, **fields)
+        user.start(kind)
+        user.wait(kind, "Completed", "Training")
+    user.wait("late-log")
+    assert user.train("usual")["TrainingJobStatus"] == "Completed"
+    assert [user.log(name) for name in ("late-log", "missing-log")] == [[], []]
+    faults.inject(user.sandbox.endpoint_url, kind="internal-error", times=9)
+    user = restart()
+    assert user.wait("slow-job")["TrainingJobStatus"] == "Completed"
+    assert user.log("late-log")
+    assert user.log("missing-log") == []
+    assert user.log("usual")
 
 
 def test_motos_own_controls_are_out_of_reach(restart: Restart) -> None:

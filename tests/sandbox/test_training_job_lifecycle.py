@@ -224,7 +224,9 @@ def test_a_key_that_leads_out_of_the_channel_fails_the_job(user: Any) -> None:
 
 def test_spot_fields_are_accepted_and_echoed(user: Any) -> None:
     condition = {"MaxRuntimeInSeconds": 60, "MaxWaitTimeInSeconds": 90}
-    job = user.train("spot", EnableManagedSpotTraining=True, StoppingCondition=condition)
+    checkpoints = {"S3Uri": f"s3://{BUCKET}/checkpoints/", "LocalPath": "/opt/ml/checkpoints"}
+    job = user.train("spot", EnableManagedSpotTraining=True, StoppingCondition=condition, CheckpointConfig=checkpoints)
     assert job["EnableManagedSpotTraining"]
+    assert job["CheckpointConfig"] == checkpoints
     assert job["StoppingCondition"] == condition
     assert job["TrainingJobStatus"] == "Completed"

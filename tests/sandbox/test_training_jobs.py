@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.faults import Faults
 from sandbox.service_model import ServiceError
 from sandbox.training_jobs import TrainingJobs
 
@@ -92,7 +93,11 @@ def unchecked(user: Any) -> Any:
         ({"RoleArn": None}, "Value null at 'roleArn' failed to satisfy constraint: Member must not be null"),
         ({"ResourceConfig": None}, "Value null at 'resourceConfig' failed to satisfy constraint: Member must not be"),
         ({"OutputDataConfig": None}, "Value null at 'outputDataConfig' failed to satisfy constraint: Member must not"),
-        ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds."),
+        ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds. It must be present and be greater than"),
+        (
+            {"StoppingCondition": {"MaxWaitTimeInSeconds": 90}},
+            "Invalid MaxWaitTimeInSeconds. It is only supported when EnableManagedSpotTraining is set to true",
+        ),
     ],
 )
 def test_a_bad_request_is_refused_with_its_field(user: Any, unchecked: Any, change: dict[str, Any], part: str) -> None:
@@ -126,7 +131,7 @@ json_values = st.recursive(
 @settings(max_examples=60)
 @given(member=st.sampled_from(["TrainingJobName", "InputDataConfig", "StoppingCondition", "Tags"]), value=json_values)
 def test_no_document_breaks_the_service(tmp_path_factory: Any, user: Any, member: str, value: Any) -> None:
-    jobs = TrainingJobs(tmp_path_factory.mktemp("jobs"), lambda _: None, lambda _: None)
+    jobs = TrainingJobs(tmp_path_factory.mktemp("jobs"), lambda _: None, lambda _: None, Faults())
     with suppress(ServiceError):
         assert json.dumps(jobs.answer("CreateTrainingJob", user.request("any") | {member: value}))
 

@@ -1,7 +1,10 @@
 """A job's failure is told with its reason; a model is downloaded once, whole, and opens."""
 
+import json
 import logging
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +13,13 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
+from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 
 from aws.compute import Compute
+from aws.cost import Bill
 from aws.errors import NotFound, TrainingFailed
-from aws.following import stop
+from aws.stopping import stop
 from aws.submission import Submission, start_or_adopt
 from aws.training_job import ChannelInput, specify
 from aws.workspace import Workspace
@@ -33,6 +38,7 @@ pytestmark = pytest.mark.usefixtures("machine")
 
 PutObject = Callable[[str, bytes], str]
 ROWS = "".join(f"{3 * i + 1},{i},{i % 7}\n" for i in range(40)).encode()
+ENDLESS = {"epochs": "1000000", "early_stopping_patience": "1000000"}
 QUICK = {"predictor_type": "regressor", "mini_batch_size": "10", "epochs": "2", "num_models": "2"}
 
 
@@ -45,7 +51,8 @@ def submit(workspace: Workspace, put_object: PutObject) -> Callable[..., Submiss
         channel = ChannelInput(
             name="train", uri=workspace.uri("train") + "/", content_type="text/csv", sha256=workspace.prefix
         )
-        return start_or_adopt(workspace, specify(workspace, QUICK | hyperparameters, (channel,), Compute()), {})
+        spec = specify(workspace, QUICK | hyperparameters, (channel,), Compute())
+        return start_or_adopt(workspace, spec, uuid.uuid4().hex, {})  # each for another flow run
 
     return submitted
 
@@ -56,9 +63,11 @@ def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
     model = LinearModel("regressor", "squared_loss", np.array([[2.0], [-1.0]], np.float32), np.array([5.0], np.float32))
     write_archive(model, tmp_path / "made.tar.gz")
     uri = put_object("models/job-1/output/model.tar.gz", (tmp_path / "made.tar.gz").read_bytes())
-    return FinishedJob.model_validate(
-        {"name": "job-1", "model_uri": uri, "metrics": {}, "created": 0, "training_seconds": 1, "billable_seconds": 1}
-    )
+    bill = Bill(
+        instance_type="ml.m5.large", instance_count=1, spot=False, training_seconds=1, billable_seconds=1,
+        price=None, usd=None, spot_saving_usd=None,
+    )  # fmt: skip
+    return FinishedJob(name="job-1", model_uri=uri, metrics={}, created=datetime.now(UTC), bill=bill)
 
 
 def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
@@ -67,12 +76,16 @@ def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     return [record.getMessage() for record in records if record.levelno == level]
 
 
+def artifacts(kind: str) -> list[Artifact]:
+    """The artifacts of a type, newest first."""
+    wanted = ArtifactFilter(type=ArtifactFilterType(any_=[kind]))
+    with get_client(sync_client=True) as client:
+        return client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC)
+
+
 def shown_progress() -> float:
     """The newest progress artifact's, in per cent."""
-    of_progress = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
-    with get_client(sync_client=True) as client:
-        newest = client.read_artifacts(artifact_filter=of_progress, sort=ArtifactSort.CREATED_DESC, limit=1)[0]
-    return float(str(newest.data))
+    return float(str(artifacts("progress")[0].data))
 
 
 def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
@@ -85,7 +98,11 @@ def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
     assert job.model_uri == description["ModelArtifacts"]["S3ModelArtifacts"]
     assert job.metrics == {m["MetricName"]: m["Value"] for m in description["FinalMetricDataList"]}
     assert job.metrics["train:progress"] == 100
-    assert (job.created, job.billable_seconds) == (description["CreationTime"], description["BillableTimeInSeconds"])
+    assert (job.created, job.bill.billable_seconds) == (
+        description["CreationTime"],
+        description["BillableTimeInSeconds"],
+    )
+    assert job.bill.usd == pytest.approx(job.bill.billable_seconds * 0.115 / 3600)
     said = told(caplog, logging.INFO)
     phases = [line.partition(":")[0] for line in said if line.startswith(("Start", "Down", "Train", "Upload", "Compl"))]
     assert phases == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
@@ -127,18 +144,46 @@ def test_a_failed_job_is_reported_with_the_containers_reason_and_not_retried(
 
 
 def test_a_job_that_somebody_stopped_is_reported_as_stopped(
-    workspace: Workspace, submit: Callable[..., Submission]
+    workspace: Workspace, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submission = submit(ROWS * 500, epochs="1000000", early_stopping_patience="1000000")
+    monkeypatch.setattr("aws.following.LATE_LOG_SECONDS", 1.0)
+    submission = submit(ROWS * 500, **ENDLESS)
     stop(workspace, submission.name)
     with pytest.raises(TrainingFailed, match=f"{submission.name} ended as Stopped: Stopped"):
         monitor(workspace, submission)
 
 
+def test_a_diverging_job_is_stopped_when_that_is_allowed_and_never_paid_for_again(
+    workspace: Workspace, submit: Callable[..., Submission]
+) -> None:
+    # Without normalisation the label's 1e30 squared is beyond a float32.
+    wild = {"normalize_data": "false", "normalize_label": "false", "learning_rate": "1e30", **ENDLESS}
+    rows = "".join(f"{i}e30,{i}e9,{i % 7}\n" for i in range(1, 4001)).encode()
+    submission = submit(rows, **wild)
+    with pytest.raises(TrainingFailed, match=r"was stopped, as its loss is .* in epoch .*learning_rate"):
+        monitor(workspace, submission, stop_when_diverging=True)
+    job = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
+    assert job["TrainingJobStatus"] == "Stopped"
+    with pytest.raises(TrainingFailed, match=r"had this very input\. It was stopped, as its loss is"):
+        submit(rows, **wild)
+
+
+def test_the_learning_curve_is_shown_as_a_table_that_grows(
+    workspace: Workspace, submit: Callable[..., Submission]
+) -> None:
+    submission = submit(epochs="120", early_stopping_patience="120")
+    monitor(workspace, submission)
+    [artifact] = [one for one in artifacts("table") if submission.name in (one.description or "")]
+    rows = json.loads(str(artifact.data))
+    assert len(rows) <= 50
+    assert rows[-1]["epoch"] == 119
+    assert all(isinstance(row["best mse_objective"], float) for row in rows)
+
+
 def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
     workspace: Workspace, uploaded: Uploaded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    submission = fit(workspace, uploaded, Hyperparameters(epochs=1, num_models=1, margin=2.0), Compute())
+    submission = fit(workspace, uploaded, Hyperparameters(epochs=1, num_models=1, margin=2.0), Compute()).submission
     asked = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert asked["HyperParameters"] == {
         "predictor_type": "regressor", "mini_batch_size": "1", "epochs": "1", "num_models": "1", "margin": "2.0",

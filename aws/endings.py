@@ -1,0 +1,185 @@
+"""What a training job that is over came to, read from its description; pure.
+
+The wordings are real FailureReasons, as people have met them; where more than the words is meant, it says so.
+"""
+
+import re
+from typing import TYPE_CHECKING, Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+
+Kind = Literal[
+    "completed",
+    "capacity",  # AWS had no instances
+    "internal",  # a fault of AWS's own
+    "memory",
+    "disk",
+    "access",  # a permission is lacking
+    "network",  # no way to S3
+    "download",  # the data could not be fetched
+    "output",  # the model could not be stored
+    "input",  # the algorithm refuses the data or the hyperparameters
+    "algorithm",  # the algorithm broke down
+    "max_runtime",
+    "max_wait",
+    "stopped",  # by somebody
+    "unknown",
+]
+Again = Literal["now", "later", "never"]
+
+
+class Ending(BaseModel):
+    """What happened, in AWS's own words, what to do, and whether the same input may be submitted again.
+
+    Again "now": in this very run; "later": by a later run, when something outside has changed; "never": it would end
+    like this again. A "never" of kind "memory", "disk" or "max_runtime" holds for the same compute only.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    kind: Kind
+    cause: str
+    cure: str
+    again: Again
+
+
+_REASONS: Final[tuple[tuple[str, Kind, Again, str], ...]] = (
+    (
+        r"^ClientError:.*exit code: 2$",
+        "input",
+        "never",
+        "Change the data or the hyperparameters, as the algorithm says.",
+    ),
+    (
+        r"^CapacityError|Unable to provision requested ML compute capacity|InsufficientInstanceCapacity",
+        "capacity",
+        "now",
+        "Choose an instance type that AWS has more of, or allow others with fallback_instance_types.",
+    ),
+    (
+        r"^InternalServerError",
+        "internal",
+        "now",
+        "Run again; if it ends so every time, ask AWS support about this job.",
+    ),
+    (
+        # 137 is 128 + SIGKILL: that it was for want of memory is inferred.
+        r"use an instance type with more memory|Out of Memory\. Please use a larger instance|exit code: 137$",
+        "memory",
+        "never",
+        "It ran out of memory: choose an instance type with more.",
+    ),
+    (
+        r"Insufficient disk space|No space left on device",
+        "disk",
+        "never",
+        "Raise volume_size_gb.",
+    ),
+    (
+        r"unable to assume the role|sts:AssumeRole on the role|Could not assume role",
+        "access",
+        "later",
+        "Check that the execution role exists, and that its trust policy lets sagemaker.amazonaws.com assume it.",
+    ),
+    (
+        r"Cannot pull algorithm container",
+        "access",
+        "later",
+        "Allow the execution role to pull images from ECR, and check that the region has Linear Learner.",
+    ),
+    (
+        r"route to an S3 VPC endpoint|Unable to execute request to S3",
+        "network",
+        "later",
+        "Give the workspace's subnets a route to S3, and let its security groups send there.",
+    ),
+    (
+        r"Data download failed:.*(?:Access ?Denied|Forbidden)",
+        "access",
+        "later",
+        "Allow the execution role s3:GetObject and s3:ListBucket on the data, and kms:Decrypt if it is encrypted.",
+    ),
+    (
+        r"Artifact upload failed:.*(?:Access ?Denied|Forbidden)",
+        "access",
+        "later",
+        "Allow the execution role s3:PutObject on the workspace's prefix, and kms:GenerateDataKey on its KMS key.",
+    ),
+    (
+        r"Artifact upload failed:",
+        "output",
+        "later",
+        "Check that the workspace's bucket exists and is in its region.",
+    ),
+    (
+        r"Data download failed:|No S3 objects found under S3 URL",
+        "download",
+        "later",
+        "Check that the data is in S3, in the workspace's region, and that the execution role may list its bucket.",
+    ),
+    (
+        # Unlike a refusal, a breakdown need not come again.
+        r"^AlgorithmError:",
+        "algorithm",
+        "later",
+        "Read the end of the job's log, and change the data or the hyperparameters if it blames them.",
+    ),
+)
+_UNKNOWN_CURE: Final = "Read the job's log, and its page in the SageMaker console."
+
+
+def ending(description: "DescribeTrainingJobResponseTypeDef") -> Ending:
+    """What the job came to, from DescribeTrainingJob's answer for a job that is over.
+
+    A stopped job may have left a model that was not trained to its end (best effort, as documented): no success here.
+    """
+    if description["TrainingJobStatus"] == "Completed":
+        return Ending(kind="completed", cause="It completed.", cure="Nothing needs to be done.", again="later")
+    came_to = _stopped(description) if description["TrainingJobStatus"] == "Stopped" else _failed(description)
+    statuses = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
+    if times := statuses.count("Interrupted"):
+        spot = f" It was interrupted {times} {'time' if times == 1 else 'times'} by spot."
+        return came_to.model_copy(update={"cause": came_to.cause + spot})
+    return came_to
+
+
+def _failed(description: "DescribeTrainingJobResponseTypeDef") -> Ending:
+    reason = description.get("FailureReason", "").strip().rstrip(".") or "AWS gives no reason"
+    for wording, kind, again, cure in _REASONS:
+        if re.search(wording, reason, re.DOTALL | re.IGNORECASE):
+            return Ending(kind=kind, cause=f"{reason}.", cure=cure, again=again)
+    return Ending(kind="unknown", cause=f"{reason}.", cure=_UNKNOWN_CURE, again="later")
+
+
+def _stopped(description: "DescribeTrainingJobResponseTypeDef") -> Ending:
+    status = description["SecondaryStatus"]
+    if status == "MaxRuntimeExceeded":
+        return Ending(
+            kind="max_runtime",
+            cause=f"{status}: it trained for longer than {_limit(description, 'MaxRuntimeInSeconds')}.",
+            cure="Raise max_runtime_seconds or max_cost_usd, or take a faster instance.",
+            again="never",
+        )
+    if status == "MaxWaitTimeExceeded":
+        return Ending(
+            kind="max_wait",
+            cause=f"{status}: {_limit(description, 'MaxWaitTimeInSeconds')} passed before spot had trained it.",
+            cure="Train on demand, choose another instance type, or raise max_wait_seconds.",
+            again="now",
+        )
+    return Ending(
+        kind="stopped",
+        cause=f"{status}: somebody, or a program, stopped it.",
+        cure="Run again if that was not meant.",
+        again="later",
+    )
+
+
+def _limit(
+    description: "DescribeTrainingJobResponseTypeDef", name: Literal["MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"]
+) -> str:
+    seconds = description.get("StoppingCondition", {}).get(name)
+    return f"its limit of {seconds} s" if seconds else "its limit"

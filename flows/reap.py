@@ -1,0 +1,48 @@
+"""Reap: stop the training jobs that nobody follows any more. The last resort, on a schedule."""
+
+from uuid import UUID
+
+from prefect import flow, get_client
+from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.exceptions import ObjectNotFound
+from prefect.logging import get_run_logger
+
+from aws.followers import followers
+from aws.stopping import running_jobs, stop
+from aws.workspace import load_workspace
+
+
+@flow(name="reap-training-jobs", flow_run_name="in {workspace}")
+def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
+    """Stop every training job of this project that runs although no run follows it, and return their names.
+
+    A run follows a job as long as it renews its lease in the job's tags. One that was killed cannot; its lease runs out
+    after a quarter of an hour, at once where Prefect knows that the run is over or its process is seen to be gone.
+    Jobs of others are not touched.
+
+    Args:
+        workspace: Name of the saved Training Workspace block whose account and region are looked through.
+    """
+    where, logger = load_workspace(workspace), get_run_logger()
+    reaped = []
+    with get_client(sync_client=True) as prefect:
+        for name, tags in running_jobs(where):
+            following = [one.run for one in followers(tags) if not _is_over(prefect, one.run)]
+            if following:
+                logger.info("%s is followed by %s", name, ", ".join(following))
+                continue
+            reaped.append({"training job": name, "status": stop(where, name)})
+            logger.warning("stopped %s: nobody follows it", name)
+    if reaped:
+        create_table_artifact(reaped, key="reaped", description="Training jobs that nobody followed any more")
+    return [row["training job"] for row in reaped]
+
+
+def _is_over(prefect: SyncPrefectClient, run: str) -> bool:
+    """Whether this Prefect knows the run and knows it to be over; of another Prefect's run the lease alone tells."""
+    try:
+        state = prefect.read_flow_run(UUID(run)).state
+    except (ObjectNotFound, ValueError):
+        return False
+    return state is not None and state.is_final()

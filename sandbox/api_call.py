@@ -1,0 +1,166 @@
+"""Which API call an HTTP request is, and how a refusal of it reads in its service's words and wire format."""
+
+import io
+import json
+import uuid
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
+
+from werkzeug.wrappers import Response
+from werkzeug.wsgi import get_input_stream
+
+from sandbox.account import ACCOUNT, KEY_ID, REGION
+from sandbox.emulator import SIGNED_FOR
+from sandbox.faults import CallFault, Quota
+
+OWN = "sandbox-itself"
+"""In the user agent of the calls with which the sandbox runs jobs: they meet no faults and are not counted."""
+S3_ACTIONS = {
+    ("GET", "", ""): "ListBuckets",
+    ("GET", "Bucket", ""): "ListObjects",
+    ("GET", "Bucket", "list-type"): "ListObjectsV2",
+    ("GET", "Bucket", "versions"): "ListObjectVersions",
+    ("GET", "Bucket", "uploads"): "ListMultipartUploads",
+    ("PUT", "Bucket", ""): "CreateBucket",
+    ("POST", "Bucket", "delete"): "DeleteObjects",
+    ("PUT", "Object", "partNumber"): "UploadPart",
+    ("POST", "Object", "uploads"): "CreateMultipartUpload",
+    ("POST", "Object", "uploadId"): "CompleteMultipartUpload",
+    ("DELETE", "Object", "uploadId"): "AbortMultipartUpload",
+    ("GET", "Object", "uploadId"): "ListParts",
+}
+"""By method, level and query; the others' names follow from these: GET of an object's `tagging` is GetObjectTagging."""
+Refusal = tuple[int, str, str]
+_FAILURE = (
+    500,
+    "InternalFailure",
+    "The request processing has failed because of an unknown error, exception or failure.",
+)
+_DENIED = (
+    "User: {user} is not authorized to perform: {action} on resource: {resource} because no identity-based policy "
+)
+_DENIED += "allows the {action} action"
+REFUSALS: Mapping[str, Mapping[str, Refusal]] = {
+    "throttling": {
+        "json": (400, "ThrottlingException", "Rate exceeded"),
+        "query": (400, "Throttling", "Rate exceeded"),
+        "s3": (503, "SlowDown", "Please reduce your request rate."),
+    },
+    "service-error": {
+        "json": _FAILURE,
+        "query": _FAILURE,
+        "s3": (500, "InternalError", "We encountered an internal error. Please try again."),
+    },
+    "access-denied": {
+        "json": (400, "AccessDeniedException", _DENIED),
+        "query": (403, "AccessDenied", _DENIED),
+        "s3": (403, "AccessDenied", "Access Denied"),
+    },
+}
+QUOTA = (
+    "The account-level service limit '{type} for {spot}training job usage' is {limit} Instances, with current "
+    "utilization of {limit} Instances and a request delta of {count} Instances. Please use AWS Service Quotas to "
+    "request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an "
+    "increase for this quota."
+)
+
+
+class ApiCall:
+    """One HTTP request as the API call it is."""
+
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self._environ = environ
+        match = SIGNED_FOR.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
+        self.service = match["service"].lower() if match else "s3"
+        self.own = OWN in environ.get("HTTP_USER_AGENT", "")
+
+    @cached_property
+    def action(self) -> str:
+        """The operation's name, as IAM policies and boto3's documentation write it."""
+        if self._protocol == "json":
+            return str(self._environ["HTTP_X_AMZ_TARGET"]).rpartition(".")[2]
+        method, query = str(self._environ["REQUEST_METHOD"]), str(self._environ["QUERY_STRING"])
+        if self._protocol == "query":
+            form = dict(parse_qsl(query or take_body(self._environ).decode(errors="replace")))
+            return form.get("Action", method)
+        name = _s3_action(method, self._environ["PATH_INFO"], query)
+        return "CopyObject" if name == "PutObject" and "HTTP_X_AMZ_COPY_SOURCE" in self._environ else name
+
+    @property
+    def _protocol(self) -> str:
+        if self.service == "s3":
+            return "s3"
+        return "json" if "HTTP_X_AMZ_TARGET" in self._environ else "query"
+
+    def refusal(self, fault: CallFault) -> Response | None:
+        """What the service answers instead of performing the call; None for a fault that lets it be performed."""
+        if isinstance(fault, Quota):
+            config = self._document.get("ResourceConfig")
+            config = config if isinstance(config, dict) else {}
+            spot = "spot " if self._document.get("EnableManagedSpotTraining") else ""
+            count = config.get("InstanceCount", 1)
+            text = QUOTA.format(type=config.get("InstanceType"), spot=spot, limit=fault.limit, count=count)
+            return self.refused(400, "ResourceLimitExceeded", text)
+        if fault.kind not in REFUSALS:
+            return None
+        status, code, text = REFUSALS[fault.kind][self._protocol]
+        user, action = f"arn:aws:iam::{ACCOUNT}:user/{KEY_ID}", f"{self.service}:{self.action}"
+        return self.refused(status, code, text.format(user=user, action=action, resource=self._resource))
+
+    def refused(self, status: int, code: str, message: str) -> Response:
+        """An error in the service's wire format; the request's body is read, so that the client hears it."""
+        take_body(self._environ)
+        request_id = str(uuid.uuid4())
+        headers = {"x-amzn-RequestId": request_id}
+        if self._protocol == "json":
+            text = json.dumps({"__type": code, "message": message})
+            return Response(text, status, headers, content_type="application/x-amz-json-1.1")
+        error = f"<Code>{code}</Code><Message>{escape(message)}</Message>"
+        identified = f"<RequestId>{request_id}</RequestId>"
+        text = (
+            f"<Error>{error}{identified}</Error>"
+            if self._protocol == "s3"
+            else f"<ErrorResponse><Error>{error}</Error>{identified}</ErrorResponse>"
+        )
+        return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{text}', status, headers, mimetype="application/xml")
+
+    @property
+    def _document(self) -> dict[str, Any]:
+        try:
+            document = json.loads(take_body(self._environ))
+        except ValueError:
+            return {}
+        return document if isinstance(document, dict) else {}
+
+    @property
+    def _resource(self) -> str:
+        if self._protocol != "json":
+            return "*"
+        named = self._document
+        if "TrainingJobName" in named:
+            return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{named['TrainingJobName']}"
+        if "logGroupName" in named:
+            return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{named['logGroupName']}"
+        return str(named.get("ResourceArn", "*"))
+
+
+def take_body(environ: dict[str, Any]) -> bytes:
+    """The request's body, which may be taken again."""
+    body = get_input_stream(environ).read()
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    return body
+
+
+def _s3_action(method: str, path: str, query: str) -> str:
+    bucket, _, key = path.lstrip("/").partition("/")
+    level = "Object" if key else "Bucket" if bucket else ""
+    for name in dict(parse_qsl(query, keep_blank_values=True)):
+        if (method, level, name) in S3_ACTIONS:
+            return S3_ACTIONS[method, level, name]
+    part = next((one for one in query.split("&") if one and "=" not in one), "")
+    return S3_ACTIONS.get((method, level, part)) or f"{method.title()}{level}{part[:1].upper()}{part[1:]}"

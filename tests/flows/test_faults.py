@@ -1,0 +1,315 @@
+"""Whatever AWS does wrong, the flow ends right, or fails with what to do; and it pays for one job."""
+
+import json
+import shlex
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+from uuid import UUID
+
+import pytest
+from prefect import State
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.states import Cancelling
+
+from aws.compute import Compute
+from aws.errors import AccessDenied, AwsError, InvalidRequest, NoCapacity, QuotaExceeded, TrainingFailed
+from aws.followers import RUN_TAG
+from aws.workspace import Workspace
+from flows.attempts import MOST_FAULTS
+from flows.train import train_linear_learner
+from sandbox import faults
+from sandbox.discovery import calls
+
+Parameters = dict[str, Any]
+Jobs = Callable[[], list[str]]
+FALLBACK = Compute(fallback_instance_types=("ml.m5.xlarge",))
+SPOT = Compute(spot=True)
+BUSIEST = 30
+"""Most calls of one SageMaker action that any run here may make; following for some seconds takes a dozen."""
+
+
+@pytest.fixture(autouse=True)
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes half a minute takes half a second."""
+    monkeypatch.setattr("aws.offers.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("aws.following.LATE_LOG_SECONDS", 1.5)
+
+
+@pytest.fixture
+def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
+    """Asks for a fault; whatever did not happen by the end of the test will not."""
+    yield lambda **fault: faults.inject(sandbox_url, **fault)
+    faults.clear(sandbox_url)
+
+
+@pytest.fixture(autouse=True)
+def bounded(sandbox_url: str) -> Iterator[None]:
+    """No run asks too much of AWS: some actions are throttled for the whole account."""
+    before = calls(sandbox_url)
+    yield
+    made = {action: count - before.get(action, 0) for action, count in calls(sandbox_url).items()}
+    assert {action: count for action, count in made.items() if count > BUSIEST and action.startswith("sagemaker")} == {}
+
+
+def compute_of(workspace: Workspace, job: str) -> tuple[str, bool]:
+    described = workspace.client("sagemaker").describe_training_job(TrainingJobName=job)
+    return described["ResourceConfig"]["InstanceType"], described["EnableManagedSpotTraining"]
+
+
+def why_it_failed() -> str:
+    """The newest failure's artifact."""
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["failure"]))
+    with get_client(sync_client=True) as client:
+        newest = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=1)
+    return str(newest[0].data)
+
+
+PASSING: list[dict[str, Any]] = [
+    {"kind": "throttling", "action": "CreateTrainingJob", "times": 3},
+    {"kind": "throttling", "action": "DescribeTrainingJob", "times": 7},
+    {"kind": "throttling", "action": "GetLogEvents", "times": 2},
+    {"kind": "service-error", "action": "CreateTrainingJob", "times": 6},
+    {"kind": "service-error", "action": "PutObject", "times": 2},
+    {"kind": "lost-answer", "action": "CreateTrainingJob"},
+    {"kind": "lost-answer", "action": "CreateTrainingJob", "times": 5},
+    {"kind": "lost-answer", "action": "GetObject"},
+    {"kind": "slow-answer", "action": "CreateTrainingJob", "seconds": 1},
+    {"kind": "quota", "times": 1},
+    {"kind": "slow-job", "seconds": 2},
+    {"kind": "late-log", "seconds": 0.5},
+    {"kind": "missing-log"},
+]
+
+
+@pytest.mark.parametrize("fault", PASSING, ids=lambda fault: "-".join(map(str, fault.values())))
+def test_a_fault_that_passes_costs_one_job_and_ends_with_a_model(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None], fault: dict[str, Any]
+) -> None:
+    inject(**fault)
+    run = train_linear_learner(**parameters)
+    assert run.submission.how == "started"
+    assert run.model.path.exists()
+    assert jobs() == [run.job.name]
+
+
+@pytest.mark.parametrize(
+    ("fault", "compute", "expected"),
+    [
+        ({"kind": "no-capacity"}, Compute(), [("ml.m5.large", False)] * 2),
+        ({"kind": "no-capacity", "times": 3}, Compute(), [("ml.m5.large", False)] * 4),
+        ({"kind": "no-capacity"}, FALLBACK, [("ml.m5.large", False), ("ml.m5.xlarge", False)]),
+        ({"kind": "no-capacity"}, SPOT, [("ml.m5.large", True), ("ml.m5.large", False)]),
+        ({"kind": "quota", "limit": 0}, FALLBACK, [("ml.m5.xlarge", False)]),
+        ({"kind": "quota"}, SPOT, [("ml.m5.large", False)]),
+        ({"kind": "internal-error"}, FALLBACK, [("ml.m5.large", False)] * 2),
+        ({"kind": "spot-interruption"}, SPOT, [("ml.m5.large", True)]),
+    ],
+    ids=lambda case: str(case.get("kind", case)) if isinstance(case, dict) else "",
+)
+def test_where_aws_has_no_instances_or_fails_by_itself_the_next_attempt_gets_there(
+    parameters: Parameters,
+    jobs: Jobs,
+    workspace: Workspace,
+    inject: Callable[..., None],
+    fault: dict[str, Any],
+    compute: Compute,
+    expected: list[tuple[str, bool]],
+) -> None:
+    inject(**fault)
+    run = train_linear_learner(**parameters, compute=compute)
+    assert [compute_of(workspace, job) for job in sorted(jobs(), key=len)] == expected
+    assert run.job.name == max(jobs())
+    assert train_linear_learner(**parameters, compute=compute).submission.how == "reused"
+
+
+@pytest.mark.parametrize(
+    ("fault", "compute", "error", "said"),
+    [
+        (
+            {"kind": "access-denied", "action": "CreateTrainingJob"},
+            {},
+            AccessDenied,
+            "Allow sagemaker:CreateTrainingJob",
+        ),
+        ({"kind": "access-denied", "action": "HeadObject", "times": 9}, {}, AccessDenied, "s3:GetObject on the object"),
+        ({"kind": "quota", "limit": 0}, {}, QuotaExceeded, "Ask for a higher quota"),
+        ({"kind": "quota", "times": 9}, {"max_queue_seconds": 2}, QuotaExceeded, "Wait for other jobs to end"),
+        ({"kind": "no-capacity", "times": 9}, {"max_queue_seconds": 0}, NoCapacity, "fallback_instance_types"),
+        ({"kind": "internal-error", "times": 9}, {}, TrainingFailed, "InternalServerError"),
+        ({"kind": "max-runtime"}, {}, TrainingFailed, "Raise max_runtime_seconds"),
+    ],
+    ids=lambda case: str(case.get("kind", "")) if isinstance(case, dict) else "",
+)
+def test_a_fault_that_does_not_pass_fails_the_run_with_its_cure_where_people_look(
+    parameters: Parameters,
+    inject: Callable[..., None],
+    fault: dict[str, Any],
+    compute: dict[str, Any],
+    error: type[AwsError],
+    said: str,
+    jobs: Jobs,
+) -> None:
+    inject(**fault)
+    with pytest.raises(error) as caught:
+        train_linear_learner(**parameters, compute=Compute(**compute))
+    assert len(jobs()) <= MOST_FAULTS
+    assert type(caught.value) is error
+    assert said in str(caught.value)
+    assert said in why_it_failed()
+
+
+def test_a_job_that_ran_out_of_time_is_paid_for_again_only_when_it_is_given_more(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
+) -> None:
+    inject(kind="max-runtime")
+    for _ in range(2):
+        with pytest.raises(TrainingFailed, match="MaxRuntimeExceeded"):
+            train_linear_learner(**parameters)
+    assert len(jobs()) == 1
+    assert train_linear_learner(**parameters, compute=Compute(max_runtime_seconds=7200)).submission.how == "started"
+
+
+def test_the_failures_artifact_ends_with_the_end_of_the_jobs_log(
+    parameters: Parameters, inject: Callable[..., None]
+) -> None:
+    inject(kind="max-runtime", seconds=3)
+    with pytest.raises(TrainingFailed):
+        train_linear_learner(**parameters)
+    report = why_it_failed()
+    assert report.index("## What happened") < report.index("## What to do") < report.index("## End of the log")
+    assert "#quality_metric" in report
+
+
+@pytest.mark.parametrize(
+    ("action", "step"),
+    [
+        ("GetObject", "load"),
+        ("PutObject", "upload"),
+        ("CreateTrainingJob", "fit"),
+    ],
+)
+def test_a_step_that_fails_once_is_the_only_one_that_is_repeated(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None], action: str, step: str
+) -> None:
+    inject(kind="service-error", action=action, times=5)  # as often as boto3 tries
+    state: State[Any] = train_linear_learner(**parameters, return_state=True)
+    assert state.is_completed()
+    flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        runs = {run.name.split()[0]: run.run_count for run in client.read_task_runs(flow_run_filter=flow_run)}
+    assert runs == dict.fromkeys(runs, 1) | {step: 2}
+    assert len(jobs()) == 1
+
+
+def test_a_flow_run_that_is_tried_again_goes_on_with_the_job_it_had(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
+) -> None:
+    inject(kind="access-denied", action="GetLogEvents")  # not worth a retry of the step, but of the flow
+    run = train_linear_learner.with_options(retries=1)(**parameters)
+    assert run.submission.how in {"started", "reused"}
+    assert jobs() == [run.job.name]
+
+
+def test_a_run_that_fails_for_good_leaves_no_job_running(
+    parameters: Parameters, jobs: Jobs, workspace: Workspace, inject: Callable[..., None]
+) -> None:
+    inject(kind="slow-job", seconds=600)
+    inject(kind="access-denied", action="GetLogEvents")
+    with pytest.raises(AccessDenied):
+        train_linear_learner(**parameters)
+    [job] = jobs()
+    assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
+
+
+def test_aws_out_of_reach_for_longer_than_a_retry_is_survived_while_following(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
+) -> None:
+    inject(kind="slow-job", seconds=3)
+    inject(kind="service-error", action="DescribeLogStreams", times=7)
+    run = train_linear_learner(**parameters)
+    assert jobs() == [run.job.name]
+
+
+def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_though_no_worker_interrupts_it(
+    parameters: Parameters, jobs: Jobs, workspace: Workspace, inject: Callable[..., None]
+) -> None:
+    inject(kind="slow-job", seconds=600)
+
+    def cancel_once_it_trains() -> None:
+        sagemaker, give_up = workspace.client("sagemaker"), time.monotonic() + 60
+        while not jobs() or "TrainingStartTime" not in sagemaker.describe_training_job(TrainingJobName=jobs()[0]):
+            assert time.monotonic() < give_up
+            time.sleep(0.1)
+        run = next(tag["Value"] for tag in tags_of_the_job() if tag["Key"] == RUN_TAG)
+        with get_client(sync_client=True) as client:
+            client.set_flow_run_state(UUID(run), Cancelling())
+
+    def tags_of_the_job() -> list[Any]:
+        sagemaker = workspace.client("sagemaker")
+        arn = sagemaker.describe_training_job(TrainingJobName=jobs()[0])["TrainingJobArn"]
+        return list(sagemaker.list_tags(ResourceArn=arn)["Tags"])
+
+    canceller = threading.Thread(target=cancel_once_it_trains)
+    canceller.start()
+    state: State[Any] = train_linear_learner(**parameters, return_state=True)
+    canceller.join()
+    assert state.is_cancelled()
+    [job] = jobs()
+    assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
+
+
+def test_if_exists_decides_whether_the_same_input_is_paid_for_again(parameters: Parameters, jobs: Jobs) -> None:
+    first = train_linear_learner(**parameters)
+    with pytest.raises(InvalidRequest, match=r'is Completed.*"adopt".*"new"'):
+        train_linear_learner(**parameters, if_exists="fail")
+    second = train_linear_learner(**parameters, if_exists="new")
+    assert (second.submission.how, second.job.name) == ("started", f"{first.job.name}-2")
+    assert second.model.sha256 == first.model.sha256
+    assert len(jobs()) == 2
+
+
+def test_a_budget_becomes_the_jobs_time_limit_and_too_small_a_one_starts_nothing(
+    parameters: Parameters, jobs: Jobs, workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"max_cost_usd 0\.001 buys 0 s .* at least 0\.01"):
+        train_linear_learner(**parameters, compute=Compute(max_cost_usd=0.001))
+    assert jobs() == []
+    train_linear_learner(**parameters, compute=Compute(max_cost_usd=0.01))
+    described = workspace.client("sagemaker").describe_training_job(TrainingJobName=jobs()[0])
+    limit = described["StoppingCondition"]["MaxRuntimeInSeconds"]
+    assert (limit + 120) * 0.115 / 3600 <= 0.01 < (limit + 121) * 0.115 / 3600
+    assert f"at most 0.01 USD: 1 x ml.m5.large for {limit + 120} s" in caplog.text
+
+
+def test_the_readmes_rehearsals_are_faults_that_the_sandbox_knows(sandbox_url: str) -> None:
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    block = readme.split("### Rehearsing what goes wrong")[1].split("```sh\n")[1].split("```")[0]
+    state_dir = json.loads(urlopen(f"{sandbox_url}/_sandbox").read())["state_dir"]  # noqa: S310 - http on this machine
+    for line in block.splitlines():
+        python, *command = shlex.split(line, comments=True)
+        assert python == ".venv/bin/python"
+        said = subprocess.check_output([sys.executable, *command, "--state-dir", state_dir], text=True)
+        assert said.splitlines()[-1].startswith("kind=")
+    faults.clear(sandbox_url)
+
+
+def test_spot_saves_and_says_so(parameters: Parameters, inject: Callable[..., None]) -> None:
+    inject(kind="slow-job", seconds=3)
+    bill = train_linear_learner(**parameters, compute=SPOT).job.bill
+    assert bill.spot
+    assert bill.billable_seconds < bill.training_seconds
+    assert bill.spot_saving_usd
+    assert "saved by spot" in str(bill)
+
+
+def test_spot_without_checkpoints_is_warned_of(parameters: Parameters, caplog: pytest.LogCaptureFixture) -> None:
+    train_linear_learner(**parameters, compute=Compute(spot=True, checkpoints=False))
+    assert "spot without checkpoints" in caplog.text
