@@ -4,6 +4,7 @@ Prefect starts one by itself, too; but Ctrl-C reaches that one before the flow h
 for more than a minute, and a kill leaves it running. This one stands in a session of its own and ends with its parent.
 """
 
+import fcntl
 import os
 import socket
 import subprocess
@@ -82,13 +83,21 @@ def _serve(listener: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import uvicorn  # only this process needs it
     from prefect.server.api.server import create_app
+    from prefect.settings import PREFECT_HOME
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            # Starting makes the database; of two that make the same one at once, one would fail.
+            with (PREFECT_HOME.value() / "server-start.lock").open("a") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                await super().startup(sockets)
 
     app = create_app(ephemeral=True, final=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=listener)])
+    Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=listener)])
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # not through Python's buffer, whose lock must be free when the process ends
     # At once and without ceremony: whoever wanted an answer is gone, and SQLite keeps what was committed.
     os._exit(0)
 

@@ -132,13 +132,6 @@ def test_whoever_leaves_learns_whether_another_stays(workspace: Workspace, job: 
     assert leave(workspace, job, "second")
 
 
-def test_those_of_whom_it_is_known_that_they_are_over_do_not_count(workspace: Workspace, job: str) -> None:
-    for run in ("first", "second", "third"):
-        add_tags(workspace, job, lease(run))
-    assert not leave(workspace, job, "first", {"second"}.__contains__)
-    assert leave(workspace, job, "first", {"second", "third"}.__contains__)
-
-
 def test_of_two_that_leave_at_once_at_least_one_is_told_to_be_the_last(workspace: Workspace, job: str) -> None:
     together = Barrier(2)
 

@@ -98,11 +98,6 @@ def test_a_job_that_another_run_follows_goes_on(workspace: Workspace, job: str) 
     assert abandon(workspace, job, THEIRS) in {"Stopping", "Stopped"}
 
 
-def test_a_run_that_is_known_to_be_over_does_not_keep_a_job_running(workspace: Workspace, job: str) -> None:
-    follow_too(workspace, job)
-    assert abandon(workspace, job, MINE, {THEIRS}.__contains__) in {"Stopping", "Stopped"}
-
-
 def test_of_those_that_abandon_a_job_at_once_one_stops_it(workspace: Workspace, job: str) -> None:
     follow_too(workspace, job)
     together = threading.Barrier(2)

@@ -100,6 +100,20 @@ def test_the_second_run_reuses_everything_and_says_so(
     assert list(jobs(home).values()) == ["Completed"]
 
 
+def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: Path) -> None:
+    command, variables = [*PYTHON, "flows.train", "--sample", "diabetes"], environment(tmp_path)
+    runs = [
+        subprocess.Popen(
+            command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for _ in range(2)
+    ]
+    said = [run.communicate(timeout=180)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert list(jobs(tmp_path).values()) == ["Completed"]
+    assert_nothing_is_left(tmp_path)
+
+
 def test_a_users_own_file_is_trained_on(train: Command, home: Path) -> None:
     (home / "houses.csv").write_text(HOUSES)
     run = train("--csv", "houses.csv", "--target", "price")
