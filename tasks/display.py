@@ -3,9 +3,11 @@
 import json
 import time
 from collections import deque
+from contextlib import suppress
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, cast
 
+import httpx
 from prefect import get_client
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -33,10 +35,10 @@ class Display:
         self._log = get_run_logger()
         self._reader = LogReader()
         self._shown, self._shown_at = 0.0, -inf
-        # Prefect types its artifacts for sync and async callers alike.
-        self._progress = cast("UUID", create_progress_artifact(0.0, description=f"Epochs of {job}"))
+        self._progress: UUID | None = None
         self._curve: UUID | None = None
         self._job = job
+        self._update(0.0)
 
     def show(self, event: Status | LogLine) -> None:
         """Show one piece of news; what is known already is only remembered."""
@@ -63,12 +65,25 @@ class Display:
             if not known:
                 self._log.info(said, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
             if progress >= 100 or progress // 5 > self._shown // 5:
-                update_progress_artifact(self._progress, progress)
-                self._show_curve()
+                self._update(progress)
             self._shown, self._shown_at = progress, now
 
-    def _show_curve(self) -> None:
-        rows = curve(self.epochs)
+    def _update(self, progress: float) -> None:
+        # A job that is paid for goes on being followed though Prefect cannot show it for a while.
+        with suppress(httpx.HTTPError):
+            self._show_progress(progress)
+            if self.epochs:
+                self._show_curve(curve(self.epochs))
+
+    def _show_progress(self, progress: float) -> None:
+        if self._progress is None:
+            # Prefect types its artifacts for sync and async callers alike.
+            made = create_progress_artifact(progress, description=f"Epochs of {self._job}")
+            self._progress = cast("UUID", made)
+        else:
+            update_progress_artifact(self._progress, progress)
+
+    def _show_curve(self, rows: list[dict[str, Any]]) -> None:
         if self._curve is None:
             made = create_table_artifact(rows, key="learning-curve", description=f"Learning curve of {self._job}")
             self._curve = cast("UUID", made)

@@ -1,8 +1,9 @@
 """What people find in the UI when a run failed: what happened, what to do, and the end of the training job's log."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+import httpx
 from prefect.artifacts import create_markdown_artifact
 
 from aws.errors import AwsError, TrainingFailed
@@ -15,7 +16,8 @@ def explained() -> Iterator[None]:
     try:
         yield
     except (AwsError, LinearLearnerError) as error:
-        create_markdown_artifact(failure_report(error), key="failure", description="Why the run failed")
+        with suppress(httpx.HTTPError):
+            create_markdown_artifact(failure_report(error), key="failure", description="Why the run failed")
         raise
 
 
@@ -28,4 +30,4 @@ def failure_report(error: AwsError | LinearLearnerError) -> str:
     if failed.log_tail:
         # Indented, since a log may hold whatever would end a fence.
         sections.append(("End of the log", "\n".join(f"    {line}" for line in failed.log_tail)))
-    return "\n\n".join(f"## {title}\n\n{text}" for title, text in [*sections])
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)

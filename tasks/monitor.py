@@ -47,7 +47,7 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     """
     name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
-        return _finished(workspace, described(workspace, name), ())
+        return _finished(workspace, described(workspace, name), said="0 USD; reuse saved")
     news = _News(name, stop_when_diverging=stop_when_diverging)
     position = Position.kept(cache_folder() / "following" / f"{run}-{name}.json")
     with abandoned_when_interrupted(workspace, name, run):
@@ -83,7 +83,11 @@ def _diverged(workspace: Workspace, submission: Submission, reason: str, tail: t
 
 
 def _finished(
-    workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef", tail: tuple[str, ...]
+    workspace: Workspace,
+    description: "DescribeTrainingJobResponseTypeDef",
+    tail: tuple[str, ...] = (),
+    *,
+    said: str = "cost",
 ) -> FinishedJob:
     name, came_to = description["TrainingJobName"], ending(description)
     # Of runs that were killed while they followed.
@@ -91,7 +95,7 @@ def _finished(
         position.unlink(missing_ok=True)
     kind = description["ResourceConfig"].get("InstanceType", "")
     bill = Bill.of(description, price(kind, workspace.region, workspace.prices))
-    get_run_logger().info("training job %s cost %s", name, bill)
+    get_run_logger().info("training job %s: %s %s", name, said, bill)
     if came_to.kind != "completed":
         message = f"Training job {name} ended as {description['TrainingJobStatus']}: {came_to.cause} {came_to.cure}"
         raise TrainingFailed(message, ending=came_to, usd=bill.usd or 0.0, log_tail=tail)

@@ -15,10 +15,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
 from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from aws.compute import Compute
 from aws.cost import Bill
 from aws.errors import NotFound, TrainingFailed
+from aws.following import LogLine
 from aws.stopping import stop
 from aws.submission import Submission, start_or_adopt
 from aws.training_job import ChannelInput, specify
@@ -27,6 +30,7 @@ from linear_learner.artifact import read_model, write_archive
 from linear_learner.errors import ArtifactError
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel
+from tasks.display import Display
 from tasks.download import download
 from tasks.fit import fit
 from tasks.monitor import FinishedJob, monitor
@@ -178,6 +182,17 @@ def test_the_learning_curve_is_shown_as_a_table_that_grows(
     assert len(rows) <= 50
     assert rows[-1]["epoch"] == 119
     assert all(isinstance(row["best mse_objective"], float) for row in rows)
+
+
+@pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
+def test_a_job_is_followed_on_while_prefect_is_away() -> None:
+    line = "#early_stopping_criteria_metric: host=algo-1, epoch=0, criteria=mse_objective, value=1.5"
+    throughput = "#throughput_metric: host=algo-1, train throughput=1.0 records/second"
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
+        display = Display("a-job")
+        for text in (line, "#progress_metric: host=algo-1, completed 50 % of epochs", throughput):
+            display.show(LogLine(text))
+    assert [epoch.value for epoch in display.epochs] == [1.5]
 
 
 def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
