@@ -181,14 +181,16 @@ def test_a_log_that_never_appears_is_not_waited_for_without_end(
     assert (told.phases, told.lines) == (PHASES, [])
 
 
-def test_a_job_that_never_trained_has_no_log_to_wait_for(
-    workspace: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
+def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 1e9)
     inject(kind="no-capacity")
-    told = Audience()
-    follow_to_the_end(workspace, submit(workspace, make_spec()).name, told)
+    name = submit(workspace, make_spec()).name
+    told, before = Audience(), calls()
+    follow_to_the_end(workspace, name, told)
     assert (told.phases, told.lines) == (["Starting", "Failed"], [])
+    assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
 
 
 def test_the_log_of_every_host_is_told_page_by_page_even_if_a_page_fails(
@@ -206,11 +208,13 @@ def test_the_log_of_every_host_is_told_page_by_page_even_if_a_page_fails(
     )
     for host, lines in written.items():
         put_log(hasty, f"{name}/{host}-1700000000", lines)
+    put_log(hasty, f"{name}-2/algo-1-1700000000", ["of the next attempt"])
     before = calls()
     follow_to_the_end(hasty, name, told)
     assert (calls() - before)["logs:GetLogEvents"] > 4
     for host, lines in written.items():
         assert [line for line in told.lines if line.startswith(host)] == lines
+    assert "of the next attempt" not in told.lines
 
 
 def put_log(workspace: Workspace, stream: str, lines: list[str]) -> None:

@@ -104,9 +104,10 @@ def test_what_the_algorithm_refused_once_is_not_paid_for_again(
     spec = make_spec(epochs="none")
     submit(workspace, spec)
     assert over(spec.name(1))["FailureReason"].endswith("exit code: 2")
-    with pytest.raises(TrainingFailed, match=r"epochs.*It would end so again, and cost again") as refused:
-        submit(workspace, spec, THEIRS)
-    assert not refused.value.retryable
+    for asked in (spec, with_compute(spec, instance_type="ml.c5.9xlarge", max_runtime_seconds=7200)):
+        with pytest.raises(TrainingFailed, match=r"epochs.*It would end so again, and cost again") as refused:
+            submit(workspace, asked, THEIRS)
+        assert not refused.value.retryable
     assert jobs(workspace, spec) == [spec.name(1)]
 
 

@@ -245,17 +245,15 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_though_no_worker_interr
 
     def cancel_once_it_trains() -> None:
         sagemaker, give_up = workspace.client("sagemaker"), time.monotonic() + 60
-        while not jobs() or "TrainingStartTime" not in sagemaker.describe_training_job(TrainingJobName=jobs()[0]):
+        while not (made := jobs()):
             assert time.monotonic() < give_up
-            time.sleep(0.1)
-        run = next(tag["Value"] for tag in tags_of_the_job() if tag["Key"] == RUN_TAG)
+            time.sleep(0.5)
+        while "TrainingStartTime" not in (job := sagemaker.describe_training_job(TrainingJobName=made[0])):
+            assert time.monotonic() < give_up
+            time.sleep(0.5)
+        tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
         with get_client(sync_client=True) as client:
-            client.set_flow_run_state(UUID(run), Cancelling())
-
-    def tags_of_the_job() -> list[Any]:
-        sagemaker = workspace.client("sagemaker")
-        arn = sagemaker.describe_training_job(TrainingJobName=jobs()[0])["TrainingJobArn"]
-        return list(sagemaker.list_tags(ResourceArn=arn)["Tags"])
+            client.set_flow_run_state(UUID(tags[RUN_TAG]), Cancelling())
 
     canceller = threading.Thread(target=cancel_once_it_trains)
     canceller.start()
