@@ -141,7 +141,7 @@ class _Followed:
             self._renew_at = time.monotonic() + RENEWAL.total_seconds()
         # What the container says belongs after the phases that lead to its training and before those that follow.
         self._tell_phases(description, lambda phase: phase in UNTIL_TRAINING)
-        if "TrainingStartTime" in description:
+        if _has_log(description):
             self._tell_lines()
         if description["TrainingJobStatus"] not in OVER:
             self._tell_phases(description, lambda _phase: True)
@@ -150,7 +150,7 @@ class _Followed:
     def conclude(self, description: "DescribeTrainingJobResponseTypeDef") -> None:
         """Tell the rest of the log as CloudWatch gets it, and what the job came to."""
         end = time.monotonic() + LATE_LOG_SECONDS
-        while "TrainingStartTime" in description and not self._listener.has_whole_log() and time.monotonic() < end:
+        while _has_log(description) and not self._listener.has_whole_log() and time.monotonic() < end:
             self._listener.wait(FIRST_PAUSE)
             with suppress(Unavailable):
                 self._tell_lines()
@@ -171,6 +171,11 @@ class _Followed:
             self._listener.tell(LogLine(text, known=number <= told.get(stream, 0)))
             told[stream] = max(number, told.get(stream, 0))
         self._position.keep()
+
+
+def _has_log(description: "DescribeTrainingJobResponseTypeDef") -> bool:
+    # Not by TrainingStartTime, which comes with the download: the container might speak before its phase is told.
+    return any(new["Status"] == "Training" for new in description.get("SecondaryStatusTransitions", []))
 
 
 def described(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef":

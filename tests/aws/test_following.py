@@ -181,15 +181,25 @@ def test_a_log_that_never_appears_is_not_waited_for_without_end(
     assert (told.phases, told.lines) == (PHASES, [])
 
 
+@pytest.mark.parametrize(("data", "phases"), [("train", ["Starting"]), ("nowhere", ["Starting", "Downloading"])])
 def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
-    workspace: Workspace, make_spec: MakeSpec, inject: Inject, calls: Calls, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    make_spec: MakeSpec,
+    inject: Inject,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    data: str,
+    phases: list[str],
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 1e9)
-    inject(kind="no-capacity")
-    name = submit(workspace, make_spec()).name
+    if data == "train":
+        inject(kind="no-capacity")
+    spec = make_spec()
+    channel = spec.channels[0].model_copy(update={"uri": workspace.uri(data) + "/"})
+    name = submit(workspace, spec.model_copy(update={"channels": (channel,)})).name
     told, before = Audience(), calls()
     follow_to_the_end(workspace, name, told)
-    assert (told.phases, told.lines) == (["Starting", "Failed"], [])
+    assert (told.phases, told.lines) == ([*phases, "Failed"], [])
     assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
 
 
