@@ -1,7 +1,7 @@
 # Two commands: `make run` trains a model in the sandbox, `make test` runs the tests. Both set up what is missing.
 
 PYTHON ?= python3
-EXTRAS := sandbox,dev
+EXTRAS := sandbox,dask,dev
 
 .PHONY: run test check
 

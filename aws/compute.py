@@ -19,7 +19,7 @@ class Compute(BaseModel):
     fallback_instance_types: tuple[InstanceType, ...] = ()
     """Instance types to take, in this order, when AWS has none of the first or your quota for it is used up."""
     instance_count: Annotated[int, Field(ge=1, le=20)] = 1
-    """How many instances train together, 1 to 20; the data is copied to each."""
+    """How many instances train together, 1 to 20; each reads its share of the training rows."""
     volume_size_gb: Annotated[int, Field(ge=1, le=16_384)] = 10
     """Disk of each instance in GB, 1 to 16384; it must hold the data."""
     max_runtime_seconds: Annotated[int, Field(ge=60, le=432_000)] = 3600

@@ -7,11 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from glob import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from aws.errors import NotFound, translated
 from aws.workspace import Workspace, split_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 
 class StoredObject(BaseModel):
@@ -51,6 +55,16 @@ def look(workspace: Workspace, uri: str) -> StoredObject:
     )
 
 
+def under(workspace: Workspace, uri: str) -> Iterator[StoredObject]:
+    """The objects whose URI begins with `uri`, in the order of their keys, as the listing describes them."""
+    bucket, prefix = split_uri(uri)
+    with translated(f"listing {uri}"):
+        for page in workspace.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            for found in page.get("Contents", []):
+                at = f"s3://{bucket}/{found['Key']}"
+                yield StoredObject(uri=at, size=found["Size"], etag=found["ETag"].strip('"'))
+
+
 def holds(workspace: Workspace, uri: str, sha256: str) -> bool:
     """Whether an object with this recorded checksum is at `uri`."""
     try:
@@ -84,7 +98,7 @@ def _fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     # boto3 writes under a name of its own, this one and a random suffix, and renames what is complete.
     for left in path.parent.glob(f"{escape(path.name)}.{'[0-9A-Fa-f]' * 8}"):
         left.unlink()
-    if path.exists() and mark.exists() and mark.read_text() == f"{stored.identity} {sha256_of(path)}":
+    if path.exists() and mark.exists() and mark.read_text() == f"{stored.identity} {_state(path)}":
         return
     mark.unlink(missing_ok=True)
     bucket, key = split_uri(stored.uri)
@@ -94,7 +108,13 @@ def _fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     if not stored.version_id and look(workspace, stored.uri).identity != stored.identity:
         path.unlink()
         raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
-    mark.write_text(f"{stored.identity} {sha256_of(path)}")
+    mark.write_text(f"{stored.identity} {_state(path)}")
+
+
+def _state(path: Path) -> str:
+    """What changes when somebody writes to the file; reading all of it would cost as much as using it."""
+    status = path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 def put(workspace: Workspace, path: Path, uri: str, sha256: str) -> StoredObject:
@@ -104,6 +124,30 @@ def put(workspace: Workspace, path: Path, uri: str, sha256: str) -> StoredObject
         with translated(f"uploading {path.name} to {uri}"):
             workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs={"Metadata": {"sha256": sha256}})
     return look(workspace, uri)
+
+
+def read_bytes(workspace: Workspace, uri: str) -> bytes:
+    """All of a small object."""
+    bucket, key = split_uri(uri)
+    with translated(f"reading {uri}"):
+        return workspace.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
+def write_file(workspace: Workspace, path: Path, uri: str) -> None:
+    """Upload a file, in parts when it is large; the object is there whole, or not at all."""
+    bucket, key = split_uri(uri)
+    with translated(f"writing {uri}"):
+        workspace.client("s3").upload_file(str(path), bucket, key)
+
+
+def remove_all(workspace: Workspace, uri: str) -> None:
+    """Remove every object whose URI begins with `uri`."""
+    bucket, _ = split_uri(uri)
+    keys = [split_uri(found.uri)[1] for found in under(workspace, uri)]
+    with translated(f"removing {uri}"):
+        for start in range(0, len(keys), 1000):  # as many as one call takes
+            chosen: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[start : start + 1000]]
+            workspace.client("s3").delete_objects(Bucket=bucket, Delete={"Objects": chosen, "Quiet": True})
 
 
 def sha256_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from aws.endings import ending
 from aws.errors import InvalidRequest, NotFound, TrainingFailed, Unavailable, answer, translated
 from aws.followers import RUN_TAG, add_tags, lease, tags_of
+from aws.preflight import check_workspace
 from aws.storage import look
 from aws.training_job import FINGERPRINT_TAG, TrainingJobSpec, request
 from aws.workspace import Workspace
@@ -92,6 +93,7 @@ def _settled(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTyp
 
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
     """The new job's ARN, or None when there is a job of that name by now: another's, or ours if the answer got lost."""
+    check_workspace(workspace)  # last, as the table may have been loaded on another day
     try:
         with translated(f"creating training job {name}"):
             try:

@@ -70,7 +70,7 @@ def specify(
 def request(
     workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]
 ) -> "CreateTrainingJobRequestTypeDef":
-    """The CreateTrainingJob request: File mode, channels fully replicated, the model under the workspace's prefix."""
+    """The CreateTrainingJob request: File mode, `train` shared by the instances, the model under the prefix."""
     compute = spec.compute
     every_tag = {**workspace.tags, **tags, FINGERPRINT_TAG: spec.fingerprint}
     built: CreateTrainingJobRequestTypeDef = {
@@ -78,7 +78,7 @@ def request(
         "AlgorithmSpecification": {"TrainingImage": spec.image, "TrainingInputMode": "File"},
         "RoleArn": workspace.role_arn,
         "HyperParameters": spec.hyperparameters,
-        "InputDataConfig": [_channel(channel) for channel in spec.channels],
+        "InputDataConfig": [_channel(channel, compute.instance_count) for channel in spec.channels],
         "OutputDataConfig": {"S3OutputPath": workspace.uri("models")},
         "ResourceConfig": {
             "InstanceType": cast("TrainingInstanceTypeType", compute.instance_type),
@@ -102,7 +102,9 @@ def request(
     return built
 
 
-def _channel(channel: ChannelInput) -> "ChannelTypeDef":
+def _channel(channel: ChannelInput, instances: int) -> "ChannelTypeDef":
+    # Several instances share the rows that train; each judges the model by all rows that validate.
+    shared = instances > 1 and channel.name == "train"
     return {
         "ChannelName": channel.name,
         "ContentType": channel.content_type,
@@ -110,7 +112,7 @@ def _channel(channel: ChannelInput) -> "ChannelTypeDef":
             "S3DataSource": {
                 "S3DataType": "S3Prefix",
                 "S3Uri": channel.uri,
-                "S3DataDistributionType": "FullyReplicated",
+                "S3DataDistributionType": "ShardedByS3Key" if shared else "FullyReplicated",
             }
         },
     }

@@ -9,9 +9,12 @@ from pydantic import Field, PositiveFloat, model_validator
 from aws.errors import NotFound, translated
 
 if TYPE_CHECKING:
+    from mypy_boto3_iam import IAMClient
+    from mypy_boto3_kms import KMSClient
     from mypy_boto3_logs import CloudWatchLogsClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sts import STSClient
 
 
 class Workspace(Block):
@@ -52,6 +55,14 @@ class Workspace(Block):
         "price list lacks it or you pay another price.",
     )
 
+    dask_scheduler: str | None = Field(
+        None,
+        title="Dask scheduler",
+        pattern=r"^(tcp|tls|ucx|ws|wss)://.+$",
+        description="Address of a Dask cluster, such as tcp://10.0.0.7:8786, that prepares tables too large for one "
+        "machine; its workers need this project installed. Empty: the machine that runs the flow does it.",
+    )
+
     @model_validator(mode="after")
     def _network_is_whole(self) -> Self:
         if bool(self.subnets) != bool(self.security_group_ids):
@@ -64,6 +75,12 @@ class Workspace(Block):
     def client(self, service: Literal["sagemaker"]) -> "SageMakerClient": ...
     @overload
     def client(self, service: Literal["logs"]) -> "CloudWatchLogsClient": ...
+    @overload
+    def client(self, service: Literal["sts"]) -> "STSClient": ...
+    @overload
+    def client(self, service: Literal["iam"]) -> "IAMClient": ...
+    @overload
+    def client(self, service: Literal["kms"]) -> "KMSClient": ...
     def client(self, service: str) -> Any:
         """A boto3 client for `service`, with this workspace's credentials, region and endpoint."""
         with translated(f"preparing a connection to {service}"):

@@ -16,13 +16,16 @@ from aws.workspace import load_workspace
 from flows.abandonment import abandon_jobs
 from flows.attempts import fit_and_monitor
 from linear_learner.hyperparameters import Hyperparameters
+from tasks.check import check
 from tasks.download import ModelFile, download
 from tasks.failure import explained
+from tasks.fit import suited
 from tasks.format import format_channels
 from tasks.load import Table, load
 from tasks.monitor import FinishedJob
-from tasks.parameters import Dataset, Split
-from tasks.reuse import KEPT, Result
+from tasks.parameters import Dataset, Reuse, Split
+from tasks.reasons import remembered
+from tasks.reuse import KEPT, Result, results_in
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
 
@@ -54,6 +57,7 @@ def train_linear_learner(
     workspace: str = "sandbox",
     model_dir: str = "models",
     if_exists: IfExists = "adopt",
+    reuse: Reuse = Reuse(),
 ) -> TrainingRun:
     """Train Amazon SageMaker's Linear Learner on a CSV file in S3 and download the model.
 
@@ -68,16 +72,21 @@ def train_linear_learner(
         workspace: Name of the saved Training Workspace block that says where training runs.
         model_dir: Folder, on the machine that runs the flow, for the downloaded model.
         if_exists: When a training job of this very input runs or is done: adopt it, pay for a new one, or fail.
+        reuse: What may be reused of earlier runs; by default everything that is still there.
     """
     try:
         with explained():
             where = load_workspace(workspace)
-            table = load(where, dataset)
-            rows = split_rows(table, split)
-            formatted = format_channels(where, table, rows)
-            uploaded = upload(where, formatted)
-            submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
-            model = download(where, job, model_dir)
+            chosen = {"split": split, "hyperparameters": hyperparameters, "compute": compute}
+            with results_in(where, reuse), remembered(where, dataset, **chosen):
+                table = load(where, dataset)
+                rows = split_rows(where, table, split)
+                check(table.profile, rows.by_channel, hyperparameters, table.source.uri, split.left_out)
+                suited(hyperparameters, rows.train)  # else refused when everything is uploaded
+                formatted = format_channels(where, table, rows, dataset.format, compute.instance_count)
+                uploaded = upload(where, formatted)
+                submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
+                model = download(where, job, model_dir)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect takes it for the run's state
     return TrainingRun(table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model)

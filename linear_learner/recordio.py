@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,6 +24,8 @@ MAGIC = 0xCED7230A
 _HEAD = struct.Struct("<II")
 _MAX_LENGTH = (1 << 29) - 1  # the upper three bits of the length mark a record split over several frames
 _BLOCK = 4 << 20
+_CACHED = 1 << 20
+"""Bytes of frames that are filled at once: the processor's cache holds them."""
 
 Tensor = tuple[int, str, NDArray[np.float32]]
 """Map (`FEATURES` or `LABEL`), key, and one row of values per record."""
@@ -58,6 +60,33 @@ def write_tensors(stream: BinaryIO, tensors: Sequence[Tensor]) -> None:
             floats = _float32(values[start : start + len(part)], start)
             part[:, slot] = floats.view(np.uint8).reshape(len(part), -1)
         stream.write(part.data)
+
+
+def write_columns(stream: BinaryIO, labels: NDArray[Any], features: Sequence[NDArray[Any]]) -> None:
+    """Write one record per row of a table kept by columns, `features` and `labels` of shape (rows,) each, as float32.
+
+    The columns go straight into the frames, with no matrix in between. Raises DataError for what is not finite.
+    """
+    template, slots = _layout(((FEATURES, "values", len(features)), (LABEL, "values", 1)))
+    size, rows = len(template), max(1, _CACHED // len(template))
+    buffer = np.empty(rows * size + 4, np.uint8)
+    shift = -(buffer.ctypes.data + slots[0].start) % 4  # the features' floats are aligned then, in every frame
+    frames = buffer[shift : shift + rows * size].reshape(rows, size)
+    frames[:] = template
+    floats, label = (
+        np.ndarray((rows, (slot.stop - slot.start) // 4), "<f4", buffer.data, shift + slot.start, (size, 4))
+        for slot in slots
+    )
+    for start in range(0, len(labels), rows):
+        count = min(rows, len(labels) - start)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked at below
+            for column, values in enumerate((*features, labels)):
+                place = floats[:count, column] if column < len(features) else label[:count, 0]
+                place[:] = values[start : start + count]
+            suspicious = not np.isfinite(floats[:count].sum() + label[:count].sum())
+        if suspicious:  # or a sum that overflowed
+            _float32(np.column_stack([floats[:count], label[:count]]), start)
+        stream.write(frames[:count].data)
 
 
 def read_records(source: bytes | Path | BinaryIO, *, labelled: bool = True) -> Examples:

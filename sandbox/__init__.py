@@ -1,4 +1,4 @@
-"""AWS on localhost: S3, STS, IAM, CloudWatch Logs, and SageMaker training jobs that really train Linear Learner.
+"""AWS on localhost: S3, STS, IAM, KMS, CloudWatch Logs, and SageMaker training jobs that really train Linear Learner.
 
 `python -m sandbox` serves it and registers it with Prefect; `with sandbox() as workspace:` serves it for a test.
 """

@@ -1,9 +1,9 @@
-"""Puts the sandbox's parts together, and what a new one holds: a bucket, a role, a sample table."""
+"""Puts the sandbox's parts together, and what a new one holds: a bucket, a role, a user, a sample table."""
 
 import json
 import socket
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -12,7 +12,7 @@ from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from sandbox import training_log
-from sandbox.account import BUCKET, ROLE_ARN
+from sandbox.account import ADMINISTRATOR, BUCKET, KEY_ID, ROLE_ARN
 from sandbox.emulator import Emulator
 from sandbox.faults import Faults
 from sandbox.front import Front
@@ -34,10 +34,13 @@ def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, Trai
     trainer = Trainer(client)
     faults = Faults()
     jobs = TrainingJobs(state_dir / "jobs", trainer.start, trainer.stop, faults)
+    # Of IAM and STS whoever is asked first needs them.
+    create_identities = cache(partial(_create_identities, emulator))
     seeds: dict[str, Callable[[], None]] = {
         "s3": partial(_seed_objects, emulator, store),
         "logs": partial(training_log.restore, emulator, state_dir / "jobs"),
-        "iam": partial(_create_role, emulator),
+        "iam": create_identities,
+        "sts": create_identities,
         "sagemaker": preload,
     }
     return Front(emulator, store, jobs, state_dir, seeds, faults=faults), jobs, trainer
@@ -66,12 +69,15 @@ def _seed_objects(emulator: Emulator, store: ObjectStore) -> None:
         store.keep(BUCKET, EMPLOYEES_KEY)
 
 
-def _create_role(emulator: Emulator) -> None:
-    role = {
-        "Action": "CreateRole",
-        "Version": "2010-05-08",
-        "RoleName": ROLE_ARN.rpartition("/")[2],
-        "AssumeRolePolicyDocument": json.dumps(TRUST),
-    }
+def _create_identities(emulator: Emulator) -> None:
+    name, trust, everything = ROLE_ARN.rpartition("/")[2], json.dumps(TRUST), json.dumps(ADMINISTRATOR)
+    _ask_iam(emulator, "CreateRole", RoleName=name, AssumeRolePolicyDocument=trust)
+    _ask_iam(emulator, "CreateUser", UserName=KEY_ID)
+    _ask_iam(emulator, "PutUserPolicy", UserName=KEY_ID, PolicyName="administrator", PolicyDocument=everything)
+    emulator.give_keys(KEY_ID)
+
+
+def _ask_iam(emulator: Emulator, action: str, **parameters: str) -> None:
+    form = urlencode({"Action": action, "Version": "2010-05-08"} | parameters)
     headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    emulator.request("iam", "POST", "/", headers=headers, body=urlencode(role).encode())
+    emulator.request("iam", "POST", "/", headers=headers, body=form.encode())

@@ -1,6 +1,7 @@
-"""moto, which plays S3, IAM, STS, CloudWatch Logs and the model registry, behind one WSGI call."""
+"""moto, which plays S3, IAM, STS, KMS, CloudWatch Logs and the model registry, behind one WSGI call."""
 
 import io
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +11,15 @@ from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, environ_key_fo
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.wrappers import Response
 
-from sandbox.account import REGION
+from sandbox.account import ACCOUNT, REGION
 
 SIGNED_FOR = re.compile(r"\d{8}(?:/|%2F)[\w-]+(?:/|%2F)(?P<service>[\w-]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 """A signature's scope, in the header or in a presigned URL."""
-ONE_APPLICATION = ("s3", "logs", "iam", "sts")
+ONE_APPLICATION = ("s3", "logs", "iam", "sts", "kms")
 """Services whose signed requests all go to the same part of moto, S3 Control's by path excepted."""
+
+OTHER_KEY_ID = "AKIAEXAMPLE"
+"""What moto reads any key id as that is not twenty capitals and digits."""
 
 
 class EmulatorError(RuntimeError):
@@ -44,6 +48,21 @@ class Emulator:
             self._applications[name] = self._dispatcher.get_application(environ)
         return self._applications[name]
 
+    def give_keys(self, user: str) -> None:
+        """Take requests for this user's whose key id is none of AWS's; asked over HTTP, moto would choose an id."""
+        _iam().create_access_key(user).access_key_id = OTHER_KEY_ID
+
+    def policies(self, principal: str) -> list[Any] | None:
+        """The documents of all policies a user, with its groups, or a role has; None when there is no such ARN."""
+        iam = _iam()
+        user = next((user for user in iam.users.values() if user.arn == principal), None)
+        role = next((role for role in iam.roles.values() if role.arn == principal), None)
+        holders = [user, *iam.get_groups_for_user(user.name)] if user else [role] if role else []
+        inline = [document for holder in holders for document in holder.policies.values()]
+        attached = [policy for holder in holders for policy in holder.managed_policies.values()]
+        inline += [version.document for policy in attached for version in policy.versions if version.is_default]
+        return [json.loads(document) for document in inline] if holders else None
+
     def request(  # noqa: PLR0913 - an HTTP request has this many parts
         self,
         service: str,
@@ -65,6 +84,12 @@ class Emulator:
         if answer.status_code >= 300 and answer.status_code != 404:
             raise EmulatorError(f"{service} {method} {path}: {answer.status} {answer.get_data(as_text=True)[:500]}")
         return answer
+
+
+def _iam() -> Any:
+    from moto.iam.models import iam_backends  # with the text of all of AWS's managed policies
+
+    return iam_backends[ACCOUNT]["aws"]
 
 
 def _environ(service: str, query: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:

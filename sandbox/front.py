@@ -1,4 +1,4 @@
-"""The one WSGI application of the sandbox: training-job calls are answered here, everything else by moto."""
+"""The one WSGI application of the sandbox: training jobs' and policies' calls are answered here, the rest by moto."""
 
 import json
 import socket
@@ -11,9 +11,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
+from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Response
 
+from sandbox.account import decide
 from sandbox.api_call import ApiCall, take_body
 from sandbox.emulator import Emulator
 from sandbox.faults import PATH, Faults, LostAnswer, SlowAnswer
@@ -99,6 +102,8 @@ class Front:
             return self._sagemaker(call, environ)
         if call.service == "s3":
             return self._s3(environ)
+        if call.action == "SimulatePrincipalPolicy":
+            return self._simulate(call, environ)
         return self._emulator.respond(environ)
 
     def _status(self) -> dict[str, Any]:
@@ -128,6 +133,23 @@ class Front:
         except ValueError:
             return call.refused(400, "SerializationException", "the body is not JSON")
 
+    def _simulate(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+        form = dict(parse_qsl(take_body(environ).decode()))
+        principal = form.get("PolicySourceArn", "")
+        policies = self._emulator.policies(principal)
+        if policies is None:
+            return call.refused(404, "NoSuchEntity", f"The policy source {principal} cannot be found.")
+        resources = _members(form, "ResourceArns") or ["*"]
+        asked = [(action, resource) for action in _members(form, "ActionNames") for resource in resources]
+        try:
+            results = "".join(_simulated(*pair, *decide(policies, *pair, _context(form))) for pair in asked)
+        except ValueError as error:
+            return call.refused(400, "InvalidInput", str(error))
+        text = f"<IsTruncated>false</IsTruncated><EvaluationResults>{results}</EvaluationResults>"
+        for element in ("SimulatePrincipalPolicyResult", "SimulatePrincipalPolicyResponse"):
+            text = f"<{element}>{text}</{element}>"
+        return Response(text, mimetype="text/xml")
+
     def _s3(self, environ: dict[str, Any]) -> Response:
         method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
         if method not in {"PUT", "POST", "DELETE"}:
@@ -141,6 +163,23 @@ class Front:
         if response.status_code < 300:
             self._store.follow(method, path, query, body)
         return response
+
+
+def _members(form: Mapping[str, str], name: str) -> list[str]:
+    """A list as IAM's protocol writes it."""
+    return [value for key, value in form.items() if key.startswith(f"{name}.member.")]
+
+
+def _context(form: Mapping[str, str]) -> dict[str, list[str]]:
+    named = {key.rpartition(".")[0]: value for key, value in form.items() if key.endswith(".ContextKeyName")}
+    return {name: _members(form, f"{entry}.ContextKeyValues") for entry, name in named.items()}
+
+
+def _simulated(action: str, resource: str, decision: str, missing: Iterable[str]) -> str:
+    result = f"<EvalActionName>{escape(action)}</EvalActionName><EvalResourceName>{escape(resource)}</EvalResourceName>"
+    result += f"<EvalDecision>{decision}</EvalDecision><MissingContextValues>"
+    result += "".join(f"<member>{escape(key)}</member>" for key in sorted(missing))
+    return f"<member>{result}</MissingContextValues></member>"
 
 
 def _json(status: int, document: Any) -> Response:

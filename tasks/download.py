@@ -8,6 +8,7 @@ from aws.storage import fetch, look, sha256_of
 from aws.workspace import Workspace
 from linear_learner.artifact import list_parts, read_model
 from tasks.monitor import FinishedJob
+from tasks.reasons import note
 from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists
 
 
@@ -31,16 +32,17 @@ def _path(model_dir: str, job: FinishedJob) -> Path:
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
     job = inputs["job"]
+    note({"training job": job.name})
     return look(inputs["workspace"], job.model_uri).identity, str(_path(inputs["model_dir"], job))
 
 
-def _exists(_: Inputs, model: ModelFile) -> bool:
-    return model.path.exists() and sha256_of(model.path) == model.sha256
+def _missing(_: Inputs, model: ModelFile) -> list[str]:
+    return [] if model.path.exists() and sha256_of(model.path) == model.sha256 else [str(model.path)]
 
 
 @task(
     task_run_name="download {job.name}",
-    cache_policy=WhileItExists(step="download", identity=_identity, exists=_exists),
+    cache_policy=WhileItExists(step="download", identity=_identity, missing=_missing, of=("training job",)),
     **KEPT,
     **RETRIES,
 )

@@ -7,7 +7,8 @@ import httpx
 from prefect.artifacts import create_markdown_artifact
 
 from aws.errors import AwsError, TrainingFailed
-from linear_learner.errors import LinearLearnerError
+from linear_learner.errors import DataError, LinearLearnerError
+from tasks.check_report import escaped
 
 
 @contextmanager
@@ -24,7 +25,10 @@ def explained() -> Iterator[None]:
 def failure_report(error: AwsError | LinearLearnerError) -> str:
     """The report on an error, as markdown."""
     failed = error if isinstance(error, TrainingFailed) else TrainingFailed(str(error))
-    sections = [("What happened", failed.ending.cause if failed.ending else str(error))]
+    said = str(error)
+    if isinstance(error, DataError):  # which quotes what a table holds
+        said = "\n".join(escaped(line) for line in said.splitlines())
+    sections = [("What happened", failed.ending.cause if failed.ending else said)]
     if failed.ending:
         sections.append(("What to do", failed.ending.cure))
     if failed.log_tail:

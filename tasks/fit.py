@@ -15,11 +15,14 @@ from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.cancellation import wait_unless_cancelled
+from tasks.reasons import DATA, why
 from tasks.reuse import RETRIES, Result
-from tasks.upload import CONTENT_TYPE, Uploaded
+from tasks.upload import Uploaded
 
 BATCHES_PER_EPOCH = 16
 """At least this many, when the container's default batch is larger than the data."""
+WHAT_DECIDES = (*DATA, "hyperparameters", "compute.instance_count")
+"""Names of the facts that a training job's outcome depends on."""
 DEPLOYMENT_TAG = "prefect:deployment"
 
 
@@ -97,13 +100,24 @@ def _submit(
     limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
     affordable = compute.model_copy(update={"max_runtime_seconds": limit})
     channels = tuple(
-        ChannelInput(name=file.channel, uri=file.folder, content_type=CONTENT_TYPE, sha256=file.sha256)
-        for file in uploaded.files
+        ChannelInput(
+            name=channel.name,
+            uri=channel.folder,
+            content_type=uploaded.content_type,
+            sha256=channel.sha256,
+        )
+        for channel in uploaded.channels
     )
     spec = specify(workspace, fitting.to_wire(), channels, affordable)
     logger.info("if it has to be trained: %s", worst_case(kind, limit, count, hourly, workspace.region))
     tags = {DEPLOYMENT_TAG: deployment.name} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
+    otherwise = (
+        "if_exists is new" if if_exists == "new" else "the last job of this input has failed, or its model is gone"
+    )
+    reason = why("fit", WHAT_DECIDES, f"training job {submission.name}", otherwise)
+    if submission.how == "started":
+        logger.info(reason)
     signs = {"reused": "training job"} if submission.how == "reused" else {}
     logger.info("%s: training job %s", submission.how, submission.name, extra=signs)
     return submission

@@ -1,22 +1,41 @@
-"""Format: write the channels as Linear Learner reads them: label first, no header, comma separated."""
+"""Format: write the channels as Linear Learner reads them: label first, no header, CSV or RecordIO-protobuf."""
 
+from math import ceil
 from pathlib import Path
 from shutil import rmtree
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from prefect import task
 
 from aws.storage import holds, sha256_of
 from aws.workspace import Workspace
-from tasks.load import Table, local_copy
+from tasks.engine import each
+from tasks.load import Table
+from tasks.parameters import Format
+from tasks.reasons import DATA
 from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
-from tasks.split import Rows, indices
+from tasks.split import Rows, indices, split_keys
+from tasks.table.source import copy_folder
 
-VERSION = 1
+if TYPE_CHECKING:
+    from tasks.table.pieces import Types
+    from tasks.table.shuffle import Positions
+    from tasks.table.steps import Output
+
+OF = (*DATA, "compute.instance_count")
+VERSION = 2
 """Of the files' layout."""
+LARGEST_FILE = 1 << 30
+"""Bytes of one file's rows in memory; a larger channel is cut into several files, for several workers and transfers."""
+BUCKET = 32 << 20
+"""Bytes of rows that are put in order at once: the processor's cache holds most of a column of them."""
+SUFFIXES = {"csv": "csv", "recordio": "rec"}
+MEDIA_TYPES = {"csv": "text/csv", "recordio": "application/x-recordio-protobuf"}
 
 
 class FormattedFile(Result):
-    """One channel's file: on this machine until it is uploaded, then at `key` under the workspace's prefix."""
+    """One file of a channel: on this machine until it is uploaded, then at `key` under the workspace's prefix."""
 
     channel: str
     path: Path
@@ -30,6 +49,7 @@ class Formatted(Result):
     """The files of all channels, and the features in the order of their columns."""
 
     identity: str
+    content_type: str
     features: tuple[str, ...]
     files: tuple[FormattedFile, ...]
 
@@ -38,18 +58,19 @@ class Formatted(Result):
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    return _content(inputs["table"], inputs["rows"])
+    return _content(inputs["table"], inputs["rows"], inputs["form"], inputs["instances"])
 
 
-def _content(table: Table, rows: Rows) -> tuple[object, ...]:
+def _content(table: Table, rows: Rows, form: Format, instances: int) -> tuple[object, ...]:
     """All that decides what is in the files; it names their folder, too."""
-    return table.source.identity, table.target, rows.parameters, VERSION
+    return table.identity, table.target, table.columns, rows.parameters, form, instances, VERSION
 
 
-def _exists(inputs: Inputs, formatted: Formatted) -> bool:
-    """Every file is on this machine still, or in the bucket already."""
-    workspace = inputs["workspace"]
-    return all(_is_here(file) or holds(workspace, workspace.uri(file.key), file.sha256) for file in formatted.files)
+def _missing(inputs: Inputs, formatted: Formatted) -> list[str]:
+    """The files that are neither on this machine still nor in the bucket already."""
+    where: Workspace = inputs["workspace"]
+    away = [file for file in formatted.files if not _is_here(file)]
+    return [where.uri(file.key) for file in away if not holds(where, where.uri(file.key), file.sha256)]
 
 
 def _is_here(file: FormattedFile) -> bool:
@@ -59,33 +80,92 @@ def _is_here(file: FormattedFile) -> bool:
 @task(
     name="format",
     task_run_name="format {table.target} first",
-    cache_policy=WhileItExists(step="format", identity=_identity, exists=_exists),
+    cache_policy=WhileItExists(step="format", identity=_identity, missing=_missing, of=OF),
     **KEPT,
     **RETRIES,
 )
-def format_channels(workspace: Workspace, table: Table, rows: Rows) -> Formatted:
-    """Write one CSV per channel into a work folder of this machine; the test set is kept too."""
-    from tasks.table import read_table, write_channel  # polars
+def format_channels(
+    workspace: Workspace, table: Table, rows: Rows, form: Format = "csv", instances: int = 1
+) -> Formatted:
+    """Write the channels' files into a work folder of this machine; on a Dask cluster, into the bucket.
 
-    identity = fingerprint(*_content(table, rows))
-    source = local_copy(workspace, table.source)
-    frame = read_table(source, table.target, table.source.uri)
-    files = []
-    for channel, chosen in indices(table.rows, rows.parameters).items():
-        path = work_folder(identity) / f"{channel}.csv"
-        write_channel(frame, table.target, chosen, path)
-        files.append(_described(identity, channel, path, len(chosen)))
-    rmtree(source.parent)
-    features = tuple(column for column in table.columns if column != table.target)
-    return Formatted(identity=identity, features=features, files=tuple(files))
+    A channel is one file while that is small; several instances get as many files of train each, to share them.
+    """
+    return write(workspace, table, rows, form, instances)
 
 
-def _described(identity: str, channel: str, path: Path, rows: int) -> FormattedFile:
-    return FormattedFile(
-        channel=channel,
-        path=path,
-        key=f"data/{identity}/{channel}/{path.name}",
-        rows=rows,
-        size=path.stat().st_size,
-        sha256=sha256_of(path),
+def write(workspace: Workspace, table: Table, rows: Rows, form: Format, instances: int) -> Formatted:
+    """What `format_channels` does, outside of Prefect as well."""
+    from tasks.table.measure import storage_types  # polars
+
+    identity = fingerprint(*_content(table, rows, form, instances))
+    types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
+    files = _written(workspace, table, rows, identity, types, form, instances)
+    for part in table.parts.parts:
+        rmtree(copy_folder(part), ignore_errors=True)
+    features = tuple(column for column in types if column != table.target)
+    return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files)
+
+
+def _written(  # noqa: PLR0913, PLR0917 - all that decides what is in the files
+    workspace: Workspace, table: Table, rows: Rows, identity: str, types: "Types", form: Format, instances: int
+) -> tuple[FormattedFile, ...]:
+    from tasks.table.measure import width
+    from tasks.table.runs import Runs
+    from tasks.table.steps import gather_file, scatter_file
+
+    outputs, starts = _outputs(rows, width(types), f"data/{identity}", SUFFIXES[form], instances)
+    places = _places(workspace, table, rows)
+    shared = workspace.dask_scheduler is not None
+    own = f"{identity}-{uuid4().hex[:8]}"  # of this run alone, as it is removed at its end
+    runs = Runs(f"work/{own}" if shared else str(work_folder(own)), shared)
+    names = [f"{number:05d}" for number in range(len(table.part_rows))]
+    paths = [work_folder(identity) / Path(output.key).name for output in outputs]
+    how = {"types": types, "starts": starts, "runs": runs}
+    try:
+        scattered = each(workspace, scatter_file, table.parts.parts, names, places, wanted=table.columns, **how)
+        found = dict(zip(names, scattered, strict=True))
+        made = each(workspace, gather_file, outputs, paths, found=found, target=table.target, form=form, **how)
+    finally:
+        runs.clear(workspace)
+    return tuple(
+        FormattedFile(channel=output.channel, path=path, key=output.key, rows=output.rows, size=size, sha256=sha256)
+        for output, path, (size, sha256) in zip(outputs, paths, made, strict=True)
     )
+
+
+def _places(workspace: Workspace, table: Table, rows: Rows) -> "list[Positions]":
+    """For each row of each file its place in the channels laid end to end."""
+    import numpy as np
+
+    from tasks.table.shuffle import positions
+
+    keys = split_keys(workspace, table, rows.parameters)
+    chosen = indices(table.rows, rows.parameters, keys, table.holdout_rows)
+    return np.split(positions(chosen.values(), table.rows), np.cumsum(table.part_rows[:-1]))
+
+
+def _outputs(rows: Rows, width: int, folder: str, suffix: str, instances: int) -> "tuple[list[Output], list[int]]":
+    """The files to write, and where in the channels laid end to end their buckets begin and the last one ends.
+
+    How many there are, the data and the number of instances alone decide: what is made does not depend on who makes it.
+    """
+    from tasks.table.steps import Output
+
+    outputs, starts = [], [0]
+    for channel, count in rows.by_channel.items():
+        files = max(1, ceil(count * width / LARGEST_FILE))
+        if channel == "train" and instances > 1:
+            files = min(count, ceil(files / instances) * instances)
+        for number, here in enumerate(_even(count, files)):
+            name = f"{channel}.{suffix}" if files == 1 else f"{channel}-{number:05d}.{suffix}"
+            first = len(starts) - 1
+            for bucket in _even(here, max(1, ceil(here * width / BUCKET))):
+                starts.append(starts[-1] + bucket)
+            buckets = tuple(range(first, len(starts) - 1))
+            outputs.append(Output(channel, f"{folder}/{channel}/{name}", here, buckets))
+    return outputs, starts
+
+
+def _even(count: int, parts: int) -> list[int]:
+    return [count * (part + 1) // parts - count * part // parts for part in range(parts)]

@@ -1,61 +1,111 @@
-"""Load: fetch the table from S3, check that it can be trained on, report its shape."""
-
-from pathlib import Path
+"""Load: read the table once, from its first row to its last, and say what it holds."""
 
 from prefect import task
+from prefect.logging import get_run_logger
 
-from aws.storage import StoredObject, fetch, look
+from aws.preflight import check_workspace
 from aws.workspace import Workspace
+from linear_learner.errors import DataError
+from linear_learner.profile import Profile
+from tasks.engine import each
 from tasks.parameters import Dataset
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
+from tasks.reasons import note
+from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, sweep
+from tasks.table.source import Source, find
 
-VERSION = 1
-"""Of what this step checks; raising it makes every table be read again."""
+OF = ("table", "dataset.ignore", "dataset.holdout")
+VERSION = 2
+"""Of what this step measures; raising it makes every table be read again."""
 
 
 class Table(Result):
-    """A table that was read whole and found fit: where it is, which content it had, its shape."""
+    """A table that was read whole: where it is, which content it had, what is in it."""
 
-    source: StoredObject
-    target: str
-    rows: int
-    columns: tuple[str, ...]
+    source: Source
+    holdout: Source | None
+    part_rows: tuple[int, ...]
+    """Rows of each file, those of the fixed test set last."""
+    profile: Profile
+
+    @property
+    def parts(self) -> Source:
+        """All files as one table."""
+        more = self.holdout.parts if self.holdout else ()
+        return self.source.model_copy(update={"parts": self.source.parts + more})
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        return (self.source.identity, self.holdout.identity) if self.holdout else (self.source.identity,)
+
+    @property
+    def target(self) -> str:
+        return self.profile.target
+
+    @property
+    def rows(self) -> int:
+        return self.profile.rows
+
+    @property
+    def holdout_rows(self) -> int:
+        """Rows at the end of the table that are the test set."""
+        return sum(self.part_rows[len(self.source.parts) :])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.profile.columns)
 
     def __str__(self) -> str:
         return f"table {self.source.uri}, {self.rows} rows x {len(self.columns)} columns"
 
 
-def _source(inputs: Inputs) -> StoredObject:
-    workspace: Workspace = inputs["workspace"]
-    return look(workspace, workspace.locate(inputs["dataset"].source))
+def _sources(inputs: Inputs) -> tuple[Source, Source | None]:
+    workspace, dataset = inputs["workspace"], inputs["dataset"]
+    return find(workspace, dataset.source), find(workspace, dataset.holdout) if dataset.holdout else None
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    return _source(inputs).identity, inputs["dataset"].target, VERSION
+    source, holdout = _sources(inputs)
+    dataset, content = inputs["dataset"], (source.identity, holdout and holdout.identity)
+    size = source.size + (holdout.size if holdout else 0)
+    note({"table.identity": fingerprint(*content), "table.size": size})
+    return *content, dataset.target, sorted(dataset.ignore), VERSION
 
 
-def _exists(inputs: Inputs, table: Table) -> bool:
-    # The object may have been replaced between the look that made the key and the one that was read.
-    return _source(inputs).identity == table.source.identity
+def _missing(inputs: Inputs, table: Table) -> list[str]:
+    # An object may have been replaced between the look that made the key and the one that was read.
+    found = _sources(inputs)
+    pairs = zip((table.source, table.holdout), found, strict=True)
+    return [was.uri for was, now in pairs if was and now and was.identity != now.identity]
 
 
 @task(
     task_run_name="load {dataset.source}",
-    cache_policy=WhileItExists(step="load", identity=_identity, exists=_exists),
+    cache_policy=WhileItExists(step="load", identity=_identity, missing=_missing, of=OF),
     **KEPT,
     **RETRIES,
 )
 def load(workspace: Workspace, dataset: Dataset) -> Table:
-    """Read and check the CSV; raises NotFound when it is not there, DataError when it cannot be trained on."""
-    from tasks.table import read_table  # polars, needed only when there is something new to read
+    """Read and measure the table; raises NotFound when it is not there, DataError when it is no table."""
+    sweep()
+    for warning in check_workspace(workspace):
+        get_run_logger().warning("%s", warning)
+    return measure(workspace, dataset)
 
-    source = look(workspace, workspace.locate(dataset.source))
-    frame = read_table(local_copy(workspace, source), dataset.target, source.uri)
-    return Table(source=source, target=dataset.target, rows=frame.height, columns=tuple(frame.columns))
 
+def measure(workspace: Workspace, dataset: Dataset) -> Table:
+    """What `load` does, outside of Prefect as well."""
+    from linear_learner.profile import merged
+    from tasks.table.steps import (
+        columns_to_use,
+        measure_file,
+    )  # polars, needed only when there is something new to read
 
-def local_copy(workspace: Workspace, source: StoredObject) -> Path:
-    """The object as a file on this machine, downloaded unless it is there."""
-    path = work_folder(fingerprint(source.identity)) / "source.csv"
-    fetch(workspace, source, path)
-    return path
+    source, holdout = _sources({"workspace": workspace, "dataset": dataset})
+    parts = source.parts + (holdout.parts if holdout else ())
+    wanted = columns_to_use(workspace, parts[0], dataset.target, dataset.ignore)
+    measures = each(workspace, measure_file, parts, wanted=wanted, target=dataset.target)
+    profile = merged(*measures).profile()
+    if not profile.rows:
+        raise DataError(f"{source.uri} has a header but no rows. Give it at least one row of numbers.")
+    rows = tuple(measure.rows for measure in measures)
+    return Table(source=source, holdout=holdout, part_rows=rows, profile=profile)

@@ -1,10 +1,12 @@
 """What people choose about the data, in a form or on the command line. Imports nothing heavy: `--help` reads it."""
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0, lt=1)]
+ColumnName = Annotated[str, Field(min_length=1)]
+Format = Literal["csv", "recordio"]
 
 
 class Dataset(BaseModel):
@@ -13,9 +15,22 @@ class Dataset(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: Annotated[str, Field(min_length=1)] = "output/transformed_data.csv"
-    """CSV file with a header, numbers only: s3://bucket/key.csv, or a key in the workspace's bucket."""
-    target: Annotated[str, Field(min_length=1)] = "bonus"
+    """Table of numbers, CSV with a header (also .gz, .zst) or Parquet: s3://bucket/key, or a key in the workspace's
+    bucket. With a slash at the end all files under it, as one table. Also file:///path on the machine that runs it."""
+    target: ColumnName = "bonus"
     """Name of the column to predict; all others are features."""
+    ignore: tuple[ColumnName, ...] = ()
+    """Columns to leave out, such as ids."""
+    holdout: Annotated[str, Field(min_length=1)] | None = None
+    """A second table that is the test set, the same one in every run. Empty: the test set is split off the table."""
+    format: Format = "csv"
+    """How the channels are written; recordio (RecordIO-protobuf, 32-bit floats) is quicker to write and to train on."""
+
+    @model_validator(mode="after")
+    def _keeps_the_target(self) -> Self:
+        if self.target in self.ignore:
+            raise ValueError(f"{self.target!r} is the target and cannot be ignored")
+        return self
 
 
 class Split(BaseModel):
@@ -29,3 +44,32 @@ class Split(BaseModel):
     """Share of the holdout that becomes the test set, between 0 and 1; the rest validates. Default 0.33."""
     random_state: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of the shuffle: the same seed and table give the same rows in the same order. Default 42."""
+    method: Literal["random", "stratified", "time", "group"] = "random"
+    """random; stratified: the same shares of every class in each set; time: the earliest rows train, the latest test;
+    group: all rows of a group, such as a customer, stay together."""
+    column: ColumnName | None = None
+    """time and group: the column that says when, or whose; it is no feature then. stratified: empty for the target."""
+
+    @model_validator(mode="after")
+    def _has_a_column(self) -> Self:
+        if self.method in {"time", "group"} and self.column is None:
+            raise ValueError(f"a split by {self.method} needs column, the name of the column to split by")
+        if self.method == "random" and self.column is not None:
+            raise ValueError("column is for the methods stratified, time and group; leave it empty, or choose one")
+        return self
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """The column that divides the rows and says nothing about new ones."""
+        return (self.column,) if self.column and self.method in {"time", "group"} else ()
+
+
+class Reuse(BaseModel):
+    """What may be reused of earlier runs; training jobs are not touched by it: see if_exists."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    refresh: bool = False
+    """Do every step again, whatever was kept. Default false."""
+    max_age_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
+    """Do a step again when its result is older than this many days, above 0 and at most 36500. Empty: however old."""

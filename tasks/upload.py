@@ -1,19 +1,22 @@
 """Upload: put the channels where the training job will read them."""
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from shutil import rmtree
 
 from prefect import task
 
 from aws.storage import holds, put
 from aws.workspace import Workspace
-from tasks.format import Formatted
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, work_folder
+from tasks.format import OF, Formatted, FormattedFile
+from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
 
-CONTENT_TYPE = "text/csv"
+AT_ONCE = 4
+"""Files; each goes up in parts, several at once, too."""
 
 
 class UploadedFile(Result):
-    """One channel in S3."""
+    """One file of a channel in S3."""
 
     channel: str
     uri: str
@@ -21,23 +24,45 @@ class UploadedFile(Result):
     size: int
     sha256: str
 
+
+class Channel(Result):
+    """One channel in S3: the prefix a training job is given, which holds these files and nothing else."""
+
+    name: str
+    files: tuple[UploadedFile, ...]
+
     @property
     def folder(self) -> str:
-        """The prefix a training job is given; it holds this one file."""
-        return self.uri.rsplit("/", 1)[0] + "/"
+        return self.files[0].uri.rsplit("/", 1)[0] + "/"
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+    @property
+    def sha256(self) -> str:
+        """Stands for the channel's content and how it is cut into files."""
+        if len(self.files) == 1:
+            return self.files[0].sha256
+        return fingerprint(*(file.sha256 for file in self.files))
 
 
 class Uploaded(Result):
     """All channels in S3, and the features in the order of their columns."""
 
+    content_type: str
     features: tuple[str, ...]
-    files: tuple[UploadedFile, ...]
+    channels: tuple[Channel, ...]
+
+    @property
+    def files(self) -> tuple[UploadedFile, ...]:
+        return tuple(file for channel in self.channels for file in channel.files)
 
     def __str__(self) -> str:
-        return f"uploaded channels, {self.files[0].folder.rsplit('/', 2)[0]}/"
+        return f"uploaded channels, {self.channels[0].folder.rsplit('/', 2)[0]}/"
 
-    def __getitem__(self, channel: str) -> UploadedFile:
-        return next(file for file in self.files if file.channel == channel)
+    def __getitem__(self, channel: str) -> Channel:
+        return next(one for one in self.channels if one.name == channel)
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
@@ -45,23 +70,28 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
     return workspace.uri(), *(file.key for file in formatted.files), *(file.sha256 for file in formatted.files)
 
 
-def _exists(inputs: Inputs, uploaded: Uploaded) -> bool:
-    return all(holds(inputs["workspace"], file.uri, file.sha256) for file in uploaded.files)
+def _missing(inputs: Inputs, uploaded: Uploaded) -> list[str]:
+    return [file.uri for file in uploaded.files if not holds(inputs["workspace"], file.uri, file.sha256)]
 
 
 @task(
     task_run_name="upload to {workspace.bucket.bucket_name}",
-    cache_policy=WhileItExists(step="upload", identity=_identity, exists=_exists),
+    cache_policy=WhileItExists(step="upload", identity=_identity, missing=_missing, of=OF),
     **KEPT,
     **RETRIES,
 )
 def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:
-    """Put each channel's file under the workspace's prefix, with its checksum; what is there already stays."""
-    files = []
-    for file in formatted.files:
-        stored = put(workspace, file.path, workspace.uri(file.key), file.sha256)
-        files.append(
-            UploadedFile(channel=file.channel, uri=stored.uri, rows=file.rows, size=file.size, sha256=file.sha256)
-        )
+    """Put each channel's files under the workspace's prefix, with their checksums; what is there already stays."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        files = list(pool.map(partial(_put, workspace), formatted.files))
     rmtree(work_folder(formatted.identity), ignore_errors=True)
-    return Uploaded(features=formatted.features, files=tuple(files))
+    channels = tuple(
+        Channel(name=name, files=tuple(file for file in files if file.channel == name))
+        for name in dict.fromkeys(file.channel for file in files)
+    )
+    return Uploaded(content_type=formatted.content_type, features=formatted.features, channels=channels)
+
+
+def _put(workspace: Workspace, file: FormattedFile) -> UploadedFile:
+    stored = put(workspace, file.path, workspace.uri(file.key), file.sha256)
+    return UploadedFile(channel=file.channel, uri=stored.uri, rows=file.rows, size=file.size, sha256=file.sha256)

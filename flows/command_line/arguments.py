@@ -8,7 +8,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from aws.compute import Compute
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.parameters import Dataset, Split
+from tasks.parameters import Dataset, Reuse, Split
 
 
 class Arguments(BaseSettings):
@@ -38,6 +38,7 @@ class Arguments(BaseSettings):
     split: Split = Split()
     hyperparameters: Hyperparameters = Hyperparameters()
     compute: Compute = Compute()
+    reuse: Reuse = Reuse()
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **__: Any) -> tuple[()]:

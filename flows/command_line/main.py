@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         chosen = CliApp.run(Arguments, list(sys.argv[1:] if arguments is None else arguments))
         if chosen.csv:
-            _check(chosen.csv, chosen.dataset.target)
+            _check(chosen, chosen.csv)
     except (ValidationError, SettingsError, LinearLearnerError) as error:
         return _say(error, USER_ERROR)
     for kind in (signal.SIGINT, signal.SIGTERM):
@@ -36,13 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _say("Interrupted. Nothing is left running; the next run goes on from here.", interruption.exit_code)
 
 
-def _check(csv: Path, target: str) -> None:
+def _check(chosen: "Arguments", csv: Path) -> None:
     """See that the file can be trained on, before anything is started for it."""
     if not csv.is_file():
         raise DataError(f"There is no file {csv}. Check the path given with --csv.")
-    from tasks.table import read_table  # polars, for a user's file only
+    from linear_learner.verdict import judge, refusal
+    from tasks.table.measure import measured  # polars, for a user's file only
+    from tasks.table.pieces import chosen_columns, pieces
 
-    read_table(csv, target)
+    columns = chosen_columns(csv, csv.name, chosen.dataset.target, chosen.dataset.ignore)
+    profile = measured(pieces(csv, csv.name, columns), columns, chosen.dataset.target).profile()
+    rows = {"train": profile.rows}
+    errors = [
+        one for one in judge(profile, rows, chosen.hyperparameters, chosen.split.left_out) if one.level == "error"
+    ]
+    if errors:
+        raise DataError(refusal(csv.name, errors))
 
 
 def _run(chosen: Arguments) -> int:

@@ -19,7 +19,7 @@ def flow_parameters(chosen: Arguments) -> dict[str, Any]:
         parameters["dataset"] = chosen.dataset.model_copy(update={"source": source})
     elif chosen.sample:
         parameters |= _sample(load_workspace(chosen.workspace), chosen)
-    return {**parameters, **{name: getattr(chosen, name) for name in ("workspace", "model_dir", "if_exists")}}
+    return {**parameters, **{name: getattr(chosen, name) for name in ("workspace", "model_dir", "if_exists", "reuse")}}
 
 
 def _upload(workspace: Workspace, csv: Path) -> str:

@@ -86,8 +86,11 @@ def test_every_request_is_one_that_the_services_model_allows(spec: TrainingJobSp
     assert not report.has_errors(), report.generate_report()
 
 
-def test_each_channel_is_a_prefix_of_csv_copied_to_every_instance(workspace: Workspace) -> None:
-    assert built(workspace)["InputDataConfig"] == [
+@pytest.mark.parametrize(("instances", "train"), [(1, "FullyReplicated"), (3, "ShardedByS3Key")])
+def test_each_channel_is_a_prefix_and_several_instances_share_what_trains(
+    workspace: Workspace, instances: int, train: str
+) -> None:
+    assert built(workspace, compute=Compute(instance_count=instances))["InputDataConfig"] == [
         {
             "ChannelName": name,
             "ContentType": "text/csv",
@@ -95,11 +98,11 @@ def test_each_channel_is_a_prefix_of_csv_copied_to_every_instance(workspace: Wor
                 "S3DataSource": {
                     "S3DataType": "S3Prefix",
                     "S3Uri": f"s3://data/{name}/",
-                    "S3DataDistributionType": "FullyReplicated",
+                    "S3DataDistributionType": distribution,
                 }
             },
         }
-        for name in ("train", "validation")
+        for name, distribution in (("train", train), ("validation", "FullyReplicated"))
     ]
 
 

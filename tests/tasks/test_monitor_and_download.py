@@ -216,7 +216,7 @@ def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Upload
     from tasks.load import load
 
     table = load(workspace, make_table())
-    return upload(workspace, format_channels(workspace, table, split_rows(table, Split())))
+    return upload(workspace, format_channels(workspace, table, split_rows(workspace, table, Split())))
 
 
 def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(

@@ -19,7 +19,7 @@ from linear_learner.errors import ArtifactError, DataError, HyperparameterError
 from tasks.format import Formatted, format_channels
 from tasks.load import Table, load
 from tasks.parameters import Dataset, Split
-from tasks.reuse import Inputs, WhileItExists, fingerprint, work_folder, worth_retrying
+from tasks.reuse import WhileItExists, fingerprint, work_folder, worth_retrying
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
 
@@ -33,7 +33,7 @@ def prepared(workspace: Workspace, dataset: Dataset, split: Split | None = None)
     """Each step's final state by name, and what the last one returned."""
     states: list[State[Any]] = [load(workspace, dataset, return_state=True)]
     table: Table = states[0].result()
-    states.append(split_rows(table, split or Split(), return_state=True))
+    states.append(split_rows(workspace, table, split or Split(), return_state=True))
     rows: Rows = states[1].result()
     states.append(format_channels(workspace, table, rows, return_state=True))
     formatted: Formatted = states[2].result()
@@ -73,11 +73,11 @@ def delete(workspace: Workspace, uri: str) -> None:
 def test_a_deleted_channel_is_made_again_and_then_reused_again(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
-    delete(workspace, uploaded["validation"].uri)
+    delete(workspace, uploaded["validation"].files[0].uri)
     again, restored = prepared(workspace, dataset)
     assert again == states("format", "upload")
     assert restored == uploaded
-    assert look(workspace, uploaded["validation"].uri).sha256 == uploaded["validation"].sha256
+    assert look(workspace, uploaded["validation"].files[0].uri).sha256 == uploaded["validation"].sha256
     assert prepared(workspace, dataset)[0] == states()
 
 
@@ -87,15 +87,15 @@ def test_a_channel_that_somebody_replaced_is_made_again(
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
     (machine / "other").write_bytes(b"1,2\n")
-    put(workspace, machine / "other", uploaded["train"].uri, sha256_of(machine / "other"))
+    put(workspace, machine / "other", uploaded["train"].files[0].uri, sha256_of(machine / "other"))
     assert prepared(workspace, dataset)[0] == states("format", "upload")
-    assert look(workspace, uploaded["train"].uri).sha256 == uploaded["train"].sha256
+    assert look(workspace, uploaded["train"].files[0].uri).sha256 == uploaded["train"].sha256
 
 
 def test_a_changed_source_is_prepared_anew_beside_the_old_one(workspace: Workspace, make_table: MakeTable) -> None:
     _, first = prepared(workspace, make_table(seed=1))
     again, second = prepared(workspace, make_table(seed=2))
-    assert again == states("load", "format", "upload")  # as many rows as before: the split stays
+    assert again == states(*STEPS)
     assert not set(uris(first)) & set(uris(second))
     assert prepared(workspace, make_table(seed=1)) == (states(), first)
 
@@ -150,7 +150,7 @@ def test_files_that_only_another_machine_has_are_made_again(
 ) -> None:
     dataset = make_table()
     table = load(workspace, dataset)
-    rows = split_rows(table, Split())
+    rows = split_rows(workspace, table, Split())
     first = format_channels(workspace, table, rows)
     (machine / "cache").rename(machine / "out of reach")
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "another machine"))
@@ -166,7 +166,7 @@ def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
 ) -> None:
     dataset = make_table()
     table = load(workspace, dataset)
-    format_channels(workspace, table, split_rows(table, Split()))
+    format_channels(workspace, table, split_rows(workspace, table, Split()))
     again, uploaded = prepared(workspace, dataset)
     assert again == states("upload")
     assert all(look(workspace, file.uri).sha256 == file.sha256 for file in uploaded.files)
@@ -227,21 +227,9 @@ def test_a_missing_source_fails_as_not_found_by_name_without_retries(workspace: 
     assert "s3://linear-learner-sandbox/nothing/here.csv" in str(error)
 
 
-def test_a_table_that_cannot_be_trained_on_is_refused_by_its_uri(
-    workspace: Workspace, put_object: Callable[[str, bytes], str]
-) -> None:
-    uri = put_object("bad.csv", b"pay,age\n1,x\n")
-    with pytest.raises(DataError, match=f"{uri}, row 1, column 'age'"):
-        load(workspace, Dataset(source=uri, target="pay"))
-
-
 def test_a_step_that_raises_keeps_nothing_and_runs_again(machine: Path) -> None:
     calls = []
-
-    def exists(_inputs: Inputs, _kept: object) -> bool:
-        return True
-
-    policy = WhileItExists(step="moody", identity=lambda inputs: (inputs["number"],), exists=exists)
+    policy = WhileItExists(step="moody", identity=lambda inputs: (inputs["number"],))
 
     @task(cache_policy=policy, persist_result=True, result_serializer="json")
     def moody(number: int) -> int:
@@ -293,11 +281,9 @@ def test_prefect_retries_a_step_only_after_a_passing_fault(error: type[Exception
     assert len(tried) == calls
 
 
-def test_the_steps_that_talk_to_aws_retry_and_the_one_that_does_not_does_not() -> None:
-    assert all(
-        step.retries == 4 and step.retry_condition_fn is worth_retrying for step in (load, format_channels, upload)
-    )
-    assert split_rows.retries == 0
+def test_the_steps_that_talk_to_aws_are_tried_again() -> None:
+    steps = (load, split_rows, format_channels, upload)
+    assert all(step.retries == 4 and step.retry_condition_fn is worth_retrying for step in steps)
 
 
 def test_a_fingerprint_stands_for_content_and_not_for_the_order_of_keys() -> None:

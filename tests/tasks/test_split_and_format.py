@@ -17,7 +17,7 @@ from sandbox.samples import EMPLOYEES_KEY
 from tasks.format import format_channels
 from tasks.load import load
 from tasks.parameters import Dataset, Split
-from tasks.split import CHANNELS, indices, split_rows
+from tasks.split import CHANNELS, indices, sizes, split_rows
 
 
 def recipe(df: pd.DataFrame, target: str) -> dict[str, bytes]:
@@ -36,7 +36,7 @@ def test_the_employees_channels_are_the_notebooks_byte_for_byte(workspace: Works
     df = pd.read_csv(body)
     body.close()
     table = load(workspace, Dataset())
-    rows = split_rows(table, Split())
+    rows = split_rows(workspace, table, Split())
     formatted = format_channels(workspace, table, rows)
     assert (table.rows, table.columns) == (len(df), tuple(df.columns))
     assert formatted.features == tuple(df.columns.drop("bonus"))
@@ -58,7 +58,7 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
     )
     uri = put_object("flags.csv", df.to_csv(index=False).encode())
     table = load(workspace, Dataset(source=uri, target="pay"))
-    formatted = format_channels(workspace, table, split_rows(table, Split()))
+    formatted = format_channels(workspace, table, split_rows(workspace, table, Split()))
     expected = recipe(df.astype({"full_time": int}), "pay")
     assert {file.channel: file.path.read_bytes() for file in formatted.files} == expected
 
@@ -74,11 +74,12 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
 )
 def test_every_row_is_in_one_channel_and_the_seed_decides_which(rows: int, split: Split) -> None:
     if too_few(rows, split):
-        with pytest.raises(DataError, match=f"{rows} rows are too few"):
-            indices(rows, split)
+        for split_up in (indices, sizes):
+            with pytest.raises(DataError, match=f"{rows} rows cannot be split"):
+                split_up(rows, split)
         return
     chosen = indices(rows, split)
-    assert list(chosen) == list(CHANNELS)
+    assert {channel: len(part) for channel, part in chosen.items()} == sizes(rows, split)
     assert all(len(part) for part in chosen.values())
     assert sorted(np.concatenate(list(chosen.values()))) == list(range(rows))
     again = indices(rows, split)
@@ -94,7 +95,7 @@ def too_few(rows: int, split: Split) -> bool:
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_too_few_rows_for_three_channels_are_refused(rows: int) -> None:
-    with pytest.raises(DataError, match=f"^{rows} rows are too few to split"):
+    with pytest.raises(DataError, match=f"^{rows} rows cannot be split"):
         indices(rows, Split())
 
 

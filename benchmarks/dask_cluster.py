@@ -1,0 +1,66 @@
+"""Prepare a table of many files alone and on a local Dask cluster of two workers: what the cluster costs.
+
+    python -m benchmarks.dask_cluster [FILES [ROWS_EACH]]
+
+Both load, split, format and upload to the sandbox, in a Prefect flow. A cluster on one machine has no more processors
+to offer, so the difference is overhead: files through the bucket instead of the disk, tasks, processes.
+"""
+
+import os
+import sys
+import time
+from tempfile import TemporaryDirectory
+
+from benchmarks.unchanged import move_to, own_sandbox
+
+FILES, ROWS_EACH = 8, 500_000
+
+
+def main(files: int = FILES, rows_each: int = ROWS_EACH) -> int:
+    with TemporaryDirectory() as home:
+        move_to(home)
+        os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
+        with own_sandbox() as url:
+            return compare(url, files, rows_each)
+
+
+def compare(url: str, files: int, rows_each: int) -> int:
+    from distributed import LocalCluster
+    from prefect import flow
+
+    from sandbox.block import workspace
+    from sandbox.samples import employees
+    from tasks.format import format_channels
+    from tasks.load import load
+    from tasks.parameters import Dataset, Split
+    from tasks.split import split_rows
+    from tasks.upload import Uploaded, upload
+
+    alone = workspace(url)
+    for number in range(files):
+        alone.client("s3").put_object(
+            Bucket=alone.bucket.bucket_name,
+            Key=f"table/{number:04d}.csv",
+            Body=employees(rows_each, seed=number).to_csv(index=False).encode(),
+        )
+
+    @flow(persist_result=False)
+    def prepare(prefix: str, scheduler: str | None) -> tuple[float, Uploaded]:
+        where = alone.model_copy(update={"prefix": prefix, "dask_scheduler": scheduler})
+        begin = time.perf_counter()
+        fresh = [step.with_options(persist_result=False) for step in (load, split_rows, format_channels, upload)]
+        table = fresh[0](where, Dataset(source="table/"))
+        uploaded = fresh[3](where, fresh[2](where, table, fresh[1](where, table, Split())))
+        return time.perf_counter() - begin, uploaded
+
+    single, here = prepare("alone", None)
+    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        many, there = prepare("together", cluster.scheduler_address)
+    same = [file.sha256 for file in here.files] == [file.sha256 for file in there.files]
+    print(f"{files} files of {rows_each:,} rows: this machine {single:.1f} s, a cluster of two workers {many:.1f} s")
+    print(f"{'ok ' if same else 'NOT'} the same channels; overhead {many - single:+.1f} s, {many / single:.2f} times")
+    return not same
+
+
+if __name__ == "__main__":
+    sys.exit(main(*map(int, sys.argv[1:])))

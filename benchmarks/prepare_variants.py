@@ -1,0 +1,88 @@
+"""The variants of `benchmarks.prepare`: `VARIANT CSV FOLDER` does one of them and tells its times as JSON."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+OUTPUTS = ("train.csv", "validation.csv", "test.csv")
+TIMES: dict[str, float] = {}
+
+
+@contextmanager
+def timed(step: str) -> Iterator[None]:
+    start = time.perf_counter()
+    yield
+    TIMES[step] = TIMES.get(step, 0) + time.perf_counter() - start
+
+
+def recipe(source: Path, folder: Path) -> None:
+    import pandas as pd
+    from sklearn.model_selection import train_test_split
+
+    with timed("all"):
+        with timed("read"):
+            frame = pd.read_csv(source)
+        with timed("split"):
+            train, holdout = train_test_split(frame, test_size=0.3, random_state=42)
+            validation, test = train_test_split(holdout, test_size=0.33, random_state=42)
+        with timed("write"):
+            for name, rows in zip(OUTPUTS, (train, validation, test), strict=True):
+                ordered = pd.concat([rows["bonus"], rows.drop(columns="bonus")], axis=1)
+                ordered.to_csv(folder / name, header=False, index=False)
+
+
+def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
+    import sklearn.model_selection  # noqa: F401 - as the recipe's, before the clock starts
+
+    from sandbox.block import workspace
+    from tasks.format import write
+    from tasks.load import measure
+    from tasks.parameters import Dataset, Split
+    from tasks.split import Rows, sizes
+    from tasks.table import steps  # noqa: F401 - the same
+
+    nowhere = workspace("http://127.0.0.1:9")  # files of this machine: no call is made
+    with timed("all"):
+        with timed("load"):
+            table = measure(nowhere, Dataset(source=f"file://{source}", target="bonus"))
+        with timed("split and write"):
+            formatted = write(nowhere, table, Rows(parameters=Split(), **sizes(table.rows, Split())), form, 1)
+    for file in formatted.files:
+        file.path.rename(folder / file.path.name)
+
+
+def formats(source: Path, folder: Path) -> None:
+    """Write the table's columns, in memory already, and as many real numbers, once in each format."""
+    import numpy as np
+    import polars as pl
+
+    from tasks.table.measure import matrix
+    from tasks.table.write import write_rows
+
+    table = pl.read_csv(source)
+    table = pl.DataFrame([one.shrink_dtype() if one.dtype.is_integer() else one for one in table]).rechunk()
+    real = pl.DataFrame(np.random.default_rng(0).normal(size=matrix(table).shape).T, table.columns).rechunk()
+    for name, frame in (("table", table), ("real", real)):
+        for form in ("csv", "recordio"):
+            with timed(f"{name} {form}"):
+                write_rows([frame], "bonus", folder / "formats", form)  # type: ignore[arg-type] # one of the two
+
+
+def peak_mebibytes() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
+
+
+if __name__ == "__main__":
+    variant, source, folder = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    if variant == "recipe":
+        recipe(source, folder)
+    elif variant == "formats":
+        formats(source, folder)
+    else:
+        ours(source, folder, "csv" if variant == "csv" else "recordio")
+    print(json.dumps({**TIMES, "peak": peak_mebibytes()}))

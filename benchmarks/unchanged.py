@@ -1,0 +1,186 @@
+"""What a run of `flows.train` takes when nothing has changed, beside an empty Prefect flow of as many empty tasks.
+
+`python -m benchmarks.unchanged [ROUNDS=3]`; exits with 1 when a bound is missed. Both are commands of a home in which
+the flow ran once, alternate, and speak to one Prefect server, the command line's own, which stays up. The sandbox is
+reached through a tap, a proxy that notes every object that is read and how many bytes of it.
+"""
+
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import ClassVar
+from urllib.parse import unquote, urlsplit
+
+from flows.command_line.prefect_server import OwnServer
+from sandbox import discovery
+
+MOST_SECONDS = 4.0
+"""By which an unchanged run may be slower than the empty flow."""
+OF_THE_RUN = ("/results/", "/ledger/")
+"""In keys of the objects that say what may be reused; every other object is data."""
+PATIENCE = 60.0
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Tap(BaseHTTPRequestHandler):
+    """Passes each request on to the sandbox, and notes the bytes of every object that is read."""
+
+    protocol_version = "HTTP/1.1"
+    sandbox: ClassVar[str] = ""
+    read: ClassVar[Counter[str]] = Counter()
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        connection = http.client.HTTPConnection(self.sandbox, timeout=PATIENCE)
+        connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            connection.putheader(name, value)
+        connection.endheaders(body or None)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        path, _, query = self.path.partition("?")
+        if self.command == "GET" and path.count("/") > 1 and "list-type" not in query and path != "/_sandbox":
+            self.read[unquote(path)] += len(content)
+        self.send_response_only(answer.status, answer.reason)
+        for name, value in answer.getheaders():
+            if name.lower() not in {"transfer-encoding", "connection", "content-length"}:
+                self.send_header(name, value)
+        self.send_header("Content-Length", answer.headers["Content-Length"] or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on  # noqa: N815 - http.server's names
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def own_sandbox() -> Iterator[str]:
+    """URL of a sandbox of this home."""
+    state_dir = discovery.default_state_dir()
+    with discovery.hold(state_dir):
+        discovery.launch(state_dir)
+        end = time.monotonic() + PATIENCE
+        while (url := discovery.endpoint(state_dir)) is None:
+            assert time.monotonic() < end, "the sandbox does not answer"
+            time.sleep(0.05)
+        yield url
+
+
+@contextmanager
+def tapped() -> Iterator[str]:
+    """URL at which the sandbox of this home answers through the tap."""
+    with own_sandbox() as url, ThreadingHTTPServer(("127.0.0.1", 0), Tap) as server:
+        Tap.sandbox = urlsplit(url).netloc
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def move_to(home: str) -> None:
+    """Let this process and those it starts be on a machine of their own."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "AWS_", "XDG_"))]:
+        del os.environ[name]
+    os.environ |= {"HOME": home, "PYTHONPATH": str(ROOT), "DO_NOT_TRACK": "1"}
+    os.environ["PREFECT_SERVER_ANALYTICS_ENABLED"] = "false"
+    os.chdir(home)
+
+
+def command(*arguments: str) -> tuple[float, str]:
+    """Seconds that `python -m` with these arguments takes, and what it prints."""
+    begin = time.perf_counter()
+    run = subprocess.run([sys.executable, "-m", *arguments], capture_output=True, text=True, check=False)
+    took = time.perf_counter() - begin
+    assert run.returncode == 0, run.stderr
+    return took, run.stdout + run.stderr
+
+
+def task_runs(api_url: str) -> int:
+    """How many the Prefect server knows."""
+    at = urlsplit(api_url)
+    connection = http.client.HTTPConnection(at.netloc, timeout=PATIENCE)
+    connection.request("POST", f"{at.path}/task_runs/count", "{}", {"Content-Type": "application/json"})
+    count = int(connection.getresponse().read())
+    connection.close()
+    return count
+
+
+def empty_flow(tasks: int) -> None:
+    """A flow of so many empty tasks, started as the training flow is."""
+    from prefect import flow, task
+
+    @task
+    def nothing() -> None:
+        pass
+
+    @flow
+    def empty() -> None:
+        for _ in range(tasks):
+            nothing()
+
+    empty()
+
+
+def measured(rounds: int, api_url: str, sandbox_url: str) -> tuple[dict[str, list[float]], Counter[str], Counter[str]]:
+    """Seconds of each command, and of all unchanged runs together the calls to AWS and the bytes of data read."""
+    command("sandbox.block", sandbox_url)
+    first, _ = command("flows.train")
+    tasks = task_runs(api_url)
+    print(f"first run {first:.1f} s, {tasks} tasks")
+    took: dict[str, list[float]] = {"unchanged run": [], "empty flow": []}
+    calls: Counter[str] = Counter()
+    Tap.read.clear()
+    for _ in range(rounds):
+        before = Counter(discovery.calls(sandbox_url))
+        seconds, said = command("flows.train")
+        assert "again, because" not in said, said
+        assert "for the first time" not in said, said
+        took["unchanged run"].append(seconds)
+        calls += Counter(discovery.calls(sandbox_url)) - before
+        took["empty flow"].append(command("benchmarks.unchanged", "--empty", str(tasks))[0])
+    return took, calls, Counter({key: n for key, n in Tap.read.items() if not any(one in key for one in OF_THE_RUN)})
+
+
+def report(rounds: int, took: dict[str, list[float]], calls: Counter[str], data: Counter[str]) -> bool:
+    """Print what was measured; returns whether every bound is kept."""
+    for name, seconds in took.items():
+        print(f"{name:<16}{'  '.join(f'{one:.1f}' for one in seconds)} s, median {statistics.median(seconds):.1f} s")
+    run, empty = (statistics.median(seconds) for seconds in took.values())
+    print(f"difference      {run - empty:+.1f} s (at most {MOST_SECONDS:.0f})")
+    print(f"data read       {data.total()} bytes (at most 0) {json.dumps(data) if data else ''}")
+    print(f"AWS calls of one unchanged run, {sum(calls.values()) / rounds:g} in all")
+    for action, count in sorted(calls.items()):
+        print(f"  {action:<36}{count / rounds:g}")
+    return run - empty <= MOST_SECONDS and not data.total()
+
+
+def main() -> int:
+    if sys.argv[1:2] == ["--empty"]:
+        empty_flow(int(sys.argv[2]))
+        return 0
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    with TemporaryDirectory() as home, ExitStack() as running:
+        move_to(home)
+        server = OwnServer()
+        running.callback(server.close)
+        sandbox_url = running.enter_context(tapped())
+        server.wait()
+        os.environ["PREFECT_API_URL"] = server.api_url
+        return 0 if report(rounds, *measured(rounds, server.api_url, sandbox_url)) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""What is found wrong with a table: how bad, where, what, and what to do."""
+
+from collections.abc import Sequence
+from typing import Final, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+MOST_NAMED: Final = 12
+"""Columns or labels that are listed by name; of more, as many are given as examples."""
+NAME_LENGTH = 60
+IGNORE: Final = "leave the column out with the dataset's ignore parameter"
+
+
+class Finding(BaseModel):
+    """One thing wrong; with an error no training job is worth its money, with a warning it may be."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+    level: Literal["error", "warning"]
+    where: str
+    """Column and row (1 is the first below the header), hyperparameter, channel, or the table."""
+    what: str
+    cure: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}. {self.cure}"
+
+
+def quoted(name: str) -> str:
+    """A column's name in a message, cut where it is very long."""
+    return repr(name if len(name) <= NAME_LENGTH else name[:NAME_LENGTH] + "…")
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def columns(names: Sequence[str]) -> str:
+    """`columns 'a' and 'b'`, or `300 columns, such as …`."""
+    some = listed([quoted(name) for name in names[:MOST_NAMED]])
+    if len(names) > MOST_NAMED:
+        return f"{len(names)} columns, such as {some}"
+    return f"column{'s' if len(names) > 1 else ''} {some}"
+
+
+def spelled(label: float) -> str:
+    """A label as people write it: 3, not 3.0."""
+    return str(int(label)) if label % 1 == 0 and abs(label) < 1e15 else repr(label)
+
+
+def numbers(labels: Sequence[float], count: int | None = None) -> str:
+    """`0, 1 and 2`, or `0, 1, … and 990 more`; `count` is how many there are where not all are given."""
+    more = (count or len(labels)) - len(labels[:MOST_NAMED])
+    return listed([*(spelled(label) for label in labels[:MOST_NAMED]), *([f"{more} more"] if more else [])])

@@ -1,0 +1,182 @@
+"""What is wrong with the data ends the run with all its errors; either way the UI shows the data's profile."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
+from prefect.logging import disable_run_logger
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from linear_learner.errors import DataError
+from linear_learner.findings import Finding
+from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.profile import Accumulator, Profile
+from tasks.check import check, refusal
+from tasks.check_report import data_report, escaped
+
+SOURCE = "s3://bucket/table.csv"
+CHANNELS = {"train": 700, "validation": 200, "test": 100}
+BINARY = Hyperparameters(predictor_type="binary_classifier")
+
+
+def profiled(target: str = "pay", labels: int = 5, width: int = 3, hole: bool = False, rows: int = 1000) -> Profile:
+    """Of a table of random numbers, `labels` whole ones in the target; with a hole in the last column's row 7."""
+    random = np.random.default_rng(0)
+    values = random.normal(size=(width, rows))
+    values[0] = random.integers(0, labels, rows)
+    if hole:
+        values[-1, 6] = np.nan
+    accumulator = Accumulator([target, *(f"x{index}" for index in range(1, width))], target)
+    accumulator.add(values, ["integer", *["number"] * (width - 1)], {})  # type: ignore[list-item]
+    return accumulator.profile()
+
+
+def shown() -> list[str]:
+    """The data's artifacts, newest first."""
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["data-profile"]))
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC)
+    return [str(artifact.data) for artifact in found]
+
+
+def rows_of(report: str, title: str) -> list[list[str]]:
+    """The cells of the table under a heading, its header first."""
+    section = report.split(f"## {title}")[1].split("\n## ", maxsplit=1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|") and "---" not in line]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+@pytest.mark.usefixtures("machine")
+def test_a_table_that_is_fine_passes_and_is_shown() -> None:
+    assert check(profiled(), CHANNELS, Hyperparameters(), SOURCE) == ()
+    assert "Nothing to object to." in shown()[0]
+
+
+@pytest.mark.usefixtures("machine")
+def test_warnings_are_logged_shown_and_returned(caplog: pytest.LogCaptureFixture) -> None:
+    [warning] = check(profiled(labels=2), CHANNELS, Hyperparameters(), SOURCE)
+    told = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert str(warning) in told
+    assert f"**1 warning**\n\n- {escaped(str(warning))}" in shown()[0]
+
+
+@pytest.mark.usefixtures("machine")
+def test_all_errors_are_raised_at_once_and_shown() -> None:
+    with pytest.raises(DataError) as caught:
+        check(profiled(hole=True), CHANNELS, BINARY, SOURCE)
+    first, *lines = str(caught.value).splitlines()
+    assert first == f"{SOURCE} cannot be trained on:"
+    assert [line.startswith("- ") for line in lines] == [True, True]
+    assert "column 'x2', row 7" in lines[0]
+    assert "Fill it in" in lines[0]
+    assert "wants 0 or 1" in lines[1]
+    assert "**2 errors**" in shown()[0]
+
+
+@pytest.mark.usefixtures("machine")
+def test_ignored_columns_are_not_judged() -> None:
+    assert check(profiled(hole=True), CHANNELS, Hyperparameters(), SOURCE, ("x2",)) == ()
+    assert "| x2 | ignored |" in shown()[0]
+
+
+def test_the_data_is_judged_anew_in_every_run_and_nothing_of_it_kept(machine: Path) -> None:
+    @flow(persist_result=True)
+    def judging() -> int:
+        states = [check(profiled(), CHANNELS, Hyperparameters(), SOURCE, return_state=True) for _ in range(2)]
+        return [state.name for state in states].count("Completed")
+
+    assert judging() == 2
+    kept = [path.read_text() for path in (machine / "results").rglob("*") if path.is_file()]
+    assert len(kept) == 1  # the flow's own
+
+
+@pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
+def test_the_data_is_judged_while_prefect_is_away() -> None:
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
+        assert check.fn(profiled(), CHANNELS, Hyperparameters(), SOURCE) == ()
+        with pytest.raises(DataError, match="row 7"):
+            check.fn(profiled(hole=True), CHANNELS, Hyperparameters(), SOURCE)
+
+
+def test_of_very_many_errors_some_are_listed() -> None:
+    errors = [Finding(level="error", where=f"row {row}", what="bad", cure="Mend it.") for row in range(50)]
+    lines = refusal(SOURCE, errors).splitlines()
+    assert len(lines) == 22
+    assert lines[1] == "- row 0: bad. Mend it."
+    assert "30 more" in lines[-1]
+
+
+def test_the_verdict_stands_first_errors_before_warnings() -> None:
+    findings = [
+        Finding(level="error", where="column 'a'", what="bad", cure="Mend it."),
+        Finding(level="warning", where="column 'b'", what="odd", cure="Look."),
+    ]
+    report = data_report(profiled(), findings)
+    order = [report.index(part) for part in ("## Verdict", "**1 error**", "'a'", "**1 warning**", "'b'", "## Labels")]
+    assert order == sorted(order)
+    assert report.startswith("## Verdict")
+
+
+def test_classes_are_listed_with_their_rows() -> None:
+    profile = profiled(labels=20)
+    header, *rows = rows_of(data_report(profile, ()), "Labels")
+    assert header == ["label", "rows", "share", "first row"]
+    assert [row[0] for row in rows] == [str(label) for label in range(20)]
+    assert sum(int(row[1]) for row in rows) == 1000
+    assert sum(float(row[2].removesuffix("%")) for row in rows) == pytest.approx(100, abs=1)
+
+
+@pytest.mark.parametrize("labels", [21, 10**6])
+def test_of_many_labels_the_range_is_shown(labels: int) -> None:
+    profile = profiled(labels=labels)
+    header, row = rows_of(data_report(profile, ()), "Labels")
+    assert header == ["minimum", "mean", "maximum", "std"]
+    target = profile.columns[0]
+    assert [float(cell) for cell in row] == pytest.approx(
+        [target.minimum, target.mean, target.maximum, target.std], rel=1e-5
+    )
+
+
+def test_each_column_has_its_figures() -> None:
+    profile = profiled(hole=True)
+    header, target, feature, holed = rows_of(data_report(profile, (), ["x1"]), "Columns")
+    assert target[:3] == ["pay", "target", "integer"]
+    assert feature[:3] == ["x1", "ignored", "number"]
+    shown_figures = dict(zip(header, holed, strict=True))
+    assert (shown_figures["missing"], shown_figures["infinite"], shown_figures["role"]) == ("1", "0", "feature")
+    for figure in ("minimum", "mean", "maximum", "std", "correlation"):
+        assert float(shown_figures[figure]) == pytest.approx(getattr(profile.columns[2], figure), rel=1e-5)
+
+
+def test_of_very_many_columns_some_are_shown() -> None:
+    report = data_report(profiled(width=300, rows=20), ())
+    assert len(rows_of(report, "Columns")) == 201
+    assert report.endswith("and 100 more")
+
+
+def test_a_table_without_rows_has_a_report() -> None:
+    assert "No numbers." in data_report(profiled(rows=0), ())
+
+
+@pytest.mark.parametrize("name", ["a|b", "<script>x</script>", "a\nb", "*bold* _it_ `code` [a](b)", "a\\|b", "x" * 999])
+def test_a_name_cannot_break_the_report(name: str) -> None:
+    finding = Finding(level="error", where=f"column {name}", what="bad", cure="Mend it.")
+    report = data_report(profiled(target=name), [finding])
+    assert "<script" not in report
+    assert "*bold*" not in report.replace("\\*", "")
+    assert [len(row) for row in rows_of(report, "Columns")] == [10, 10, 10, 10]
+    assert len(report.splitlines()) == len(data_report(profiled(), [finding]).splitlines())
+
+
+@given(st.text())
+def test_escaped_text_is_one_line_without_markup(text: str) -> None:
+    shown_text = escaped(text)
+    assert len(shown_text.splitlines()) <= 1
+    assert not {"<", ">", "|"} & set(shown_text)

@@ -1,0 +1,99 @@
+"""A Dask cluster prepares the very channels that one machine prepares, with nothing shared but the bucket."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import LocalCluster
+
+from aws.storage import under
+from aws.workspace import Workspace, split_uri
+from linear_learner.errors import DataError
+from tasks.format import Formatted, format_channels
+from tasks.load import load
+from tasks.parameters import Dataset, Split
+from tasks.split import split_rows
+from tasks.upload import Uploaded, upload
+
+PutObject = Callable[[str, bytes], str]
+PARTS = 3
+
+
+@pytest.fixture(scope="module")
+def cluster(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Two worker processes whose disk nobody else looks at; the address of their scheduler."""
+    del prefect_server
+    disk = tmp_path_factory.mktemp("workers")
+    with LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        host="127.0.0.1",
+        dashboard_address=None,
+        env={"XDG_CACHE_HOME": str(disk)},
+        local_directory=str(disk),
+    ) as local:
+        yield local.scheduler_address
+
+
+@pytest.fixture
+def parts(put_object: PutObject) -> str:
+    random = np.random.default_rng(0)
+    for number in range(PARTS):
+        rows = 200 + number
+        frame = pd.DataFrame(
+            {"age": random.integers(20, 60, rows), "pay": random.random(rows), "group": random.integers(0, 9, rows)}
+        )
+        uri = put_object(f"parts/{number}.csv", frame.to_csv(index=False).encode())
+    return uri.rsplit("/", 1)[0] + "/"
+
+
+def prepared(workspace: Workspace, source: str, split: Split) -> tuple[Formatted, Uploaded]:
+    """Every step as it runs when nothing is reused, in one flow run."""
+    from prefect import flow
+
+    @flow(persist_result=False)
+    def prepare() -> tuple[Formatted, Uploaded]:
+        steps = (step.with_options(refresh_cache=True) for step in (load, split_rows, format_channels, upload))
+        load_, split_, format_, upload_ = steps
+        table = load_(workspace, Dataset(source=source, target="pay"))
+        formatted = format_(workspace, table, split_(workspace, table, split), instances=2)
+        return formatted, upload_(workspace, formatted)
+
+    return prepare()
+
+
+def objects(workspace: Workspace, folder: str) -> dict[str, bytes]:
+    s3, found = workspace.client("s3"), {}
+    for one in under(workspace, workspace.uri(folder) + "/"):
+        bucket, key = split_uri(one.uri)
+        with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
+            found[one.uri.removeprefix(workspace.uri())] = body.read()
+    return found
+
+
+@pytest.mark.parametrize("split", [Split(), Split(method="group", column="group")], ids=["random", "group"])
+def test_the_channels_are_those_of_one_machine(
+    workspace: Workspace, cluster: str, parts: str, split: Split, machine: Path
+) -> None:
+    alone = workspace.model_copy(update={"prefix": workspace.prefix + "/alone"})
+    together = workspace.model_copy(update={"prefix": workspace.prefix + "/together", "dask_scheduler": cluster})
+    formatted, uploaded = prepared(together, parts, split)
+    assert not any(file.path.exists() for file in formatted.files)
+    first, _ = prepared(alone, parts, split)
+    expected = objects(alone, "data")
+    assert objects(together, "data") == expected
+    assert len(expected) == 4
+    assert [(file.key, file.sha256) for file in formatted.files] == [(file.key, file.sha256) for file in first.files]
+    assert uploaded["train"].rows == sum(content.count(b"\n") for key, content in expected.items() if "/train/" in key)
+    assert objects(together, "work") == {}
+    del machine
+
+
+def test_what_is_wrong_in_a_part_is_said_by_the_run(workspace: Workspace, cluster: str, put_object: PutObject) -> None:
+    put_object("broken/1.csv", b"pay,age\n1,2\n3,4\n")
+    uri = put_object("broken/2.csv", b"pay,age\n1,2\n3,4,5\n")
+    elsewhere = workspace.model_copy(update={"dask_scheduler": cluster})
+    with pytest.raises(DataError, match=f"{uri}, row 2: 3 values where the header names 2"):
+        prepared(elsewhere, uri.removesuffix("2.csv"), Split())
