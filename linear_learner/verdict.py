@@ -44,6 +44,8 @@ def judge(
 
 def refusal(source: str, errors: Sequence[Finding]) -> str:
     """All errors, a line each, under the name of the table they are in."""
+    if len(errors) == 1:
+        return f"{source} cannot be trained on: {errors[0]}"
     lines = [f"- {error}" for error in errors[:MOST_ERRORS]]
     if len(errors) > MOST_ERRORS:
         lines.append(f"- and {len(errors) - MOST_ERRORS} more of the kind, once these are gone.")

@@ -157,8 +157,8 @@ def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProc
 def test_a_users_mistake_ends_in_one_sentence(train: Command, home: Path, arguments: list[str], message: str) -> None:
     (home / "good.csv").write_text("area,price\n1,2\n3,4\n")
     (home / "empty.csv").write_text("")
-    (home / "text.csv").write_text("town,price\n1,2\nUlm,4\n")
-    (home / "gaps.csv").write_text("area,price\n,2\n3,4\n")
+    (home / "text.csv").write_text("town,price\n1,2\nUlm,4\n" + "1,2\n3,4\n" * 9)
+    (home / "gaps.csv").write_text("area,price\n,2\n3,4\n" + "1,2\n3,4\n" * 9)
     run = train(*arguments)
     assert run.returncode == 2
     assert message in run.stderr
