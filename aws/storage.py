@@ -105,7 +105,9 @@ def _fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     version = {"VersionId": stored.version_id} if stored.version_id else None
     with translated(f"downloading {stored.uri}"):
         workspace.client("s3").download_file(bucket, key, str(path), ExtraArgs=version)
-    if not stored.version_id and look(workspace, stored.uri).identity != stored.identity:
+    # A listing, where it may come from, tells no version.
+    now = look(workspace, stored.uri)
+    if not stored.version_id and (now.etag, now.size) != (stored.etag, stored.size):
         path.unlink()
         raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
     mark.write_text(f"{stored.identity} {_state(path)}")

@@ -12,6 +12,7 @@ import time
 from tempfile import TemporaryDirectory
 
 from benchmarks.unchanged import move_to, own_sandbox
+from flows.command_line.prefect_server import OwnServer
 
 FILES, ROWS_EACH = 8, 500_000
 
@@ -19,9 +20,14 @@ FILES, ROWS_EACH = 8, 500_000
 def main(files: int = FILES, rows_each: int = ROWS_EACH) -> int:
     with TemporaryDirectory() as home:
         move_to(home)
-        os.environ["PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS"] = "120"
-        with own_sandbox() as url:
-            return compare(url, files, rows_each)
+        server = OwnServer()
+        try:
+            with own_sandbox() as url:
+                server.wait()
+                os.environ["PREFECT_API_URL"] = server.api_url
+                return compare(url, files, rows_each)
+        finally:
+            server.close()
 
 
 def compare(url: str, files: int, rows_each: int) -> int:

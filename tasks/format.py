@@ -101,7 +101,7 @@ def write(workspace: Workspace, table: Table, rows: Rows, form: Format, instance
     identity = fingerprint(*_content(table, rows, form, instances))
     types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
     files = _written(workspace, table, rows, identity, types, form, instances)
-    for part in table.parts.parts:
+    for part in table.parts:
         rmtree(copy_folder(part), ignore_errors=True)
     features = tuple(column for column in types if column != table.target)
     return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files)
@@ -123,7 +123,7 @@ def _written(  # noqa: PLR0913, PLR0917 - all that decides what is in the files
     paths = [work_folder(identity) / Path(output.key).name for output in outputs]
     how = {"types": types, "starts": starts, "runs": runs}
     try:
-        scattered = each(workspace, scatter_file, table.parts.parts, names, places, wanted=table.columns, **how)
+        scattered = each(workspace, scatter_file, table.parts, names, places, wanted=table.columns, **how)
         found = dict(zip(names, scattered, strict=True))
         made = each(workspace, gather_file, outputs, paths, found=found, target=table.target, form=form, **how)
     finally:

@@ -4,6 +4,7 @@ from prefect import task
 from prefect.logging import get_run_logger
 
 from aws.preflight import check_workspace
+from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from linear_learner.profile import Profile
@@ -28,10 +29,9 @@ class Table(Result):
     profile: Profile
 
     @property
-    def parts(self) -> Source:
-        """All files as one table."""
-        more = self.holdout.parts if self.holdout else ()
-        return self.source.model_copy(update={"parts": self.source.parts + more})
+    def parts(self) -> tuple[StoredObject, ...]:
+        """The files of both, in the order of their rows."""
+        return self.source.parts + (self.holdout.parts if self.holdout else ())
 
     @property
     def identity(self) -> tuple[str, ...]:
@@ -94,11 +94,9 @@ def load(workspace: Workspace, dataset: Dataset) -> Table:
 
 def measure(workspace: Workspace, dataset: Dataset) -> Table:
     """What `load` does, outside of Prefect as well."""
+    # Polars is needed only when there is something new to read.
     from linear_learner.profile import merged
-    from tasks.table.steps import (
-        columns_to_use,
-        measure_file,
-    )  # polars, needed only when there is something new to read
+    from tasks.table.steps import columns_to_use, measure_file
 
     source, holdout = _sources({"workspace": workspace, "dataset": dataset})
     parts = source.parts + (holdout.parts if holdout else ())

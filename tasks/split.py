@@ -76,7 +76,7 @@ def split_keys(workspace: Workspace, table: Table, split: Split) -> "NDArray[np.
         return None
     from tasks.table.steps import key_file, ranks  # polars
 
-    return ranks(each(workspace, key_file, table.parts.parts, column=split.column or table.target))
+    return ranks(each(workspace, key_file, table.parts, column=split.column or table.target))
 
 
 def indices(

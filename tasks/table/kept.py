@@ -21,7 +21,7 @@ def keeping(pieces: Iterable[Piece], folder: Path) -> Iterator[Piece]:
     half.mkdir(parents=True)
     for number, piece in enumerate(pieces):
         piece.frame.with_columns(_narrowed(column) for column in piece.frame).write_ipc_stream(
-            half / f"{number:06d}", compression="lz4"
+            half / f"{number:06d}"
         )
         yield piece
     rmtree(folder, ignore_errors=True)
@@ -47,4 +47,4 @@ def _taken(folder: Path) -> Iterator[pl.DataFrame]:
 
 
 def _narrowed(column: pl.Series) -> pl.Series:
-    return column.shrink_dtype() if column.dtype.is_integer() else column
+    return column.shrink_dtype() if column.dtype == pl.Int64 else column

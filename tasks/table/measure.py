@@ -7,14 +7,13 @@ import numpy as np
 import polars as pl
 
 from linear_learner.profile import Accumulator
-from tasks.table.pieces import Piece
+from tasks.table.pieces import INTEGERS, Piece
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from linear_learner.profile import Kind, Profile
 
-INTEGERS: dict[pl.DataType, int] = {pl.Int8(): 1, pl.Int16(): 2, pl.Int32(): 4, pl.Int64(): 8}
 _NUMPY: dict[pl.DataType, str] = {
     pl.Boolean(): "<i1",
     **{kind: f"<i{size}" for kind, size in INTEGERS.items()},

@@ -20,6 +20,8 @@ PIECE_ROWS = 1 << 19
 """Rows of Parquet read at once."""
 
 Types = dict[str, pl.DataType]
+INTEGERS: dict[pl.DataType, int] = {pl.Int8(): 1, pl.Int16(): 2, pl.Int32(): 4, pl.Int64(): 8}
+"""The narrowest first, with their bytes."""
 
 
 class Piece(NamedTuple):
@@ -91,18 +93,25 @@ def text_column(path: Path, name: str, column: str) -> pl.Series:
 
 def _csv_pieces(stream: BinaryIO, name: str, wanted: Sequence[str], types: Types | None) -> Iterator[Piece]:
     names, rows = header(stream, name), 0
-    expected: Types = dict(types or {})
+    seen: Types = dict(types or {})
     for block in blocks(stream):
-        expected = expected or _guess(block, names, wanted)
-        try:
-            frame = _read(block, names, wanted, expected)
-        except pl.exceptions.PolarsError:
-            frame = _parsed(block, names, wanted, {column: pl.String() for column in wanted}, name, rows)
-        piece = _typed(frame)
-        expected |= {column: _wider(expected[column], kind) for column, kind in piece.frame.schema.items()}
-        expected |= {column: pl.String() for column in piece.texts}
+        expected = seen or _guess(block, names, wanted)
+        frame = _read_somehow(block, names, wanted, expected, name, rows)
         rows += frame.height
+        piece = _typed(frame)
         yield piece
+        seen = {one.name: pl.String() if one.name in piece.texts else _next(seen, one) for one in piece.frame}
+
+
+def _read_somehow(  # noqa: PLR0913, PLR0917 - what to read, and where it stands
+    block: bytes, names: Sequence[str], wanted: Sequence[str], expected: Types, name: str, rows: int
+) -> pl.DataFrame:
+    """The block as the expected types; with wider integers where those do not hold it, else as text."""
+    wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in expected.items()}
+    for types in (expected, wide):
+        with suppress(pl.exceptions.PolarsError):
+            return _read(block, names, wanted, types)
+    return _parsed(block, names, wanted, {column: pl.String() for column in wanted}, name, rows)
 
 
 def _read(block: bytes, names: Sequence[str], wanted: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
@@ -126,11 +135,13 @@ def _plain(kind: pl.DataType) -> pl.DataType:
     return kind if kind in {pl.Int64, pl.Float64, pl.Boolean} else pl.String()
 
 
-def _wider(expected: pl.DataType, found: pl.DataType) -> pl.DataType:
-    """The type to try next for a column: what was found, unless that is narrower than what was expected."""
-    if expected == found or (expected == pl.Float64 and found != pl.Boolean):
-        return expected
-    return pl.Int64() if found.is_integer() and expected.is_integer() else found
+def _next(seen: Types, column: pl.Series) -> pl.DataType:
+    """The type to expect of a column from here on: the narrowest that holds what it has held so far."""
+    found = column.shrink_dtype().dtype if column.dtype == pl.Int64 else column.dtype
+    before = seen.get(column.name, found)
+    if before.is_integer() and found.is_integer():
+        return max(before, found, key=list(INTEGERS).index)
+    return before if before == pl.Float64 and found != pl.Boolean else found
 
 
 def _parsed(  # noqa: PLR0913, PLR0917 - what to read, and where it stands

@@ -4,7 +4,7 @@ A bucket holds the rows that come next to each other in the end, some thirty meg
 of the table, in segments: how many rows, their positions, then column after column, as numpy holds them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from linear_learner.errors import DataError
 
 Positions = NDArray[np.uint32]
+ROWS_AT_ONCE = 1_000_000
 MOST_ROWS = int(np.iinfo(np.uint32).max)
 _COUNT = np.dtype("<u4")
 
@@ -39,7 +40,7 @@ def scatter(
     which name their files.
     """
     edges, row = np.asarray(starts[1:-1], np.uint32), 0
-    for frame in frames:
+    for frame in _together(frames):
         here = places[row : row + frame.height]
         row += frame.height
         buckets = np.searchsorted(edges, here, side="right").astype(np.uint16 if len(edges) < 2**16 else np.uint32)
@@ -65,6 +66,18 @@ def gather(pieces: Iterable[bytes], edges: Sequence[int], types: Mapping[str, st
                 column[places] = np.frombuffer(piece, column.dtype, count, at)
                 at += count * column.itemsize
     return pl.DataFrame(ordered)
+
+
+def _together(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    """Several frames as one: the fewer segments a bucket has, the less each of its rows costs."""
+    some: list[pl.DataFrame] = []
+    for frame in frames:
+        some.append(frame)
+        if sum(one.height for one in some) >= ROWS_AT_ONCE:
+            yield pl.concat(some, rechunk=True)
+            some.clear()
+    if some:
+        yield pl.concat(some, rechunk=True)
 
 
 def _append(columns: Sequence[NDArray[Any]], counts: NDArray[np.intp], folder: Path) -> None:

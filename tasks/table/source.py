@@ -56,7 +56,10 @@ def find(workspace: Workspace, source: str) -> Source:
 def local_copy(workspace: Workspace, part: StoredObject) -> Path:
     """The part as a file of this machine, downloaded unless it is here already."""
     if part.uri.startswith(LOCAL):
-        return Path(part.uri.removeprefix(LOCAL))
+        path = Path(part.uri.removeprefix(LOCAL))
+        if not path.is_file() or _described(path) != part:
+            raise DataError(f"{path} was changed or removed while it was used. Run again to take the new one.")
+        return path
     path = copy_folder(part) / "part"
     fetch(workspace, part, path)
     return path

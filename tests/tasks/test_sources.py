@@ -1,8 +1,10 @@
 """Whatever a table is stored as, the channels are those of the same table as one CSV file."""
 
 import gzip
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import numpy as np
 import pandas as pd
@@ -19,7 +21,8 @@ from tasks import format as formatting
 from tasks.format import Formatted, format_channels
 from tasks.load import Table, load, measure
 from tasks.parameters import Dataset, Split
-from tasks.split import split_rows
+from tasks.reuse import work_folder
+from tasks.split import Rows, sizes, split_rows
 from tasks.table import blocks, pieces
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -168,6 +171,27 @@ def test_files_that_do_not_fit_together_are_refused_by_name(workspace: Workspace
     uri = put_object("odd/2.csv", b"pay,days\n1,2\n")
     with pytest.raises(DataError, match=rf"{uri} has no column 'age' that the first file has"):
         load(workspace, Dataset(source=uri.removesuffix("2.csv"), target="pay"))
+
+
+def test_parts_in_a_bucket_that_keeps_versions_are_read(workspace: Workspace, frame: pd.DataFrame) -> None:
+    s3, name = workspace.client("s3"), f"versions-{uuid4().hex}"
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    for number in range(2):
+        s3.put_object(Bucket=name, Key=f"parts/{number}.csv", Body=csv(frame[number * 100 : number * 100 + 100]))
+    table, formatted = prepared(workspace, f"s3://{name}/parts/")
+    assert table.part_rows == (100, 100)
+    assert sum(file.rows for file in formatted.files) == 200
+
+
+def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 20)
+    table = measure(workspace, Dataset(source=str(path), target="pay"))
+    shutil.rmtree(work_folder(""))
+    path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
+    with pytest.raises(DataError, match="was changed or removed while it was used"):
+        formatting.write(workspace, table, Rows(parameters=Split(), **sizes(table.rows, Split())), "csv", 1)
 
 
 def test_nothing_under_a_prefix_is_said(workspace: Workspace) -> None:
