@@ -20,9 +20,7 @@ def keeping(pieces: Iterable[Piece], folder: Path) -> Iterator[Piece]:
     rmtree(half, ignore_errors=True)
     half.mkdir(parents=True)
     for number, piece in enumerate(pieces):
-        piece.frame.with_columns(_narrowed(column) for column in piece.frame).write_ipc_stream(
-            half / f"{number:06d}"
-        )
+        piece.frame.with_columns(_narrowed(column) for column in piece.frame).write_ipc_stream(half / f"{number:06d}")
         yield piece
     rmtree(folder, ignore_errors=True)
     half.rename(folder)
