@@ -5,6 +5,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,11 +129,19 @@ def put(workspace: Workspace, path: Path, uri: str, sha256: str) -> StoredObject
     return look(workspace, uri)
 
 
-def read_bytes(workspace: Workspace, uri: str) -> bytes:
-    """All of a small object."""
+def read_object(workspace: Workspace, uri: str) -> tuple[bytes, datetime]:
+    """All of a small object, and when it was written (UTC)."""
     bucket, key = split_uri(uri)
     with translated(f"reading {uri}"):
-        return workspace.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read()
+        answer = workspace.client("s3").get_object(Bucket=bucket, Key=key)
+        return answer["Body"].read(), answer["LastModified"]
+
+
+def write_object(workspace: Workspace, uri: str, content: bytes) -> None:
+    """Put a small JSON object in one call: readers see all of it, or what was there before."""
+    bucket, key = split_uri(uri)
+    with translated(f"writing {uri}"):
+        workspace.client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType="application/json")
 
 
 def write_file(workspace: Workspace, path: Path, uri: str) -> None:

@@ -9,14 +9,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from prefect.logging import get_run_logger
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from aws.errors import AccessDenied, AwsError, NotFound, translated
+from aws.errors import AccessDenied, AwsError, NotFound
+from aws.storage import read_object, write_object
 from aws.workspace import Workspace
 from tasks.parameters import Dataset
 
@@ -109,7 +109,7 @@ class Ledger:
         # What the command line uploads stands in a folder that is named by its content.
         source = _UPLOADED.sub("/sources/", dataset.source)
         name = sha256(json.dumps([source, dataset.target]).encode()).hexdigest()[:20]
-        self._workspace, self._key = workspace, workspace.key("ledger", f"{name}.json")
+        self._workspace, self._uri = workspace, workspace.uri("ledger", f"{name}.json")
         self._about: dict[str, Fact] = {"source": source, "target": dataset.target}
         rest = dataset.model_dump(mode="json", exclude={"source", "target"})
         self._facts = flattened({"dataset": rest, **parameters})
@@ -135,14 +135,14 @@ class Ledger:
             return
         content = json.dumps({"about": self._about, **steps}, ensure_ascii=False, indent=1).encode()
         try:
-            write_object(self._workspace, self._key, content)
+            write_object(self._workspace, self._uri, content)
         except AwsError as error:
             get_run_logger().warning("The next run will not know what this one was made of. %s", error)
 
     def _read(self) -> dict[str, dict[str, Fact]] | None:
         """By step; nothing when there was no run yet, None when it cannot be told."""
         try:
-            found = _RECORD.validate_json(read_object(self._workspace, self._key)[0])
+            found = _RECORD.validate_json(read_object(self._workspace, self._uri)[0])
         except (NotFound, ValidationError):
             return {}
         except AwsError as error:
@@ -187,18 +187,3 @@ def why(step: str, of: Sequence[str], what: str, otherwise: str = NOT_KEPT) -> s
     """
     ledger = _LEDGER.get()
     return ledger.why(step, of, what, otherwise) if ledger else f"{UNKNOWN}: {what}"
-
-
-def read_object(workspace: Workspace, key: str) -> tuple[bytes, datetime]:
-    """A small object of the workspace's bucket, whole, and when it was written (UTC)."""
-    with translated(f"reading {key}"):
-        answer = workspace.client("s3").get_object(Bucket=workspace.bucket.bucket_name, Key=key)
-        return answer["Body"].read(), answer["LastModified"]
-
-
-def write_object(workspace: Workspace, key: str, content: bytes) -> None:
-    """Put a small JSON object into the workspace's bucket in one call: readers see all of it, or what was there."""
-    with translated(f"writing {key}"):
-        workspace.client("s3").put_object(
-            Bucket=workspace.bucket.bucket_name, Key=key, Body=content, ContentType="application/json"
-        )

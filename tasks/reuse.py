@@ -26,9 +26,10 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict, PrivateAttr
 
 from aws.errors import AccessDenied, AwsError, NotFound
+from aws.storage import read_object, write_object
 from aws.workspace import Workspace
 from tasks.parameters import Reuse
-from tasks.reasons import DATA, read_object, why, write_object
+from tasks.reasons import DATA, why
 
 Inputs = Mapping[str, Any]
 LONGEST_KEPT = 7 * 24 * 3600
@@ -63,7 +64,7 @@ class KeptInBucket(WritableFileSystem):
         """Fetch what is kept under `key`; the reason not to use it, if that can be told without opening it."""
         self._found[key] = b""
         try:
-            self._found[key], written = read_object(self._workspace, self._key(key))
+            self._found[key], written = read_object(self._workspace, self._uri(key))
         except NotFound:
             return None
         except AccessDenied as error:
@@ -89,12 +90,12 @@ class KeptInBucket(WritableFileSystem):
         if not content:
             return
         try:
-            write_object(self._workspace, self._key(path), content)
+            write_object(self._workspace, self._uri(path), content)
         except AwsError as error:
             get_run_logger().warning("The next run has to do this step again. %s", error)
 
-    def _key(self, path: str) -> str:
-        return self._workspace.key("results", f"{path}.json")
+    def _uri(self, path: str) -> str:
+        return self._workspace.uri("results", f"{path}.json")
 
     @staticmethod
     def _resolve_path(path: str) -> str:

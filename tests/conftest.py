@@ -6,6 +6,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,8 +93,35 @@ def put_object(workspace: "Workspace") -> Callable[[str, bytes], str]:
 def machine(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A machine on which nothing ran before: the folder of its caches and of the results Prefect keeps."""
     del prefect_server
-    from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results"}):
+    # Without heartbeats, for whose end every flow run waits a second.
+    own = {PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(own):
         yield tmp_path
+
+
+@pytest.fixture
+def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
+    """Asks the sandbox for a fault; afterwards none is left."""
+    from sandbox import faults
+
+    yield partial(faults.inject, sandbox_url)
+    faults.clear(sandbox_url)
+
+
+@pytest.fixture
+def hasty(workspace: "Workspace") -> "Workspace":
+    """The same workspace through clients that try each call once: boto3 tries no fault away."""
+    from prefect_aws import AwsCredentials
+    from prefect_aws.client_parameters import AwsClientParameters
+
+    credentials = workspace.bucket.credentials
+    assert isinstance(credentials, AwsCredentials)
+    url = credentials.aws_client_parameters.endpoint_url
+    once = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
+    bucket = workspace.bucket.model_copy(
+        update={"credentials": credentials.model_copy(update={"aws_client_parameters": once})}
+    )
+    return workspace.model_copy(update={"bucket": bucket})

@@ -7,7 +7,7 @@ from shutil import rmtree
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from aws.storage import read_bytes, remove_all, write_file
+from aws.storage import read_object, remove_all, write_file
 from aws.workspace import Workspace
 
 
@@ -37,7 +37,7 @@ class Runs(NamedTuple):
             if bucket not in buckets:
                 continue
             if self.shared:
-                yield read_bytes(workspace, workspace.uri(self.folder, name, str(bucket)))
+                yield read_object(workspace, workspace.uri(self.folder, name, str(bucket)))[0]
             else:
                 file = Path(self.folder, name, str(bucket))
                 yield file.read_bytes()

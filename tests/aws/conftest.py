@@ -9,18 +9,14 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import pytest
-from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
 
 from aws.compute import Compute
 from aws.training_job import ChannelInput, TrainingJobSpec, specify
 from aws.workspace import Workspace
-from sandbox import faults
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
@@ -45,13 +41,6 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def inject(sandbox_url: str) -> Iterator[Inject]:
-    """Asks the sandbox for a fault; afterwards none is left."""
-    yield partial(faults.inject, sandbox_url)
-    faults.clear(sandbox_url)
-
-
-@pytest.fixture
 def calls(sandbox_url: str) -> Calls:
     """Tells how often each API call has been made so far; the difference of two answers is what came between."""
 
@@ -64,19 +53,6 @@ def calls(sandbox_url: str) -> Calls:
             connection.close()
 
     return count
-
-
-@pytest.fixture
-def hasty(workspace: Workspace) -> Workspace:
-    """The same workspace through clients that try each call once: boto3 tries no fault away."""
-    credentials = workspace.bucket.credentials
-    assert isinstance(credentials, AwsCredentials)
-    url = credentials.aws_client_parameters.endpoint_url
-    once = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
-    bucket = workspace.bucket.model_copy(
-        update={"credentials": credentials.model_copy(update={"aws_client_parameters": once})}
-    )
-    return workspace.model_copy(update={"bucket": bucket})
 
 
 @pytest.fixture

@@ -43,13 +43,6 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("aws.following.LATE_LOG_SECONDS", 1.5)
 
 
-@pytest.fixture
-def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
-    """Asks for a fault; whatever did not happen by the end of the test will not."""
-    yield lambda **fault: faults.inject(sandbox_url, **fault)
-    faults.clear(sandbox_url)
-
-
 @pytest.fixture(autouse=True)
 def bounded(sandbox_url: str) -> Iterator[None]:
     """No run asks too much of AWS: some actions are throttled for the whole account."""

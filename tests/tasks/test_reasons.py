@@ -1,7 +1,7 @@
 """Every run says why a step ran: what changed since the last run of the same table and target in this workspace."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,14 +11,13 @@ from hypothesis import strategies as st
 from prefect import flow
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
 
 from aws.compute import Compute
+from aws.storage import read_object, write_object
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox import faults
 from tasks.parameters import Dataset, Split
-from tasks.reasons import DATA, differences, flattened, note, read_object, reason, remembered, why, write_object
+from tasks.reasons import DATA, differences, flattened, note, reason, remembered, why
 
 FIT = (*DATA, "hyperparameters", "compute.instance_count")
 DATASET = Dataset(source="bonus.csv", target="bonus")
@@ -133,7 +132,7 @@ def told(
 
 def ledgers(workspace: Workspace) -> list[str]:
     listed = workspace.client("s3").list_objects_v2(Bucket=workspace.bucket.bucket_name, Prefix=workspace.key("ledger"))
-    return [found["Key"] for found in listed.get("Contents", [])]
+    return [f"s3://{workspace.bucket.bucket_name}/{found['Key']}" for found in listed.get("Contents", [])]
 
 
 def test_runs_of_one_table_compare_themselves_each_with_the_last(workspace: Workspace) -> None:
@@ -195,8 +194,8 @@ def test_an_unchanged_run_reads_the_ledger_once_and_writes_nothing(
 
 def test_the_ledger_is_readable_and_holds_what_people_chose_and_no_secret(workspace: Workspace) -> None:
     told(workspace)
-    (key,) = ledgers(workspace)
-    content = read_object(workspace, key)[0].decode()
+    (uri,) = ledgers(workspace)
+    content = read_object(workspace, uri)[0].decode()
     document = json.loads(content)
     assert document["about"] == {"source": "bonus.csv", "target": "bonus"}
     assert document["load"] == {"table.identity": "e3100000", "table.size": 3_100_000}
@@ -210,8 +209,8 @@ def test_the_ledger_is_readable_and_holds_what_people_chose_and_no_secret(worksp
 @pytest.mark.parametrize("damage", [b"not JSON", b"[]", b'{"load": {"table.size": []}}', b'{"load": 1}', b""])
 def test_a_ledger_that_does_not_open_counts_as_none(workspace: Workspace, damage: bytes) -> None:
     told(workspace)
-    (key,) = ledgers(workspace)
-    write_object(workspace, key, damage)
+    (uri,) = ledgers(workspace)
+    write_object(workspace, uri, damage)
     assert told(workspace)[0] == "for the first time: load it"
 
 
@@ -225,24 +224,6 @@ def calls(sandbox_url: str) -> Callable[[], dict[str, int]]:
     from sandbox import discovery
 
     return partial(discovery.calls, sandbox_url)
-
-
-@pytest.fixture
-def inject(sandbox_url: str) -> Iterator[Inject]:
-    """Asks the sandbox for a fault; afterwards none is left."""
-    yield partial(faults.inject, sandbox_url)
-    faults.clear(sandbox_url)
-
-
-@pytest.fixture
-def hasty(workspace: Workspace) -> Workspace:
-    """The same workspace through clients that try each call once."""
-    credentials = workspace.bucket.credentials
-    assert isinstance(credentials, AwsCredentials)
-    url = credentials.aws_client_parameters.endpoint_url
-    once = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
-    own = credentials.model_copy(update={"aws_client_parameters": once})
-    return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": own})})
 
 
 @pytest.mark.usefixtures("machine")

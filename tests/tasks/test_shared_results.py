@@ -3,7 +3,6 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,14 @@ from prefect import State, flow, task
 from prefect.context import FlowRunContext
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect_aws import AwsCredentials
-from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr, ValidationError
 
 from aws.errors import AwsError
-from aws.storage import look
+from aws.storage import look, read_object, write_object
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from sandbox import discovery, faults
+from sandbox import discovery
 from tasks.parameters import Reuse
-from tasks.reasons import read_object, write_object
 from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, results_in
 
 pytestmark = pytest.mark.usefixtures("machine", "_quick")
@@ -46,9 +43,8 @@ def identity(inputs: Inputs) -> tuple[object, ...]:
 
 
 def missing(inputs: Inputs, kept: Copied) -> list[str]:
-    key = kept.uri.removeprefix(f"s3://{inputs['workspace'].bucket.bucket_name}/")
     try:
-        read_object(inputs["workspace"], key)
+        read_object(inputs["workspace"], kept.uri)
     except AwsError:
         return [kept.uri]
     return []
@@ -57,7 +53,7 @@ def missing(inputs: Inputs, kept: Copied) -> list[str]:
 @task(cache_policy=WhileItExists(step="copy", identity=identity, missing=missing), **KEPT, **RETRIES)
 def copy(workspace: Workspace, uri: str) -> Copied:
     ran.append(uri)
-    write_object(workspace, workspace.key("copy"), b"{}")
+    write_object(workspace, workspace.uri("copy"), b"{}")
     return Copied(uri=workspace.uri("copy"), call=len(ran))
 
 
@@ -85,7 +81,7 @@ def kept(workspace: Workspace, folder: str = "results") -> dict[str, str]:
     s3, bucket = workspace.client("s3"), workspace.bucket.bucket_name
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=workspace.key(folder))
     keys = [found["Key"] for found in listed.get("Contents", [])]
-    return {key: read_object(workspace, key)[0].decode() for key in keys}
+    return {key: read_object(workspace, f"s3://{bucket}/{key}")[0].decode() for key in keys}
 
 
 @pytest.fixture(autouse=True)
@@ -105,24 +101,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def uri(put_object: PutObject) -> str:
     """An object to copy."""
     return put_object("original", b"1")
-
-
-@pytest.fixture
-def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
-    """Asks the sandbox for a fault; afterwards none is left."""
-    yield partial(faults.inject, sandbox_url)
-    faults.clear(sandbox_url)
-
-
-@pytest.fixture
-def hasty(workspace: Workspace) -> Workspace:
-    """The same workspace through clients that try each call once: boto3 tries no fault away."""
-    credentials = workspace.bucket.credentials
-    assert isinstance(credentials, AwsCredentials)
-    url = credentials.aws_client_parameters.endpoint_url
-    once = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
-    own = credentials.model_copy(update={"aws_client_parameters": once})
-    return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": own})})
 
 
 def test_a_worker_with_an_empty_disk_reuses_what_another_one_made(
@@ -233,7 +211,7 @@ def test_workspaces_that_write_elsewhere_share_nothing(workspace: Workspace, uri
 def test_a_record_that_does_not_open_is_replaced(workspace: Workspace, uri: str) -> None:
     run(workspace, uri)
     (key,) = kept(workspace)
-    write_object(workspace, key, b"what some older release wrote")
+    write_object(workspace, f"s3://{workspace.bucket.bucket_name}/{key}", b"what some older release wrote")
     assert [run(workspace, uri).name for _ in range(2)] == ["Completed", "Cached"]
 
 
