@@ -106,12 +106,15 @@ def _fetch(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     version = {"VersionId": stored.version_id} if stored.version_id else None
     with translated(f"downloading {stored.uri}"):
         workspace.client("s3").download_file(bucket, key, str(path), ExtraArgs=version)
-    # A listing, where it may come from, tells no version.
-    now = look(workspace, stored.uri)
-    if not stored.version_id and (now.etag, now.size) != (stored.etag, stored.size):
+    if not stored.version_id and not _is_still(workspace, stored):
         path.unlink()
         raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
     mark.write_text(f"{stored.identity} {_state(path)}")
+
+
+def _is_still(workspace: Workspace, stored: StoredObject) -> bool:
+    now = look(workspace, stored.uri)
+    return (now.etag, now.size) == (stored.etag, stored.size)  # a listing, where it may come from, tells no version
 
 
 def _state(path: Path) -> str:

@@ -80,9 +80,8 @@ def write_columns(stream: BinaryIO, labels: NDArray[Any], features: Sequence[NDA
     for start in range(0, len(labels), rows):
         count = min(rows, len(labels) - start)
         with np.errstate(over="ignore", invalid="ignore"):  # looked at below
-            for column, values in enumerate((*features, labels)):
-                place = floats[:count, column] if column < len(features) else label[:count, 0]
-                place[:] = values[start : start + count]
+            for place, values in zip((*floats.T, label[:, 0]), (*features, labels), strict=True):
+                place[:count] = values[start : start + count]
             suspicious = not np.isfinite(floats[:count].sum() + label[:count].sum())
         if suspicious:  # or a sum that overflowed
             _float32(np.column_stack([floats[:count], label[:count]]), start)
