@@ -35,7 +35,8 @@ _TOO_LOW = Reading(
 )
 
 _CODES: Final = {
-    PASSING: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict EC2ThrottledException "
+    PASSING: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict ConflictException "
+    "EC2ThrottledException "
     "IDPCommunicationError InternalError InternalFailure InternalServerError InternalServerException "
     "InternalServiceError InternalServiceException LimitExceededException OperationAborted OperationAbortedException "
     "PriorRequestNotComplete ProvisionedThroughputExceededException ReplicatedWriteConflictException "
@@ -115,7 +116,7 @@ _WORDINGS: Final[tuple[tuple[str, Reading], ...]] = (
         Reading("NotFound", "Check {id} in the workspace: subnets and security groups must be in its region."),
     ),
     (r"Cannot find the requested image", Reading("NotFound", "Check that the workspace's region has Linear Learner.")),
-    (r"Requested resource not found|Could not find job to update", _MISSING),
+    (r"Requested resource not found|Could not find job to update|ModelPackage(?:Group)? \S+ does not exist", _MISSING),
     (
         r"InsufficientInstanceCapacity|Unable to provision requested ML compute capacity",
         Reading("NoCapacity", "Wait, or choose another instance type."),

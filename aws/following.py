@@ -186,6 +186,11 @@ def described(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTy
     return description
 
 
+def log_of(workspace: Workspace, name: str) -> Iterator[str]:
+    """The lines of a job's first host, of which every host's log tells the same; none when there is no log."""
+    return (text for stream, _, text in _Log(workspace, name).new_lines() if stream.startswith(f"{name}/algo-1-"))
+
+
 @dataclass
 class _Log:
     """The job's log streams, each read on from where the last look ended."""

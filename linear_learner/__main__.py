@@ -5,6 +5,7 @@ Each command imports what it needs, so that --help and mistakes are quick.
 
 import argparse
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -19,6 +20,7 @@ from linear_learner.errors import LinearLearnerError
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
 _BROKEN_PIPE = 128 + 13  # as the shell tells of a process that ended by SIGPIPE
 _RECORDIO_MAGIC = b"\x0a\x23\xd7\xce"
+_RECORD = "run.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,6 +105,7 @@ def _inspect(options: argparse.Namespace) -> int:
     from linear_learner.artifact import read_model
 
     model = read_model(options.model)
+    model = dataclasses.replace(model, feature_names=_names(options.model, len(model.weights)))
     coefficients = dict(sorted(model.coefficients().items(), key=lambda named: -abs(named[1])))
     facts = {
         "predictor_type": model.predictor_type,
@@ -119,6 +122,17 @@ def _inspect(options: argparse.Namespace) -> int:
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
     return 0
+
+
+def _names(model: Path, features: int) -> tuple[str, ...] | None:
+    """The features' names, where the record of the run that made the model lies beside it and names as many."""
+    try:
+        names = json.loads((model.parent / _RECORD).read_bytes())["features"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        return None
+    return tuple(names) if len(set(names)) == len(names) == features else None
 
 
 def _metrics(options: argparse.Namespace) -> int:

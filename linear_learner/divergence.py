@@ -22,5 +22,5 @@ def divergence(epochs: Sequence[EpochReport]) -> str | None:
         return f"its loss is {value} in epoch {index}"
     lowest = min(value for _, value in watched)
     if value > EXPLOSION * lowest > 0:
-        return f"its loss is {value:.3g} in epoch {index}, after {lowest:.3g}"
+        return f"its loss is {value:.3g} in epoch {index} and was {lowest:.3g} before"
     return None

@@ -144,7 +144,9 @@ class ApiCall:
             return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{named['TrainingJobName']}"
         if "logGroupName" in named:
             return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{named['logGroupName']}"
-        return str(named.get("ResourceArn", "*"))
+        if "ModelPackageGroupName" in named:
+            return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/{named['ModelPackageGroupName']}"
+        return str(named.get("ResourceArn") or named.get("ModelPackageArn") or named.get("ModelPackageName") or "*")
 
 
 def take_body(environ: dict[str, Any]) -> bytes:

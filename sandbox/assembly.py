@@ -16,6 +16,7 @@ from sandbox.account import ADMINISTRATOR, BUCKET, KEY_ID, ROLE_ARN
 from sandbox.emulator import Emulator
 from sandbox.faults import Faults
 from sandbox.front import Front
+from sandbox.model_registry import ModelRegistry
 from sandbox.object_store import ObjectStore
 from sandbox.service_model import preload
 from sandbox.trainer import Trainer
@@ -34,6 +35,7 @@ def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, Trai
     trainer = Trainer(client)
     faults = Faults()
     jobs = TrainingJobs(state_dir / "jobs", trainer.start, trainer.stop, faults)
+    registry = ModelRegistry(state_dir / "registry")
     # Of IAM and STS whoever is asked first needs them.
     create_identities = cache(partial(_create_identities, emulator))
     seeds: dict[str, Callable[[], None]] = {
@@ -43,7 +45,7 @@ def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, Trai
         "sts": create_identities,
         "sagemaker": preload,
     }
-    return Front(emulator, store, jobs, state_dir, seeds, faults=faults), jobs, trainer
+    return Front(emulator, store, jobs, registry, state_dir, seeds=seeds, faults=faults), jobs, trainer
 
 
 def serve(front: Front, listening: socket.socket) -> BaseWSGIServer:

@@ -1,4 +1,4 @@
-"""moto, which plays S3, IAM, STS, KMS, CloudWatch Logs and the model registry, behind one WSGI call."""
+"""moto, which plays S3, IAM, STS, KMS and CloudWatch Logs, behind one WSGI call."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""The one WSGI application of the sandbox: training jobs' and policies' calls are answered here, the rest by moto."""
+"""The one WSGI application of the sandbox: training jobs, model registry and policies are its own, the rest is moto."""
 
 import json
 import socket
@@ -20,9 +20,12 @@ from sandbox.account import decide
 from sandbox.api_call import ApiCall, take_body
 from sandbox.emulator import Emulator
 from sandbox.faults import PATH, Faults, LostAnswer, SlowAnswer
+from sandbox.model_registry import ARN as REGISTRY_ARN
+from sandbox.model_registry import ModelRegistry
 from sandbox.object_store import ObjectStore
 from sandbox.service_model import ServiceError
-from sandbox.training_jobs import ARN, TrainingJobs
+from sandbox.training_jobs import ARN as JOB_ARN
+from sandbox.training_jobs import TrainingJobs
 
 TAGGING = ("AddTags", "ListTags", "DeleteTags")
 
@@ -35,14 +38,16 @@ class Front:
         emulator: Emulator,
         store: ObjectStore,
         jobs: TrainingJobs,
+        registry: ModelRegistry,
         state_dir: Path,
-        seeds: Mapping[str, Callable[[], None]],
         *,
+        seeds: Mapping[str, Callable[[], None]],
         faults: Faults,
     ) -> None:
         self._emulator = emulator
         self._store = store
         self._jobs = jobs
+        self._own = ((jobs, JOB_ARN), (registry, REGISTRY_ARN))
         self._state_dir = state_dir
         self._seeds = dict(seeds)
         # One seed at a time: seeds import parts of moto, and modules must not be imported by two threads at once.
@@ -118,20 +123,27 @@ class Front:
 
     def _sagemaker(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         action = call.action
-        if action not in self._jobs.actions:
+        if not any(action in part.actions for part, _ in self._own):
             return self._emulator.respond(environ)
         body = take_body(environ)
         try:
             request = json.loads(body or b"{}")
-            if action in TAGGING and not ARN.fullmatch(str(request.get("ResourceArn"))):
+            part = self._part(action, request)
+            if part is None:
                 return self._emulator.respond(environ)
             headers = {"x-amzn-RequestId": str(uuid.uuid4())}
-            document = json.dumps(self._jobs.answer(action, request))
+            document = json.dumps(part.answer(action, request))
             return Response(document, 200, headers, content_type="application/x-amz-json-1.1")
         except ServiceError as error:
             return call.refused(400, error.code, str(error))
         except ValueError:
             return call.refused(400, "SerializationException", "the body is not JSON")
+
+    def _part(self, action: str, request: Any) -> TrainingJobs | ModelRegistry | None:
+        """Who answers; tags are kept by whoever keeps what they are on."""
+        arn = str(request.get("ResourceArn")) if action in TAGGING and isinstance(request, dict) else ""
+        answering = ((part, arns) for part, arns in self._own if action in part.actions)
+        return next((part for part, arns in answering if action not in TAGGING or arns.fullmatch(arn)), None)
 
     def _simulate(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         form = dict(parse_qsl(take_body(environ).decode()))

@@ -1,6 +1,7 @@
 """What SageMaker's API accepts, read from the model boto3 ships, and its refusals in the service's own words."""
 
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -97,9 +98,32 @@ def _broken(limits: Mapping[str, Any], value: Any) -> Iterator[str]:
     if "enum" in limits and value not in limits["enum"]:
         yield f"satisfy enum value set: [{', '.join(limits['enum'])}]"
     pattern = limits.get("pattern")
-    # Python's expressions lack \p{...}; those few patterns (of tags and proxies) are left to the real service.
-    if pattern and r"\p{" not in pattern and not re.fullmatch(pattern, value):
+    if pattern and not _fits(pattern, value):
         yield f"satisfy regular expression pattern: {pattern}"
+
+
+def _fits(pattern: str, value: str) -> bool:
+    if r"\p{" in pattern:
+        # Python's expressions lack Unicode's categories: beyond ASCII one character stands for all of a category.
+        value = "".join(char if char.isascii() else _stand_in(unicodedata.category(char)[0]) for char in value)
+    return re.fullmatch(_translated(pattern), value) is not None
+
+
+@cache
+def _translated(pattern: str) -> str:
+    # In one pattern, that of metadata, the service's model repeats the end of the text.
+    pattern = re.sub(r"\$\{\d+,\d+\}", "", pattern).replace(r"\p{Alnum}", "a-zA-Z0-9")
+    return re.sub(r"\\p\{([LMNPSZ])\}", lambda match: _category(match[1]), pattern)
+
+
+def _category(name: str) -> str:
+    """What stands for a category within brackets."""
+    ascii_ones = [char for char in map(chr, range(128)) if unicodedata.category(char)[0] == name]
+    return re.escape("".join(ascii_ones)) + _stand_in(name)
+
+
+def _stand_in(category: str) -> str:
+    return chr(0xE000 + ord(category))  # for private use: in no category that a pattern names
 
 
 def _lower(name: str) -> str:

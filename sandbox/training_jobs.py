@@ -1,7 +1,5 @@
 """SageMaker's training-job calls: create, describe, stop, list, and the jobs' tags."""
 
-import base64
-import json
 import re
 import shutil
 import sys
@@ -14,12 +12,12 @@ from typing import Any
 from linear_learner.metric_definitions import METRIC_DEFINITIONS
 from sandbox.account import ACCOUNT, REGION
 from sandbox.faults import Faults
+from sandbox.listing import page
 from sandbox.service_model import ServiceError, validate
 from sandbox.training_job import OVER, TrainingJob
 from sandbox.training_log import forget
 
 ARN = re.compile(rf"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/(?P<name>.+)")
-PAGE = 10
 SUMMARY = (
     "TrainingJobName",
     "TrainingJobArn",
@@ -29,7 +27,11 @@ SUMMARY = (
     "TrainingJobStatus",
     "SecondaryStatus",
 )
-SORT_KEYS = {"Name": "TrainingJobName", "CreationTime": "CreationTime", "Status": "TrainingJobStatus"}
+ORDERS = {
+    "Name": ("TrainingJobName",),
+    "CreationTime": ("CreationTime", "TrainingJobName"),
+    "Status": ("TrainingJobStatus", "TrainingJobName"),
+}
 # The API's model marks these optional, for jobs without an algorithm; with a training image the service insists.
 NEEDED = ("RoleArn", "AlgorithmSpecification", "ResourceConfig")
 
@@ -128,22 +130,10 @@ class TrainingJobs:
         return {}
 
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
-        sort_key = SORT_KEYS[request.get("SortBy", "CreationTime")]
-        descending = request.get("SortOrder", "Ascending") == "Descending"
-
-        def position(document: Mapping[str, Any]) -> list[Any]:
-            return [sort_key, document[sort_key], document["TrainingJobName"]]
-
-        chosen = [document for job in self if _matches(document := job.document(), request)]
-        chosen.sort(key=position, reverse=descending)
-        if request.get("NextToken"):
-            last = _read_token(request["NextToken"], sort_key)
-            chosen = [d for d in chosen if (position(d) < last if descending else position(d) > last)]
-        page = chosen[: request.get("MaxResults", PAGE)]
-        answer: dict[str, Any] = {"TrainingJobSummaries": [{n: d[n] for n in SUMMARY if n in d} for d in page]}
-        if len(page) < len(chosen):
-            answer["NextToken"] = base64.b64encode(json.dumps(position(page[-1])).encode()).decode()
-        return answer
+        status = request.get("StatusEquals")
+        chosen = (job.document() for job in self if status in {None, job.status})
+        shown, rest = page(chosen, request, name="TrainingJobName", orders=ORDERS, summary=SUMMARY)
+        return {"TrainingJobSummaries": shown, **rest}
 
     def _tagged(self, arn: str) -> TrainingJob:
         match = ARN.fullmatch(arn)
@@ -201,27 +191,6 @@ def _check(request: Mapping[str, Any]) -> None:
         broken = "It is only supported when EnableManagedSpotTraining is set to true"
     if broken:
         raise ServiceError("ValidationException", f"Invalid MaxWaitTimeInSeconds. {broken}")
-
-
-def _matches(document: Mapping[str, Any], request: Mapping[str, Any]) -> bool:
-    return (
-        request.get("NameContains", "") in document["TrainingJobName"]
-        and request.get("StatusEquals", document["TrainingJobStatus"]) == document["TrainingJobStatus"]
-        and all(
-            request.get(f"{time}After", -1) < document[time] < request.get(f"{time}Before", float("inf"))
-            for time in ("CreationTime", "LastModifiedTime")
-        )
-    )
-
-
-def _read_token(token: str, sort_key: str) -> list[Any]:
-    try:
-        name, value, job = json.loads(base64.b64decode(token, validate=True))
-    except (ValueError, TypeError):
-        name, value, job = None, None, None
-    if name != sort_key:
-        raise ServiceError("ValidationException", "Invalid NextToken: it comes from a request with another SortBy.")
-    return [name, value, job]
 
 
 def _listed(tags: Mapping[str, str]) -> list[dict[str, str]]:

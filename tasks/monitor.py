@@ -76,8 +76,10 @@ class _News(Display):
 
 def _diverged(workspace: Workspace, submission: Submission, reason: str, tail: tuple[str, ...]) -> TrainingFailed:
     """Stop the job for good: the mark on it keeps later runs from paying for the same once more."""
-    add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
-    stop(workspace, submission.name)
+    try:
+        add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
+    finally:
+        stop(workspace, submission.name)
     said = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_CURE}"
     return TrainingFailed(said, log_tail=tail)
 

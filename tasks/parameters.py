@@ -7,6 +7,19 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
 Format = Literal["csv", "recordio"]
+GateMetric = Literal[
+    "auto",
+    "rmse",
+    "mae",
+    "pinball",
+    "r2",
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "roc_auc",
+    "pr_auc",
+    "log_loss",
+]
 
 
 class Dataset(BaseModel):
@@ -73,3 +86,36 @@ class Reuse(BaseModel):
     """Do every step again, whatever was kept. Default false."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
     """Do a step again when its result is older than this many days, above 0 and at most 36500. Empty: however old."""
+
+
+class Gate(BaseModel):
+    """What a model must show on the test set before it may be used."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    metric: GateMetric = "auto"
+    """What decides. auto: for numbers RMSE, MAE or pinball loss, as the loss is; ROC-AUC for two classes; for more
+    log loss, or balanced accuracy when classes are weighted."""
+    margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """Share of the error of the best constant prediction that must be gone, from 0 to below 1. Default 0.01."""
+    tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    """How much more error than the champion's cannot be ruled out and is still accepted, as a share, from 0 to below 1;
+    on the test rows themselves the model must have less error in any case. Default 0.01."""
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+    """Of the bootstrap intervals that decide and are shown, from 0.5 to below 1. Default 0.95."""
+    slice_by: ColumnName | None = None
+    """A column, also one that is ignored, for whose values the metrics are shown one by one; it decides nothing."""
+
+
+class Registry(BaseModel):
+    """What becomes of the model in SageMaker's Model Registry."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    register_model: bool = True
+    """Register the model, with its verdict; a rejected one as Rejected. Default true."""
+    group: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None = None
+    """Model package group; letters, digits and hyphens. Its newest approved model is the champion. Empty:
+    linear-learner- with the names of target and table."""
+    approve: bool = False
+    """Approve a model that passes the gate at once; else it waits for a person. Default false."""

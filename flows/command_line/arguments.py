@@ -1,14 +1,21 @@
-"""The command line's arguments: the flow's own parameter types, and two ways to bring a table along."""
+"""The command line's arguments: the flow's own parameter types, two ways to bring a table, and a run to repeat."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from pydantic import model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from aws.compute import Compute
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.parameters import Dataset, Reuse, Split
+from tasks.parameters import Dataset, Gate, Registry, Reuse, Split
 
 
 class Arguments(BaseSettings):
@@ -16,7 +23,7 @@ class Arguments(BaseSettings):
 
     model_config = SettingsConfigDict(
         cli_prog_name="python -m flows.train",
-        cli_shortcuts={"dataset.target": "target", "dataset.source": "source"},
+        cli_shortcuts={"dataset.target": "target", "dataset.source": "source", "from_run": "from-run"},
         cli_avoid_json=True,
         cli_hide_none_type=True,
         cli_exit_on_error=False,
@@ -28,6 +35,8 @@ class Arguments(BaseSettings):
     """A CSV file of this machine to train on; it is put into the workspace's bucket first."""
     sample: Literal["employees", "diabetes", "breast_cancer", "digits"] | None = None
     """A table to try things with; it brings its own target and predictor type."""
+    from_run: str | None = None
+    """The run.json of an earlier run, s3:// or a path: its parameters are used where no others are given here."""
     workspace: str = "sandbox"
     """Name of the saved Training Workspace block that says where training runs; "sandbox" needs no AWS account."""
     model_dir: str = "models"
@@ -38,17 +47,34 @@ class Arguments(BaseSettings):
     split: Split = Split()
     hyperparameters: Hyperparameters = Hyperparameters()
     compute: Compute = Compute()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
     reuse: Reuse = Reuse()
 
     @classmethod
-    def settings_customise_sources(cls, *_: Any, **__: Any) -> tuple[()]:
-        """The command line alone: a variable named SPLIT in somebody's environment must change nothing."""
-        return ()
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
+        """What was said alone: a variable named SPLIT in somebody's environment must change nothing."""
+        return (sources["init_settings"],)
 
-    @model_validator(mode="after")
-    def _one_source(self) -> Self:
-        given = [name for name in ("csv", "sample") if getattr(self, name) is not None]
-        given += ["source"] * ("source" in self.dataset.model_fields_set)
-        if len(given) > 1:
-            raise ValueError(f"--{given[0]} and --{given[1]} exclude each other; give one of them")
-        return self
+
+def said_on(line: Sequence[str]) -> dict[str, Any]:
+    """What a command line says, by argument and not checked yet; raises SettingsError when it makes no sense."""
+    said: dict[str, Any] = CliSettingsSource(Arguments, cli_parse_args=list(line))()
+    given: list[str] = [name for name in ("csv", "sample", "from_run") if name in said]
+    # Where the table of an earlier run lies by now may be said beside it.
+    given += ["source"] * ("source" in said.get("dataset", {}) and given != ["from_run"])
+    if len(given) > 1:
+        one, other = (name.replace("from_run", "from-run") for name in given[:2])
+        raise SettingsError(f"--{one} and --{other} exclude each other; give one of them")
+    return said
+
+
+def complaints(error: ValidationError) -> str:
+    """What is wrong with the arguments, a line each."""
+    return "\n".join(_complaint(dict(one)) for one in error.errors())
+
+
+def _complaint(error: Mapping[str, Any]) -> str:
+    where = ".".join(map(str, error["loc"]))
+    message = error["msg"].removeprefix("Value error, ")
+    return f"--{where}: {message}; found {error['input']!r}" if error["type"] != "value_error" else message

@@ -10,16 +10,19 @@ from aws.workspace import Workspace, load_workspace
 from flows.command_line.arguments import Arguments
 from sandbox.samples import EMPLOYEES_KEY, SAMPLES
 
+BROUGHT_ALONG = {"csv", "sample", "from_run"}
+"""Arguments that are no parameters of the flow: they say where some of those come from."""
+
 
 def flow_parameters(chosen: Arguments) -> dict[str, Any]:
     """The flow's parameters, with `--csv` or `--sample` uploaded and named as the dataset's source."""
-    parameters = {name: getattr(chosen, name) for name in ("dataset", "split", "hyperparameters", "compute")}
+    parameters = {name: getattr(chosen, name) for name in type(chosen).model_fields if name not in BROUGHT_ALONG}
     if chosen.csv:
         source = _upload(load_workspace(chosen.workspace), chosen.csv)
         parameters["dataset"] = chosen.dataset.model_copy(update={"source": source})
     elif chosen.sample:
         parameters |= _sample(load_workspace(chosen.workspace), chosen)
-    return {**parameters, **{name: getattr(chosen, name) for name in ("workspace", "model_dir", "if_exists", "reuse")}}
+    return parameters
 
 
 def _upload(workspace: Workspace, csv: Path) -> str:

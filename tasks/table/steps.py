@@ -53,12 +53,18 @@ def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str]
     return measured(told(found, f"reading {part.uri}"), wanted, target)
 
 
+def cells_file(workspace: Workspace, part: StoredObject, column: str, what: str) -> pl.Series:
+    """The values of one column as text, null where there is none; `what` says in an error what it is for."""
+    path = local_copy(workspace, part)
+    check_known(columns_of(path, part.uri), column, what, part.uri)
+    cells = text_column(path, part.uri, column).str.strip_chars()
+    return cells.replace("", None)
+
+
 def key_file(workspace: Workspace, part: StoredObject, column: str) -> pl.Series:
     """The values of a column that decides how rows are split, as text."""
-    path = local_copy(workspace, part)
-    check_known(columns_of(path, part.uri), column, "to split by", part.uri)
-    cells = text_column(path, part.uri, column).str.strip_chars()
-    missing = cells.is_null() | (cells == "")
+    cells = cells_file(workspace, part, column, "to split by")
+    missing = cells.is_null()
     if missing.any():
         row = int(missing.arg_true()[0]) + 1
         raise DataError(f"{part.uri}, row {row}, column {column!r}: the value to split by is missing. Fill it in.")

@@ -59,7 +59,7 @@ CODES = {
     "UnauthorizedOperation UnrecognizedClientException 403",
     NotFound: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion ResourceNotFound "
     "ResourceNotFoundException 404",
-    Unavailable: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict "
+    Unavailable: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict ConflictException "
     "EC2ThrottledException IDPCommunicationError InternalError InternalFailure InternalServerError "
     "InternalServerException InternalServiceError InternalServiceException LimitExceededException OperationAborted "
     "OperationAbortedException PriorRequestNotComplete ProvisionedThroughputExceededException "

@@ -124,7 +124,7 @@ def test_an_unknown_name_is_not_found_and_the_message_says_what_to_do() -> None:
 @pytest.mark.usefixtures("prefect_server")
 def test_the_readmes_block_is_saved_as_it_stands() -> None:
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    exec(readme.split("```python\n")[1].split("```")[0], {})  # noqa: S102 - the project's own text
+    exec(readme.split("## On AWS")[1].split("```python\n")[1].split("```")[0], {})  # noqa: S102 - the project's own text
     saved = load_workspace("production")
     assert saved.region == "eu-west-1"
     assert saved.uri("data") == "s3://my-bucket/linear-learner/data"

@@ -100,6 +100,22 @@ def test_the_second_run_reuses_everything_and_says_so(
     assert list(jobs(home).values()) == ["Completed"]
 
 
+def test_a_recorded_run_is_repeated_by_its_record_alone(
+    first: subprocess.CompletedProcess[str], train: Command, home: Path
+) -> None:
+    assert first.returncode == 0
+    (uri,) = re.findall(r"record +(s3://\S+/run\.json)", first.stdout)
+    again = train("--from-run", uri, "--model_dir", "elsewhere")
+    assert again.returncode == 0, again.stderr
+    fingerprint = uri.split("/")[-3].removeprefix("linear-learner-")
+    assert f"reproduction  yes: the fingerprint is {fingerprint}, as recorded" in again.stdout
+    (mine,) = (home / "models").glob(f"*{fingerprint}/run.json")
+    (copy,) = (home / "elsewhere").glob("*/run.json")
+    assert copy.read_bytes() == mine.read_bytes()
+    assert list(jobs(home).values()) == ["Completed"]
+    assert_nothing_is_left(home)
+
+
 def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: Path) -> None:
     command, variables = [*PYTHON, "flows.train", "--sample", "diabetes"], environment(tmp_path)
     runs = [
@@ -128,11 +144,17 @@ def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProc
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     examples = readme.split("### What just happened")[1].split("```sh\n")[1].split("```")[0].splitlines()
     assert len(examples) == 5
-    for example in examples:
+    verdict = readme.split("### The verdict")[1]
+    newest, *replays = verdict.split("```sh\n")[1].split("```")[0].splitlines()
+    assert len(replays) == 2
+    python = verdict.split("```python\n")[1].split("```")[0]
+    for example in [*examples, *(f"{newest}\n{replay}" for replay in replays)]:
         line = example.replace(".venv/bin/python", sys.executable)
         run = finished(home, "sh", "-c", line)
         assert run.returncode == 0, f"{line}\n{run.stderr}"
         assert run.stdout
+        assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
+    assert finished(home, sys.executable, "-c", python).stdout
 
 
 @pytest.mark.parametrize(
@@ -151,6 +173,10 @@ def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProc
         (["--hyperparameters.predictor_type", "multiclass_classifier"], "num_classes must be given"),
         (["--split.test_size", "7"], "--split.test_size: Input should be less than 1; found '7'"),
         (["--csv", "good.csv", "--sample", "digits"], "--csv and --sample exclude each other"),
+        (["--csv", "good.csv", "--source", "t.csv"], "--csv and --source exclude each other"),
+        (["--csv", "good.csv", "--from-run", "run.json"], "--csv and --from-run exclude each other"),
+        (["--sample", "digits", "--from-run", "s3://b/run.json"], "--sample and --from-run exclude each other"),
+        (["--from-run", "nowhere.json"], "There is no file nowhere.json. Check the path given with --from-run."),
         (["--colour", "blue"], "unrecognized arguments: --colour blue"),
     ],
 )
@@ -171,6 +197,9 @@ def test_a_users_mistake_ends_in_one_sentence(train: Command, home: Path, argume
     ("arguments", "message"),
     [
         (["--source", "nowhere.csv"], "There is no object s3://linear-learner-sandbox/nowhere.csv."),
+        (["--from-run", "s3://linear-learner-sandbox/nowhere/run.json"], "nowhere/run.json: NoSuchKey: "),
+        (["--from-run", "later.json"], "later.json has format 9, and this version reads 1 at most: update"),
+        (["--from-run", "good.csv"], "good.csv is not a run.json of this project (format: Field required); give the"),
         (["--target", "salery"], "has no column 'salery' to predict. Did you mean 'salary'?"),
         (["--workspace", "nowhere"], "There is no Training Workspace block named 'nowhere' in this Prefect."),
     ],
@@ -178,6 +207,8 @@ def test_a_users_mistake_ends_in_one_sentence(train: Command, home: Path, argume
 def test_a_mistake_found_on_the_way_ends_in_one_sentence(
     train: Command, home: Path, arguments: list[str], message: str
 ) -> None:
+    (home / "good.csv").write_text("area,price\n1,2\n3,4\n")
+    (home / "later.json").write_text('{"format": 9}')
     run = train(*arguments)
     assert run.returncode == 2
     assert message in run.stderr.strip().splitlines()[-1]

@@ -23,7 +23,7 @@ from linear_learner.errors import DataError
 from tasks.parameters import Dataset, Split
 
 PutObject = Callable[[str, bytes], str]
-STEPS = ["load", "split", "format", "upload", "training job", "download"]
+STEPS = ["load", "split", "format", "upload", "training job", "download", "recount", "evaluate", "record", "plot"]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_run_leaves_a_model_that_predicts_and_the_next_reuses_all_of_it(
     assert second.model_dump(exclude={"submission"}) == first.model_dump(exclude={"submission"})
     assert jobs() == [first.job.name]
     assert {name: state for name, state in task_states(again).items() if state != "Completed"} == dict.fromkeys(
-        ("load", "split", "format", "upload", "download"), "Cached"
+        [step for step in STEPS if step != "training job"], "Cached"
     )
 
 
@@ -140,7 +140,7 @@ def test_every_parameter_of_the_form_is_named_and_described() -> None:
         model = schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
         assert field["title"], name
         assert field.get("description", model.get("description")), name
-    for model in ("Dataset", "Split", "Hyperparameters", "Compute"):
+    for model in ("Dataset", "Split", "Hyperparameters", "Compute", "Gate", "Registry"):
         fields = schema["definitions"][model]["properties"]
         assert all(field.get("title") and field.get("description") for field in fields.values()), model
     assert schema.get("required", []) == []
@@ -155,6 +155,8 @@ def test_every_parameter_of_the_form_is_named_and_described() -> None:
         {"hyperparameters": {"epochs": 0}},
         {"hyperparameters": {"loss": "squared"}},
         {"compute": {"instance_type": "large"}},
+        {"gate": {"margin": 1.5}},
+        {"registry": {"group": "no_underscores"}},
         {"model_dir": 3},
     ],
     ids=str,
@@ -169,4 +171,4 @@ def test_the_form_refuses_unknown_keys_and_values_out_of_bounds(wrong: dict[str,
 def test_the_command_line_takes_the_flows_own_parameters() -> None:
     flow = {p.name: (p.annotation, p.default) for p in inspect.signature(train_linear_learner.fn).parameters.values()}
     line = {name: (field.annotation, field.default) for name, field in Arguments.model_fields.items()}
-    assert {name: line[name] for name in line if name not in {"csv", "sample"}} == flow
+    assert {name: line[name] for name in line if name not in {"csv", "sample", "from_run"}} == flow

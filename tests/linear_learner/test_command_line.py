@@ -82,6 +82,38 @@ def test_a_description_can_be_had_as_json(model, capsys):
     assert list(described["coefficients"].items()) == [("feature_1", -2.0), ("feature_0", 0.5)]
 
 
+def test_coefficients_carry_the_names_of_the_record_beside_the_model(model, tmp_path, capsys):
+    (tmp_path / "run.json").write_text(json.dumps({"format": 1, "features": ["age", "größe, m²"]}), encoding="utf-8")
+    assert main(["inspect", "--json", model]) == 0
+    assert list(json.loads(capsys.readouterr().out)["coefficients"].items()) == [("größe, m²", -2.0), ("age", 0.5)]
+    assert main(["inspect", model]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["größe,", "age"]
+    assert any(line.split() == ["threshold", "0.5"] for line in lines)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        b"",
+        b"\xff",
+        b"[" * 100_000,
+        b"[1]",
+        b'{"format": 1}',
+        b'{"features": "ab"}',
+        b'{"features": ["age"]}',
+        b'{"features": ["age", 3]}',
+        b'{"features": ["age", "age"]}',
+        b'{"features": ["age", ["pay"]]}',
+        b'{"features": ["age", "pay", "area"]}',
+    ],
+)
+def test_a_record_that_does_not_fit_is_passed_over(model, tmp_path, capsys, record):
+    (tmp_path / "run.json").write_bytes(record)
+    assert main(["inspect", "--json", model]) == 0
+    assert list(json.loads(capsys.readouterr().out)["coefficients"]) == ["feature_1", "feature_0"]
+
+
 def test_a_log_is_summarised_as_json(tmp_path, capsys):
     log = tmp_path / "job.log"
     log.write_bytes(b"\xff noise\n#progress_metric: host=algo-1, completed 20.0 % of epochs\n")

@@ -30,8 +30,8 @@ def test_a_loss_that_is_no_number_has_diverged(value: float, said: str) -> None:
 
 def test_a_loss_that_grew_a_thousandfold_over_the_lowest_has_diverged() -> None:
     assert divergence(epochs(8.0, 0.5, 500.0)) is None
-    assert divergence(epochs(8.0, 0.5, 501.0)) == "its loss is 501 in epoch 2, after 0.5"
-    assert divergence(epochs(8.0, 0.5, 4_000.0, 3_999.5)) == "its loss is 4e+03 in epoch 3, after 0.5"
+    assert divergence(epochs(8.0, 0.5, 501.0)) == "its loss is 501 in epoch 2 and was 0.5 before"
+    assert divergence(epochs(8.0, 0.5, 4_000.0, 3_999.5)) == "its loss is 4e+03 in epoch 3 and was 0.5 before"
 
 
 @given(st.lists(losses, min_size=1, max_size=20))
@@ -51,7 +51,7 @@ def test_what_early_stopping_watches_instead_of_a_loss_is_passed_over(values: li
 
 def test_epochs_without_a_value_are_passed_over() -> None:
     assert divergence(epochs(None)) is None
-    assert divergence(epochs(0.5, None, 501.0, None)) == "its loss is 501 in epoch 2, after 0.5"
+    assert divergence(epochs(0.5, None, 501.0, None)) == "its loss is 501 in epoch 2 and was 0.5 before"
 
 
 def test_a_loss_of_zero_says_nothing_about_what_follows() -> None:

@@ -222,6 +222,25 @@ def test_jobs_logs_and_tags_survive(restart: Restart) -> None:
         user.start("kept")
 
 
+def test_the_model_registry_survives(restart: Restart) -> None:
+    def make(**fields: Any) -> Any:
+        return user.sagemaker.create_model_package(ModelPackageGroupName="kept", **fields)["ModelPackageArn"]
+
+    user, tags = restart(), [{"Key": "team", "Value": "blue"}]
+    group = user.sagemaker.create_model_package_group(ModelPackageGroupName="kept", Tags=tags)["ModelPackageGroupArn"]
+    first = {"ClientToken": "first", "CustomerMetadataProperties": {"a": "1"}}
+    arn = make(**first)
+    user.sagemaker.update_model_package(ModelPackageArn=arn, ModelApprovalStatus="Approved")
+    user.sagemaker.delete_model_package(ModelPackageName=make())
+    package = user.sagemaker.describe_model_package(ModelPackageName=arn)
+    user = restart()
+    again = user.sagemaker.describe_model_package(ModelPackageName=arn)
+    assert {**again, "ResponseMetadata": {}} == {**package, "ResponseMetadata": {}}
+    assert again["ModelApprovalStatus"] == "Approved"
+    assert user.sagemaker.list_tags(ResourceArn=group)["Tags"] == tags
+    assert (make(**first), make()) == (arn, arn.removesuffix("1") + "3")
+
+
 def test_a_damaged_record_is_reported_and_the_other_jobs_kept(
     restart: Restart, state_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

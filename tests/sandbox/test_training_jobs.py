@@ -12,6 +12,7 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.account import ROLE_ARN
 from sandbox.faults import Faults
 from sandbox.service_model import ServiceError
 from sandbox.training_jobs import TrainingJobs
@@ -185,6 +186,6 @@ def test_tags_of_an_unknown_job_are_not_found(user: Any) -> None:
 
 
 def test_tags_of_anything_else_are_motos(user: Any) -> None:
-    made = user.sagemaker.create_model_package_group(ModelPackageGroupName="group", Tags=[{"Key": "a", "Value": "b"}])
-    arn = made["ModelPackageGroupArn"]
+    tags = [{"Key": "a", "Value": "b"}]
+    arn = user.sagemaker.create_model(ModelName="model", ExecutionRoleArn=ROLE_ARN, Tags=tags)["ModelArn"]
     assert user.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]

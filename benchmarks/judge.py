@@ -1,0 +1,104 @@
+"""How fast a model is scored and judged, and how often noise is taken for a model: `python -m benchmarks.judge`.
+
+Each time is the best of three, in one process, with scikit-learn imported before. A regressor, a binary classifier and
+a multiclass of ten are judged on 100,000 rows beside a champion, with 1,000 rounds for every interval.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from time import perf_counter
+from typing import get_args
+
+import numpy as np
+import sklearn.metrics  # noqa: F401 - imported before the clock starts
+
+from linear_learner.engine import train
+from linear_learner.examples import Examples
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.model import LinearModel, PredictorType
+from tasks.evaluation.assess import assess
+from tasks.evaluation.gate import decide
+from tasks.parameters import Gate
+
+ROWS, SCORED_ROWS, FEATURES = 100_000, 2_000_000, 16
+OUTPUTS: dict[PredictorType, int] = {"regressor": 1, "binary_classifier": 1, "multiclass_classifier": 10}
+NOISE_CLASSES: dict[PredictorType, int] = {"binary_classifier": 2, "multiclass_classifier": 3}
+SEEDS = 100
+GATE = Gate()
+
+
+def fastest(run: Callable[[], object]) -> float:
+    """Seconds of the fastest of three runs."""
+    seconds = []
+    for _ in range(3):
+        started = perf_counter()
+        run()
+        seconds.append(perf_counter() - started)
+    return min(seconds)
+
+
+def problem(kind: PredictorType, rows: int) -> tuple[LinearModel, Examples]:
+    """Rows of a random linear model, with noise, and that model itself."""
+    rng = np.random.default_rng(0)
+    outputs = OUTPUTS[kind]
+    weights = rng.standard_normal((FEATURES, outputs), np.float32)
+    features = rng.standard_normal((rows, FEATURES), np.float32)
+    line = features @ weights + 3 * rng.standard_normal((rows, outputs), np.float32)
+    labels = line[:, 0] if kind == "regressor" else line.argmax(axis=1) if outputs > 1 else line[:, 0] > 0
+    model = LinearModel(kind, LOSSES[kind][0], weights, np.zeros(outputs, np.float32))
+    return model, Examples(features, labels.astype(np.float32))
+
+
+def scoring() -> Iterator[bool]:
+    for kind in get_args(PredictorType):
+        model, data = problem(kind, SCORED_ROWS)
+        speed = SCORED_ROWS / fastest(lambda m=model, d=data: m.predict(d.features)) / 1e6  # type: ignore[misc]
+        yield said(f"million rows per second scored, {kind}", speed, 3, least=True)
+
+
+def judging() -> Iterator[bool]:
+    for kind in get_args(PredictorType):
+        model, data = problem(kind, ROWS)
+        weights = model.weights * np.float32(1.1)
+        weights[0] += 0.3
+        predictions, rival = (one.predict(data.features) for one in (model, replace(model, weights=weights)))
+        evaluation = assess(model, data.labels, predictions, GATE, rival=rival)
+        assert evaluation.rounds == 1000
+        assert decide(evaluation, GATE, has_champion=True).passed
+        seconds = fastest(lambda m=model, d=data, p=predictions, r=rival: assess(m, d.labels, p, GATE, rival=r))  # type: ignore[misc]
+        yield said(f"seconds to judge {ROWS:,} rows beside a champion, {kind}", seconds, 3)
+
+
+def rejected(kind: PredictorType, seed: int) -> bool:
+    """Whether a model trained on labels that have nothing to do with the features is told from a real one."""
+    rng = np.random.default_rng(seed)
+    classes = NOISE_CLASSES.get(kind, 0)
+    features = rng.standard_normal((900, 5), np.float32)
+    labels = (rng.integers(0, classes, 900) if classes else rng.standard_normal(900)).astype(np.float32)
+    settings = Hyperparameters(predictor_type=kind, num_classes=classes if classes > 2 else None, mini_batch_size=50)
+    model = train(settings, Examples(features[:600], labels[:600]), seed=seed).model
+    evaluation = assess(model, labels[600:], model.predict(features[600:]), GATE)
+    return decide(evaluation, GATE, has_champion=False).outcome == "no better than the baseline"
+
+
+def noise(seeds: int) -> Iterator[bool]:
+    for kind in get_args(PredictorType):
+        found = 100 * sum(rejected(kind, seed) for seed in range(seeds)) / seeds
+        yield said(f"per cent of {seeds} models of noise are no better than guessing, {kind}", found, 95, least=True)
+
+
+def said(claim: str, value: float, limit: float, *, least: bool = False) -> bool:
+    good = value >= limit if least else value <= limit
+    print(
+        f"{'ok ' if good else 'NOT'} {claim}: {value:.2f} ({'at least' if least else 'at most'} {limit:g})", flush=True
+    )
+    return good
+
+
+def main(seeds: int = SEEDS) -> int:
+    return 0 if all([*scoring(), *judging(), *noise(seeds)]) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(*map(int, sys.argv[1:])))

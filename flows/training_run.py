@@ -1,0 +1,66 @@
+"""What one run came to, and what its report is about."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from aws.registry import Package
+from aws.submission import Submission
+from linear_learner.artifact import read_model
+from tasks.download import ModelFile
+from tasks.evaluation.results import Evaluation, Verdict
+from tasks.load import Table
+from tasks.model_report.subject import Subject
+from tasks.monitor import FinishedJob
+from tasks.parameters import Gate
+from tasks.record import Recorded
+from tasks.recount import Recounted
+from tasks.register import Registered
+from tasks.reuse import Result
+from tasks.split import Rows
+from tasks.upload import Uploaded
+
+
+class TrainingRun(Result):
+    """What each step of one run came to."""
+
+    table: Table
+    rows: Rows
+    uploaded: Uploaded
+    submission: Submission
+    job: FinishedJob
+    model: ModelFile
+    evaluation: Evaluation
+    verdict: Verdict
+    recorded: Recorded
+    registered: Registered | None
+
+    @property
+    def cost(self) -> str:
+        """In USD, in a line."""
+        reused = self.submission.how == "reused"
+        return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
+
+    def about(
+        self, recounted: Recounted, champion: Package | None, gate: Gate, warnings: Sequence[object], workspace: str
+    ) -> Subject:
+        """All that the report tells; `warnings` are those about the data, `workspace` is the block's name."""
+        return Subject(
+            target=self.table.target,
+            source=self.table.source.uri,
+            verdict=self.verdict,
+            registered=str(self.registered) if self.registered else None,
+            profile=self.table.profile,
+            rows=self.rows.by_channel,
+            split=self.rows.parameters,
+            story=recounted.story,
+            story_objection=recounted.objection,
+            evaluation=self.evaluation,
+            model=replace(read_model(self.model.path), feature_names=self.uploaded.features),
+            job=self.job.name,
+            submission=self.submission.how,
+            cost=self.cost,
+            warnings=[str(warning) for warning in warnings],
+            reproduce=f"python -m flows.train --from-run {self.recorded.uri} --workspace {workspace}",
+            champion=f"version {champion.version}, {champion.training_job or champion.model_uri}" if champion else None,
+            slice_by=gate.slice_by,
+        )

@@ -1,0 +1,111 @@
+"""What a training job did, from the report on its log: which model was kept, of which epoch, and what that cost."""
+
+from math import isfinite
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from linear_learner.log_report import EpochReport, LogReport, lower_is_better
+
+MOST_POINTS = 200
+"""Epochs in a learning curve; of more, every second, fourth, … is kept."""
+_AS_DATA = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class EpochPoint(BaseModel):
+    """One epoch: the best model's criterion, and the losses of the model that was kept; None where not logged."""
+
+    model_config = _AS_DATA
+
+    index: int
+    criterion: float | None
+    train: float | None
+    validation: float | None
+
+
+class Story(BaseModel):
+    """One training job; values of the criterion are None where the log does not hold them, or they were not finite."""
+
+    model_config = _AS_DATA
+
+    objective: str | None
+    """What was minimised, such as `mse`."""
+    criterion: str | None
+    """What decided between models and about stopping, such as `mse_objective`."""
+    lower_is_better: bool
+    """Of the criterion."""
+    models: int
+    """How many were trained side by side."""
+    kept_model: int | None
+    """Its index; None where models were compared by something the log does not print for each of them.
+
+    The curve then holds the lowest loss of each epoch.
+    """
+    hyperparameters: dict[str, int | float | str]
+    """Of the model that was kept."""
+    epochs: int
+    """How many were trained."""
+    kept_epoch: int | None
+    """The epoch whose model was saved: the last that improved by more than the tolerance. The first is 0."""
+    kept_value: float | None
+    best_epoch: int | None
+    """The epoch with the best value of the criterion."""
+    best_value: float | None
+    stopped_early: bool
+    throughput: float | None
+    """Records per second, over all models at once."""
+    curve: tuple[EpochPoint, ...]
+
+    @classmethod
+    def of(cls, report: LogReport) -> Self:
+        """The story that a log tells."""
+        by_index = {epoch.index: epoch for epoch in report.epochs}
+        criterion = next((epoch.criteria for epoch in report.epochs if epoch.criteria), None)
+        return cls(
+            objective=report.objective,
+            criterion=criterion,
+            lower_is_better=lower_is_better(criterion),
+            models=max((len(epoch.train) for epoch in report.epochs), default=0),
+            kept_model=report.kept_model,
+            hyperparameters=report.best_hyperparameters,
+            epochs=len(report.epochs),
+            kept_epoch=report.kept_epoch,
+            kept_value=_value(by_index.get(report.kept_epoch if report.kept_epoch is not None else -1)),
+            best_epoch=report.best_epoch,
+            best_value=_value(by_index.get(report.best_epoch if report.best_epoch is not None else -1)),
+            stopped_early=report.stopped_early,
+            throughput=report.throughput,
+            curve=tuple(_point(epoch, report.kept_model) for epoch in _chosen(report.epochs)),
+        )
+
+    @property
+    def thrown_away(self) -> float | None:
+        """The share by which the best epoch seen was better than the one that was kept; 0 when they are the same.
+
+        Early stopping keeps the last epoch that improved by more than its tolerance: smaller steps are lost.
+        """
+        if self.kept_value is None or self.best_value is None:
+            return None
+        gap = abs(self.best_value - self.kept_value)
+        return gap / abs(self.kept_value) if gap and self.kept_value else 0.0
+
+
+def _chosen(epochs: tuple[EpochReport, ...]) -> tuple[EpochReport, ...]:
+    step = 1
+    while len(epochs) / step > MOST_POINTS:
+        step *= 2
+    return epochs[::-1][::step][::-1]
+
+
+def _point(epoch: EpochReport, model: int | None) -> EpochPoint:
+    train, validation = (_loss(losses, model) for losses in (epoch.train, epoch.validation))
+    return EpochPoint(index=epoch.index, criterion=_value(epoch), train=train, validation=validation)
+
+
+def _loss(losses: dict[int, float], model: int | None) -> float | None:
+    finite = {index: loss for index, loss in losses.items() if isfinite(loss)}
+    return finite.get(model) if model is not None else min(finite.values(), default=None)
+
+
+def _value(epoch: EpochReport | None) -> float | None:
+    return epoch.value if epoch and epoch.value is not None and isfinite(epoch.value) else None

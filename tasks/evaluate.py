@@ -1,0 +1,190 @@
+"""Evaluate: score the test set offline, with the model and with the champion, and compare both with guessing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from prefect import task
+
+from aws.errors import AwsError
+from aws.registry import Package
+from aws.storage import fetch, look, read_object
+from aws.workspace import Workspace
+from linear_learner.artifact import read_model
+from linear_learner.channels import read_channel
+from linear_learner.errors import ArtifactError, DataError
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.model import LinearModel
+from tasks.download import ModelFile
+from tasks.engine import each
+from tasks.evaluation.results import Evaluation
+from tasks.load import Table
+from tasks.parameters import Dataset, Gate
+from tasks.reasons import note
+from tasks.reuse import KEPT, RETRIES, Inputs, WhileItExists, work_folder
+from tasks.run_record import FILE
+from tasks.split import Rows, indices, split_keys
+from tasks.upload import Uploaded
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Slices = list[tuple[str, NDArray[np.intp]]]
+
+OF = ("training job", "champion", "gate.metric", "gate.confidence", "gate.slice_by")
+VERSION = 1
+"""Of the figures."""
+
+
+def judgeable(gate: Gate, hyperparameters: Hyperparameters, table: Table, dataset: Dataset) -> None:
+    """See that the gate can be applied, before anything is paid for.
+
+    Raises HyperparameterError for a metric that the predictor type does not have, DataError for an unknown column.
+    """
+    from tasks.evaluation.gate import gate_metric
+
+    loss = hyperparameters.loss if hyperparameters.loss != "auto" else LOSSES[hyperparameters.predictor_type][0]
+    gate_metric(hyperparameters.predictor_type, loss, gate, hyperparameters.balance_multiclass_weights)
+    known = (*table.columns, *dataset.ignore)
+    if gate.slice_by is not None and gate.slice_by not in known:
+        shown = ", ".join(known[:30])[:300]
+        raise DataError(f"gate.slice_by names {gate.slice_by!r}, which is no column of the table. It has: {shown}.")
+
+
+def _identity(inputs: Inputs) -> tuple[object, ...]:
+    uploaded: Uploaded = inputs["uploaded"]
+    gate: Gate = inputs["gate"]
+    champion: Package | None = inputs["champion"]
+    table: Table = inputs["table"]
+    note({"champion": champion.arn if champion else None})
+    sliced = (gate.slice_by, table.identity) if gate.slice_by else None
+    weighted = inputs["hyperparameters"].balance_multiclass_weights
+    return (
+        (inputs["model"].sha256, uploaded["test"].sha256, uploaded.content_type, uploaded.features, weighted),
+        (champion.arn, champion.model_uri) if champion else None,
+        (gate.metric, gate.confidence, sliced, VERSION),
+    )
+
+
+@task(
+    task_run_name="evaluate {model.features} features",
+    cache_policy=WhileItExists(step="evaluate", identity=_identity, of=OF),
+    **KEPT,
+    **RETRIES,
+)
+def evaluate(  # noqa: PLR0913, PLR0917 - the model, its rival, the rows, and how to judge
+    workspace: Workspace,
+    table: Table,
+    rows: Rows,
+    uploaded: Uploaded,
+    model: ModelFile,
+    hyperparameters: Hyperparameters,
+    champion: Package | None,
+    gate: Gate,
+) -> Evaluation:
+    """The metrics of the model on the test channel, beside those of the best constant and of the champion.
+
+    No endpoint is involved: the scores are computed here, from the artifacts. A champion that cannot score these rows
+    is no reason to fail: the evaluation says why it cannot.
+    """
+    from tasks.evaluation.assess import assess  # scikit-learn
+
+    folder = work_folder(f"evaluate-{uuid4().hex[:8]}")
+    try:
+        test = _fetched(workspace, uploaded, folder / "test")
+        examples = read_channel(test, uploaded.content_type, folder)
+        judged = read_model(model.path)
+        rival = _rival(workspace, champion, judged, uploaded.features, folder) if champion else _Rival()
+        return assess(
+            judged,
+            examples.labels,
+            judged.predict(examples.features),
+            gate,
+            rival=rival.model.predict(examples.features) if rival.model else None,
+            champion_objection=rival.objection,
+            weighted_classes=hyperparameters.balance_multiclass_weights,
+            slices=_slices(workspace, table, rows, gate.slice_by) if gate.slice_by else [],
+        )
+    finally:
+        rmtree(folder, ignore_errors=True)
+
+
+def _fetched(workspace: Workspace, uploaded: Uploaded, folder: Path) -> Path:
+    for file in uploaded["test"].files:
+        fetch(workspace, look(workspace, file.uri), folder / file.uri.rpartition("/")[2])
+    for mark in folder.glob("*.identity"):
+        mark.unlink()
+    return folder
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """The champion, if it can score the rows, or why it cannot."""
+
+    model: LinearModel | None = None
+    objection: str | None = None
+
+
+def _rival(
+    workspace: Workspace, champion: Package, model: LinearModel, features: tuple[str, ...], folder: Path
+) -> _Rival:
+    path = folder / "champion" / "model.tar.gz"
+    try:
+        fetch(workspace, look(workspace, champion.model_uri), path)
+        rival = read_model(path)
+    except (AwsError, ArtifactError) as error:
+        if isinstance(error, AwsError) and error.retryable:
+            raise
+        return _Rival(objection=str(error))
+    if (rival.predictor_type, rival.weights.shape[1]) != (model.predictor_type, model.weights.shape[1]):
+        return _Rival(objection=f"it is a {_kind(rival)}, this model a {_kind(model)}.")
+    own = _features(workspace, champion)
+    if own is None or len(own) != len(rival.weights):
+        # Not recorded, as for a model that others registered: taken to be the same, in the same order.
+        same = len(rival.weights) == len(features)
+        return _Rival(rival) if same else _Rival(objection="it has another number of features.")
+    if sorted(own) != sorted(features):
+        return _Rival(objection=_other_features(own, features))
+    return _Rival(replace(rival, weights=rival.weights[[own.index(feature) for feature in features]]))
+
+
+def _kind(model: LinearModel) -> str:
+    outputs = model.weights.shape[1]
+    return f"{model.predictor_type} of {outputs} classes" if outputs > 1 else model.predictor_type
+
+
+def _features(workspace: Workspace, champion: Package) -> tuple[str, ...] | None:
+    """What the champion's features are called; None when that was not recorded."""
+    try:
+        record = json.loads(read_object(workspace, f"{champion.model_uri.rpartition('/')[0]}/{FILE}")[0])
+        return tuple(map(str, record["features"]))
+    except AwsError as error:
+        if error.retryable:
+            raise
+    except (ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def _other_features(own: Sequence[str], features: Sequence[str]) -> str:
+    gone, new = [f for f in own if f not in features], [f for f in features if f not in own]
+    parts = [f"{verb} {', '.join(map(repr, some[:5]))}" for verb, some in (("uses", gone), ("lacks", new)) if some]
+    return f"it {' and '.join(parts)}."
+
+
+def _slices(workspace: Workspace, table: Table, rows: Rows, column: str) -> "Slices":
+    """For each value of a column, or range of values, the test rows that have it."""
+    import polars as pl
+
+    from tasks.evaluation.slices import slices_of
+    from tasks.table.steps import cells_file
+
+    cells = pl.concat(each(workspace, cells_file, table.parts, column=column, what="to slice by"))
+    keys = split_keys(workspace, table, rows.parameters)
+    test = indices(table.rows, rows.parameters, keys, table.holdout_rows)["test"]
+    return slices_of(cells.gather(test).to_list())

@@ -1,0 +1,1 @@
+"""The report on a trained model: would I ship it?"""

@@ -1,0 +1,171 @@
+"""Record: what a run was made of and what it came to, as one JSON object beside the model; enough to repeat it.
+
+Neither clocks nor ids of runs are in it: a run in which nothing changed writes nothing.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import TYPE_CHECKING, Any
+
+from prefect import get_run_logger, task
+from pydantic import BaseModel
+
+from aws.compute import Compute
+from aws.followers import tags_of
+from aws.following import described
+from aws.storage import holds, put, sha256_of
+from aws.submission import Submission
+from aws.training_job import FINGERPRINT_TAG, ChannelInput, TrainingJobSpec
+from aws.workspace import Workspace
+from tasks.download import ModelFile
+from tasks.evaluation.results import Evaluation
+from tasks.load import Table
+from tasks.monitor import FinishedJob
+from tasks.reasons import DATA, note
+from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.run_record import FILE, FORMAT, Data, Figure, Metrics, RecordedChannel, RecordedModel, RunRecord
+from tasks.upload import Uploaded
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+
+PACKAGES = ("train-linear-learner", "prefect", "prefect-aws", "boto3", "numpy", "scikit-learn", "polars")
+OF = (*DATA, "hyperparameters", "compute", "gate", "training job", "versions")
+
+
+class Recorded(Result):
+    """The record in S3."""
+
+    uri: str
+    sha256: str
+
+    def __str__(self) -> str:
+        return f"record of the run, {self.uri}"
+
+
+def _identity(inputs: Inputs) -> tuple[object, ...]:
+    job, model, table = inputs["job"], inputs["model"], inputs["table"]
+    note({f"versions.{name}": number for name, number in _versions().items()})
+    return (
+        (FORMAT, _versions(), dict(inputs["parameters"]), _data(table), inputs["uploaded"]),
+        (job.name, job.metrics, model.uri, model.sha256, str(_path(model)), _figures(inputs["evaluation"])),
+    )
+
+
+def _missing(inputs: Inputs, recorded: Recorded) -> list[str]:
+    here = _path(inputs["model"])
+    gone = [] if holds(inputs["workspace"], recorded.uri, recorded.sha256) else [recorded.uri]
+    return gone if here.exists() and sha256_of(here) == recorded.sha256 else [*gone, str(here)]
+
+
+@task(
+    task_run_name="record {job.name}",
+    cache_policy=WhileItExists(step="record", identity=_identity, missing=_missing, of=OF),
+    **KEPT,
+    **RETRIES,
+)
+def record(  # noqa: PLR0913, PLR0917 - what every step came to
+    workspace: Workspace,
+    parameters: Mapping[str, BaseModel],
+    table: Table,
+    uploaded: Uploaded,
+    submission: Submission,
+    job: FinishedJob,
+    model: ModelFile,
+    evaluation: Evaluation,
+) -> Recorded:
+    """Write `run.json` beside the model, in S3 and on this machine; `parameters` are what people chose, by name."""
+    description = described(workspace, job.name)
+    image = description["AlgorithmSpecification"]["TrainingImage"]
+    written = RunRecord(
+        format=FORMAT,
+        parameters={name: chosen.model_dump(mode="json") for name, chosen in parameters.items()},
+        data=_data(table),
+        features=uploaded.features,
+        channels=tuple(
+            RecordedChannel(name=one.name, uri=one.folder, rows=one.rows, sha256=one.sha256)
+            for one in uploaded.channels
+        ),
+        fingerprint=_fingerprint(workspace, submission, description, uploaded),
+        training_job=job.name,
+        request=_request(workspace, description),
+        model=RecordedModel(uri=model.uri, sha256=model.sha256, size=model.size),
+        versions={**_versions(), "image": image},
+        metrics=Metrics(job=dict(job.metrics), test=_figures(evaluation)),
+    )
+    return _kept(workspace, written, model)
+
+
+def _kept(workspace: Workspace, written: RunRecord, model: ModelFile) -> Recorded:
+    path = _path(model)
+    path.write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    uri, sha256 = f"{model.uri.rsplit('/', 1)[0]}/{FILE}", sha256_of(path)
+    put(workspace, path, uri, sha256)
+    get_run_logger().info("recorded in %s; --from-run repeats it", uri)
+    return Recorded(uri=uri, sha256=sha256)
+
+
+def _path(model: ModelFile) -> Path:
+    return model.path.parent / FILE
+
+
+def _data(table: Table) -> Data:
+    return Data(source=table.source, holdout=table.holdout, rows=table.rows, columns=table.columns, target=table.target)
+
+
+def _figures(evaluation: Evaluation) -> dict[str, Figure]:
+    # Without the champion's, which change with the registry.
+    return {
+        one.name: Figure(value=one.value, low=one.low, high=one.high, baseline=one.baseline)
+        for one in evaluation.metrics
+    }
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": python_version()}
+    for package in PACKAGES:
+        with suppress(PackageNotFoundError):  # the project itself may be used without being installed
+            found[package] = version(package)
+    return found
+
+
+def _fingerprint(
+    workspace: Workspace,
+    submission: Submission,
+    description: "DescribeTrainingJobResponseTypeDef",
+    uploaded: Uploaded,
+) -> str:
+    tagged = tags_of(workspace, submission.arn).get(FINGERPRINT_TAG)
+    return tagged or _specified(description, uploaded).fingerprint
+
+
+def _specified(description: "DescribeTrainingJobResponseTypeDef", uploaded: Uploaded) -> TrainingJobSpec:
+    """What the job was made from, for a job whose tags somebody took off."""
+    kind = uploaded.content_type
+    return TrainingJobSpec(
+        image=description["AlgorithmSpecification"]["TrainingImage"],
+        hyperparameters=description["HyperParameters"],
+        channels=tuple(
+            ChannelInput(name=one.name, uri=one.folder, content_type=kind, sha256=one.sha256)
+            for one in uploaded.channels
+        ),
+        compute=Compute(instance_count=description["ResourceConfig"]["InstanceCount"]),
+    )
+
+
+def _request(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> dict[str, Any]:
+    """What of the job's description CreateTrainingJob takes, by boto's own model of the call."""
+    call = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob")
+    request: dict[str, Any] = _known(description, call.input_shape)
+    # The algorithm's own, which the description adds and a request must not have.
+    request["AlgorithmSpecification"].pop("MetricDefinitions", None)
+    return request
+
+
+def _known(value: Any, shape: Any) -> Any:
+    if shape.type_name == "structure":
+        return {name: _known(part, shape.members[name]) for name, part in value.items() if name in shape.members}
+    return [_known(part, shape.member) for part in value] if shape.type_name == "list" else value

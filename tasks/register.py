@@ -1,0 +1,136 @@
+"""Register: put the model, with the gate's verdict, into SageMaker's Model Registry."""
+
+import re
+from hashlib import sha256
+from pathlib import PurePosixPath
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.logging import get_run_logger
+
+from aws.image import image_uri
+from aws.registry import Package, Registration, Status, newest_approved
+from aws.registry import register as register_package
+from aws.submission import Submission
+from aws.workspace import Workspace
+from tasks.evaluation.results import METRICS, Evaluation, Outcome, Verdict
+from tasks.monitor import FinishedJob
+from tasks.parameters import Dataset, Registry
+from tasks.record import Recorded
+from tasks.reuse import RETRIES, Result
+from tasks.upload import Uploaded
+
+VERDICT = "verdict"
+"""Key of the outcome among a package's metadata."""
+LONGEST_GROUP = 63
+_SAID: dict[Status, str] = {
+    "Approved": "approved",
+    "Rejected": "rejected",
+    "PendingManualApproval": "waits for a person to approve it",
+}
+
+
+class Registered(Result):
+    """The model's package in the registry."""
+
+    arn: str
+    group: str
+    version: int
+    status: Status
+
+    def __str__(self) -> str:
+        return f"version {self.version} of {self.group}, {_SAID[self.status]}"
+
+
+def group_of(registry: Registry, dataset: Dataset) -> str:
+    """The model package group: the chosen one, or one that is named after the target and the table."""
+    if registry.group:
+        return registry.group
+    table = PurePosixPath(dataset.source).name.partition(".")[0]
+    name = re.sub(r"[^a-z0-9]+", "-", f"linear-learner-{dataset.target}-{table}".lower()).strip("-")
+    if len(name) <= LONGEST_GROUP:
+        return name
+    return f"{name[: LONGEST_GROUP - 9].rstrip('-')}-{sha256(name.encode()).hexdigest()[:8]}"
+
+
+@task(name="champion", task_run_name="look for the champion", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+def champion_of(workspace: Workspace, registry: Registry, dataset: Dataset) -> Package | None:
+    """The newest approved model of the group; None when there is none, or when models are not registered."""
+    return newest_approved(workspace, group_of(registry, dataset)) if registry.register_model else None
+
+
+def reigning(champion: Package | None, job: FinishedJob) -> Verdict | None:
+    """The verdict on a model that is the champion itself, and has nothing to show again; None for any other."""
+    if champion is None or champion.training_job != job.name:
+        return None
+    outcome: Outcome = "first model" if champion.metadata.get(VERDICT) == "first model" else "promoted"
+    return Verdict(outcome=outcome, reason=f"It is the champion already, approved as version {champion.version}.")
+
+
+@task(task_run_name="register {job.name}", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
+    workspace: Workspace,
+    dataset: Dataset,
+    registry: Registry,
+    submission: Submission,
+    job: FinishedJob,
+    uploaded: Uploaded,
+    recorded: Recorded,
+    evaluation: Evaluation,
+    verdict: Verdict,
+    champion: Package | None,
+) -> Registered:
+    """The model's one package, made if there is none.
+
+    A rejected model's is Rejected and stays so, whatever later runs find. One that passed waits for a person unless the
+    user wants it approved, and unless another champion came up since it was compared with `champion`.
+    """
+    group = group_of(registry, dataset)
+    registration = Registration(
+        group=group,
+        training_job=job.name,
+        training_job_arn=submission.arn,
+        image=image_uri(workspace.region),
+        model_uri=job.model_uri,
+        description=f"predicts {dataset.target}; {verdict}",
+        metrics_uri=recorded.uri,
+        metadata=_metadata(dataset.target, job, uploaded, evaluation, verdict),
+        status=_status(workspace, group, registry, verdict, champion),
+        approval_description=str(verdict),
+    )
+    package = register_package(workspace, registration)
+    registered = Registered(arn=package.arn, group=group, version=package.version, status=package.status)
+    get_run_logger().info("registered: %s", registered)
+    return registered
+
+
+def _status(workspace: Workspace, group: str, registry: Registry, verdict: Verdict, champion: Package | None) -> Status:
+    if not verdict.passed:
+        return "Rejected"
+    if not registry.approve:
+        return "PendingManualApproval"
+    now = newest_approved(workspace, group)
+    if (now and now.arn) == (champion and champion.arn):
+        return "Approved"
+    get_run_logger().warning(
+        "%s was approved while this model was judged, so it waits for a person. Run again to compare the two.",
+        now.arn if now else "No model",
+    )
+    return "PendingManualApproval"
+
+
+def _metadata(
+    target: str, job: FinishedJob, uploaded: Uploaded, evaluation: Evaluation, verdict: Verdict
+) -> dict[str, str]:
+    """What people search for; values may hold letters, digits and few signs, so figures stand one by one."""
+    figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
+    channels = {f"sha256:{channel.name}": channel.sha256 for channel in uploaded.channels}
+    return {
+        VERDICT: verdict.outcome,
+        "target": target,
+        "training-job": job.name,
+        "test:rows": str(evaluation.rows),
+        "test:decides": METRICS[evaluation.gate_metric].title,
+        **figures,
+        **channels,
+    }

@@ -1,0 +1,172 @@
+"""Plots are small, sharp PNGs of whatever there is to show, and no name makes them fail or warn."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from linear_learner.model import PredictorType
+from linear_learner.story import EpochPoint
+from tasks.evaluation.results import Curve, Density
+from tasks.model_report.canvas import plain, styles
+from tasks.model_report.markdown import CAPTIONS
+from tasks.model_report.plots import data_urls, draw
+from tasks.model_report.subject import Subject
+
+MakeSubject = Callable[..., Subject]
+OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
+OF_KIND: dict[PredictorType, set[str]] = {
+    "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
+    "binary_classifier": OF_CLASSES,
+    "multiclass_classifier": {*OF_CLASSES, "confusion"},
+}
+MOST_CHARACTERS = 300_000
+
+
+def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
+
+
+@pytest.mark.parametrize("kind", OF_KIND)
+def test_each_type_has_its_plots_as_captioned_pngs(subject_of: MakeSubject, kind: PredictorType) -> None:
+    plots = draw(subject_of(kind))
+    assert set(plots) == OF_KIND[kind]
+    assert set(plots) <= set(CAPTIONS)
+    for png in plots.values():
+        assert png.startswith(b"\x89PNG\r\n\x1a\n")
+        image = pixels(png)
+        assert image.shape[1] == 1280
+        assert (image.min() < 80, image.max() > 240) == (True, True)  # dark ink on a light card
+    assert sum(map(len, data_urls(plots).values())) < 200_000
+
+
+def test_a_plot_is_a_data_url_of_a_png() -> None:
+    assert data_urls({"roc": b"\x89PNG"}) == {"roc": "data:image/png;base64,iVBORw=="}
+
+
+def test_the_largest_reports_stay_small(subject_of: MakeSubject) -> None:
+    regression = subject_of()
+    assert regression.evaluation.regression is not None
+    noise = np.random.default_rng(0).integers(0, 10**6, (80, 80))
+    density = Density(edges=tuple(range(81)), counts=tuple(map(tuple, noise.tolist())))
+    picture = regression.evaluation.regression.model_copy(update={"density": density})
+    evaluation = regression.evaluation.model_copy(update={"regression": picture})
+    names = tuple(f"{index} {'wide_name' * 9}" for index in range(40))
+    largest = (
+        replace(regression, evaluation=evaluation),
+        subject_of("binary_classifier", names=names),
+        subject_of("multiclass_classifier", names=names, classes=20),
+    )
+    for subject in largest:
+        assert sum(map(len, data_urls(draw(subject)).values())) < MOST_CHARACTERS
+
+
+@pytest.mark.parametrize("kind", OF_KIND)
+def test_no_name_makes_a_plot_fail_or_warn(subject_of: MakeSubject, kind: PredictorType) -> None:
+    names = (
+        "a|b",
+        "$x_1^{",
+        "$x$ and $y$",
+        "a\nb\x00",
+        "🦆 duck",
+        "راتب",
+        "工资",
+        "\ud800",
+        "x_" * 500,
+        "",
+        "\\$",
+        "%",
+    )
+    for target in ("$راتب 🦆$_1^{", "x_" * 500):
+        assert set(draw(subject_of(kind, names=names, target=target))) == OF_KIND[kind]
+
+
+def test_text_that_is_plain_is_one_short_line_without_formulas() -> None:
+    assert plain("a\nb") == "a b"
+    assert plain("$5 to $6") == r"\$5 to \$6"
+    assert plain("x" * 100, 10) == "x" * 9 + "…"
+    assert plain("pay 🦆") == "pay □"
+    assert plain("\n") == "(no name)"
+    assert plain("Größe_in_µm") == "Größe_in_µm"
+
+
+def test_without_a_log_there_is_no_learning_curve(subject_of: MakeSubject) -> None:
+    assert "learning-curve" not in draw(subject_of(story=None))
+    story = subject_of().story
+    assert story is not None
+    assert "learning-curve" not in draw(subject_of(story=story.model_copy(update={"curve": ()})))
+
+
+@pytest.mark.parametrize("epochs", [1, 200])
+def test_any_number_of_epochs_is_a_learning_curve(subject_of: MakeSubject, epochs: int) -> None:
+    story = subject_of().story
+    assert story is not None
+    curve = tuple(EpochPoint(index=n, criterion=None, train=10.0**-n, validation=None) for n in range(epochs))
+    assert "learning-curve" in draw(subject_of(story=story.model_copy(update={"curve": curve, "kept_epoch": None})))
+
+
+def test_curves_that_an_evaluation_lacks_are_not_drawn(subject_of: MakeSubject) -> None:
+    subject = subject_of("binary_classifier")
+    picture = subject.evaluation.classification
+    assert picture is not None
+    lacking = picture.model_copy(update={"curves": (), "calibration": None, "confusion": None})
+    evaluation = subject.evaluation.model_copy(update={"classification": lacking})
+    assert set(draw(replace(subject, evaluation=evaluation))) == {"learning-curve", "effects"}
+
+
+def test_figures_that_are_not_defined_do_not_stop_the_plots(subject_of: MakeSubject) -> None:
+    for kind, expected in OF_KIND.items():
+        subject = subject_of(kind)
+        none = {"value": None, "low": None, "high": None, "baseline": None, "champion": None}
+        metrics = tuple(metric.model_copy(update=none) for metric in subject.evaluation.metrics)
+        classes = tuple(one.model_copy(update={"roc_auc": None}) for one in subject.evaluation.classes)
+        changed = subject.evaluation.model_copy(update={"metrics": metrics, "classes": classes})
+        assert set(draw(replace(subject, evaluation=changed))) == expected
+
+
+def test_an_empty_density_and_calibration_are_drawn(subject_of: MakeSubject) -> None:
+    regression, binary = subject_of(), subject_of("binary_classifier")
+    assert regression.evaluation.regression is not None
+    assert binary.evaluation.classification is not None
+    nothing = Density(edges=(0.0, 1.0), counts=((0,),))
+    picture = regression.evaluation.regression.model_copy(update={"density": nothing, "residual_quantiles": {}})
+    changed = regression.evaluation.model_copy(update={"regression": picture})
+    assert "predicted-and-actual" in draw(replace(regression, evaluation=changed))
+    curves = binary.evaluation.classification.model_copy(update={"calibration": Curve(x=(), y=())})
+    changed = binary.evaluation.model_copy(update={"classification": curves})
+    assert "calibration" in draw(replace(binary, evaluation=changed))
+
+
+def test_a_different_model_is_a_different_picture(subject_of: MakeSubject) -> None:
+    subject = subject_of()
+    flipped = replace(subject, model=replace(subject.model, weights=-subject.model.weights))
+    once, again, other = (draw(one)["effects"] for one in (subject, subject, flipped))
+    assert once == again
+    assert not np.array_equal(pixels(once), pixels(other))
+
+
+def test_features_of_unknown_spread_have_no_bar(subject_of: MakeSubject) -> None:
+    subject = subject_of()
+    bare = subject.profile.model_copy(update={"columns": ()})
+    assert "effects" not in draw(replace(subject, profile=bare))
+
+
+def test_lines_are_told_apart_without_colour() -> None:
+    looks = [(style.linestyle, style.marker) for style in styles(20)]
+    assert len(set(looks)) == 20
+
+
+def test_plotting_is_imported_when_something_is_drawn_and_never_opens_a_window() -> None:
+    script = "import sys, tasks.model_report.plots; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"matplotlib", "PIL"} & set(run.stdout.split())
+
+
+def test_drawing_shares_nothing_with_other_threads(subject_of: MakeSubject) -> None:
+    draw(subject_of())
+    assert "matplotlib.pyplot" not in sys.modules
