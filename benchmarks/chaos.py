@@ -1,8 +1,9 @@
-"""Whether runs that are killed again and again pay twice, leave a job behind or half a file: they must not.
+"""Whether runs that are killed again and again pay twice, leave a job or half a file, or approve what was rejected.
 
 `python -m benchmarks.chaos [KILLS=100 [SEED=0]]`; a hundred take some ten minutes. Real runs of `flows.train` share
-a sandbox, a Prefect server and a home. Each input is run, and ended by SIGKILL, at five of the six moments, then run to
-its end. A run that was over before its moment came counts as completed. Exit code 1 if anything is wrong.
+a sandbox, a Prefect server and a home. Each input is run, and ended by SIGKILL, at six of the seven moments, then run
+to its end. A run that was over before its moment came counts as completed. All are to approve what passes; every other
+input is held to a margin that none can pass. Exit code 1 if anything is wrong.
 """
 
 import json
@@ -18,6 +19,7 @@ import time
 from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import closing, contextmanager, suppress
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -58,8 +60,11 @@ MOMENTS = {
     "following": Moment(0.5, 5, "logs:GetLogEvents"),
     "any time": Moment(6.0),
     "downloading": Moment(0.3, 1, "s3:GetObject", ("slow-answer",)),
+    "registering": Moment(0.3, 1, "sagemaker:CreateModelPackage", ("slow-answer", "lost-answer")),
 }
-"""In the order in which an input meets them: once it is uploaded, GetObject can be of the model only."""
+"""In the order in which an input meets them."""
+HOPELESS = ("--gate.margin", "0.99")
+GROUP = "chaos"
 
 
 class Session:
@@ -90,7 +95,17 @@ class Session:
             self._check_model(next(iter(own)), state)
         else:
             self.wrong.append(f"input {state} came to {own}")
-        print(f"input {state}: {', '.join(moments)}: {own}, {self.calls_per_job[-1]} API calls", flush=True)
+        packages = self._packages(list(own))
+        if len(packages) != 1 or (packages == ["Approved"] and _is_hopeless(state)):
+            self.wrong.append(f"input {state} has the packages {packages}")
+        said = f"{', '.join(moments)}: {own}, {packages}, {self.calls_per_job[-1]} API calls"
+        print(f"input {state}: {said}", flush=True)
+
+    def _packages(self, jobs: list[str]) -> list[str]:
+        """Statuses of the packages of these jobs' models."""
+        pages = self._sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=GROUP)
+        found = pages.search("ModelPackageSummaryList[].[ModelPackageDescription, ModelApprovalStatus]")
+        return [status for description, status in found if description.partition(":")[0] in jobs]
 
     def _run(self, moment: str, state: int, others: Container[str]) -> None:
         had = len(self.jobs(others))
@@ -110,6 +125,7 @@ class Session:
             faults.inject(self._url, kind=kind, action=str(moment.action).partition(":")[2])
         before, share, end = self.calls(), self._random.random(), time.monotonic() + PATIENCE
         log, command = self.home / "run.log", [sys.executable, "-m", "flows.train", "--split.random_state", str(state)]
+        command += ["--registry.group", GROUP, "--registry.approve", "true", *(HOPELESS if _is_hopeless(state) else ())]
         with log.open("wb") as said:
             # In a group of its own, which has neither the sandbox nor the server in it.
             run = subprocess.Popen(command, cwd=self.home, stdout=said, stderr=said, start_new_session=True)
@@ -132,9 +148,10 @@ class Session:
 
     def _check_model(self, job: str, state: int) -> None:
         """Compare what was downloaded with what S3 holds, and with what the table gives by no flow and no S3."""
+        import pandas as pd
+
         from tasks.parameters import Split
         from tasks.split import indices
-        from tasks.table import read_table, write_channel
 
         path = self.home / "models" / job / "model.tar.gz"
         stored = self._s3.get_object(Bucket=BUCKET, Key=f"linear-learner/models/{job}/output/model.tar.gz")
@@ -143,15 +160,20 @@ class Session:
         with tarfile.open(path) as archive, TemporaryDirectory(dir=self.home) as name:
             folder = Path(name)
             prepare(folder, TrainingJob.load(discovery.default_state_dir() / "jobs" / job))
-            (folder / "table.csv").write_bytes(employees_csv())
-            frame = read_table(folder / "table.csv", "bonus")
-            for channel, rows in indices(frame.height, Split(random_state=state)).items():
-                write_channel(frame, "bonus", rows, folder / "input" / "data" / channel / "rows.csv")
+            frame = pd.read_csv(BytesIO(employees_csv()))
+            frame.insert(0, "bonus", frame.pop("bonus"))
+            for channel, rows in indices(len(frame), Split(random_state=state)).items():
+                file = folder / "input" / "data" / channel / "rows.csv"
+                frame.iloc[rows].to_csv(file, header=False, index=False)
             command = [sys.executable, "-m", "linear_learner", "train", name]
             subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL, check=True)
             learned = {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
             if {member.name: archive.extractfile(member).read() for member in archive} != learned:  # type: ignore[union-attr]
                 self.wrong.append(f"input {state}: {path} is not the model that is learned undisturbed")
+
+
+def _is_hopeless(state: int) -> bool:
+    return state % 2 == 1
 
 
 def _is_half(path: Path) -> bool:

@@ -54,13 +54,16 @@ def compare(url: str, files: int, rows_each: int) -> int:
     def prepare(prefix: str, scheduler: str | None) -> tuple[float, Uploaded]:
         where = alone.model_copy(update={"prefix": prefix, "dask_scheduler": scheduler})
         begin = time.perf_counter()
-        fresh = [step.with_options(persist_result=False) for step in (load, split_rows, format_channels, upload)]
-        table = fresh[0](where, Dataset(source="table/"))
-        uploaded = fresh[3](where, fresh[2](where, table, fresh[1](where, table, Split())))
+        table = load.with_options(persist_result=False)(where, Dataset(source="table/"))
+        rows = split_rows.with_options(persist_result=False)(where, table, Split())
+        formatted = format_channels.with_options(persist_result=False)(where, table, rows)
+        uploaded = upload.with_options(persist_result=False)(where, formatted)
         return time.perf_counter() - begin, uploaded
 
     single, here = prepare("alone", None)
-    with LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+    with LocalCluster(  # type: ignore[no-untyped-call] # has no types
+        n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
+    ) as cluster:
         many, there = prepare("together", cluster.scheduler_address)
     same = [file.sha256 for file in here.files] == [file.sha256 for file in there.files]
     print(f"{files} files of {rows_each:,} rows: this machine {single:.1f} s, a cluster of two workers {many:.1f} s")

@@ -69,7 +69,7 @@ def formats(source: Path, folder: Path) -> None:
     for name, frame in (("table", table), ("real", real)):
         for form in ("csv", "recordio"):
             with timed(f"{name} {form}"):
-                write_rows([frame], "bonus", folder / "formats", form)  # type: ignore[arg-type] # one of the two
+                write_rows([frame], "bonus", folder / "formats", form)
 
 
 def peak_mebibytes() -> float:

@@ -81,15 +81,15 @@ def train_linear_learner(
                 table = load(where, dataset)
                 rows = split_rows(where, table, split)
                 warnings = check(table.profile, rows.by_channel, hyperparameters, table.source.uri, split.left_out)
-                # The next two would else be refused when everything is uploaded, or paid for.
+                # The next three would else be refused when everything is uploaded, or paid for.
                 suited(hyperparameters, rows.train)
                 judgeable(gate, hyperparameters, table, dataset)
+                champion = champion_of(where, registry, dataset)
                 formatted = format_channels(where, table, rows, dataset.format, compute.instance_count)
                 uploaded = upload(where, formatted)
                 submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
                 model = download(where, job, model_dir)
                 recounted = recount(where, job)
-                champion = champion_of(where, registry, dataset)
                 reigns = reigning(champion, job)
                 rival = None if reigns else champion
                 evaluation = evaluate(where, table, rows, uploaded, model, hyperparameters, rival, gate)
@@ -112,7 +112,7 @@ def train_linear_learner(
                     recorded=recorded,
                     registered=registered,
                 )
-                about = run.about(recounted, rival, gate, warnings, workspace)
+                about = run.about(recounted, rival, warnings, gate.slice_by, workspace)
                 report(about, plot(about), model.path.parent)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect takes it for the run's state

@@ -11,7 +11,6 @@ from tasks.evaluation.results import Evaluation, Verdict
 from tasks.load import Table
 from tasks.model_report.subject import Subject
 from tasks.monitor import FinishedJob
-from tasks.parameters import Gate
 from tasks.record import Recorded
 from tasks.recount import Recounted
 from tasks.register import Registered
@@ -41,7 +40,12 @@ class TrainingRun(Result):
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
 
     def about(
-        self, recounted: Recounted, champion: Package | None, gate: Gate, warnings: Sequence[object], workspace: str
+        self,
+        recounted: Recounted,
+        champion: Package | None,
+        warnings: Sequence[object],
+        slice_by: str | None,
+        workspace: str,
     ) -> Subject:
         """All that the report tells; `warnings` are those about the data, `workspace` is the block's name."""
         return Subject(
@@ -62,5 +66,6 @@ class TrainingRun(Result):
             warnings=[str(warning) for warning in warnings],
             reproduce=f"python -m flows.train --from-run {self.recorded.uri} --workspace {workspace}",
             champion=f"version {champion.version}, {champion.training_job or champion.model_uri}" if champion else None,
-            slice_by=gate.slice_by,
+            slice_by=slice_by,
+            same_test_rows=bool(champion and champion.metadata.get("sha256:test") == self.uploaded["test"].sha256),
         )

@@ -20,8 +20,8 @@ def data_report(profile: Profile, findings: Sequence[Finding], ignored: Collecti
     """The report on a table: what is wrong with it, how its labels are spread, what its columns hold."""
     sections = {
         "Verdict": _verdict(findings),
-        f"Labels: {escaped(profile.target)}": _labels(profile),
-        f"Columns: {len(profile.columns)} of {profile.rows} rows": _columns(profile, ignored),
+        f"Labels: {escaped(profile.target)}": labels_table(profile),
+        f"Columns: {len(profile.columns)} of {profile.rows} rows": columns_table(profile, ignored),
     }
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
 
@@ -43,7 +43,8 @@ def _verdict(findings: Sequence[Finding]) -> str:
     return "\n\n".join(parts)
 
 
-def _labels(profile: Profile) -> str:
+def labels_table(profile: Profile) -> str:
+    """How the labels are spread."""
     if profile.labels and len(profile.labels) <= MOST_LABELS:
         rows = [
             (spelled(label.value), str(label.rows), f"{label.rows / profile.rows:.1%}", str(label.first_row))
@@ -57,7 +58,8 @@ def _labels(profile: Profile) -> str:
     return _table(("minimum", "mean", "maximum", "std"), [[_number(figure) for figure in figures]])
 
 
-def _columns(profile: Profile, ignored: Collection[str]) -> str:
+def columns_table(profile: Profile, ignored: Collection[str] = ()) -> str:
+    """What the columns hold, at most 200 of them."""
     shown = profile.columns[:MOST_COLUMNS]
     table = _table(_HEADER, [_row(column, profile.target, ignored) for column in shown])
     more = len(profile.columns) - len(shown)

@@ -129,9 +129,9 @@ def _chosen(share: float) -> str:
 
 
 def _figure(value: float | None) -> str:
-    """Four digits, and a space before each group of three."""
+    """Four digits, and a comma before each group of three."""
     if value is None:
         return "none"
     if 1000 <= abs(value) < 1e9:
-        return f"{value:,.0f}".replace(",", " ")
+        return f"{value:,.0f}"
     return f"{value:.4g}"

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from linear_learner.story import Story
-from tasks.check_report import escaped
+from tasks.check_report import columns_table, escaped, labels_table
 from tasks.model_report.cells import counted, named, number, paragraphs, share, table
 from tasks.model_report.quality import quality, summary
 from tasks.model_report.subject import Effect, Subject, effects
@@ -158,7 +158,8 @@ def _told(story: Story) -> Iterator[str]:
         criterion = escaped(story.criterion or "the criterion")
         better = "lower" if story.lower_is_better else "higher"
         value = f"{number(story.kept_value)} ({better} is better)"
-        yield f"Kept: {which} as it was at epoch {story.kept_epoch}, the first being 0, with {criterion} {value}."
+        yield f"Kept: {which} as it was at epoch {story.kept_epoch}, the first being 0: of all models then it had the"
+        yield f"best {criterion}, {value}."
     if story.throughput is not None:
         yield f"Speed: {number(story.throughput)} records per second."
 
@@ -180,8 +181,12 @@ def _data(subject: Subject) -> str:
     warnings = [f"- {escaped(warning)}" for warning in subject.warnings]
     said = f"**{counted('warning', len(warnings))}** of the data's check:" if warnings else "No warnings."
     return paragraphs(
-        f"Table {escaped(subject.source)}: {size}. The artifact data-profile has the columns. {said}",
+        f"Table {escaped(subject.source)}: {size}. {said}",
         "\n".join(warnings),
+        f"Labels, {named(subject.target)}:",
+        labels_table(profile),
+        "Columns; correlation is that with the label:",
+        columns_table(profile),
     )
 
 

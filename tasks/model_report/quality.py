@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import isfinite
 
+from tasks.check_report import escaped
 from tasks.evaluation.results import METRICS, Confusion, Evaluation, Improvement, Metric, MetricName, Slice
 from tasks.model_report.cells import counted, interval, named, number, paragraphs, share, table
 from tasks.model_report.subject import Subject
@@ -101,9 +102,13 @@ def _improvements(evaluation: Evaluation) -> Iterator[list[str]]:
 def _champion(subject: Subject) -> str:
     objection = subject.evaluation.champion_objection
     if subject.champion is None and objection is None:
-        return "There is no champion to compare with."
-    who = f"The champion is {named(subject.champion)}." if subject.champion else ""
-    return f"{who} {f'It cannot score these rows: {named(objection)}' if objection else ''}".strip()
+        return "There is no other champion to compare it with."
+    said = [f"The champion is {named(subject.champion)}."] if subject.champion else []
+    if objection:
+        said.append(f"It cannot be compared on these rows: {escaped(objection)}")
+    elif not subject.same_test_rows:
+        said.append("It may have been trained on some of these rows, which would flatter it.")
+    return " ".join(said)
 
 
 def _residuals(subject: Subject) -> str:

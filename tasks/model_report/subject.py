@@ -42,6 +42,8 @@ class Subject:
     """One line, such as "version 2, training job …"."""
     slice_by: str | None = None
     """The column whose values the slices are."""
+    same_test_rows: bool = False
+    """Whether the champion was judged on these test rows, so that it cannot have been trained on them."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def inject(user: Any) -> Iterator[Inject]:
     yield partial(faults.inject, url)
     faults.clear(url)
     for summary in user.sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
-        user.stop(summary["TrainingJobName"])
+        with suppress(ClientError):  # it has ended meanwhile
+            user.stop(summary["TrainingJobName"])
 
 
 def control(user: Any, method: str, body: str = "") -> tuple[int, Any]:

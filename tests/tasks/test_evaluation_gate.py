@@ -157,7 +157,7 @@ def test_the_reason_tells_the_numbers_in_a_sentence() -> None:
     model = LinearModel("regressor", "squared_loss", model.weights * 3000, model.bias)
     worse = LinearModel("regressor", "squared_loss", model.weights * np.float32(0.7), model.bias)
     _, verdict = judged(model, data, champion=worse)
-    figure = r"\d \d{3}"
+    figure = r"\d,\d{3}"
     interval = r"\(95 % interval [\d.]+ to [\d.]+ %\)"
     pattern = (
         rf"promoted: RMSE {figure} instead of {figure} for the best constant, \d+ % less error {interval};"

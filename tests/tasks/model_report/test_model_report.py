@@ -118,7 +118,7 @@ def test_what_matters_is_three_to_five_rows_under_the_verdict(subject_of: MakeSu
 def test_without_a_champion_there_is_no_column_for_it(subject_of: MakeSubject) -> None:
     subject = replace(with_figures(subject_of(), champion=None), champion=None)
     text = report(subject, {})
-    assert "There is no champion to compare with." in text
+    assert "There is no other champion to compare it with." in text
     assert all("champion" not in header for header, *_ in tables(text))
 
 
@@ -126,7 +126,7 @@ def test_why_the_champion_cannot_be_compared_is_said(subject_of: MakeSubject) ->
     subject = subject_of()
     objection = {"champion_objection": "it wants the column 'age'", "over_champion": None}
     text = report(replace(subject, evaluation=subject.evaluation.model_copy(update=objection)), {})
-    assert "It cannot score these rows: it wants the column 'age'" in section(text, "How good it is")
+    assert "It cannot be compared on these rows: it wants the column 'age'" in section(text, "How good it is")
 
 
 def test_figures_that_are_not_defined_are_dashes(subject_of: MakeSubject) -> None:
