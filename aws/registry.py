@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
 from aws.errors import AwsError, answer, translated
-from aws.training_job import NAME_PREFIX
+from aws.training_job import NAME_PREFIX, taggable
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -28,11 +28,10 @@ Status = Literal["Approved", "Rejected", "PendingManualApproval"]
 PENDING: Status = "PendingManualApproval"
 GROUP_DESCRIPTION = "Linear Learner models, one version per training job."
 JOB_NAME = rf"{NAME_PREFIX}[0-9a-f]{{20}}(-\d+)?"
-LONGEST_TEXT, LONGEST_VALUE, MOST_METADATA = 1024, 256, 50
+LONGEST_TEXT, MOST_METADATA = 1024, 50
 REQUEST_TYPES = ["text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"]
 RESPONSE_TYPES = REQUEST_TYPES[1:]
 """Linear Learner does not answer in CSV."""
-_NOT_IN_VALUES = re.compile(r"[^\w .:/=+\-@]")
 MetadataKey = Annotated[str, Field(pattern=r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$")]
 
 
@@ -222,7 +221,7 @@ def _request(registration: Registration) -> "CreateModelPackageInputTypeDef":
 
 
 def _metadata(metadata: dict[str, str]) -> dict[str, str]:
-    taken = {key: _NOT_IN_VALUES.sub(" ", value)[:LONGEST_VALUE].strip() for key, value in metadata.items()}
+    taken = {key: taggable(value) for key, value in metadata.items()}
     return {key: value for key, value in taken.items() if value}
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from typing import TYPE_CHECKING, cast
 
 from pydantic import BaseModel, ConfigDict
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FINGERPRINT_TAG = "linear-learner:fingerprint"
 NAME_PREFIX = "linear-learner-"
+LONGEST_TAG = 256
 
 
 class ChannelInput(BaseModel):
@@ -100,6 +102,11 @@ def request(
     if workspace.subnets:
         built["VpcConfig"] = {"Subnets": workspace.subnets, "SecurityGroupIds": workspace.security_group_ids}
     return built
+
+
+def taggable(text: str) -> str:
+    """`text` as the value of a tag, or of a package's metadata: what SageMaker does not take becomes spaces."""
+    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:LONGEST_TAG].strip()
 
 
 def _channel(channel: ChannelInput, instances: int) -> "ChannelTypeDef":

@@ -164,6 +164,7 @@ class Session:
             frame.insert(0, "bonus", frame.pop("bonus"))
             for channel, rows in indices(len(frame), Split(random_state=state)).items():
                 file = folder / "input" / "data" / channel / "rows.csv"
+                file.parent.mkdir(parents=True)
                 frame.iloc[rows].to_csv(file, header=False, index=False)
             command = [sys.executable, "-m", "linear_learner", "train", name]
             subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL, check=True)

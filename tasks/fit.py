@@ -10,7 +10,7 @@ from aws.cost import price, runtime_limit, worst_case
 from aws.errors import NoCapacity, QuotaExceeded
 from aws.offers import Offer, offers
 from aws.submission import IfExists, Submission, start_or_adopt
-from aws.training_job import ChannelInput, specify
+from aws.training_job import ChannelInput, specify, taggable
 from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
@@ -110,7 +110,7 @@ def _submit(
     )
     spec = specify(workspace, fitting.to_wire(), channels, affordable)
     logger.info("if it has to be trained: %s", worst_case(kind, limit, count, hourly, workspace.region))
-    tags = {DEPLOYMENT_TAG: deployment.name} if deployment.name else {}
+    tags = {DEPLOYMENT_TAG: taggable(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
     otherwise = (
         "if_exists is new" if if_exists == "new" else "the last job of this input has failed, or its model is gone"

@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aws.compute import Compute
-from aws.training_job import FINGERPRINT_TAG, ChannelInput, TrainingJobSpec, request, specify
+from aws.training_job import FINGERPRINT_TAG, ChannelInput, TrainingJobSpec, request, specify, taggable
 from aws.workspace import Workspace
 from sandbox import block
 
@@ -193,3 +193,16 @@ def test_every_name_is_one_the_service_accepts_and_no_other_attempts(spec: Train
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", spec.name(attempt))
     assert spec.name(attempt) != spec.name(attempt + 1)
     assert spec.fingerprint.startswith(spec.name(1).removeprefix("linear-learner-"))
+
+
+@pytest.mark.parametrize(
+    ("text", "taken"),
+    [
+        ("nightly", "nightly"),
+        ("nightly (eu), 70 %", "nightly  eu   70"),
+        ("größe_é/a:b=c+d-e@f.g", "größe_é/a:b=c+d-e@f.g"),
+        ("x" * 300, "x" * 256),
+    ],
+)
+def test_what_a_tag_may_not_hold_becomes_spaces(text: str, taken: str) -> None:
+    assert taggable(text) == taken
