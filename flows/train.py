@@ -33,6 +33,7 @@ from tasks.register import champion_of, register, reigning
 from tasks.report import plot, report
 from tasks.reuse import KEPT, results_in
 from tasks.split import split_rows
+from tasks.trained import Trained
 from tasks.upload import upload
 
 
@@ -89,28 +90,18 @@ def train_linear_learner(
                 uploaded = upload(where, formatted)
                 submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
                 model = download(where, job, model_dir)
+                made = Trained(table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model)
                 recounted = recount(where, job)
                 reigns = reigning(champion, job)
                 rival = None if reigns else champion
-                evaluation = evaluate(where, table, rows, uploaded, model, hyperparameters, rival, gate)
+                evaluation = evaluate(where, made, hyperparameters, rival, gate)
                 verdict = reigns or decide(evaluation, gate, has_champion=rival is not None)
-                everything = {"dataset": dataset, **chosen, "registry": registry}
-                recorded = record(where, everything, table, uploaded, submission, job, model, evaluation)
+                recorded = record(where, {"dataset": dataset, **chosen, "registry": registry}, made, evaluation)
                 registered = None
                 if registry.register_model:
-                    judged = (evaluation, verdict, champion)
-                    registered = register(where, dataset, registry, submission, job, uploaded, recorded, *judged)
+                    registered = register(where, dataset, registry, made, recorded, evaluation, verdict, champion)
                 run = TrainingRun(
-                    table=table,
-                    rows=rows,
-                    uploaded=uploaded,
-                    submission=submission,
-                    job=job,
-                    model=model,
-                    evaluation=evaluation,
-                    verdict=verdict,
-                    recorded=recorded,
-                    registered=registered,
+                    **dict(made), evaluation=evaluation, verdict=verdict, recorded=recorded, registered=registered
                 )
                 about = run.about(recounted, rival, warnings, gate.slice_by, workspace)
                 report(about, plot(about), model.path.parent)

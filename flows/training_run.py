@@ -4,30 +4,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from aws.registry import Package
-from aws.submission import Submission
 from linear_learner.artifact import read_model
-from tasks.download import ModelFile
 from tasks.evaluation.results import Evaluation, Verdict
-from tasks.load import Table
 from tasks.model_report.subject import Subject
-from tasks.monitor import FinishedJob
 from tasks.record import Recorded
 from tasks.recount import Recounted
 from tasks.register import Registered
-from tasks.reuse import Result
-from tasks.split import Rows
-from tasks.upload import Uploaded
+from tasks.trained import Trained
 
 
-class TrainingRun(Result):
+class TrainingRun(Trained):
     """What each step of one run came to."""
 
-    table: Table
-    rows: Rows
-    uploaded: Uploaded
-    submission: Submission
-    job: FinishedJob
-    model: ModelFile
     evaluation: Evaluation
     verdict: Verdict
     recorded: Recorded

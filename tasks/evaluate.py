@@ -19,7 +19,6 @@ from linear_learner.channels import read_channel
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.hyperparameters import LOSSES, Hyperparameters
 from linear_learner.model import LinearModel
-from tasks.download import ModelFile
 from tasks.engine import each
 from tasks.evaluation.results import Evaluation
 from tasks.load import Table
@@ -27,7 +26,8 @@ from tasks.parameters import Dataset, Gate
 from tasks.reasons import note
 from tasks.reuse import KEPT, RETRIES, Inputs, WhileItExists, work_folder
 from tasks.run_record import FILE
-from tasks.split import Rows, indices, split_keys
+from tasks.split import indices, split_keys
+from tasks.trained import Trained
 from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
@@ -57,35 +57,28 @@ def judgeable(gate: Gate, hyperparameters: Hyperparameters, table: Table, datase
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    uploaded: Uploaded = inputs["uploaded"]
+    trained: Trained = inputs["trained"]
     gate: Gate = inputs["gate"]
     champion: Package | None = inputs["champion"]
-    table: Table = inputs["table"]
     note({"champion": champion.arn if champion else None})
-    sliced = (gate.slice_by, table.identity) if gate.slice_by else None
+    sliced = (gate.slice_by, trained.table.identity) if gate.slice_by else None
     weighted = inputs["hyperparameters"].balance_multiclass_weights
+    test = trained.uploaded["test"].sha256, trained.uploaded.content_type
     return (
-        (inputs["model"].sha256, uploaded["test"].sha256, uploaded.content_type, uploaded.features, weighted),
+        (trained.model.sha256, *test, trained.uploaded.features, weighted),
         (champion.arn, champion.model_uri) if champion else None,
         (gate.metric, gate.confidence, sliced, VERSION),
     )
 
 
 @task(
-    task_run_name="evaluate {model.features} features",
+    task_run_name="evaluate {trained.job.name}",
     cache_policy=WhileItExists(step="evaluate", identity=_identity, of=OF),
     **KEPT,
     **RETRIES,
 )
-def evaluate(  # noqa: PLR0913, PLR0917 - the model, its rival, the rows, and how to judge
-    workspace: Workspace,
-    table: Table,
-    rows: Rows,
-    uploaded: Uploaded,
-    model: ModelFile,
-    hyperparameters: Hyperparameters,
-    champion: Package | None,
-    gate: Gate,
+def evaluate(
+    workspace: Workspace, trained: Trained, hyperparameters: Hyperparameters, champion: Package | None, gate: Gate
 ) -> Evaluation:
     """The metrics of the model on the test channel, beside those of the best constant and of the champion.
 
@@ -94,11 +87,11 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the model, its rival, the rows, and ho
     """
     from tasks.evaluation.assess import assess  # scikit-learn
 
-    folder = work_folder(f"evaluate-{uuid4().hex[:8]}")
+    uploaded, folder = trained.uploaded, work_folder(f"evaluate-{uuid4().hex[:8]}")
     try:
         test = _fetched(workspace, uploaded, folder / "test")
         examples = read_channel(test, uploaded.content_type, folder)
-        judged = read_model(model.path)
+        judged = read_model(trained.model.path)
         rival = _rival(workspace, champion, judged, uploaded.features, folder) if champion else _Rival()
         return assess(
             judged,
@@ -108,7 +101,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - the model, its rival, the rows, and ho
             rival=rival.model.predict(examples.features) if rival.model else None,
             champion_objection=rival.objection,
             weighted_classes=hyperparameters.balance_multiclass_weights,
-            slices=_slices(workspace, table, rows, gate.slice_by) if gate.slice_by else [],
+            slices=_slices(workspace, trained, gate.slice_by) if gate.slice_by else [],
         )
     finally:
         rmtree(folder, ignore_errors=True)
@@ -177,14 +170,14 @@ def _other_features(own: Sequence[str], features: Sequence[str]) -> str:
     return f"it {' and '.join(parts)}."
 
 
-def _slices(workspace: Workspace, table: Table, rows: Rows, column: str) -> "Slices":
+def _slices(workspace: Workspace, trained: Trained, column: str) -> "Slices":
     """For each value of a column, or range of values, the test rows that have it."""
     import polars as pl
 
     from tasks.evaluation.slices import slices_of
     from tasks.table.steps import cells_file
 
+    table, split = trained.table, trained.rows.parameters
     cells = pl.concat(each(workspace, cells_file, table.parts, column=column, what="to slice by"))
-    keys = split_keys(workspace, table, rows.parameters)
-    test = indices(table.rows, rows.parameters, keys, table.holdout_rows)["test"]
+    test = indices(table.rows, split, split_keys(workspace, table, split), table.holdout_rows)["test"]
     return slices_of(cells.gather(test).to_list())

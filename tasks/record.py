@@ -23,10 +23,10 @@ from aws.workspace import Workspace
 from tasks.download import ModelFile
 from tasks.evaluation.results import Evaluation
 from tasks.load import Table
-from tasks.monitor import FinishedJob
 from tasks.reasons import DATA, note
 from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists
 from tasks.run_record import FILE, FORMAT, Data, Figure, Metrics, RecordedChannel, RecordedModel, RunRecord
+from tasks.trained import Trained
 from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
@@ -47,49 +47,44 @@ class Recorded(Result):
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    job, model, table = inputs["job"], inputs["model"], inputs["table"]
+    trained: Trained = inputs["trained"]
+    job, model = trained.job, trained.model
     note({f"versions.{name}": number for name, number in _versions().items()})
     return (
-        (FORMAT, _versions(), dict(inputs["parameters"]), _data(table), inputs["uploaded"]),
+        (FORMAT, _versions(), dict(inputs["parameters"]), _data(trained.table), trained.uploaded),
         (job.name, job.metrics, model.uri, model.sha256, str(_path(model)), _figures(inputs["evaluation"])),
     )
 
 
 def _missing(inputs: Inputs, recorded: Recorded) -> list[str]:
-    here = _path(inputs["model"])
+    here = _path(inputs["trained"].model)
     gone = [] if holds(inputs["workspace"], recorded.uri, recorded.sha256) else [recorded.uri]
     return gone if here.exists() and sha256_of(here) == recorded.sha256 else [*gone, str(here)]
 
 
 @task(
-    task_run_name="record {job.name}",
+    task_run_name="record {trained.job.name}",
     cache_policy=WhileItExists(step="record", identity=_identity, missing=_missing, of=OF),
     **KEPT,
     **RETRIES,
 )
-def record(  # noqa: PLR0913, PLR0917 - what every step came to
-    workspace: Workspace,
-    parameters: Mapping[str, BaseModel],
-    table: Table,
-    uploaded: Uploaded,
-    submission: Submission,
-    job: FinishedJob,
-    model: ModelFile,
-    evaluation: Evaluation,
+def record(
+    workspace: Workspace, parameters: Mapping[str, BaseModel], trained: Trained, evaluation: Evaluation
 ) -> Recorded:
     """Write `run.json` beside the model, in S3 and on this machine; `parameters` are what people chose, by name."""
+    job, uploaded, model = trained.job, trained.uploaded, trained.model
     description = described(workspace, job.name)
     image = description["AlgorithmSpecification"]["TrainingImage"]
     written = RunRecord(
         format=FORMAT,
         parameters={name: chosen.model_dump(mode="json") for name, chosen in parameters.items()},
-        data=_data(table),
+        data=_data(trained.table),
         features=uploaded.features,
         channels=tuple(
             RecordedChannel(name=one.name, uri=one.folder, rows=one.rows, sha256=one.sha256)
             for one in uploaded.channels
         ),
-        fingerprint=_fingerprint(workspace, submission, description, uploaded),
+        fingerprint=_fingerprint(workspace, trained.submission, description, uploaded),
         training_job=job.name,
         request=_request(workspace, description),
         model=RecordedModel(uri=model.uri, sha256=model.sha256, size=model.size),

@@ -11,14 +11,13 @@ from prefect.logging import get_run_logger
 from aws.image import image_uri
 from aws.registry import Package, Registration, Status, newest_approved
 from aws.registry import register as register_package
-from aws.submission import Submission
 from aws.workspace import Workspace
 from tasks.evaluation.results import METRICS, Evaluation, Outcome, Verdict
 from tasks.monitor import FinishedJob
 from tasks.parameters import Dataset, Registry
 from tasks.record import Recorded
 from tasks.reuse import RETRIES, Result
-from tasks.upload import Uploaded
+from tasks.trained import Trained
 
 VERDICT = "verdict"
 """Key of the outcome among a package's metadata."""
@@ -67,14 +66,12 @@ def reigning(champion: Package | None, job: FinishedJob) -> Verdict | None:
     return Verdict(outcome=outcome, reason=f"It is the champion already, approved as version {champion.version}.")
 
 
-@task(task_run_name="register {job.name}", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+@task(task_run_name="register {trained.job.name}", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     workspace: Workspace,
     dataset: Dataset,
     registry: Registry,
-    submission: Submission,
-    job: FinishedJob,
-    uploaded: Uploaded,
+    trained: Trained,
     recorded: Recorded,
     evaluation: Evaluation,
     verdict: Verdict,
@@ -88,13 +85,13 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     group = group_of(registry, dataset)
     registration = Registration(
         group=group,
-        training_job=job.name,
-        training_job_arn=submission.arn,
+        training_job=trained.job.name,
+        training_job_arn=trained.submission.arn,
         image=image_uri(workspace.region),
-        model_uri=job.model_uri,
+        model_uri=trained.job.model_uri,
         description=f"predicts {dataset.target}; {verdict}",
         metrics_uri=recorded.uri,
-        metadata=_metadata(dataset.target, job, uploaded, evaluation, verdict),
+        metadata=_metadata(trained, evaluation, verdict),
         status=_status(workspace, group, registry, verdict, champion),
         approval_description=str(verdict),
     )
@@ -119,16 +116,14 @@ def _status(workspace: Workspace, group: str, registry: Registry, verdict: Verdi
     return "PendingManualApproval"
 
 
-def _metadata(
-    target: str, job: FinishedJob, uploaded: Uploaded, evaluation: Evaluation, verdict: Verdict
-) -> dict[str, str]:
+def _metadata(trained: Trained, evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
     """What people search for; values may hold letters, digits and few signs, so figures stand one by one."""
     figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
-    channels = {f"sha256:{channel.name}": channel.sha256 for channel in uploaded.channels}
+    channels = {f"sha256:{channel.name}": channel.sha256 for channel in trained.uploaded.channels}
     return {
         VERDICT: verdict.outcome,
-        "target": target,
-        "training-job": job.name,
+        "target": trained.table.target,
+        "training-job": trained.job.name,
         "test:rows": str(evaluation.rows),
         "test:decides": METRICS[evaluation.gate_metric].title,
         **figures,

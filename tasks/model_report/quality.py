@@ -145,11 +145,11 @@ def _confusion(confusion: Confusion | None) -> str:
     if confusion is None:
         return ""
     rows = [
-        [f"actual {label}", *(f"**{count:,}**" if place == hit else f"{count:,}" for place, count in enumerate(counts))]
+        [str(label), *(f"**{count:,}**" if place == hit else f"{count:,}" for place, count in enumerate(counts))]
         for hit, (label, counts) in enumerate(zip(confusion.labels, confusion.counts, strict=True))
     ]
-    header = ["", *(f"predicted {label}" for label in confusion.labels)]
-    return paragraphs("Rows by actual and predicted class; those in bold are right:", table(header, rows))
+    header = ["actual", *map(str, confusion.labels)]
+    return paragraphs("Rows by actual class, down, and predicted class, across; bold is right:", table(header, rows))
 
 
 def _slices(subject: Subject) -> str:

@@ -28,7 +28,8 @@ from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, Gate, Split
 from tasks.record import Recorded, record
 from tasks.run_record import RunRecord
-from tasks.split import split_rows
+from tasks.split import Rows, split_rows
+from tasks.trained import Trained
 from tasks.upload import Uploaded, upload
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -62,6 +63,7 @@ class Steps:
     workspace: Workspace
     parameters: Mapping[str, BaseModel]
     table: Table
+    rows: Rows
     uploaded: Uploaded
     submission: Submission
     job: FinishedJob
@@ -70,7 +72,8 @@ class Steps:
 
     def recorded(self) -> tuple[str, Recorded]:
         """The state of the step, and what it returned."""
-        state: State[Any] = record(**vars(self), return_state=True)
+        made = {name: getattr(self, name) for name in Trained.model_fields}
+        state: State[Any] = record(self.workspace, self.parameters, Trained(**made), self.evaluation, return_state=True)
         return state.name or "", state.result()
 
     @property
@@ -100,11 +103,12 @@ def steps(with_secrets: Workspace, make_table: Callable[..., Dataset], machine: 
         "dataset": dataset, "split": Split(), "hyperparameters": HYPERPARAMETERS, "compute": Compute(), "gate": Gate(),
     }  # fmt: skip
     table = load(workspace, dataset)
-    uploaded = upload(workspace, format_channels(workspace, table, split_rows(workspace, table, Split())))
+    rows = split_rows(workspace, table, Split())
+    uploaded = upload(workspace, format_channels(workspace, table, rows))
     submission = fit(workspace, uploaded, HYPERPARAMETERS, Compute()).submission
     job = monitor(workspace, submission)
     model = download(workspace, job, str(machine / "models"))
-    return Steps(workspace, chosen, table, uploaded, submission, job, model)
+    return Steps(workspace, chosen, table, rows, uploaded, submission, job, model)
 
 
 def test_it_lies_beside_the_model_in_s3_and_here_and_says_what_the_run_was_made_of(steps: Steps) -> None:
