@@ -22,6 +22,8 @@ _AUTO: dict[str, MetricName] = {
     "softmax_loss": "log_loss",
 }
 """By loss, the metric that is nearest to what was trained for and says something of every model with that loss."""
+_ROUNDING = 1e-6
+"""A share of the error below which a difference is that of two computations, not of two models."""
 _FAR = 10.0
 """Shares above it are not worth a number."""
 
@@ -86,7 +88,7 @@ def _beside_champion(evaluation: Evaluation, metric: Metric, gate: Gate, said: s
         ending = f"the champion cannot be compared: {why.rstrip('. ')}. A person can approve this model."
         return Verdict(outcome="no better than the champion", reason=f"{said}; {ending}")
     said = f"{said}; the champion has {_figure(metric.champion)}, {_than(champion, evaluation.confidence)}"
-    if champion.value <= 0:
+    if champion.value <= _ROUNDING:
         return Verdict(outcome="no better than the champion", reason=f"{said}.")
     if champion.low < -gate.tolerance:
         ruled = f"up to {_percent(-champion.low)} more error cannot be ruled out, and {_chosen(gate.tolerance)} may be"

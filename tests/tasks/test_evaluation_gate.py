@@ -94,6 +94,14 @@ def test_a_copy_of_the_champion_never_displaces_it(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_copy_that_was_computed_otherwise_does_not_displace_it_either(kind: PredictorType) -> None:
+    model, data = problem(kind, 2000, 3)
+    for seed in range(6):
+        copy = altered(model, 1e-7, seed)
+        assert judged(copy, data, champion=model)[1].outcome == "no better than the champion"
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_models_of_noise_do_not_pass(kind: PredictorType) -> None:
     """One in forty may, by the interval's confidence, less the margin."""
     passed = sum(fitted_to_noise(kind, seed) for seed in range(12))
