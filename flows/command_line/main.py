@@ -102,13 +102,13 @@ def summary(run: "TrainingRun", reused: Sequence[str], replay: "Replay | None" =
     # Not the objective_loss of each epoch: SageMaker's is that of the first model, not of the one that was kept.
     judged = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
     lines = {
+        "verdict": str(run.verdict),
         "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
         "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
         "training job": f"{job.name}, {run.submission.how}, {job.bill.training_seconds} s of training",
         "cost": run.cost,
         "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
         "test": ", ".join(f"{name} {value:.6g}" for name, value in tested),
-        "verdict": str(run.verdict),
         "registered": str(run.registered or "no"),
         "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
         "report": str(model.path.with_name(PAGE)),

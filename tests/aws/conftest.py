@@ -9,6 +9,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -120,6 +121,9 @@ def stopping(workspace: Workspace) -> Iterator[Callable[[str], Callable[[], None
         for process in found:
             os.kill(process, signal.SIGSTOP)
             frozen.append(process)
+            # Of two signals that wait for a process it takes SIGTERM first, and would die of it.
+            while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+                time.sleep(0.005)
         workspace.client("sagemaker").stop_training_job(TrainingJobName=name)
         return thaw
 

@@ -74,6 +74,14 @@ def jobs(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
+def server() -> Iterator[OwnServer]:
+    """For commands that need none of their own, which takes seconds to start."""
+    with closing(OwnServer()) as own:
+        own.wait()
+        yield own
+
+
+@pytest.fixture(scope="module")
 def first(train: Command) -> subprocess.CompletedProcess[str]:
     return train()
 
@@ -138,7 +146,9 @@ def test_a_users_own_file_is_trained_on(train: Command, home: Path) -> None:
     assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
 
 
-def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProcess[str], home: Path) -> None:
+def test_the_readmes_examples_work_as_they_stand(
+    first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
+) -> None:
     assert first.returncode == 0
     (home / "houses.csv").write_text(HOUSES)
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -148,14 +158,12 @@ def test_the_readmes_examples_work_as_they_stand(first: subprocess.CompletedProc
     newest, *replays = verdict.split("```sh\n")[1].split("```")[0].splitlines()
     assert len(replays) == 2
     python = verdict.split("```python\n")[1].split("```")[0]
-    with closing(OwnServer()) as server:  # else each would start one for itself
-        server.wait()
-        for example in [*examples, *(f"{newest}\n{replay}" for replay in replays)]:
-            line = example.replace(".venv/bin/python", sys.executable)
-            run = finished(home, "sh", "-c", line, PREFECT_API_URL=server.api_url)
-            assert run.returncode == 0, f"{line}\n{run.stderr}"
-            assert run.stdout
-            assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
+    for example in [*examples, *(f"{newest}\n{replay}" for replay in replays)]:
+        line = example.replace(".venv/bin/python", sys.executable)
+        run = finished(home, "sh", "-c", line, PREFECT_API_URL=server.api_url)
+        assert run.returncode == 0, f"{line}\n{run.stderr}"
+        assert run.stdout
+        assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
     assert finished(home, sys.executable, "-c", python).stdout
 
 
@@ -206,10 +214,10 @@ def test_a_users_mistake_ends_in_one_sentence(train: Command, home: Path, argume
     ],
 )
 def test_a_mistake_found_on_the_way_ends_in_one_sentence(
-    train: Command, home: Path, arguments: list[str], message: str
+    server: OwnServer, home: Path, arguments: list[str], message: str
 ) -> None:
     (home / "later.json").write_text('{"format": 9}')
-    run = train(*arguments)
+    run = finished(home, *PYTHON, "flows.train", *arguments, PREFECT_API_URL=server.api_url)
     assert run.returncode == 2
     assert message in run.stderr.strip().splitlines()[-1]
     assert "Traceback" not in run.stderr

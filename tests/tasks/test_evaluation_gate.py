@@ -72,7 +72,7 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not(kind: PredictorType) 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("metric", get_args(GateMetric))
-@settings(max_examples=2)
+@settings(max_examples=1)
 @given(seed=st.integers(0, 10_000), rows=st.integers(20, 300))
 def test_a_copy_of_the_champion_never_displaces_it(
     kind: PredictorType, metric: GateMetric, seed: int, rows: int
@@ -203,7 +203,7 @@ def test_one_class_in_the_test_set_decides_nothing_and_says_so() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(rows=st.integers(1, 6), label=st.integers(0, 1), seed=st.integers(0, 100))
 def test_any_set_however_small_or_constant_is_judged_as_json(
     kind: PredictorType, rows: int, label: int, seed: int
