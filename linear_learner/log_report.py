@@ -1,5 +1,6 @@
 """What a training job's log said, as data."""
 
+from collections.abc import Sequence
 from math import isnan
 from typing import Self
 
@@ -70,6 +71,14 @@ class LogReport(BaseModel):
                 "kept_model": kept and kept.best_model,
             }
         )
+
+
+def thinned(epochs: Sequence[EpochReport], most: int) -> Sequence[EpochReport]:
+    """At most so many of them: all, or every second, fourth, …, the last one included."""
+    step = 1
+    while len(epochs) / step > most:
+        step *= 2
+    return epochs[::-1][::step][::-1]
 
 
 def lower_is_better(criteria: str | None) -> bool:

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from linear_learner.log_report import EpochReport, LogReport, lower_is_better
+from linear_learner.log_report import EpochReport, LogReport, lower_is_better, thinned
 
 MOST_POINTS = 200
 """Epochs in a learning curve; of more, every second, fourth, … is kept."""
@@ -75,7 +75,7 @@ class Story(BaseModel):
             best_value=_value(by_index.get(report.best_epoch if report.best_epoch is not None else -1)),
             stopped_early=report.stopped_early,
             throughput=report.throughput,
-            curve=tuple(_point(epoch, report.kept_model) for epoch in _chosen(report.epochs)),
+            curve=tuple(_point(epoch, report.kept_model) for epoch in thinned(report.epochs, MOST_POINTS)),
         )
 
     @property
@@ -88,13 +88,6 @@ class Story(BaseModel):
             return None
         gap = abs(self.best_value - self.kept_value)
         return gap / abs(self.kept_value) if gap and self.kept_value else 0.0
-
-
-def _chosen(epochs: tuple[EpochReport, ...]) -> tuple[EpochReport, ...]:
-    step = 1
-    while len(epochs) / step > MOST_POINTS:
-        step *= 2
-    return epochs[::-1][::step][::-1]
 
 
 def _point(epoch: EpochReport, model: int | None) -> EpochPoint:

@@ -1,4 +1,4 @@
-"""How SageMaker's List calls choose, sort and cut into pages."""
+"""How SageMaker's List calls choose, sort and cut into pages, and how they write tags."""
 
 import base64
 import json
@@ -42,6 +42,11 @@ def page(
     shown = chosen[: request.get("MaxResults", PAGE)]
     rest = {"NextToken": _token(sort_by, position(shown[-1]))} if len(shown) < len(chosen) else {}
     return [{field: d[field] for field in summary if field in d} for d in shown], rest
+
+
+def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Tags as the calls on them answer."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def _matches(document: Document, name: str, request: Mapping[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from sandbox.listing import Document, page
+from sandbox.listing import Document, page, tag_list
 from sandbox.model_package_group import PREFIX, ModelPackageGroup, group_arn, package_arn
 from sandbox.service_model import ServiceError, validate
 
@@ -56,7 +56,7 @@ class ModelRegistry:
             "UpdateModelPackage": self._update_package,
             "DeleteModelPackage": self._delete_package,
             "AddTags": self._add_tags,
-            "ListTags": lambda request: {"Tags": _listed(self._tagged(request).tags)},
+            "ListTags": lambda request: {"Tags": tag_list(self._tagged(request).tags)},
             "DeleteTags": self._delete_tags,
         }
 
@@ -134,7 +134,7 @@ class ModelRegistry:
         group = self._tagged(request)
         group.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
         self._save(group)
-        return {"Tags": _listed(group.tags)}
+        return {"Tags": tag_list(group.tags)}
 
     def _delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
         group = self._tagged(request)
@@ -194,7 +194,3 @@ def _check(request: Mapping[str, Any]) -> None:
         broken = "A versioned model package has no tags but those of its group."  # in other words, on AWS
     if broken:
         raise ServiceError("ValidationException", broken)
-
-
-def _listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]

@@ -12,7 +12,7 @@ from typing import Any
 from linear_learner.metric_definitions import METRIC_DEFINITIONS
 from sandbox.account import ACCOUNT, REGION
 from sandbox.faults import Faults
-from sandbox.listing import page
+from sandbox.listing import page, tag_list
 from sandbox.service_model import ServiceError, validate
 from sandbox.training_job import OVER, TrainingJob
 from sandbox.training_log import forget
@@ -146,10 +146,10 @@ class TrainingJobs:
         with job.lock:
             job.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
             job.save()
-        return {"Tags": _listed(job.tags)}
+        return {"Tags": tag_list(job.tags)}
 
     def _list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"Tags": _listed(self._tagged(request["ResourceArn"]).tags)}
+        return {"Tags": tag_list(self._tagged(request["ResourceArn"]).tags)}
 
     def _delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
         job = self._tagged(request["ResourceArn"])
@@ -191,7 +191,3 @@ def _check(request: Mapping[str, Any]) -> None:
         broken = "It is only supported when EnableManagedSpotTraining is set to true"
     if broken:
         raise ServiceError("ValidationException", f"Invalid MaxWaitTimeInSeconds. {broken}")
-
-
-def _listed(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    return [{"Key": key, "Value": value} for key, value in tags.items()]

@@ -15,7 +15,7 @@ from prefect.logging import get_run_logger
 
 from aws.following import LogLine, Status
 from linear_learner.log_reader import LogReader
-from linear_learner.log_report import EpochReport
+from linear_learner.log_report import EpochReport, thinned
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -94,10 +94,7 @@ class Display:
 
 def curve(epochs: list[EpochReport]) -> list[dict[str, Any]]:
     """One row per epoch, or per second, fourth, … of many, the last one included: what the best model came to."""
-    step = 1
-    while len(epochs) / step > MOST_ROWS:
-        step *= 2
-    chosen = epochs[::-1][::step][::-1]
+    chosen = thinned(epochs, MOST_ROWS)
     # What is not finite is told in words: JSON has no numbers for it.
     return [
         {

@@ -31,10 +31,7 @@ from tasks.trained import Trained
 from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Slices = list[tuple[str, NDArray[np.intp]]]
+    from tasks.evaluation.slices import Slices
 
 OF = ("training job", "champion", "gate.metric", "gate.confidence", "gate.slice_by")
 VERSION = 1
@@ -180,4 +177,4 @@ def _slices(workspace: Workspace, trained: Trained, column: str) -> "Slices":
     table, split = trained.table, trained.rows.parameters
     cells = pl.concat(each(workspace, cells_file, table.parts, column=column, what="to slice by"))
     test = indices(table.rows, split, split_keys(workspace, table, split), table.holdout_rows)["test"]
-    return slices_of(cells.gather(test).to_list())
+    return slices_of(cells.gather(test))

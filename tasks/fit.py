@@ -10,7 +10,7 @@ from aws.cost import price, runtime_limit, worst_case
 from aws.errors import NoCapacity, QuotaExceeded
 from aws.offers import Offer, offers
 from aws.submission import IfExists, Submission, start_or_adopt
-from aws.training_job import ChannelInput, specify, taggable
+from aws.training_job import specify, taggable
 from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
@@ -99,16 +99,7 @@ def _submit(
     kind, count = compute.instance_type, compute.instance_count
     limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
     affordable = compute.model_copy(update={"max_runtime_seconds": limit})
-    channels = tuple(
-        ChannelInput(
-            name=channel.name,
-            uri=channel.folder,
-            content_type=uploaded.content_type,
-            sha256=channel.sha256,
-        )
-        for channel in uploaded.channels
-    )
-    spec = specify(workspace, fitting.to_wire(), channels, affordable)
+    spec = specify(workspace, fitting.to_wire(), uploaded.inputs, affordable)
     logger.info("if it has to be trained: %s", worst_case(kind, limit, count, hourly, workspace.region))
     tags = {DEPLOYMENT_TAG: taggable(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)

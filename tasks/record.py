@@ -18,7 +18,7 @@ from aws.followers import tags_of
 from aws.following import described
 from aws.storage import holds, put, sha256_of
 from aws.submission import Submission
-from aws.training_job import FINGERPRINT_TAG, ChannelInput, TrainingJobSpec
+from aws.training_job import FINGERPRINT_TAG, TrainingJobSpec
 from aws.workspace import Workspace
 from tasks.download import ModelFile
 from tasks.evaluation.results import Evaluation
@@ -139,14 +139,10 @@ def _fingerprint(
 
 def _specified(description: "DescribeTrainingJobResponseTypeDef", uploaded: Uploaded) -> TrainingJobSpec:
     """What the job was made from, for a job whose tags somebody took off."""
-    kind = uploaded.content_type
     return TrainingJobSpec(
         image=description["AlgorithmSpecification"]["TrainingImage"],
         hyperparameters=description["HyperParameters"],
-        channels=tuple(
-            ChannelInput(name=one.name, uri=one.folder, content_type=kind, sha256=one.sha256)
-            for one in uploaded.channels
-        ),
+        channels=uploaded.inputs,
         compute=Compute(instance_count=description["ResourceConfig"]["InstanceCount"]),
     )
 

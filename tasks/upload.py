@@ -7,6 +7,7 @@ from shutil import rmtree
 from prefect import task
 
 from aws.storage import holds, put
+from aws.training_job import ChannelInput
 from aws.workspace import Workspace
 from tasks.format import OF, Formatted, FormattedFile
 from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
@@ -57,6 +58,14 @@ class Uploaded(Result):
     @property
     def files(self) -> tuple[UploadedFile, ...]:
         return tuple(file for channel in self.channels for file in channel.files)
+
+    @property
+    def inputs(self) -> tuple[ChannelInput, ...]:
+        """The channels as a training job is given them."""
+        return tuple(
+            ChannelInput(name=one.name, uri=one.folder, content_type=self.content_type, sha256=one.sha256)
+            for one in self.channels
+        )
 
     def __str__(self) -> str:
         return f"uploaded channels, {self.channels[0].folder.rsplit('/', 2)[0]}/"

@@ -206,12 +206,16 @@ class Evaluation(BaseModel):
     classification: ClassificationPicture | None
 
     def __str__(self) -> str:
-        value = self[self.gate_metric].value
+        value = self.value(self.gate_metric)
         figure = "undefined" if value is None else f"{value:.4g}"
         return f"evaluation on {self.rows} rows, {METRICS[self.gate_metric].title} {figure}"
 
     def __getitem__(self, name: MetricName) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
+
+    def value(self, name: MetricName) -> float | None:
+        """The model's own figure; None where it is not defined, or not of this predictor type."""
+        return next((metric.value for metric in self.metrics if metric.name == name), None)
 
 
 Outcome = Literal["promoted", "first model", "no better than the baseline", "no better than the champion"]

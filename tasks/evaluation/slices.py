@@ -17,7 +17,7 @@ OTHERS = "(others)"
 Slices = list[tuple[str, NDArray[np.intp]]]
 
 
-def slices_of(values: Sequence[str | None]) -> Slices:
+def slices_of(values: "Sequence[str | None] | pl.Series") -> Slices:
     """Groups of rows by the cells of a column as text, each with its row indices, in order; every row is in one.
 
     Numbers: each, in their order, or with more than 10 different ones four ranges with a quarter of the rows each.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.results import ClassCurves, Confusion, Curve, Evaluation, MetricName
+from tasks.evaluation.results import ClassCurves, Confusion, Curve, Evaluation
 from tasks.model_report.canvas import (
     BLUE,
     CARD,
@@ -75,7 +75,7 @@ def _precision_recall(evaluation: Evaluation, curves: tuple[ClassCurves, ...]) -
         rate = _base_rate(evaluation, one.label)
         if _is_binary(evaluation) and rate is not None:
             drawn.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"chance: {share(rate)}")
-        said = f"PR-AUC {number(_value(evaluation, 'pr_auc'))}" if _is_binary(evaluation) else f"{share(rate)} of rows"
+        said = f"PR-AUC {number(evaluation.value('pr_auc'))}" if _is_binary(evaluation) else f"{share(rate)} of rows"
         _line(drawn, one.precision_recall, style, f"{_class(evaluation, one.label)}{said}")
     point = _operating_point(evaluation)
     if point:
@@ -132,7 +132,7 @@ def _mark(drawn: "Axes", across: float, up: float) -> None:
 
 
 def _roc_title(evaluation: Evaluation) -> str:
-    area = _value(evaluation, "roc_auc")
+    area = evaluation.value("roc_auc")
     if area is None:
         return "ROC curve"
     if _is_binary(evaluation):
@@ -143,9 +143,9 @@ def _roc_title(evaluation: Evaluation) -> str:
 
 
 def _precision_title(evaluation: Evaluation) -> str:
-    precision, recall = (_value(evaluation, name) for name in ("precision", "recall"))
+    precision, recall = (evaluation.value(name) for name in ("precision", "recall"))
     if not _is_binary(evaluation) or precision is None or recall is None:
-        return f"PR-AUC {number(_value(evaluation, 'pr_auc'))} on average over classes"
+        return f"PR-AUC {number(evaluation.value('pr_auc'))} on average over classes"
     return f"Of all 1s it finds {share(recall)}, of those it finds {share(precision)} are right"
 
 
@@ -177,7 +177,7 @@ def _base_rate(evaluation: Evaluation, label: int) -> float | None:
 
 def _area(evaluation: Evaluation, label: int) -> float | None:
     if _is_binary(evaluation):
-        return _value(evaluation, "roc_auc")
+        return evaluation.value("roc_auc")
     return next((one.roc_auc for one in evaluation.classes if one.label == label), None)
 
 
@@ -191,7 +191,3 @@ def _heading(evaluation: Evaluation) -> str | None:
 
 def _is_binary(evaluation: Evaluation) -> bool:
     return evaluation.predictor_type == "binary_classifier"
-
-
-def _value(evaluation: Evaluation, name: MetricName) -> float | None:
-    return next((metric.value for metric in evaluation.metrics if metric.name == name), None)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tasks.evaluation.results import Density, Evaluation, Histogram, MetricName
+from tasks.evaluation.results import Density, Evaluation, Histogram
 from tasks.model_report.canvas import BLUE, INK, ORANGE, axes, card, legend, plain, png, shades, thousands, titled
 from tasks.model_report.cells import number
 
@@ -26,7 +26,7 @@ def regression_plots(evaluation: Evaluation, target: str) -> dict[str, bytes]:
 def _predicted(evaluation: Evaluation, density: Density, target: str) -> bytes:
     figure = card(5.0)
     drawn = axes(figure)
-    typical = _figure(evaluation, "median_error")
+    typical = evaluation.value("median_error")
     title = (
         "Predicted and actual values" if typical is None else f"Half of the rows are off by at most {number(typical)}"
     )
@@ -71,7 +71,3 @@ def _residuals(residuals: Histogram, quantiles: dict[float, float], target: str)
         drawn.axvline(high, color=ORANGE, linewidth=1.2, linestyle="--")
     legend(drawn)
     return png(figure)
-
-
-def _figure(evaluation: Evaluation, name: MetricName) -> float | None:
-    return next((metric.value for metric in evaluation.metrics if metric.name == name), None)
