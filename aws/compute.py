@@ -20,11 +20,11 @@ class Compute(BaseModel):
     """Instance types to take, in this order, when AWS has none of the first or your quota for it is used up."""
     instance_count: Annotated[int, Field(ge=1, le=20)] = 1
     """How many instances train together, 1 to 20; each reads its share of the training rows."""
-    volume_size_gb: Annotated[int, Field(ge=1, le=16_384)] = 10
+    volume_size_gb: Annotated[int, Field(title="Volume Size (GB)", ge=1, le=16_384)] = 10
     """Disk of each instance in GB, 1 to 16384; it must hold the data."""
     max_runtime_seconds: Annotated[int, Field(ge=60, le=432_000)] = 3600
     """The job is stopped when it trains for longer, 60 to 432000 seconds; this bounds what it can cost."""
-    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, title="Max Cost (USD)")
     """Most this run may cost in USD; the job's time limit is lowered to what that buys. Empty: the time limit alone."""
     spot: bool = False
     """Train on spare (spot) instances, which are much cheaper but may be taken away; on demand when there are none."""

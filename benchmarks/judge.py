@@ -15,7 +15,8 @@ import sklearn.metrics  # noqa: F401 - imported before the clock starts
 
 from linear_learner.engine import train
 from linear_learner.examples import Examples
-from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.hyperparameter_groups import LOSSES
+from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel, PredictorType
 from tasks.evaluation.assess import assess
 from tasks.evaluation.gate import decide

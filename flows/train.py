@@ -6,9 +6,15 @@ if __name__ == "__main__":
 
     raise SystemExit(main())
 
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
 from prefect import flow
+from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
+from prefect.runtime import deployment
 from prefect.states import Cancelled, Completed
+from pydantic import Field
 
 from aws.compute import Compute
 from aws.submission import IfExists
@@ -16,6 +22,7 @@ from aws.workspace import load_workspace
 from flows.abandonment import abandon_jobs
 from flows.attempts import fit_and_monitor
 from flows.training_run import TrainingRun
+from linear_learner.hyperparameter_groups import CommonHyperparameters, RareHyperparameters
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.check import check
 from tasks.download import download
@@ -37,64 +44,92 @@ from tasks.trained import Trained
 from tasks.upload import upload
 
 
+def _titled(title: str) -> Any:
+    """A heading in the form; without one Prefect shows the parameter's name."""
+    return Field(json_schema_extra={"title": title})
+
+
+def _run_name() -> str:
+    """The run's data and, where a deployment asked for it, its purpose: `bonus from transformed_data.csv, nightly`."""
+    context = FlowRunContext.get()
+    parameters = (context and context.parameters) or {}
+    dataset: Dataset = parameters.get("dataset", Dataset())
+    purpose = f", {deployment.name}" if deployment.name else ""
+    return f"{dataset.target} from {PurePosixPath(dataset.source).name}{purpose}"
+
+
+DESCRIPTION = """\
+Trains Amazon SageMaker's built-in **Linear Learner** on a table in S3, judges the model and registers it:
+*load → split → check → format → upload → fit → monitor → download → evaluate → register → report*.
+
+- What has not changed is **reused**, the training job too: nothing is paid for twice.
+- The verdict is the run's state: **Completed**, or **Rejected** when the model is no better than guessing or than the
+  champion. The artifact `model-report` says why.
+- Cancelling a run stops its training job.
+"""
+
+
 @flow(
     name="train-linear-learner",
-    flow_run_name="{dataset.target} from {dataset.source}",
+    description=DESCRIPTION,
+    flow_run_name=_run_name,
     on_failure=[abandon_jobs],
     on_crashed=[abandon_jobs],
     on_cancellation=[abandon_jobs],
     **KEPT,
 )
 def train_linear_learner(
-    dataset: Dataset = Dataset(),
-    split: Split = Split(),
-    hyperparameters: Hyperparameters = Hyperparameters(),
-    compute: Compute = Compute(),
-    gate: Gate = Gate(),
-    registry: Registry = Registry(),
-    workspace: str = "sandbox",
-    model_dir: str = "models",
-    if_exists: IfExists = "adopt",
-    reuse: Reuse = Reuse(),
+    dataset: Annotated[Dataset, _titled("Data")] = Dataset(),
+    workspace: Annotated[str, _titled("Workspace")] = "sandbox",
+    split: Annotated[Split, _titled("Split")] = Split(),
+    hyperparameters: Annotated[CommonHyperparameters, _titled("Hyperparameters")] = CommonHyperparameters(),
+    compute: Annotated[Compute, _titled("Instances, time and money")] = Compute(),
+    gate: Annotated[Gate, _titled("Gate")] = Gate(),
+    registry: Annotated[Registry, _titled("Model registry")] = Registry(),
+    more_hyperparameters: Annotated[
+        RareHyperparameters, _titled("Hyperparameters that few change")
+    ] = RareHyperparameters(),
+    reuse: Annotated[Reuse, _titled("Reuse")] = Reuse(),
+    if_exists: Annotated[IfExists, _titled("If the training job exists")] = "adopt",
+    model_dir: Annotated[str, _titled("Model folder")] = "models",
 ) -> TrainingRun:
     """Train Amazon SageMaker's Linear Learner on a CSV file in S3, download the model, judge and register it.
 
-    Steps whose input has not changed are reused, and so is a training job: the same data and hyperparameters are
-    never paid for twice. A run whose model the gate turns down is done, as any other; its state is called Rejected.
-
     Args:
         dataset: The table to train on and the column to predict.
+        workspace: Name of the saved Training Workspace block that says where training runs.
         split: How many rows train, validate and test.
         hyperparameters: What the algorithm is told; the defaults suit most tables.
-        compute: Instances, disk and time limit of the training job.
+        compute: What the training job runs on, for how long, and what it may cost.
         gate: What the model must show on the test set before it may be used.
         registry: What becomes of it in SageMaker's Model Registry.
-        workspace: Name of the saved Training Workspace block that says where training runs.
-        model_dir: Folder, on the machine that runs the flow, for the downloaded model.
-        if_exists: When a training job of this very input runs or is done: adopt it, pay for a new one, or fail.
+        more_hyperparameters: What the algorithm is told besides; empty leaves the choice to it.
         reuse: What may be reused of earlier runs; by default everything that is still there.
+        if_exists: When a training job of this very input runs or is done: adopt it, pay for a new one, or fail.
+        model_dir: Folder, on the machine that runs the flow, for the downloaded model.
     """
     try:
         with explained():
             where = load_workspace(workspace)
-            chosen = {"split": split, "hyperparameters": hyperparameters, "compute": compute, "gate": gate}
+            told = Hyperparameters.of(hyperparameters, more_hyperparameters)
+            chosen = {"split": split, "hyperparameters": told, "compute": compute, "gate": gate}
             with results_in(where, reuse), remembered(where, dataset, **chosen):
                 table = load(where, dataset)
                 rows = split_rows(where, table, split)
-                warnings = check(table.profile, rows.by_channel, hyperparameters, table.source.uri, split.left_out)
+                warnings = check(table.profile, rows.by_channel, told, table.source.uri, split.left_out)
                 # The next three would else be refused when everything is uploaded, or paid for.
-                suited(hyperparameters, rows.train)
-                judgeable(gate, hyperparameters, table, dataset)
+                suited(told, rows.train)
+                judgeable(gate, told, table, dataset)
                 champion = champion_of(where, registry, dataset)
                 formatted = format_channels(where, table, rows, dataset.format, compute.instance_count)
                 uploaded = upload(where, formatted)
-                submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
+                submission, job = fit_and_monitor(where, uploaded, told, compute, if_exists)
                 model = download(where, job, model_dir)
                 made = Trained(table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model)
                 recounted = recount(where, job)
                 reigns = reigning(champion, job)
                 rival = None if reigns else champion
-                evaluation = evaluate(where, made, hyperparameters, rival, gate)
+                evaluation = evaluate(where, made, told, rival, gate)
                 verdict = reigns or decide(evaluation, gate, has_champion=rival is not None)
                 recorded = record(where, {"dataset": dataset, **chosen, "registry": registry}, made, evaluation)
                 registered = None

@@ -6,7 +6,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.hyperparameter_groups import LOSSES
+from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.losses import (
     AbsoluteLoss,
     EpsInsensitiveAbsoluteLoss,

@@ -17,7 +17,8 @@ from aws.workspace import Workspace
 from linear_learner.artifact import read_model
 from linear_learner.channels import read_channel
 from linear_learner.errors import ArtifactError, DataError
-from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.hyperparameter_groups import LOSSES
+from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel
 from tasks.engine import each
 from tasks.evaluation.results import Evaluation

@@ -3,7 +3,7 @@
 from typing import get_args
 
 from linear_learner.errors import HyperparameterError
-from linear_learner.hyperparameters import LOSSES
+from linear_learner.hyperparameter_groups import LOSSES
 from linear_learner.model import PredictorType
 from tasks.evaluation.results import METRICS, Evaluation, Improvement, Metric, MetricName, Verdict
 from tasks.parameters import Gate, GateMetric

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 from prefect import State
@@ -20,6 +20,8 @@ from flows.command_line.console import console
 from flows.train import TrainingRun, train_linear_learner
 from linear_learner.artifact import read_model
 from linear_learner.errors import DataError
+from linear_learner.hyperparameter_groups import CommonHyperparameters, RareHyperparameters
+from linear_learner.hyperparameters import Hyperparameters
 from tasks.parameters import Dataset, Split
 
 PutObject = Callable[[str, bytes], str]
@@ -31,6 +33,13 @@ def reused() -> Iterator[list[str]]:
     """What the steps of the test's flow runs say they reused."""
     with console() as said:
         yield said
+
+
+def run_name(flow_run_state: State[Any]) -> str:
+    flow_run_id = flow_run_state.state_details.flow_run_id
+    assert flow_run_id is not None
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(flow_run_id).name
 
 
 def task_states(flow_run_state: State[Any]) -> dict[str, str]:
@@ -56,6 +65,7 @@ def test_a_run_leaves_a_model_that_predicts_and_the_next_reuses_all_of_it(
     assert jobs() == [first.job.name]
 
     again: State[Any] = train_linear_learner(**parameters, return_state=True)
+    assert run_name(again) == f"pay from {Path(parameters['dataset'].source).name}"
     second = again.result()
     assert reused == STEPS
     assert second.submission.how == "reused"
@@ -132,18 +142,40 @@ def test_an_unknown_workspace_is_not_found() -> None:
         train_linear_learner(workspace="nobodys-workspace")
 
 
-def test_every_parameter_of_the_form_is_named_and_described() -> None:
+def test_every_parameter_of_the_form_is_named_described_and_in_its_place() -> None:
     schema = parameter_schema(train_linear_learner).model_dump()
-    assert set(schema["properties"]) == set(inspect.signature(train_linear_learner.fn).parameters)
+    names = list(inspect.signature(train_linear_learner.fn).parameters)
+    assert sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"]) == names
     for name, field in schema["properties"].items():
-        # A description equal to that of the parameter's own model is left to the model.
+        # A title or description equal to that of the parameter's own model is left to the model.
         model = schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
-        assert field["title"], name
+        assert field.get("title", model.get("title")) != name
         assert field.get("description", model.get("description")), name
-    for model in ("Dataset", "Split", "Hyperparameters", "Compute", "Gate", "Registry"):
-        fields = schema["definitions"][model]["properties"]
-        assert all(field.get("title") and field.get("description") for field in fields.values()), model
     assert schema.get("required", []) == []
+
+
+def test_every_field_of_the_form_has_a_widget_of_its_own_and_says_what_it_takes() -> None:
+    schema = parameter_schema(train_linear_learner).model_dump()
+    groups = {field.get("$ref", "").rpartition("/")[2] for field in schema["properties"].values()} - {""}
+    assert groups == set(schema["definitions"])
+    for group in groups:
+        for name, field in schema["definitions"][group]["properties"].items():
+            assert field["title"], name
+            assert field["description"], name
+            # Of several types, or none, Prefect shows raw JSON; an optional one is a type or null.
+            kinds = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
+            (kind,) = kinds
+            assert kind["type"] in {"string", "number", "integer", "boolean", "array"}, name
+            assert kind["type"] != "array" or kind["items"]["type"] == "string", name
+            if kind["type"] in {"number", "integer"} and name != "init_bias":
+                assert {"minimum", "exclusiveMinimum"} & set(kind), name
+
+
+def test_both_groups_of_hyperparameters_together_are_all_there_are() -> None:
+    both = Hyperparameters.of(CommonHyperparameters(l1=0.5), RareHyperparameters(init_sigma=0.5))
+    assert both == Hyperparameters(l1=0.5, init_sigma=0.5)
+    assert both.groups == (CommonHyperparameters(l1=0.5), RareHyperparameters(init_sigma=0.5))
+    assert Hyperparameters.of(both, RareHyperparameters()) == both, "in Python the whole may be given as the first"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +186,8 @@ def test_every_parameter_of_the_form_is_named_and_described() -> None:
         {"hyperparameters": {"epoch": 3}},
         {"hyperparameters": {"epochs": 0}},
         {"hyperparameters": {"loss": "squared"}},
+        {"hyperparameters": {"init_sigma": 1}},
+        {"more_hyperparameters": {"init_sigma": 0}},
         {"compute": {"instance_type": "large"}},
         {"gate": {"margin": 1.5}},
         {"registry": {"group": "no_underscores"}},
@@ -168,7 +202,12 @@ def test_the_form_refuses_unknown_keys_and_values_out_of_bounds(wrong: dict[str,
     assert not validate(right, schema)
 
 
-def test_the_command_line_takes_the_flows_own_parameters() -> None:
-    flow = {p.name: (p.annotation, p.default) for p in inspect.signature(train_linear_learner.fn).parameters.values()}
+def test_the_command_line_takes_the_flows_own_parameters_and_hyperparameters_in_one_group() -> None:
+    flow = {
+        name: (get_type_hints(train_linear_learner.fn)[name], parameter.default)
+        for name, parameter in inspect.signature(train_linear_learner.fn).parameters.items()
+        if "hyperparameters" not in name
+    }
     line = {name: (field.annotation, field.default) for name, field in Arguments.model_fields.items()}
+    assert line.pop("hyperparameters") == (Hyperparameters, Hyperparameters())
     assert {name: line[name] for name in line if name not in {"csv", "sample", "from_run"}} == flow
