@@ -50,6 +50,8 @@ class Package(BaseModel):
     """None for packages that this project did not register."""
     metadata: dict[str, str]
     created: datetime
+    is_news: bool = False
+    """Made, or decided about, by the very call that returned it."""
 
 
 class Registration(BaseModel):
@@ -96,7 +98,7 @@ def register(workspace: Workspace, registration: Registration) -> Package:
     package = package_of(workspace, registration.group, registration.training_job)
     if package is None:
         _make_group(workspace, registration.group)
-        package = _create(workspace, registration)
+        package = _create(workspace, registration).model_copy(update={"is_news": True})
     return settle(workspace, package, registration.status, registration.approval_description)
 
 
@@ -111,7 +113,7 @@ def settle(workspace: Workspace, package: Package, status: Status, why: str) -> 
     if now.status != PENDING:
         return now
     _decide(workspace, package.arn, status, why)
-    return now.model_copy(update={"status": status})
+    return now.model_copy(update={"status": status, "is_news": True})
 
 
 def _decide(workspace: Workspace, arn: str, status: Status, why: str) -> None:

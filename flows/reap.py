@@ -11,6 +11,7 @@ from prefect.logging import get_run_logger
 from aws.followers import followers
 from aws.stopping import running_jobs, stop
 from aws.workspace import load_workspace
+from tasks.announce import announce_reaped
 
 
 @flow(name="reap-training-jobs", flow_run_name="in {workspace}")
@@ -32,7 +33,8 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
             if following:
                 logger.info("%s is followed by %s", name, ", ".join(following))
                 continue
-            reaped.append({"training job": name, "status": stop(where, name)})
+            reaped.append({"training job": name, "status": (status := stop(where, name))})
+            announce_reaped(name, status)
             logger.warning("stopped %s: nobody follows it", name)
     if reaped:
         create_table_artifact(reaped, key="reaped", description="Training jobs that nobody followed any more")

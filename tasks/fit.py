@@ -14,6 +14,7 @@ from aws.training_job import specify, taggable
 from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
+from tasks.announce import announce_job
 from tasks.cancellation import wait_unless_cancelled
 from tasks.reasons import DATA, why
 from tasks.reuse import RETRIES, Result
@@ -100,7 +101,8 @@ def _submit(
     limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
     affordable = compute.model_copy(update={"max_runtime_seconds": limit})
     spec = specify(workspace, fitting.to_wire(), uploaded.inputs, affordable)
-    logger.info("if it has to be trained: %s", worst_case(kind, limit, count, hourly, workspace.region))
+    at_most = worst_case(kind, limit, count, hourly, workspace.region)
+    logger.info("if it has to be trained: %s", at_most)
     tags = {DEPLOYMENT_TAG: taggable(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
     otherwise = (
@@ -111,6 +113,7 @@ def _submit(
         logger.info(reason)
     signs = {"reused": "training job"} if submission.how == "reused" else {}
     logger.info("%s: training job %s", submission.how, submission.name, extra=signs)
+    announce_job(workspace, submission, at_most)
     return submission
 
 

@@ -12,6 +12,7 @@ from aws.image import image_uri
 from aws.registry import Package, Registration, Status, newest_approved
 from aws.registry import register as register_package
 from aws.workspace import Workspace
+from tasks.announce import announce_model
 from tasks.evaluation.results import METRICS, Evaluation, Outcome, Verdict
 from tasks.monitor import FinishedJob
 from tasks.parameters import Dataset, Registry
@@ -98,6 +99,8 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     package = register_package(workspace, registration)
     registered = Registered(arn=package.arn, group=group, version=package.version, status=package.status)
     get_run_logger().info("registered: %s", registered)
+    if package.is_news:  # an unchanged night says nothing again
+        announce_model(verdict, evaluation, trained.job, registered)
     return registered
 
 

@@ -65,6 +65,11 @@ def decide(workspace: Workspace, arn: str, status: Status) -> None:
     workspace.client("sagemaker").update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
 
 
+def as_found(package: Package) -> Package:
+    """A package as later calls return it, to whom it is no news."""
+    return package.model_copy(update={"is_news": False})
+
+
 def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_from(
     workspace: Workspace, group: str
 ) -> None:
@@ -80,6 +85,7 @@ def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_fro
         training_job=name,
         metadata={"verdict": "accepted"},
         created=package.created,
+        is_news=True,
     )
     found = described(workspace, package.arn)
     assert found["ModelPackageDescription"] == f"{name}: {wanted.description}"
@@ -140,7 +146,7 @@ def test_a_model_registered_again_is_the_same_package_and_only_a_pending_one_cha
     package = register(workspace, registration(group, name, first))
     again = register(workspace, registration(group, name, then, description="told otherwise", metadata={}))
     status = then if first == "PendingManualApproval" else first
-    assert again == package.model_copy(update={"status": status})
+    assert again == package.model_copy(update={"status": status, "is_news": status != first})
     assert described(workspace, package.arn)["ModelApprovalStatus"] == status
     assert len(packages(workspace, group)) == 1
 
@@ -281,11 +287,11 @@ def test_without_a_group_there_is_no_champion_and_no_package(workspace: Workspac
 def test_the_champion_is_the_highest_version_that_is_approved(workspace: Workspace, group: str) -> None:
     statuses: tuple[Status, ...] = ("PendingManualApproval", "Approved", "Approved", "Rejected")
     made = [register(workspace, registration(group, status=status)) for status in statuses]
-    assert newest_approved(workspace, group) == made[2]
+    assert newest_approved(workspace, group) == as_found(made[2])
     decide(workspace, made[0].arn, "Approved")  # later than the others, but of an older model
-    assert newest_approved(workspace, group) == made[2]
+    assert newest_approved(workspace, group) == as_found(made[2])
     decide(workspace, made[2].arn, "Rejected")
-    assert newest_approved(workspace, group) == made[1]
+    assert newest_approved(workspace, group) == as_found(made[1])
     for package in made[:2]:
         decide(workspace, package.arn, "Rejected")
     assert newest_approved(workspace, group) is None
@@ -310,8 +316,8 @@ def test_a_training_jobs_package_is_found_by_its_whole_name_on_whichever_page(wo
     client = workspace.client("sagemaker")
     for _ in range(120):
         client.create_model_package(ModelPackageGroupName=group, ModelPackageDescription=f"{first}-3: another")
-    assert package_of(workspace, group, first) == oldest
-    assert package_of(workspace, group, attempt) == second
+    assert package_of(workspace, group, first) == as_found(oldest)
+    assert package_of(workspace, group, attempt) == as_found(second)
     assert package_of(workspace, group, attempt.removesuffix("-2")) is None
     assert newest_approved(workspace, group) is None
 

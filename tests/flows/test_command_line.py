@@ -109,11 +109,12 @@ def test_the_second_run_reuses_everything_and_says_so(
 
 
 def test_a_recorded_run_is_repeated_by_its_record_alone(
-    first: subprocess.CompletedProcess[str], train: Command, home: Path
+    first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
 ) -> None:
     assert first.returncode == 0
     (uri,) = re.findall(r"record +(s3://\S+/run\.json)", first.stdout)
-    again = train("--from-run", uri, "--model_dir", "elsewhere")
+    replay = ("--from-run", uri, "--model_dir", "elsewhere")
+    again = finished(home, *PYTHON, "flows.train", *replay, PREFECT_API_URL=server.api_url)
     assert again.returncode == 0, again.stderr
     fingerprint = uri.split("/")[-3].removeprefix("linear-learner-")
     assert f"reproduction  yes: the fingerprint is {fingerprint}, as recorded" in again.stdout
@@ -138,14 +139,6 @@ def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: P
     assert_nothing_is_left(tmp_path)
 
 
-def test_a_users_own_file_is_trained_on(train: Command, home: Path) -> None:
-    (home / "houses.csv").write_text(HOUSES)
-    run = train("--csv", "houses.csv", "--target", "price")
-    assert run.returncode == 0, run.stderr
-    assert "Linear Learner predicts price" in run.stdout
-    assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
-
-
 def test_the_readmes_examples_work_as_they_stand(
     first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
 ) -> None:
@@ -164,6 +157,9 @@ def test_the_readmes_examples_work_as_they_stand(
         assert run.returncode == 0, f"{line}\n{run.stderr}"
         assert run.stdout
         assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
+        if "--csv houses.csv" in line:
+            assert "Linear Learner predicts price" in run.stdout
+            assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
     assert finished(home, sys.executable, "-c", python).stdout
 
 
@@ -224,13 +220,15 @@ def test_a_mistake_found_on_the_way_ends_in_one_sentence(
     assert_nothing_is_left(home)
 
 
-def test_in_a_terminal_a_bar_shows_how_far_training_is(first: subprocess.CompletedProcess[str], home: Path) -> None:
+def test_in_a_terminal_a_bar_shows_how_far_training_is(
+    first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
+) -> None:
     assert first.returncode == 0
     ours, theirs = pty.openpty()
     # Some seconds of training, so that it is looked at more than once.
     job = {"epochs": "200", "early_stopping_patience": "200", "mini_batch_size": "40"}
     command = [*PYTHON, "flows.train", *(word for name in job for word in (f"--hyperparameters.{name}", job[name]))]
-    variables = {**environment(home), "TERM": "xterm", "COLUMNS": "160"}
+    variables = {**environment(home), "TERM": "xterm", "COLUMNS": "160", "PREFECT_API_URL": server.api_url}
     with subprocess.Popen(
         command, cwd=home, env=variables, stdout=theirs, stderr=theirs, start_new_session=True
     ) as run:
@@ -294,9 +292,9 @@ def long_lived_sandbox(home: Path) -> Iterator[str]:
 
 
 def test_a_sandbox_that_runs_already_is_used_and_is_open_to_plain_boto3(
-    long_lived_sandbox: str, train: Command, home: Path
+    long_lived_sandbox: str, server: OwnServer, home: Path
 ) -> None:
-    run = train("--sample", "diabetes")
+    run = finished(home, *PYTHON, "flows.train", "--sample", "diabetes", PREFECT_API_URL=server.api_url)
     assert run.returncode == 0, run.stderr
     assert discovery.endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it lives on"
     session = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1")

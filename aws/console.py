@@ -1,0 +1,47 @@
+"""Where AWS's console shows a training job and its log; None where AWS has no page for it, as of a sandbox's jobs.
+
+Both forms and the three domains are those that AWS's own sagemaker-ssh-helper links to. The Model Registry has no page
+of its own: Studio alone shows it, at the address of an account's Studio domain.
+"""
+
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from aws.following import LOG_GROUP
+from aws.workspace import Workspace
+
+if TYPE_CHECKING:
+    from botocore.client import ClientMeta
+
+CONSOLES: Final = {
+    "aws": "console.aws.amazon.com",
+    "aws-cn": "console.amazonaws.cn",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+}
+"""Domain by partition; those of other partitions are not public."""
+ENDPOINTS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
+"""Domains of AWS's own endpoints in these partitions, VPC endpoints included."""
+
+
+def job_page(workspace: Workspace, job: str) -> str | None:
+    """URL of the training job's page in SageMaker's console."""
+    return _page(workspace.client("sagemaker").meta, "sagemaker", f"/jobs/{job}")
+
+
+def log_page(workspace: Workspace, job: str) -> str | None:
+    """URL of the page in CloudWatch's console that lists the job's log streams, one per instance."""
+    streams = f"{_escaped(LOG_GROUP)}$3FlogStreamNameFilter$3D{_escaped(f'{job}/')}"
+    return _page(workspace.client("logs").meta, "cloudwatch", f"logsV2:log-groups/log-group/{streams}")
+
+
+def _page(endpoint: "ClientMeta", service: str, place: str) -> str | None:
+    console = CONSOLES.get(endpoint.partition)
+    if console is None or not (urlsplit(endpoint.endpoint_url).hostname or "").endswith(ENDPOINTS):
+        return None
+    region = endpoint.region_name
+    return f"https://{region}.{console}/{service}/home?region={region}#{place}"
+
+
+def _escaped(name: str) -> str:
+    """As CloudWatch's console reads names in its addresses: escaped twice, the second time with $ for %."""
+    return quote(quote(name, safe=""), safe="").replace("%", "$")

@@ -1,0 +1,54 @@
+"""The console's pages are where AWS has them, in each partition, and nowhere for what AWS does not know."""
+
+import pytest
+from prefect_aws import AwsCredentials, S3Bucket
+from prefect_aws.client_parameters import AwsClientParameters
+
+from aws.console import job_page, log_page
+from aws.workspace import Workspace
+
+JOB = "linear-learner-7c44904b5d64b721854e"
+
+
+def workspace(region: str, endpoint_url: str | None = None) -> Workspace:
+    parameters = AwsClientParameters(endpoint_url=endpoint_url)
+    bucket = S3Bucket(
+        bucket_name="data", credentials=AwsCredentials(region_name=region, aws_client_parameters=parameters)
+    )
+    return Workspace(bucket=bucket, role_arn="arn:aws:iam::123456789012:role/training")
+
+
+@pytest.mark.parametrize(
+    ("region", "domain"),
+    [
+        ("eu-west-1", "console.aws.amazon.com"),
+        ("cn-north-1", "console.amazonaws.cn"),
+        ("us-gov-west-1", "console.amazonaws-us-gov.com"),
+    ],
+)
+def test_a_job_and_its_log_have_a_page_in_the_console_of_their_partition(region: str, domain: str) -> None:
+    where = workspace(region)
+    assert job_page(where, JOB) == f"https://{region}.{domain}/sagemaker/home?region={region}#/jobs/{JOB}"
+    assert log_page(where, JOB) == (
+        f"https://{region}.{domain}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
+        f"$252Faws$252Fsagemaker$252FTrainingJobs$3FlogStreamNameFilter$3D{JOB}$252F"
+    )
+
+
+def test_a_vpc_endpoint_is_awss_own() -> None:
+    where = workspace("eu-west-1", "https://vpce-0a1b2c3d-4e5f.sagemaker.eu-west-1.vpce.amazonaws.com")
+    assert job_page(where, JOB) == job_page(workspace("eu-west-1"), JOB)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        workspace("eu-west-1", "http://127.0.0.1:4566"),
+        workspace("us-east-1", "https://amazonaws.com.example.org"),
+        workspace("us-iso-east-1"),
+    ],
+    ids=["sandbox", "look-alike", "isolated partition"],
+)
+def test_elsewhere_there_is_no_page(where: Workspace) -> None:
+    assert job_page(where, JOB) is None
+    assert log_page(where, JOB) is None
