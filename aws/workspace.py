@@ -1,12 +1,14 @@
 """Where training runs: the one switch between a laptop and the cloud."""
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
-from aws.errors import NotFound, translated
+from aws.errors import InvalidRequest, NotFound, translated
+from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -26,48 +28,43 @@ class Workspace(Block):
     _block_type_name = "Training Workspace"
     _block_type_slug = "training-workspace"
     _description = "Where SageMaker training runs: bucket, credentials, execution role, network and default tags."
+    _code_example = """\
+        ```python
+        from flows.train import train_linear_learner
+        from tasks.parameters import Dataset
+
+        table = Dataset(source="s3://my-bucket/table.csv", target="price")
+        train_linear_learner(dataset=table, workspace="BLOCK_NAME")
+        ```"""
 
     bucket: S3Bucket = Field(title="Bucket", description="S3 bucket for data and models, with the credentials to use.")
-    role_arn: str = Field(
-        title="Execution role",
-        pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+$",
-        description="ARN of the IAM role SageMaker assumes to read the data and write the model.",
-    )
-    prefix: str = Field(
-        "linear-learner", title="Prefix", description="Folder in the bucket under which data and models are written."
-    )
-    subnets: list[str] = Field(
-        default_factory=list, title="Subnets", description="Subnet ids, when training must run inside a VPC."
-    )
-    security_group_ids: list[str] = Field(
-        default_factory=list, title="Security groups", description="Security group ids; needed together with subnets."
-    )
-    kms_key_id: str | None = Field(
-        None, title="KMS key", description="Key that encrypts the model and the training volume; empty: the default."
-    )
-    tags: dict[str, str] = Field(
-        default_factory=dict, title="Tags", description="Tags put on every training job, such as a cost centre."
-    )
+    role_arn: RoleArn
+    prefix: Prefix = "linear-learner"
+    subnets: Subnets = Field(default_factory=list)
+    security_group_ids: SecurityGroupIds = Field(default_factory=list)
+    kms_key_id: KmsKeyId = None
+    tags: Tags = Field(default_factory=dict)
     prices: dict[str, PositiveFloat] = Field(
         default_factory=dict,
         title="Prices",
         description="USD per instance and hour of training, by instance type such as ml.m5.large, where the built-in "
         "price list lacks it or you pay another price.",
     )
-
-    dask_scheduler: str | None = Field(
-        None,
-        title="Dask scheduler",
-        pattern=r"^(tcp|tls|ucx|ws|wss)://.+$",
-        description="Address of a Dask cluster, such as tcp://10.0.0.7:8786, that prepares tables too large for one "
-        "machine; its workers need this project installed. Empty: the machine that runs the flow does it.",
-    )
+    dask_scheduler: DaskScheduler = None
 
     @model_validator(mode="after")
     def _network_is_whole(self) -> Self:
         if bool(self.subnets) != bool(self.security_group_ids):
             raise ValueError("subnets and security groups go together: give both, or neither")
         return self
+
+    @classmethod
+    @cache
+    def model_json_schema(  # type: ignore[override] # the cache takes whatever the original takes
+        cls, *arguments: Any, **options: Any
+    ) -> dict[str, Any]:
+        """The schema, made once: to save a block Prefect asks for it a hundred times."""
+        return super().model_json_schema(*arguments, **options)
 
     @overload
     def client(self, service: Literal["s3"]) -> "S3Client": ...
@@ -109,15 +106,23 @@ class Workspace(Block):
 
 
 def load_workspace(name: str) -> Workspace:
-    """The saved block of that name; raises NotFound when there is none."""
+    """The saved block of that name; raises NotFound when there is none, InvalidRequest when it does not fit."""
     try:
         # Prefect types `load` for sync and async callers alike.
         return cast("Workspace", Workspace.load(name))
     except ValueError as error:
         raise NotFound(
-            f"There is no Training Workspace block named {name!r} in this Prefect. Create it in the UI under Blocks, "
-            'or save one with Workspace(...).save("name"); `python -m sandbox` saves one named "sandbox".'
+            f"There is no Training Workspace block named {name!r} in this Prefect. Save it in the UI under Blocks, or "
+            f"with `python -m deployments.blocks --name {name!r}`; `python -m sandbox` saves one named 'sandbox'."
         ) from error
+    except RuntimeError as error:  # Prefect's server takes what the block's form does
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.__cause__.errors())
+        # Without the cause: it shows what was found, credentials among it.
+        raise InvalidRequest(
+            f"Correct the Training Workspace block {name!r} in the UI under Blocks: {wrong}."
+        ) from None
 
 
 def split_uri(uri: str) -> tuple[str, str]:

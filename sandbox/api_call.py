@@ -33,6 +33,21 @@ S3_ACTIONS = {
     ("GET", "Object", "uploadId"): "ListParts",
 }
 """By method, level and query; the others' names follow from these: GET of an object's `tagging` is GetObjectTagging."""
+ARNS: Mapping[str, str] = {
+    name: f"arn:aws:{service}:{'' if service == 'iam' else REGION}:{ACCOUNT}:{kind}{{}}"
+    for name, service, kind in (
+        ("TrainingJobName", "sagemaker", "training-job/"),
+        ("logGroupName", "logs", "log-group:"),
+        ("ModelPackageGroupName", "sagemaker", "model-package-group/"),
+        ("ModelPackageArn", "sagemaker", "model-package/"),
+        ("ModelPackageName", "sagemaker", "model-package/"),
+        ("ResourceArn", "sagemaker", ""),
+        ("RoleName", "iam", "role/"),
+        ("PolicySourceArn", "iam", ""),
+        ("KeyId", "kms", "key/"),
+    )
+}
+"""What a request's member names, the first of these that it has."""
 Refusal = tuple[int, str, str]
 _FAILURE = (
     500,
@@ -84,8 +99,7 @@ class ApiCall:
             return str(self._environ["HTTP_X_AMZ_TARGET"]).rpartition(".")[2]
         method, query = str(self._environ["REQUEST_METHOD"]), str(self._environ["QUERY_STRING"])
         if self._protocol == "query":
-            form = dict(parse_qsl(query or take_body(self._environ).decode(errors="replace")))
-            return form.get("Action", method)
+            return self._form.get("Action", method)
         name = _s3_action(method, self._environ["PATH_INFO"], query)
         return "CopyObject" if name == "PutObject" and "HTTP_X_AMZ_COPY_SOURCE" in self._environ else name
 
@@ -108,7 +122,7 @@ class ApiCall:
             return None
         status, code, text = REFUSALS[fault.kind][self._protocol]
         user, action = f"arn:aws:iam::{ACCOUNT}:user/{KEY_ID}", f"{self.service}:{self.action}"
-        return self.refused(status, code, text.format(user=user, action=action, resource=self._resource))
+        return self.refused(status, code, text.format(user=user, action=action, resource=self.resource))
 
     def refused(self, status: int, code: str, message: str) -> Response:
         """An error in the service's wire format; the request's body is read, so that the client hears it."""
@@ -128,6 +142,10 @@ class ApiCall:
         return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{text}', status, headers, mimetype="application/xml")
 
     @property
+    def _form(self) -> dict[str, str]:
+        return dict(parse_qsl(self._environ["QUERY_STRING"] or take_body(self._environ).decode(errors="replace")))
+
+    @property
     def _document(self) -> dict[str, Any]:
         try:
             document = json.loads(take_body(self._environ))
@@ -135,18 +153,24 @@ class ApiCall:
             return {}
         return document if isinstance(document, dict) else {}
 
-    @property
-    def _resource(self) -> str:
-        if self._protocol != "json":
-            return "*"
-        named = self._document
-        if "TrainingJobName" in named:
-            return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{named['TrainingJobName']}"
-        if "logGroupName" in named:
-            return f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:{named['logGroupName']}"
-        if "ModelPackageGroupName" in named:
-            return f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package-group/{named['ModelPackageGroupName']}"
-        return str(named.get("ResourceArn") or named.get("ModelPackageArn") or named.get("ModelPackageName") or "*")
+    @cached_property
+    def resource(self) -> str:
+        """ARN of what the call is about, as IAM looks at it; `*` where it is about nothing by name.
+
+        To an object's ARN `?versionId` is added where the call names a version, for which IAM has other actions.
+        """
+        if self.service == "s3":
+            place = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace").strip("/")
+            version = "?versionId" if "versionId=" in self._environ["QUERY_STRING"] else ""
+            return f"arn:aws:s3:::{place}{version}" if place else "*"
+        asked = self._document if self._protocol == "json" else self._form
+        named = next(((wanted, arn) for wanted, arn in ARNS.items() if wanted in asked), None)
+        if named:
+            value = str(asked[named[0]])
+            arn = value if value.startswith("arn:") else named[1].format(value)
+            stream = asked.get("logStreamName")
+            return f"{arn}:log-stream:{stream}" if stream else arn
+        return "*"
 
 
 def take_body(environ: dict[str, Any]) -> bytes:

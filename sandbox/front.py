@@ -28,6 +28,8 @@ from sandbox.training_jobs import ARN as JOB_ARN
 from sandbox.training_jobs import TrainingJobs
 
 TAGGING = ("AddTags", "ListTags", "DeleteTags")
+MOST_CALLS = 10_000
+"""Kinds of calls, by action and resource, that are told apart; of further ones the resource is not kept."""
 
 
 class Front:
@@ -53,7 +55,7 @@ class Front:
         # One seed at a time: seeds import parts of moto, and modules must not be imported by two threads at once.
         self._seeding = threading.RLock()
         self._faults = faults
-        self._calls: Counter[str] = Counter()
+        self._calls: Counter[tuple[bool, str, str]] = Counter()
         self._counting = threading.Lock()
         self._closing = threading.Event()
 
@@ -80,17 +82,23 @@ class Front:
         path = environ["PATH_INFO"]
         if path == "/_sandbox":
             return _json(200, self._status())
+        if path == "/_sandbox/calls":
+            return _json(200, self._every_call())
         if path == PATH:
             return _json(*self._faults.control(environ["REQUEST_METHOD"], take_body(environ)))
         if path.startswith(("/moto-api", "/_sandbox/")):
             return Response("no such control; moto's own are not part of the sandbox", 404)
         call = ApiCall(environ)
         self.seed(call.service)
+        self._count(call)
         return self._perform(call, environ) if call.own else self._meet(call, environ)
 
-    def _meet(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+    def _count(self, call: ApiCall) -> None:
+        kind = (call.own, f"{call.service}:{call.action}", call.resource)
         with self._counting:
-            self._calls[f"{call.service}:{call.action}"] += 1
+            self._calls[kind if kind in self._calls or len(self._calls) < MOST_CALLS else (*kind[:2], "?")] += 1
+
+    def _meet(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         fault = self._faults.met_by_call(call.action)
         if fault and (refusal := call.refusal(fault)):
             return refusal
@@ -112,14 +120,22 @@ class Front:
         return self._emulator.respond(environ)
 
     def _status(self) -> dict[str, Any]:
-        with self._counting:
-            calls = dict(sorted(self._calls.items()))
+        calls: Counter[str] = Counter()
+        for call in self._every_call():
+            if not call["own"]:
+                calls[call["action"]] += call["count"]
         return {
             "sandbox": "linear-learner",
             "state_dir": str(self._state_dir),
             "jobs": self._jobs.counts(),
             "calls": calls,
         }
+
+    def _every_call(self) -> list[dict[str, Any]]:
+        """What was asked of which resource, how often, by clients or by the sandbox's own training jobs."""
+        with self._counting:
+            calls = sorted(self._calls.items())
+        return [{"own": own, "action": action, "resource": arn, "count": n} for (own, action, arn), n in calls]
 
     def _sagemaker(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         action = call.action

@@ -75,6 +75,7 @@ def test_modules_stay_short_enough_to_read(module: Path) -> None:
     ("module", "heavy"),
     [
         ("flows.command_line.main", {"prefect", "boto3", "polars", "pandas", "sklearn", "sandbox.server"}),
+        ("deployments.blocks", {"prefect", "boto3", "polars", "pandas", "sklearn"}),
         ("sandbox.discovery", {"prefect", "boto3", "moto", "numpy"}),
         ("flows.train", {"sklearn", "polars", "pandas", "sagemaker", "moto", "matplotlib"}),
     ],

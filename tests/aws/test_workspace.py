@@ -1,6 +1,5 @@
 """The block that says where training runs: addresses, saving and loading, and that it keeps its secret."""
 
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -119,12 +118,3 @@ def test_a_workspace_on_blocks_that_are_saved_themselves_follows_their_changes()
 def test_an_unknown_name_is_not_found_and_the_message_says_what_to_do() -> None:
     with pytest.raises(NotFound, match=r"'nobodys-workspace'.*UI.*python -m sandbox"):
         load_workspace("nobodys-workspace")
-
-
-@pytest.mark.usefixtures("prefect_server")
-def test_the_readmes_block_is_saved_as_it_stands() -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    exec(readme.split("## On AWS")[1].split("```python\n")[1].split("```")[0], {})  # noqa: S102 - the project's own text
-    saved = load_workspace("production")
-    assert saved.region == "eu-west-1"
-    assert saved.uri("data") == "s3://my-bucket/linear-learner/data"

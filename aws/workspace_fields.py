@@ -1,0 +1,64 @@
+"""What a Training Workspace asks for, in words that its form and the command line share; read without Prefect."""
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+
+
+def _without_blanks(value: Any) -> Any:
+    """A field that somebody emptied, in the form or on the command line, as one that was never filled."""
+    return [one for one in value if one] if isinstance(value, list) else value or None
+
+
+RoleArn = Annotated[
+    str,
+    Field(
+        title="Execution role",
+        pattern=r"^arn:aws[a-z\-]*:iam::\d{12}:role/.+$",
+        description="ARN of the IAM role SageMaker assumes to read the data and write the model, such as "
+        "arn:aws:iam::123456789012:role/linear-learner-training.",
+    ),
+]
+Prefix = Annotated[
+    str,
+    Field(title="Prefix", description="Folder in the bucket under which data and models are written."),
+]
+Subnets = Annotated[
+    list[str],
+    Field(
+        title="Subnets",
+        description="Ids of the subnets, such as subnet-0a1b2c3d4e5f60718, when training must run inside a VPC; they "
+        "need the security groups.",
+    ),
+    BeforeValidator(_without_blanks),
+]
+SecurityGroupIds = Annotated[
+    list[str],
+    Field(
+        title="Security groups",
+        description="Ids of the security groups, such as sg-0a1b2c3d4e5f60718; they need the subnets.",
+    ),
+    BeforeValidator(_without_blanks),
+]
+KmsKeyId = Annotated[
+    str | None,
+    Field(
+        title="KMS key",
+        description="Key that encrypts the model and the training volume: an id, an ARN or an alias/name of the "
+        "bucket's region. Empty: AWS's default.",
+    ),
+    BeforeValidator(_without_blanks),
+]
+Tags = Annotated[
+    dict[str, str], Field(title="Tags", description="Tags put on every training job, such as a cost centre.")
+]
+DaskScheduler = Annotated[
+    str | None,
+    Field(
+        title="Dask scheduler",
+        pattern=r"^(tcp|tls|ucx|ws|wss)://.+$",
+        description="Address of a Dask cluster, such as tcp://10.0.0.7:8786, that prepares tables too large for one "
+        "machine; its workers need this project installed. Empty: the machine that runs the flow does it.",
+    ),
+    BeforeValidator(_without_blanks),
+]

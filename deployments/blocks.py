@@ -1,0 +1,112 @@
+"""`python -m deployments.blocks`: saves the Prefect blocks that say where training runs, once AWS confirmed it."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
+from flows.command_line import services
+from flows.command_line.arguments import complaints
+from flows.command_line.prefect_server import ServerDied
+
+AS_IT_IS: Any = None
+
+
+class Arguments(BaseSettings):
+    """\
+    Save three Prefect blocks of one name that say where training runs, once AWS has confirmed that it can run there.
+
+    They are AWS Credentials, S3 Bucket and Training Workspace. New ones need --bucket, --role-arn and --region; saved
+    ones keep what is not said here, and lose what is said to be empty, as in --kms-key-id "".
+    Lists are written --subnets a,b and tags --tags cost-centre=42,team=risk.
+    """  # noqa: D205 - begins on a line of its own, so that the help text is not indented
+
+    model_config = SettingsConfigDict(
+        cli_prog_name="python -m deployments.blocks",
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+        cli_hide_none_type=True,
+        cli_parse_none_str="as it is",
+        alias_generator=lambda name: name.replace("_", "-"),
+        use_attribute_docstrings=True,
+        validate_default=False,
+        extra="forbid",
+    )
+
+    name: Annotated[str, Field(pattern="^[a-z0-9-]+$")] = "production"
+    """Name of the three blocks, by which runs choose them with --workspace."""
+    bucket: Annotated[str, Field(min_length=1)] = AS_IT_IS
+    """Name of the S3 bucket for data and models."""
+    role_arn: RoleArn = AS_IT_IS
+    region: str = AS_IT_IS
+    """Region of the bucket, where training runs; of new blocks AWS_REGION, AWS_DEFAULT_REGION or the profile's."""
+    credentials: Literal["machine", "keys"] = AS_IT_IS
+    """Whose credentials runs use. machine, which new blocks have: those of whatever machine a run is on, from its
+    environment, profile or role; nothing secret is stored. keys, for machines that have none: the access key found now
+    in this environment, or in --profile, is stored in the block."""
+    profile: str = AS_IT_IS
+    """An AWS profile that every machine with runs has; with --credentials keys, one that this machine has."""
+    assume_role_arn: str = AS_IT_IS
+    """ARN of a role that runs take on first."""
+    endpoint_url: str = AS_IT_IS
+    """URL of what stands in for AWS, such as a sandbox; of new blocks AWS_ENDPOINT_URL."""
+    bucket_folder: str = AS_IT_IS
+    """Folder of the bucket that holds everything, sources too."""
+    prefix: Prefix = AS_IT_IS
+    kms_key_id: KmsKeyId = AS_IT_IS
+    subnets: Subnets = AS_IT_IS
+    security_group_ids: SecurityGroupIds = AS_IT_IS
+    tags: Tags = AS_IT_IS
+    dask_scheduler: DaskScheduler = AS_IT_IS
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
+        """What was said alone: a variable named BUCKET in somebody's environment must change nothing."""
+        return (sources["init_settings"],)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Save the blocks; returns the exit code: 0 done, 1 Prefect failed, 2 a mistake, and nothing was saved."""
+    try:
+        said = CliSettingsSource(Arguments, cli_parse_args=list(sys.argv[1:] if arguments is None else arguments))()
+        given = Arguments(**{flag: value for flag, value in said.items() if value is not AS_IT_IS})
+    except (ValidationError, SettingsError) as error:
+        return _say(error, 2)
+    ready = services.start(sandboxed=False)
+    from httpx import HTTPError  # from here on while a server boots, where none is configured
+
+    from aws.errors import AwsError
+    from deployments.saved_blocks import save, where_they_are
+
+    # Prefect's thread that tells which blocks were looked at warns, after all is said, that it is not done with it.
+    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
+    where = where_they_are()
+    try:
+        ready()
+        done, warnings = save(given.name, given.model_dump(exclude_unset=True))
+    except (ValidationError, AwsError) as error:
+        return _say(error, 2)
+    except (HTTPError, ServerDied) as error:
+        return _say(f"Prefect failed: {error}. Looked for it {where}.", 1)
+    following = f"Next: python -m flows.train --workspace {given.name} --source KEY --target COLUMN"
+    print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - what the command line is for
+    return _say("\n".join(warnings), 0) if warnings else 0
+
+
+def _say(what: object, code: int) -> int:
+    print(complaints(what) if isinstance(what, ValidationError) else what, file=sys.stderr)  # noqa: T201
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

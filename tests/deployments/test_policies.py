@@ -1,0 +1,260 @@
+"""The policies allow what runs ask of AWS and nothing else, as a sandbox heard them ask.
+
+Recorded are whole runs, the reaper, an upload that fails half-way, and the removal of a Dask cluster's files. What no
+sandbox hears is here from AWS's documentation: how its operations are named in policies (Service Authorization
+Reference), what an execution role needs besides S3 and logs ("CreateTrainingJob API: Execution Role Permissions"), and
+that SageMaker's lists know no resources ("API Permissions: Actions, Permissions, and Resources Reference").
+"""
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import prefect_aws
+import pytest
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+from aws.compute import Compute
+from aws.errors import AccessDenied
+from aws.followers import leave
+from aws.image import image_uri
+from aws.preflight import check_workspace
+from aws.storage import put, remove_all, sha256_of, write_object
+from aws.submission import start_or_adopt
+from aws.training_job import specify
+from aws.workspace import Workspace
+from flows.reap import reap_training_jobs
+from flows.train import train_linear_learner
+from flows.training_run import TrainingRun
+from linear_learner.hyperparameters import Hyperparameters
+from sandbox import block, faults
+from sandbox.account import REGION, ROLE_ARN, decide
+from tasks.parameters import Dataset, Gate, Registry
+
+FOLDER = Path(__file__).resolve().parents[2] / "deployments" / "policies"
+PASSED = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
+NAMED = {
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:HeadObject": "s3:GetObject",
+    "s3:CreateMultipartUpload": "s3:PutObject",
+    "s3:UploadPart": "s3:PutObject",
+    "s3:CompleteMultipartUpload": "s3:PutObject",
+    "s3:DeleteObjects": "s3:DeleteObject",
+}
+"""Operations for which IAM has another name."""
+DOCUMENTED = {
+    "flow": {"kms:Decrypt", "kms:GenerateDataKey"},
+    "training": {
+        "logs:DescribeLogStreams",
+        *("ecr:GetAuthorizationToken", "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"),
+        *("ecr:BatchGetImage", "cloudwatch:PutMetricData"),
+        *("kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey", "kms:CreateGrant"),
+        *("ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface"),
+        *("ec2:DeleteNetworkInterfacePermission", "ec2:DescribeNetworkInterfaces", "ec2:DescribeVpcs"),
+        *("ec2:DescribeDhcpOptions", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups"),
+    },
+}
+"""Actions that only AWS's documentation tells of."""
+Asked = tuple[str, str, Mapping[str, list[str]]]
+"""Action, resource and context, as IAM decides about them."""
+Policy = dict[str, Any]
+
+
+class Account:
+    """A bucket that keeps versions, with a KMS key, and what is asked of AWS on its behalf until it is closed."""
+
+    def __init__(self, url: str) -> None:
+        self._url, self.bucket = url, f"policies-{uuid.uuid4().hex[:12]}"
+        self.workspace = block.workspace(url)
+        s3 = self.workspace.client("s3")
+        s3.create_bucket(Bucket=self.bucket)
+        s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
+        self.workspace.bucket.bucket_name, self.workspace.tags = self.bucket, {"team": "pricing"}
+        self.workspace.kms_key_id = self.workspace.client("kms").create_key()["KeyMetadata"]["KeyId"]
+        rows = "\n".join(f"{n % 37},{n % 11},{3 * (n % 37) + n % 11 + n % 5 / 10}" for n in range(300))
+        self.table = f"s3://{self.bucket}/tables/{self.bucket}.csv"
+        s3.put_object(Bucket=self.bucket, Key=f"tables/{self.bucket}.csv", Body=f"age,score,pay\n{rows}\n".encode())
+        self._caller = self.workspace.client("sts").get_caller_identity()["Arn"]
+        self._before = self._after = self._calls()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        self._after = self._calls()
+
+    def _calls(self) -> dict[tuple[bool, str, str], int]:
+        with urlopen(f"{self._url}/_sandbox/calls") as answer:  # noqa: S310 - http
+            return {(one["own"], one["action"], one["resource"]): one["count"] for one in json.load(answer)}
+
+    def asked(self, *, own: bool) -> list[Asked]:
+        """By the flow, or on the execution role's part by the sandbox's `own` training."""
+        new = [call[1:] for call, n in self._after.items() if call[0] == own and n > self._before.get(call, 0)]
+        return [asked for action, resource in sorted(new) for asked in needed(action, resource)]
+
+    def policy(self, name: str) -> Policy:
+        """A policy of the project, filled in for this account."""
+        names = {"my-bucket": self.bucket, "eu-west-1": REGION, "my-key": str(self.workspace.kms_key_id)}
+        text = (FOLDER / f"{name}.json").read_text()
+        for placeholder, own in (names | {"arn:aws:iam::123456789012:role/linear-learner-flow": self._caller}).items():
+            text = text.replace(placeholder, own)
+        return dict(json.loads(text))
+
+
+def needed(action: str, resource: str) -> Iterator[Asked]:
+    """What IAM is asked for one call."""
+    if action == "sts:GetCallerIdentity":
+        return  # "No permissions are required"
+    of_version = "Version" if resource.endswith("?versionId") else ""
+    resource = resource.removesuffix("?versionId")
+    if action == "s3:DeleteObjects":
+        resource += "/linear-learner/work/table/part"  # each of the objects that the request's body names
+    yield NAMED.get(action, action) + of_version, resource, {}
+    if action in {"sagemaker:CreateTrainingJob", "sagemaker:CreateModelPackageGroup"}:
+        yield "sagemaker:AddTags", resource, {}
+    if action == "sagemaker:CreateTrainingJob":
+        yield "iam:PassRole", ROLE_ARN, PASSED
+    if action == "sagemaker:CreateModelPackage":
+        yield action, resource.replace("model-package-group", "model-package") + "/1", {}
+
+
+def denied(policy: Policy, asked: list[Asked]) -> list[tuple[str, str]]:
+    """What the policy alone does not allow, by action and resource."""
+    return [one[:2] for one in asked if decide([policy], *one)[0] != "allowed"]
+
+
+def train(account: Account, folder: Path) -> TrainingRun:
+    """A first model, approved, and one that is judged against it."""
+    run: TrainingRun
+    for epochs in (2, 20):
+        run = train_linear_learner(
+            Dataset(source=account.table, target="pay"),
+            hyperparameters=Hyperparameters(mini_batch_size=10, epochs=epochs, num_models=4, learning_rate=0.05),
+            gate=Gate(margin=0),
+            registry=Registry(approve=True),
+            workspace="policies",
+            model_dir=str(folder / "models"),
+        )
+    assert run.verdict.outcome == "promoted"
+    return run
+
+
+def abandon_a_job(workspace: Workspace, run: TrainingRun, url: str) -> None:
+    """One that trains on although nobody follows it; then the reaper comes."""
+    faults.inject(url, kind="slow-job", seconds=60)
+    spec = specify(workspace, {"predictor_type": "regressor", "epochs": "3"}, run.uploaded.inputs, Compute())
+    job = start_or_adopt(workspace, spec, "gone", {})
+    leave(workspace, job.arn, "gone")
+    assert job.name in reap_training_jobs("policies")
+
+
+def upload_half(workspace: Workspace, folder: Path, url: str) -> None:
+    """A file of several parts, of which one is refused."""
+    (folder / "large").write_bytes(bytes(9 << 20))
+    faults.inject(url, kind="access-denied", action="UploadPart")
+    with pytest.raises(AccessDenied):
+        put(workspace, folder / "large", workspace.uri("large"), sha256_of(folder / "large"))
+
+
+@pytest.fixture(scope="module")
+def account(sandbox_url: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Account:
+    """An account in which runs did all that they may come to do."""
+    del prefect_server
+    folder, there = tmp_path_factory.mktemp("policies"), Account(sandbox_url)
+    there.workspace.save("policies")
+    settings = {PREFECT_LOCAL_STORAGE_PATH: folder / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(settings):
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        run = train(there, folder)
+        abandon_a_job(there.workspace, run, sandbox_url)
+        upload_half(there.workspace, folder, sandbox_url)
+        write_object(there.workspace, there.workspace.uri("work", "table", "part"), b"")
+        remove_all(there.workspace, there.workspace.uri("work"))
+    faults.clear(sandbox_url)
+    there.close()
+    return there
+
+
+@pytest.mark.parametrize(("name", "own"), [("flow", False), ("training", True)])
+def test_everything_that_runs_ask_is_allowed(name: str, own: bool, account: Account) -> None:
+    asked = account.asked(own=own)
+    assert len({action for action, *_ in asked}) > 5
+    assert denied(account.policy(name), asked) == []
+
+
+@pytest.mark.parametrize(("name", "own"), [("flow", False), ("training", True)])
+def test_without_any_one_of_its_permissions_something_is_denied(name: str, own: bool, account: Account) -> None:
+    asked, policy = account.asked(own=own), account.policy(name)
+    unused = set()
+    for number, statement in enumerate(policy["Statement"]):
+        for action in listed(statement["Action"]):
+            less = deepcopy(policy)
+            less["Statement"][number]["Action"] = [one for one in listed(statement["Action"]) if one != action]
+            if not denied(less, asked):
+                unused.add(action)
+    assert unused == DOCUMENTED[name]
+
+
+@pytest.mark.parametrize(
+    ("action", "resource", "context"),
+    [
+        ("s3:DeleteObject", "arn:aws:s3:::{bucket}/linear-learner/models/job/output/model.tar.gz", {}),
+        ("s3:PutObject", "arn:aws:s3:::{bucket}/tables/pay.csv", {}),
+        ("s3:GetObject", "arn:aws:s3:::another/tables/pay.csv", {}),
+        ("sagemaker:StopTrainingJob", f"arn:aws:sagemaker:{REGION}:123456789012:training-job/of-others", {}),
+        ("iam:PassRole", ROLE_ARN, {"iam:PassedToService": ["ec2.amazonaws.com"]}),
+        ("iam:PassRole", "arn:aws:iam::123456789012:role/administrator", PASSED),
+    ],
+)
+def test_the_flow_may_do_nothing_to_what_is_not_its_own(
+    action: str, resource: str, context: dict[str, list[str]], account: Account
+) -> None:
+    asked = (action, resource.format(bucket=account.bucket), context)
+    assert denied(account.policy("flow"), [asked])
+
+
+def test_the_trust_policy_passes_the_preflight(account: Account) -> None:
+    trust = (FOLDER / "training-trust.json").read_text()
+    iam, name = account.workspace.client("iam"), f"trusting-{uuid.uuid4().hex[:8]}"
+    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
+    assert check_workspace(account.workspace.model_copy(update={"role_arn": role})) == ()
+
+
+def test_the_execution_role_may_pull_the_algorithms_image() -> None:
+    policy = json.loads((FOLDER / "training.json").read_text())
+    (pulled,) = (one["Resource"] for one in policy["Statement"] if "ecr:BatchGetImage" in one["Action"])
+    image = re.fullmatch(r"(\d+)\.dkr\.ecr\.eu-west-1\.amazonaws\.com/(.+):.+", image_uri("eu-west-1"))
+    assert image
+    assert fnmatchcase(f"arn:aws:ecr:eu-west-1:{image[1]}:repository/{image[2]}", pulled)
+
+
+def test_a_worker_for_ecs_may_call_what_prefects_calls_and_no_more_than_prefect_gives_its_own() -> None:
+    root = Path(prefect_aws.__file__).parent
+    code = (root / "workers" / "ecs_worker.py").read_text() + (root / "observers" / "ecs.py").read_text()
+    called = {
+        f"{service}:{operation.title().replace('_', '')}"
+        for service, operation in re.findall(r"(ecs|ec2|sqs)_client\.([a-z]+_[a-z_]+)\(", code)
+    }
+    given = set(re.findall(r'"((?:ecs|ec2|sqs|iam):\w+)"', (root / "templates" / "ecs" / "service.json").read_text()))
+    policy = json.loads((FOLDER / "worker-ecs.json").read_text())
+    allowed = {action for statement in policy["Statement"] for action in listed(statement["Action"])}
+    assert called - {"ecs:DeregisterTaskDefinition"} <= allowed <= given, "the pool deregisters nothing"
+
+
+@pytest.mark.parametrize("policy", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
+def test_policies_are_within_what_iam_takes(policy: Path) -> None:
+    document = json.loads(policy.read_text())
+    assert document["Version"] == "2012-10-17"
+    assert len(re.sub(r"\s", "", policy.read_text())) <= 6144, "the longest managed policy"
+    sids = [statement["Sid"] for statement in document["Statement"] if "Sid" in statement]
+    assert len(set(sids)) == len(sids)
+    assert all(re.fullmatch("[A-Za-z0-9]+", sid) for sid in sids)
+
+
+def listed(value: Any) -> list[str]:
+    return value if isinstance(value, list) else [value]
