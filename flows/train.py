@@ -102,7 +102,7 @@ def train_linear_learner(
         hyperparameters: What the algorithm is told; the defaults suit most tables.
         compute: What the training job runs on, for how long, and what it may cost.
         gate: What the model must show on the test set before it may be used.
-        registry: What becomes of it in SageMaker's Model Registry.
+        registry: Whether and where the model is registered in SageMaker's Model Registry.
         more_hyperparameters: What the algorithm is told besides; empty leaves the choice to it.
         reuse: What may be reused of earlier runs; by default everything that is still there.
         if_exists: When a training job of this very input runs or is done: adopt it, pay for a new one, or fail.

@@ -80,9 +80,9 @@ class CommonHyperparameters(_Group):
     """How the weights are updated. auto: adam."""
     learning_rate: PositiveFloat | None = None
     """Size of a step. Above 0; empty: several are tried."""
-    l1: NonNegativeFloat | None = Field(None, title="L1 regularisation")
+    l1: NonNegativeFloat | None = Field(None, title="L1 Regularisation")
     """Strength of L1 regularisation. 0 or more; empty: 0, or several for multiclass."""
-    wd: NonNegativeFloat | None = Field(None, title="Weight decay (L2)")
+    wd: NonNegativeFloat | None = Field(None, title="Weight Decay (L2)")
     """Strength of L2 regularisation. 0 or more; empty: several are tried."""
     quantile: InnerFraction = 0.5
     """The quantile that quantile_loss predicts. Between 0 and 1; default 0.5, the median."""
@@ -127,25 +127,25 @@ class RareHyperparameters(_Group):
     """Whether the model has an intercept. Default true."""
     loss_insensitivity: PositiveFloat = 0.01
     """Errors below it cost nothing with the eps_insensitive losses. Above 0; default 0.01."""
-    margin: NonNegativeFloat = Field(1.0, title="Hinge margin")
+    margin: NonNegativeFloat = Field(1.0, title="Hinge Margin")
     """How far from the boundary hinge_loss wants every example. 0 or more; default 1.0."""
-    beta_1: Decay | None = Field(None, title="Adam beta 1")
+    beta_1: Decay | None = Field(None, title="Adam Beta 1")
     """Decay of adam's mean of gradients. At least 0 and below 1; empty: 0.9."""
-    beta_2: Decay | None = Field(None, title="Adam beta 2")
+    beta_2: Decay | None = Field(None, title="Adam Beta 2")
     """Decay of adam's mean of squared gradients. At least 0 and below 1; empty: 0.999."""
-    momentum: Decay | None = Field(None, title="SGD momentum")
+    momentum: Decay | None = Field(None, title="SGD Momentum")
     """Share of the last step that sgd repeats. At least 0 and below 1; empty: 0."""
-    bias_lr_mult: PositiveFloat | None = Field(None, title="Bias learning rate multiplier")
+    bias_lr_mult: PositiveFloat | None = Field(None, title="Bias Learning Rate Multiplier")
     """The intercept's learning rate as a multiple of the weights'. Above 0; empty: 10."""
-    bias_wd_mult: NonNegativeFloat | None = Field(None, title="Bias weight decay multiplier")
+    bias_wd_mult: NonNegativeFloat | None = Field(None, title="Bias Weight Decay Multiplier")
     """The intercept's weight decay as a multiple of the weights'. 0 or more; empty: 0."""
-    use_lr_scheduler: bool = Field(default=True, title="Use learning rate scheduler")
+    use_lr_scheduler: bool = Field(default=True, title="Use Learning Rate Scheduler")
     """Whether the learning rate falls during training. Default true."""
-    lr_scheduler_step: PositiveInt | None = Field(None, title="Learning rate scheduler step")
+    lr_scheduler_step: PositiveInt | None = Field(None, title="Learning Rate Scheduler Step")
     """Mini-batches between two reductions of the learning rate. At least 1; empty: several are tried."""
-    lr_scheduler_factor: InnerFraction | None = Field(None, title="Learning rate scheduler factor")
+    lr_scheduler_factor: InnerFraction | None = Field(None, title="Learning Rate Scheduler Factor")
     """What the learning rate is multiplied by at each reduction. Between 0 and 1; empty: 0.99."""
-    lr_scheduler_minimum_lr: PositiveFloat | None = Field(None, title="Minimum learning rate")
+    lr_scheduler_minimum_lr: PositiveFloat | None = Field(None, title="Minimum Learning Rate")
     """The learning rate never falls below it. Above 0; empty: several are tried."""
     init_method: Literal["uniform", "normal"] = "uniform"
     """Distribution of the weights before training. Default uniform."""
@@ -163,13 +163,13 @@ class RareHyperparameters(_Group):
     """Whether features are shifted to mean 0 during training. Empty: auto."""
     unbias_label: bool | None = None
     """Whether a regressor's label is shifted to mean 0 during training. Empty: auto."""
-    num_point_for_scaler: PositiveInt = Field(10_000, title="Rows for the scaler")
+    num_point_for_scaler: PositiveInt = Field(10_000, title="Rows for the Scaler")
     """Rows from which means and standard deviations are computed. At least 1; default 10 000."""
     early_stopping_tolerance: PositiveFloat = 0.001
     """Relative improvement of the loss that counts; smaller ones are not kept. Above 0; default 0.001."""
     num_calibration_samples: PositiveInt | None = None
     """Rows used to search the binary threshold. At least 1; empty: 10 000 000."""
-    f_beta: PositiveFloat = Field(1.0, title="F-score beta")
+    f_beta: PositiveFloat = Field(1.0, title="F-Score Beta")
     """Weight of recall against precision in the F-score. Above 0; default 1.0."""
     accuracy_top_k: PositiveInt = 3
     """A multiclass prediction counts as right among its k likeliest classes. At least 1; default 3."""

@@ -70,7 +70,7 @@ def _register(endpoint_url: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox.block", endpoint_url],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
@@ -80,6 +80,8 @@ def _register(endpoint_url: str) -> subprocess.Popen[str]:
 
 
 def _report(process: subprocess.Popen[str]) -> None:
+    if process.stdout and (waiting := process.stdout.readline().strip()):
+        print(f"Not registered with Prefect, serving all the same: {waiting}. It is tried again.", flush=True)
     _, errors = process.communicate()
     if process.returncode == 0:
         print(f"Registered with Prefect as the block {NAME}.", flush=True)

@@ -4,6 +4,7 @@ The only part of the sandbox that imports Prefect: two seconds that serving does
 """
 
 import sys
+import time
 from typing import TYPE_CHECKING
 
 from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from aws.workspace import Workspace
 
 NAME = "sandbox"
+PAUSE_SECONDS = 2.0
+"""Between two tries to reach Prefect's server."""
 
 
 def workspace(endpoint_url: str) -> "Workspace":
@@ -31,5 +34,22 @@ def workspace(endpoint_url: str) -> "Workspace":
     return Workspace(bucket=S3Bucket(bucket_name=BUCKET, credentials=credentials), role_arn=ROLE_ARN)
 
 
+def save(endpoint_url: str) -> None:
+    """Save the block; while no Prefect server answers, say so once and try again: one may be starting just now."""
+    from httpx import ConnectError
+
+    own, waiting = workspace(endpoint_url), False
+    while True:
+        try:
+            own.save(NAME, overwrite=True)
+        except ConnectError:
+            if not waiting:
+                print("its server does not answer", flush=True)  # noqa: T201 - for whoever started this process
+            waiting = True
+            time.sleep(PAUSE_SECONDS)
+        else:
+            return
+
+
 if __name__ == "__main__":
-    workspace(sys.argv[1]).save(NAME, overwrite=True)
+    save(sys.argv[1])

@@ -27,7 +27,7 @@ class ModelFile(Result):
 
 
 def _path(model_dir: str, job: FinishedJob) -> Path:
-    return Path(model_dir).absolute() / job.name / "model.tar.gz"
+    return Path(model_dir).expanduser().absolute() / job.name / "model.tar.gz"
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:

@@ -114,8 +114,10 @@ class Registry(BaseModel):
 
     register_model: bool = True
     """Register the model, with its verdict; a rejected one as Rejected. Default true."""
-    group: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None = None
-    """Model package group; letters, digits and hyphens. Its newest approved model is the champion. Empty:
+    group: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None = Field(
+        None, title="Model Package Group"
+    )
+    """Where it is registered; letters, digits and hyphens. Its newest approved model is the champion. Empty:
     linear-learner- with the names of target and table."""
-    approve: bool = False
+    approve: bool = Field(default=False, title="Approve at Once")
     """Approve a model that passes the gate at once; else it waits for a person. Default false."""

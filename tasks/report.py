@@ -65,5 +65,5 @@ def report(about: "Subject", plots: Plots, folder: Path) -> Path:
     place = folder / PAGE
     place.write_text(page(text, f"Linear Learner predicts {about.target}"), encoding="utf-8")
     get_run_logger().info("%s", about.verdict)
-    get_run_logger().info("the report is in %s", place)
+    get_run_logger().info("the report is the artifact %s of this run, and on this machine %s", REPORT_KEY, place)
     return place

@@ -26,6 +26,7 @@ EXCEPTIONS = {
     ("sandbox/__init__.py", "aws"),  # its type
 }
 ALGORITHM_NEEDS = {"numpy", "pydantic"}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 MODULES = sorted(path.relative_to(ROOT) for room in ROOMS for path in (ROOT / room).rglob("*.py"))
 
 
@@ -94,8 +95,7 @@ def test_constraints_are_exact_versions_and_nothing_else() -> None:
 
 
 def test_every_dependency_is_justified_in_its_line() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    wanted = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
     for requirement in wanted:
         line = next(line for line in lines if line.strip().startswith(f'"{requirement}"'))
@@ -112,6 +112,7 @@ def test_the_readme_starts_with_two_commands_that_the_makefile_knows() -> None:
 def test_deployments_name_flows_and_fit_their_parameters() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {one["name"] for one in deployments} >= {"nightly", "ad-hoc", "reaper"}
+    assert {one["version"] for one in deployments} == {PROJECT["version"]}
     for deployment in deployments:
         module, flow = deployment["entrypoint"].rsplit(".", 1)
         assert module.startswith("flows.")
