@@ -1,5 +1,6 @@
 """Where training runs: the one switch between a laptop and the cloud."""
 
+from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
 
@@ -59,11 +60,13 @@ class Workspace(Block):
         return self
 
     @classmethod
+    def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
+        """The schema, made once: to save a block Prefect asks for it a hundred times. Each may change its own copy."""
+        return deepcopy(cls._schema(*arguments, **options))
+
+    @classmethod
     @cache
-    def model_json_schema(  # type: ignore[override] # the cache takes whatever the original takes
-        cls, *arguments: Any, **options: Any
-    ) -> dict[str, Any]:
-        """The schema, made once: to save a block Prefect asks for it a hundred times."""
+    def _schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
         return super().model_json_schema(*arguments, **options)
 
     @overload

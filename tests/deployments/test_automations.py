@@ -46,13 +46,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+    kept = {name: value for name, value in os.environ.items() if "_SERVER_SERVICES_" not in name}
     quick = {"PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S"}
     url = f"http://127.0.0.1:{port}/api"
     with (
         (home / "log").open("wb") as log,
         subprocess.Popen(
             command,
-            env={**os.environ, **quick, "PREFECT_HOME": str(home), "PREFECT_API_URL": url},
+            env={**kept, **quick, "PREFECT_HOME": str(home), "PREFECT_API_URL": url},
             stdout=log,
             stderr=log,
         ) as process,

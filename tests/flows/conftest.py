@@ -49,7 +49,7 @@ def jobs(workspace: Workspace) -> Callable[[], list[str]]:
     """Names the training jobs that there are since the test began."""
 
     def every() -> list[str]:
-        pages = workspace.client("sagemaker").get_paginator("list_training_jobs").paginate()
+        pages = workspace.client("sagemaker").get_paginator("list_training_jobs").paginate(MaxResults=100)
         return [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
 
     before = every()
