@@ -23,20 +23,14 @@ class Runs:
     """Flow runs as Prefect's UI starts, cancels and shows them, and the training jobs of the sandbox's account."""
 
     def __init__(self, production: Any, endpoint_url: str) -> None:
-        self._ask, self._until = production.ask, production.until
-        listed = self._ask("POST", "/deployments/filter", limit=200)
-        self._deployments = {deployment["name"]: deployment["id"] for deployment in listed}
+        self._ask, self._until, self.deploy = production.ask, production.until, production.start
         self._workspace = block.workspace(endpoint_url)
         self.sagemaker = self._workspace.client("sagemaker")
 
     def start(self, epochs: int) -> str:
         """A run of a training that takes long; equal epochs are the same input."""
         dataset = {"source": "output/transformed_data.csv", "target": "bonus"}
-        return self.deploy("ad-hoc", dataset=dataset, hyperparameters={"epochs": epochs})
-
-    def deploy(self, deployment: str, **parameters: Any) -> str:
-        path = f"/deployments/{self._deployments[deployment]}/create_flow_run"
-        return str(self._ask("POST", path, parameters=parameters)["id"])
+        return str(self.deploy("ad-hoc", dataset=dataset, hyperparameters={"epochs": epochs}))
 
     def cancel(self, run: str) -> None:
         self._ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})

@@ -1,12 +1,32 @@
-"""Tables to prepare, and a machine to prepare them on."""
+"""Tables to prepare, and what judging a model may come to."""
 
 import random
 from collections.abc import Callable
 
 import pytest
 
+from tasks.evaluation.results import Evaluation, Metric
 from tasks.parameters import Dataset
 
+EVALUATION = Evaluation(
+    predictor_type="regressor",
+    rows=4,
+    metrics=(
+        Metric(name="rmse", value=1.25, low=1.0, high=1.5, baseline=4.0, champion=0.5),
+        Metric(name="r2", value=None, low=None, high=None, baseline=0.0),
+    ),
+    gate_metric="rmse",
+    over_baseline=None,
+    over_champion=None,
+    champion_objection=None,
+    confidence=0.95,
+    rounds=1000,
+    classes=(),
+    slices=(),
+    regression=None,
+    classification=None,
+)
+"""Of a model better than the baseline and worse than the champion; one metric could not be told."""
 MakeTable = Callable[..., Dataset]
 
 

@@ -17,9 +17,10 @@ from aws.cost import Bill
 from aws.submission import How, Submission
 from aws.workspace import Workspace
 from tasks.announce import announce_job, announce_model, announce_reaped
-from tasks.evaluation.results import Evaluation, Metric, Outcome, Verdict
+from tasks.evaluation.results import Outcome, Verdict
 from tasks.monitor import FinishedJob
 from tasks.register import Registered
+from tests.tasks.conftest import EVALUATION
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -43,24 +44,6 @@ REGISTERED = Registered(
     group="salaries",
     version=7,
     status="Approved",
-)
-EVALUATION = Evaluation(
-    predictor_type="regressor",
-    rows=4,
-    metrics=(
-        Metric(name="rmse", value=1.25, low=1.0, high=1.5, baseline=4.0, champion=0.5),
-        Metric(name="r2", value=None, low=None, high=None, baseline=0.0),
-    ),
-    gate_metric="rmse",
-    over_baseline=None,
-    over_champion=None,
-    champion_objection=None,
-    confidence=0.95,
-    rounds=1000,
-    classes=(),
-    slices=(),
-    regression=None,
-    classification=None,
 )
 Emitted = Callable[[], list[Event]]
 

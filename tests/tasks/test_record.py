@@ -20,7 +20,7 @@ from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.download import ModelFile, download
-from tasks.evaluation.results import Evaluation, Metric
+from tasks.evaluation.results import Evaluation
 from tasks.fit import fit
 from tasks.format import format_channels
 from tasks.load import Table, load
@@ -31,29 +31,12 @@ from tasks.run_record import RunRecord
 from tasks.split import Rows, split_rows
 from tasks.trained import Trained
 from tasks.upload import Uploaded, upload
+from tests.tasks.conftest import EVALUATION
 
 pytestmark = pytest.mark.usefixtures("machine")
 
 HYPERPARAMETERS = Hyperparameters(mini_batch_size=4, epochs=2, num_models=2)
 SECRET, TOKEN = "wJalrXUtnFEMI/K7MDENG", "IQoJb3JpZ2luX2VjEXAMPLE"
-EVALUATION = Evaluation(
-    predictor_type="regressor",
-    rows=4,
-    metrics=(
-        Metric(name="rmse", value=1.25, low=1.0, high=1.5, baseline=4.0, champion=0.5),
-        Metric(name="r2", value=None, low=None, high=None, baseline=0.0),
-    ),
-    gate_metric="rmse",
-    over_baseline=None,
-    over_champion=None,
-    champion_objection=None,
-    confidence=0.95,
-    rounds=1000,
-    classes=(),
-    slices=(),
-    regression=None,
-    classification=None,
-)
 
 
 @dataclass(frozen=True)
