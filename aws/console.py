@@ -7,7 +7,7 @@ of its own: Studio alone shows it, at the address of an account's Studio domain.
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
-from aws.following import LOG_GROUP
+from aws.training.following import LOG_GROUP
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -35,8 +35,8 @@ from botocore.exceptions import (
 )
 from botocore.exceptions import ConnectionError as NoConnectionError
 
-from aws.endings import Ending
-from aws.error_codes import DENIED, EXPIRED, PASSING, REFUSED, Reading, read_answer
+from aws.error_catalogue import DENIED, EXPIRED, PASSING, REFUSED, Reading, read_answer
+from aws.training.outcome import Ending
 
 
 class AwsError(Exception):

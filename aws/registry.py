@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
 from aws.errors import AwsError, answer, translated
-from aws.training_job import NAME_PREFIX, taggable
+from aws.training.request import NAME_PREFIX, taggable
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:

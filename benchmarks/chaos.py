@@ -24,14 +24,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from flows.command_line.prefect_server import OwnServer
-from sandbox import discovery, faults
+from flows.cli.local_services import OwnServer
+from sandbox import client, faults
 from sandbox.account import BUCKET
 from sandbox.api_call import OWN
-from sandbox.container import ONE_THREAD, prepare
+from sandbox.sagemaker.training_container import ONE_THREAD, prepare
+from sandbox.sagemaker.training_jobs import OVER, TrainingJob
 from sandbox.samples import employees_csv
 from sandbox.server import connect
-from sandbox.training_job import OVER, TrainingJob
 
 PATIENCE, SLOW_JOB = 180.0, 12.0
 """Seconds: no run takes as long; a job outlasts the kill of the run that created it, and of the next one."""
@@ -77,7 +77,7 @@ class Session:
         self.calls_per_job, self.wrong = list[int](), list[str]()
 
     def calls(self) -> Counter[str]:
-        return Counter(discovery.calls(self._url))
+        return Counter(client.calls(self._url))
 
     def jobs(self, others: Container[str] = ()) -> dict[str, str]:
         """Every job that was ever created, each paid for, and its status; but for the others."""
@@ -150,8 +150,8 @@ class Session:
         """Compare what was downloaded with what S3 holds, and with what the table gives by no flow and no S3."""
         import pandas as pd
 
+        from tasks.data.row_assignment import indices
         from tasks.parameters import Split
-        from tasks.split import indices
 
         path = self.home / "models" / job / "model.tar.gz"
         stored = self._s3.get_object(Bucket=BUCKET, Key=f"linear-learner/models/{job}/output/model.tar.gz")
@@ -159,7 +159,7 @@ class Session:
             self.wrong.append(f"input {state}: {path} is not what S3 holds")
         with tarfile.open(path) as archive, TemporaryDirectory(dir=self.home) as name:
             folder = Path(name)
-            prepare(folder, TrainingJob.load(discovery.default_state_dir() / "jobs" / job))
+            prepare(folder, TrainingJob.load(client.default_state_dir() / "jobs" / job))
             frame = pd.read_csv(BytesIO(employees_csv()))
             frame.insert(0, "bonus", frame.pop("bonus"))
             for channel, rows in indices(len(frame), Split(random_state=state)).items():
@@ -191,11 +191,11 @@ def session(seed: int) -> Iterator[Session]:
         del os.environ[name]
     with TemporaryDirectory(prefix="chaos-") as home:
         os.environ |= {"HOME": home, "XDG_CACHE_HOME": f"{home}/cache", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        state_dir = discovery.default_state_dir()
-        with closing(OwnServer()) as server, discovery.launch(state_dir), discovery.hold(state_dir):
+        state_dir = client.default_state_dir()
+        with closing(OwnServer()) as server, client.launch(state_dir), client.hold(state_dir):
             server.wait()
             os.environ["PREFECT_API_URL"] = server.api_url
-            while (url := discovery.endpoint(state_dir)) is None:
+            while (url := client.endpoint(state_dir)) is None:
                 time.sleep(0.05)
             yield Session(Path(home), url, seed)
 

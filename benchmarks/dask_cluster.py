@@ -12,7 +12,7 @@ import time
 from tempfile import TemporaryDirectory
 
 from benchmarks.unchanged import move_to, own_sandbox
-from flows.command_line.prefect_server import OwnServer
+from flows.cli.local_services import OwnServer
 
 FILES, ROWS_EACH = 8, 500_000
 
@@ -34,7 +34,7 @@ def compare(url: str, files: int, rows_each: int) -> int:
     from distributed import LocalCluster
     from prefect import flow
 
-    from sandbox.block import workspace
+    from sandbox.client import workspace
     from sandbox.samples import employees
     from tasks.format import format_channels
     from tasks.load import load

@@ -13,12 +13,12 @@ from typing import get_args
 import numpy as np
 import sklearn.metrics  # noqa: F401 - imported before the clock starts
 
-from linear_learner.engine import train
-from linear_learner.examples import Examples
 from linear_learner.hyperparameter_groups import LOSSES
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel, PredictorType
-from tasks.evaluation.assess import assess
+from linear_learner.training.engine import train
+from linear_learner.training.examples import Examples
+from tasks.evaluation.assessment import assess
 from tasks.evaluation.gate import decide
 from tasks.parameters import Gate
 

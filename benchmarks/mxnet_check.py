@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linear_learner.artifact import write_archive
+from linear_learner.formats.artifact import write_archive
 from linear_learner.model import LinearModel, PredictorType
 
 WITH_MXNET = """

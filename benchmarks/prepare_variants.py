@@ -38,12 +38,12 @@ def recipe(source: Path, folder: Path) -> None:
 def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
     import sklearn.model_selection  # noqa: F401 - as the recipe's, before the clock starts
 
-    from sandbox.block import workspace
+    from sandbox.client import workspace
+    from tasks.data.row_assignment import sizes
     from tasks.format import write
     from tasks.load import measure
     from tasks.parameters import Dataset, Split
-    from tasks.split import Rows, sizes
-    from tasks.table import steps  # noqa: F401 - the same
+    from tasks.split import Rows
 
     nowhere = workspace("http://127.0.0.1:9")  # files of this machine: no call is made
     with timed("all"):
@@ -60,8 +60,8 @@ def formats(source: Path, folder: Path) -> None:
     import numpy as np
     import polars as pl
 
-    from tasks.table.measure import matrix
-    from tasks.table.write import write_rows
+    from tasks.data.measurement import matrix
+    from tasks.data.writer import write_rows
 
     table = pl.read_csv(source)
     table = pl.DataFrame([one.shrink_dtype() if one.dtype.is_integer() else one for one in table]).rechunk()

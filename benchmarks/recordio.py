@@ -18,9 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.channels import CSV, RECORDIO, read_channel
-from linear_learner.protobuf import varint
-from linear_learner.recordio import MAGIC, read_records, write_records
+from linear_learner.formats.channels import CSV, RECORDIO, read_channel
+from linear_learner.formats.recordio import MAGIC, read_records, varint, write_records
 
 
 def write_row_by_row(stream: io.BytesIO, features: NDArray[np.float32], labels: NDArray[np.float32]) -> None:

@@ -22,8 +22,8 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
-from flows.command_line.prefect_server import OwnServer
-from sandbox import discovery
+from flows.cli.local_services import OwnServer
+from sandbox import client
 
 MOST_SECONDS = 4.0
 """By which an unchanged run may be slower than the empty flow."""
@@ -70,11 +70,11 @@ class Tap(BaseHTTPRequestHandler):
 @contextmanager
 def own_sandbox() -> Iterator[str]:
     """URL of a sandbox of this home."""
-    state_dir = discovery.default_state_dir()
-    with discovery.hold(state_dir):
-        discovery.launch(state_dir)
+    state_dir = client.default_state_dir()
+    with client.hold(state_dir):
+        client.launch(state_dir)
         end = time.monotonic() + PATIENCE
-        while (url := discovery.endpoint(state_dir)) is None:
+        while (url := client.endpoint(state_dir)) is None:
             assert time.monotonic() < end, "the sandbox does not answer"
             time.sleep(0.05)
         yield url
@@ -136,7 +136,7 @@ def empty_flow(tasks: int) -> None:
 
 def measured(rounds: int, api_url: str, sandbox_url: str) -> tuple[dict[str, list[float]], Counter[str], Counter[str]]:
     """Seconds of each command, and of all unchanged runs together the calls to AWS and the bytes of data read."""
-    command("sandbox.block", sandbox_url)
+    command("sandbox.client", sandbox_url)
     first, _ = command("flows.train")
     tasks = task_runs(api_url)
     print(f"first run {first:.1f} s, {tasks} tasks")
@@ -144,12 +144,12 @@ def measured(rounds: int, api_url: str, sandbox_url: str) -> tuple[dict[str, lis
     calls: Counter[str] = Counter()
     Tap.read.clear()
     for _ in range(rounds):
-        before = Counter(discovery.calls(sandbox_url))
+        before = Counter(client.calls(sandbox_url))
         seconds, said = command("flows.train")
         assert "again, because" not in said, said
         assert "for the first time" not in said, said
         took["unchanged run"].append(seconds)
-        calls += Counter(discovery.calls(sandbox_url)) - before
+        calls += Counter(client.calls(sandbox_url)) - before
         took["empty flow"].append(command("benchmarks.unchanged", "--empty", str(tasks))[0])
     return took, calls, Counter({key: n for key, n in Tap.read.items() if not any(one in key for one in OF_THE_RUN)})
 

@@ -15,9 +15,9 @@ from pydantic_settings import (
 )
 
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
-from flows.command_line import services
-from flows.command_line.arguments import complaints
-from flows.command_line.prefect_server import ServerDied
+from flows.cli import local_services
+from flows.cli.arguments import complaints
+from flows.cli.local_services import ServerDied
 
 AS_IT_IS: Any = None
 
@@ -82,7 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = Arguments(**{flag: value for flag, value in said.items() if value is not AS_IT_IS})
     except (ValidationError, SettingsError) as error:
         return _say(error, 2)
-    ready = services.start(sandboxed=False)
+    ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # from here on while a server boots, where none is configured
 
     from aws.errors import AwsError

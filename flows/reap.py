@@ -1,17 +1,21 @@
-"""Reap: stop the training jobs that nobody follows any more. The last resort, on a schedule."""
+"""Stop training jobs that no run follows any more: the scheduled reaper, and the hook that stops a run's own jobs."""
 
+from typing import Any
 from uuid import UUID
 
 from prefect import flow, get_client
 from prefect.artifacts import create_table_artifact
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.exceptions import ObjectNotFound
+from prefect.flows import Flow
 from prefect.logging import get_run_logger
+from prefect.logging.loggers import flow_run_logger
 
-from aws.followers import followers
-from aws.stopping import running_jobs, stop
+from aws.training.leases import FOLLOWER_TAG, followers
+from aws.training.stopping import abandon, running_jobs, stop
 from aws.workspace import load_workspace
-from tasks.announce import announce_reaped
+from tasks.prefect_ui.events import announce_reaped
 
 
 @flow(name="reap-training-jobs", flow_run_name="in {workspace}")
@@ -48,3 +52,18 @@ def _is_over(prefect: SyncPrefectClient, run: str) -> bool:
     except (ObjectNotFound, ValueError):
         return False
     return state is not None and state.is_final()
+
+
+def abandon_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Stop every job that this run followed and no other does; a hook for runs that failed, crashed or were cancelled.
+
+    Most often nothing is left to do: the step that follows a job abandons it by itself when it is interrupted. This is
+    for interruptions between two steps, and for processes that were killed.
+    """
+    logger = flow_run_logger(flow_run, flow)
+    workspace = load_workspace(str(flow_run.parameters.get("workspace", "sandbox")))
+    for name, tags in running_jobs(workspace):
+        if f"{FOLLOWER_TAG}{flow_run.id}" in tags:
+            status = abandon(workspace, name, str(flow_run.id))
+            said = f"is {status}" if status else "goes on, as another run follows it"
+            logger.warning("This run is %s; training job %s %s.", state.name, name, said)

@@ -2,7 +2,7 @@
 
 if __name__ == "__main__":
     # Before everything else: the command line answers, and starts its servers, while Prefect is still being imported.
-    from flows.command_line.main import main
+    from flows.cli.main import main
 
     raise SystemExit(main())
 
@@ -12,36 +12,39 @@ from typing import Annotated, Any
 from prefect import flow
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
+from prefect.logging import get_run_logger
 from prefect.runtime import deployment
 from prefect.states import Cancelled, Completed
 from pydantic import Field
 
-from aws.compute import Compute
-from aws.submission import IfExists
-from aws.workspace import load_workspace
-from flows.abandonment import abandon_jobs
-from flows.attempts import fit_and_monitor
-from flows.training_run import TrainingRun
+from aws.errors import TrainingFailed
+from aws.training.compute import Compute
+from aws.training.submission import IfExists, Submission
+from aws.workspace import Workspace, load_workspace
+from flows.reap import abandon_jobs
 from linear_learner.hyperparameter_groups import CommonHyperparameters, RareHyperparameters
 from linear_learner.hyperparameters import Hyperparameters
+from tasks.caching.explain_rerun import remembered
+from tasks.caching.policy import KEPT
+from tasks.caching.result_storage import results_in
 from tasks.check import check
-from tasks.download import download
+from tasks.download import Trained, download
 from tasks.evaluate import evaluate, judgeable
 from tasks.evaluation.gate import decide
-from tasks.failure import explained
-from tasks.fit import suited
+from tasks.fit import fit, suited
 from tasks.format import format_channels
 from tasks.load import load
+from tasks.monitor import FinishedJob, monitor, recount
 from tasks.parameters import Dataset, Gate, Registry, Reuse, Split
-from tasks.reasons import remembered
+from tasks.prefect_ui.failure_artifact import explained
 from tasks.record import record
-from tasks.recount import recount
 from tasks.register import champion_of, register, reigning
-from tasks.report import plot, report
-from tasks.reuse import KEPT, results_in
+from tasks.report import TrainingRun, plot, report
 from tasks.split import split_rows
-from tasks.trained import Trained
-from tasks.upload import upload
+from tasks.upload import Uploaded, upload
+
+MOST_FAULTS = 3
+"""Attempts that may end in a fault of AWS's own before the run does; each may have cost something."""
 
 
 def _titled(title: str) -> Any:
@@ -146,3 +149,26 @@ def train_linear_learner(
         # Done, but automations and people can tell it from a run whose model may be used.
         return Completed(name="Rejected", message=str(verdict), data=run)  # type: ignore[return-value] # the same
     return run
+
+
+def fit_and_monitor(
+    where: Workspace, uploaded: Uploaded, hyperparameters: Hyperparameters, compute: Compute, if_exists: IfExists
+) -> tuple[Submission, FinishedJob]:
+    """The finished job. What an attempt cost is taken off the budget of the next; another kind of failure is raised."""
+    first_offer, faults = 0, 0
+    while True:
+        fitted = fit(where, uploaded, hyperparameters, compute, if_exists, first_offer)
+        submission = fitted.submission
+        try:
+            return submission, monitor(where, submission, stop_when_diverging=compute.stop_when_diverging)
+        except TrainingFailed as error:
+            if error.ending is None or error.ending.again != "now":
+                raise
+            faults += error.ending.kind == "internal"
+            budget = None if compute.max_cost_usd is None else compute.max_cost_usd - error.usd
+            if faults == MOST_FAULTS or (budget is not None and budget <= 0):
+                raise
+            get_run_logger().warning("%s Trying again.", error)
+            # After a fault the same kind of instances will do.
+            first_offer = fitted.offer.step + (error.ending.kind != "internal")
+            compute = compute.model_copy(update={"max_cost_usd": budget})

@@ -79,8 +79,8 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from linear_learner.artifact import read_model
-    from linear_learner.inference import JSONLINES, parse_request, render_response
+    from linear_learner.formats.artifact import read_model
+    from linear_learner.formats.inference import JSONLINES, parse_request, render_response
 
     model = read_model(options.model)
     body = options.file.read_bytes() if options.file else sys.stdin.buffer.read()
@@ -91,8 +91,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _content_type(body: bytes) -> str:
-    from linear_learner.channels import CSV, RECORDIO
-    from linear_learner.inference import JSON, JSONLINES
+    from linear_learner.formats.channels import CSV, RECORDIO
+    from linear_learner.formats.inference import JSON, JSONLINES
 
     if body.startswith(_RECORDIO_MAGIC):
         return RECORDIO
@@ -102,7 +102,7 @@ def _content_type(body: bytes) -> str:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    from linear_learner.artifact import read_model
+    from linear_learner.formats.artifact import read_model
 
     model = read_model(options.model)
     model = dataclasses.replace(model, feature_names=_names(options.model, len(model.weights)))
@@ -136,7 +136,7 @@ def _names(model: Path, features: int) -> tuple[str, ...] | None:
 
 
 def _metrics(options: argparse.Namespace) -> int:
-    from linear_learner.log_reader import LogReader
+    from linear_learner.logs.reader import LogReader
 
     with options.log.open(encoding="utf-8", errors="replace") as lines:
         print(LogReader.read(lines).model_dump_json(indent=2))

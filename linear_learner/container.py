@@ -15,14 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, TextIO
 
-from linear_learner.artifact import write_model
-from linear_learner.channels import RECORDIO, read_channel
-from linear_learner.engine import train
 from linear_learner.errors import DataError, HyperparameterError, LinearLearnerError
+from linear_learner.formats.artifact import write_model
+from linear_learner.formats.channels import RECORDIO, read_channel
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.log_writer import TrainingLog
-from linear_learner.objective import loss_of
-from linear_learner.training import Epoch, Training
+from linear_learner.logs.writer import TrainingLog
+from linear_learner.training.engine import train
+from linear_learner.training.losses import loss_of
+from linear_learner.training.results import Epoch, Training
 
 CHANNELS: Final = ("train", "validation", "test")
 SUCCEEDED, FAILED, FAILED_BY_CUSTOMER = 0, 1, 2

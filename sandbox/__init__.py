@@ -19,7 +19,7 @@ def sandbox(state_dir: Path | None = None) -> Iterator["Workspace"]:
 
     Without a `state_dir` its state is temporary. At the end nothing of it runs any more, and a temporary state is gone.
     """
-    from sandbox.block import workspace  # clients of `sandbox.discovery` must not wait for moto
+    from sandbox.client import workspace  # clients of `sandbox.client` must not wait for moto
     from sandbox.server import Sandbox
 
     with TemporaryDirectory(prefix="sandbox-") as temporary:

@@ -10,8 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
-from sandbox.block import NAME
-from sandbox.discovery import default_state_dir
+from sandbox.client import NAME, default_state_dir
 from sandbox.server import Sandbox, SandboxError, ending, isolate
 
 WELCOME = """\
@@ -68,7 +67,7 @@ def _welcome(sandbox: Sandbox) -> str:
 def _register(endpoint_url: str) -> subprocess.Popen[str]:
     # A process of its own: Prefect may start a server to save the block, and must not hold up the end of this one.
     process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.block", endpoint_url],
+        [sys.executable, "-m", "sandbox.client", endpoint_url],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

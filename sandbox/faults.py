@@ -41,7 +41,7 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sandbox.discovery import default_state_dir, endpoint
+from sandbox.client import default_state_dir, endpoint
 
 PATH = "/_sandbox/faults"
 Seconds = Annotated[float, Field(ge=0, le=86_400)]

@@ -17,8 +17,8 @@ from types import FrameType
 from typing import Any, TextIO
 
 from sandbox.account import KEY_ID, REGION, SECRET_KEY
-from sandbox.discovery import ENDPOINT_FILE, IN_USE_FILE, default_state_dir, endpoint
-from sandbox.durable import replace_file, replace_json
+from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, default_state_dir, endpoint
+from sandbox.storage import replace_file, replace_json
 
 LOOK_SECONDS = 0.2
 UNUSED_SECONDS = 10.0
@@ -70,7 +70,7 @@ class Sandbox:
         self._socket = _listen(self._port) if self._port else _listen_again(self.state_dir / PORT_FILE)
         self.endpoint_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
-        from sandbox.assembly import assemble, serve  # moto takes half a second to import
+        from sandbox.app import assemble, serve  # moto takes half a second to import
 
         self._front, self._jobs, self._trainer = assemble(self.state_dir, self.client)
         self._server = serve(self._front, self._socket)

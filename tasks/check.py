@@ -11,9 +11,9 @@ from prefect.logging import get_run_logger
 
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.profile import Profile
-from linear_learner.verdict import Finding, judge, refusal
-from tasks.check_report import data_report
+from tasks.data.profile import Profile
+from tasks.data.profile_report import data_report
+from tasks.data.rules.table import Finding, judge, refusal
 
 ARTIFACT_KEY = "data-profile"
 """The same for every run, so that Prefect keeps their history together."""

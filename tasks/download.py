@@ -5,11 +5,15 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from aws.storage import fetch, look, sha256_of
+from aws.training.submission import Submission
 from aws.workspace import Workspace
-from linear_learner.artifact import list_parts, read_model
+from linear_learner.formats.artifact import list_parts, read_model
+from tasks.caching.explain_rerun import note
+from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.load import Table
 from tasks.monitor import FinishedJob
-from tasks.reasons import note
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.split import Rows
+from tasks.upload import Uploaded
 
 
 class ModelFile(Result):
@@ -61,3 +65,14 @@ def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFil
         parts=tuple(part.name for part in parts),
         features=model.weights.shape[0],
     )
+
+
+class Trained(Result):
+    """A model, and all that it was made of."""
+
+    table: Table
+    rows: Rows
+    uploaded: Uploaded
+    submission: Submission
+    job: FinishedJob
+    model: ModelFile

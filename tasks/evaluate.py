@@ -14,21 +14,21 @@ from aws.errors import AwsError
 from aws.registry import Package
 from aws.storage import fetch, look, read_object
 from aws.workspace import Workspace
-from linear_learner.artifact import read_model
-from linear_learner.channels import read_channel
 from linear_learner.errors import ArtifactError, DataError
+from linear_learner.formats.artifact import read_model
+from linear_learner.formats.channels import read_channel
 from linear_learner.hyperparameter_groups import LOSSES
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel
-from tasks.engine import each
+from tasks.caching.explain_rerun import note
+from tasks.caching.local_files import work_folder
+from tasks.caching.policy import KEPT, RETRIES, Inputs, WhileItExists
+from tasks.data.parallel import each
+from tasks.download import Trained
 from tasks.evaluation.results import Evaluation
 from tasks.load import Table
 from tasks.parameters import Dataset, Gate
-from tasks.reasons import note
-from tasks.reuse import KEPT, RETRIES, Inputs, WhileItExists, work_folder
-from tasks.run_record import FILE
-from tasks.split import indices, split_keys
-from tasks.trained import Trained
+from tasks.record import FILE
 from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def evaluate(
     No endpoint is involved: the scores are computed here, from the artifacts. A champion that cannot score these rows
     is no reason to fail: the evaluation says why it cannot.
     """
-    from tasks.evaluation.assess import assess  # scikit-learn
+    from tasks.evaluation.assessment import assess  # scikit-learn
 
     uploaded, folder = trained.uploaded, work_folder(f"evaluate-{uuid4().hex[:8]}")
     try:
@@ -172,10 +172,12 @@ def _slices(workspace: Workspace, trained: Trained, column: str) -> "Slices":
     """For each value of a column, or range of values, the test rows that have it."""
     import polars as pl
 
+    from tasks.data.row_assignment import cells_file, indices, split_keys
     from tasks.evaluation.slices import slices_of
-    from tasks.table.steps import cells_file
 
     table, split = trained.table, trained.rows.parameters
     cells = pl.concat(each(workspace, cells_file, table.parts, column=column, what="to slice by"))
-    test = indices(table.rows, split, split_keys(workspace, table, split), table.holdout_rows)["test"]
+    test = indices(table.rows, split, split_keys(workspace, table.parts, table.target, split), table.holdout_rows)[
+        "test"
+    ]
     return slices_of(cells.gather(test))

@@ -5,19 +5,18 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 
-from aws.compute import Compute
-from aws.cost import price, runtime_limit, worst_case
 from aws.errors import NoCapacity, QuotaExceeded
-from aws.offers import Offer, offers
-from aws.submission import IfExists, Submission, start_or_adopt
-from aws.training_job import specify, taggable
+from aws.training.compute import Compute, Offer, offers
+from aws.training.cost import price, runtime_limit, worst_case
+from aws.training.request import specify, taggable
+from aws.training.submission import IfExists, Submission, start_or_adopt
 from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.announce import announce_job
-from tasks.cancellation import wait_unless_cancelled
-from tasks.reasons import DATA, why
-from tasks.reuse import RETRIES, Result
+from tasks.caching.explain_rerun import DATA, why
+from tasks.caching.policy import RETRIES, Result
+from tasks.prefect_ui.cancellation import wait_unless_cancelled
+from tasks.prefect_ui.events import announce_job
 from tasks.upload import Uploaded
 
 BATCHES_PER_EPOCH = 16

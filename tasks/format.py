@@ -10,18 +10,19 @@ from prefect import task
 
 from aws.storage import holds, sha256_of
 from aws.workspace import Workspace
-from tasks.engine import each
+from tasks.caching.explain_rerun import DATA
+from tasks.caching.local_files import work_folder
+from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
+from tasks.data.parallel import each
+from tasks.data.source import copy_folder
 from tasks.load import Table
 from tasks.parameters import Format
-from tasks.reasons import DATA
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
-from tasks.split import Rows, indices, split_keys
-from tasks.table.source import copy_folder
+from tasks.split import Rows
 
 if TYPE_CHECKING:
-    from tasks.table.pieces import Types
-    from tasks.table.shuffle import Positions
-    from tasks.table.steps import Output
+    from tasks.data.reader import Types
+    from tasks.data.shuffle import Positions
+    from tasks.data.writer import Output
 
 OF = (*DATA, "compute.instance_count")
 VERSION = 2
@@ -96,7 +97,7 @@ def format_channels(
 
 def write(workspace: Workspace, table: Table, rows: Rows, form: Format, instances: int) -> Formatted:
     """What `format_channels` does, outside of Prefect as well."""
-    from tasks.table.measure import storage_types  # polars
+    from tasks.data.measurement import storage_types  # polars
 
     identity = fingerprint(*_content(table, rows, form, instances))
     types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
@@ -110,9 +111,9 @@ def write(workspace: Workspace, table: Table, rows: Rows, form: Format, instance
 def _written(  # noqa: PLR0913, PLR0917 - all that decides what is in the files
     workspace: Workspace, table: Table, rows: Rows, identity: str, types: "Types", form: Format, instances: int
 ) -> tuple[FormattedFile, ...]:
-    from tasks.table.measure import width
-    from tasks.table.runs import Runs
-    from tasks.table.steps import gather_file, scatter_file
+    from tasks.data.measurement import width
+    from tasks.data.shuffle import Runs, scatter_file
+    from tasks.data.writer import gather_file
 
     outputs, starts = _outputs(rows, width(types), f"data/{identity}", SUFFIXES[form], instances)
     places = _places(workspace, table, rows)
@@ -138,9 +139,10 @@ def _places(workspace: Workspace, table: Table, rows: Rows) -> "list[Positions]"
     """For each row of each file its place in the channels laid end to end."""
     import numpy as np
 
-    from tasks.table.shuffle import positions
+    from tasks.data.row_assignment import indices, split_keys
+    from tasks.data.shuffle import positions
 
-    keys = split_keys(workspace, table, rows.parameters)
+    keys = split_keys(workspace, table.parts, table.target, rows.parameters)
     chosen = indices(table.rows, rows.parameters, keys, table.holdout_rows)
     return np.split(positions(chosen.values(), table.rows), np.cumsum(table.part_rows[:-1]))
 
@@ -150,7 +152,7 @@ def _outputs(rows: Rows, width: int, folder: str, suffix: str, instances: int) -
 
     How many there are, the data and the number of instances alone decide: what is made does not depend on who makes it.
     """
-    from tasks.table.steps import Output
+    from tasks.data.writer import Output
 
     outputs, starts = [], [0]
     for channel, count in rows.by_channel.items():

@@ -7,12 +7,13 @@ from aws.preflight import check_workspace
 from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from linear_learner.profile import Profile
-from tasks.engine import each
+from tasks.caching.explain_rerun import note
+from tasks.caching.local_files import sweep
+from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
+from tasks.data.parallel import each
+from tasks.data.profile import Profile
+from tasks.data.source import Source, find
 from tasks.parameters import Dataset
-from tasks.reasons import note
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, sweep
-from tasks.table.source import Source, find
 
 OF = ("table", "dataset.ignore", "dataset.holdout")
 VERSION = 2
@@ -95,8 +96,8 @@ def load(workspace: Workspace, dataset: Dataset) -> Table:
 def measure(workspace: Workspace, dataset: Dataset) -> Table:
     """What `load` does, outside of Prefect as well."""
     # Polars is needed only when there is something new to read.
-    from linear_learner.profile import merged
-    from tasks.table.steps import columns_to_use, measure_file
+    from tasks.data.measurement import columns_to_use, measure_file
+    from tasks.data.profile import merged
 
     source, holdout = _sources({"workspace": workspace, "dataset": dataset})
     parts = source.parts + (holdout.parts if holdout else ())

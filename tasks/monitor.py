@@ -8,18 +8,20 @@ from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from aws.cost import Bill, price
-from aws.endings import ending
-from aws.errors import TrainingFailed
-from aws.followers import add_tags
-from aws.following import LogLine, Position, Status, described, follow
-from aws.stopping import abandoned_when_interrupted, stop
-from aws.submission import DIVERGED_CURE, DIVERGED_TAG, Submission
+from aws.errors import AwsError, TrainingFailed
+from aws.training.cost import Bill, price
+from aws.training.following import LogLine, Position, Status, described, follow, log_of
+from aws.training.leases import add_tags
+from aws.training.outcome import ending
+from aws.training.stopping import abandoned_when_interrupted, stop
+from aws.training.submission import DIVERGED_CURE, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
-from linear_learner.divergence import divergence
-from tasks.cancellation import wait_unless_cancelled
-from tasks.display import Display
-from tasks.reuse import RETRIES, Result, cache_folder
+from linear_learner.logs.reader import LogReader
+from linear_learner.logs.training_summary import Story, divergence
+from tasks.caching.local_files import cache_folder
+from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.prefect_ui.cancellation import wait_unless_cancelled
+from tasks.prefect_ui.job_progress import Display
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
@@ -108,3 +110,46 @@ def _finished(
         created=description["CreationTime"],
         bill=bill,
     )
+
+
+VERSION = 1
+"""Of what is read off a log."""
+
+
+class Recounted(Result):
+    """What the log tells, or why there is nothing to tell."""
+
+    story: Story | None
+    objection: str | None
+
+    def __str__(self) -> str:
+        return f"story of the training, {self.story.epochs} epochs" if self.story else "no story of the training"
+
+
+def _identity(inputs: Inputs) -> tuple[object, ...]:
+    job: FinishedJob = inputs["job"]
+    return job.name, job.created.isoformat(), VERSION
+
+
+def _missing(inputs: Inputs, recounted: Recounted) -> list[str]:
+    return [] if recounted.story else [f"the log of {inputs['job'].name}"]
+
+
+@task(
+    task_run_name="recount {job.name}",
+    cache_policy=WhileItExists(step="recount", identity=_identity, missing=_missing, of=("training job",)),
+    **KEPT,
+    **RETRIES,
+)
+def recount(workspace: Workspace, job: FinishedJob) -> Recounted:
+    """The story of the training, for the report; that its log cannot be read is no reason to fail."""
+    try:
+        report = LogReader.read(log_of(workspace, job.name))
+    except AwsError as error:
+        if error.retryable:
+            raise
+        get_run_logger().warning("The report will not tell how the model was trained. %s", error)
+        return Recounted(story=None, objection=str(error))
+    if not report.epochs:
+        return Recounted(story=None, objection="CloudWatch holds no log of the job (any more).")
+    return Recounted(story=Story.of(report), objection=None)

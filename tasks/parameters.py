@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
+CHANNELS = ("train", "validation", "test")
 Format = Literal["csv", "recordio"]
 GateMetric = Literal[
     "auto",

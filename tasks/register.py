@@ -8,17 +8,17 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from aws.image import image_uri
 from aws.registry import Package, Registration, Status, newest_approved
 from aws.registry import register as register_package
+from aws.training.request import image_uri
 from aws.workspace import Workspace
-from tasks.announce import announce_model
+from tasks.caching.policy import RETRIES, Result
+from tasks.download import Trained
 from tasks.evaluation.results import METRICS, Evaluation, Outcome, Verdict
 from tasks.monitor import FinishedJob
 from tasks.parameters import Dataset, Registry
+from tasks.prefect_ui.events import announce_model
 from tasks.record import Recorded
-from tasks.reuse import RETRIES, Result
-from tasks.trained import Trained
 
 VERDICT = "verdict"
 """Key of the outcome among a package's metadata."""

@@ -1,8 +1,9 @@
 """Report: show the verdict and what it rests on, in the UI and as a page beside the model."""
 
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import httpx
 from prefect import task
@@ -10,12 +11,17 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from aws.registry import Package
+from linear_learner.formats.artifact import read_model
+from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
+from tasks.download import Trained
+from tasks.evaluation.results import Evaluation, Verdict
+from tasks.model_report.context import Subject
 from tasks.model_report.markdown import report as written
-from tasks.model_report.quality import metrics_table
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
-
-if TYPE_CHECKING:
-    from tasks.model_report.subject import Subject
+from tasks.model_report.tables import metrics_table
+from tasks.monitor import Recounted
+from tasks.record import Recorded
+from tasks.register import Registered
 
 REPORT_KEY, METRICS_KEY = "model-report", "model-metrics"
 """The same for every run, so that Prefect keeps their history together."""
@@ -31,6 +37,52 @@ class Plots(Result):
 
     def __str__(self) -> str:
         return f"{len(self.images)} plots"
+
+
+class TrainingRun(Trained):
+    """What each step of one run came to."""
+
+    evaluation: Evaluation
+    verdict: Verdict
+    recorded: Recorded
+    registered: Registered | None
+
+    @property
+    def cost(self) -> str:
+        """In USD, in a line."""
+        reused = self.submission.how == "reused"
+        return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
+
+    def about(
+        self,
+        recounted: Recounted,
+        champion: Package | None,
+        warnings: Sequence[object],
+        slice_by: str | None,
+        workspace: str,
+    ) -> Subject:
+        """All that the report tells; `warnings` are those about the data, `workspace` is the block's name."""
+        return Subject(
+            target=self.table.target,
+            source=self.table.source.uri,
+            verdict=self.verdict,
+            registered=str(self.registered) if self.registered else None,
+            profile=self.table.profile,
+            rows=self.rows.by_channel,
+            split=self.rows.parameters,
+            story=recounted.story,
+            story_objection=recounted.objection,
+            evaluation=self.evaluation,
+            model=replace(read_model(self.model.path), feature_names=self.uploaded.features),
+            job=self.job.name,
+            submission=self.submission.how,
+            cost=self.cost,
+            warnings=[str(warning) for warning in warnings],
+            reproduce=f"python -m flows.train --from-run {self.recorded.uri} --workspace {workspace}",
+            champion=f"version {champion.version}, {champion.training_job or champion.model_uri}" if champion else None,
+            slice_by=slice_by,
+            same_test_rows=bool(champion and champion.metadata.get("sha256:test") == self.uploaded["test"].sha256),
+        )
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
@@ -56,7 +108,7 @@ def plot(about: "Subject") -> Plots:
 @task(task_run_name="report {about.job}", cache_policy=NO_CACHE, persist_result=False)
 def report(about: "Subject", plots: Plots, folder: Path) -> Path:
     """Leave the report as artifacts of the run and as a page in `folder`, for people without the UI; returns that."""
-    from tasks.model_report.html import page
+    from tasks.model_report.page import page
 
     text = written(about, plots.images)
     with suppress(httpx.HTTPError):  # the page has it all

@@ -7,10 +7,11 @@ from shutil import rmtree
 from prefect import task
 
 from aws.storage import holds, put
-from aws.training_job import ChannelInput
+from aws.training.request import ChannelInput
 from aws.workspace import Workspace
+from tasks.caching.local_files import work_folder
+from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
 from tasks.format import OF, Formatted, FormattedFile
-from tasks.reuse import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint, work_folder
 
 AT_ONCE = 4
 """Files; each goes up in parts, several at once, too."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from sandbox import discovery
+from sandbox import client
 
 if TYPE_CHECKING:
     from aws.workspace import Workspace
@@ -59,10 +59,10 @@ def prefect_server() -> Iterator[None]:
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A sandbox in a process of its own, as moto's state is one per process and other tests have theirs in this one."""
     state_dir = tmp_path_factory.mktemp("sandbox")
-    with discovery.hold(state_dir):
-        server = discovery.launch(state_dir)
+    with client.hold(state_dir):
+        server = client.launch(state_dir)
         give_up = time.monotonic() + PATIENCE
-        while (url := discovery.endpoint(state_dir)) is None:
+        while (url := client.endpoint(state_dir)) is None:
             assert server.poll() is None, (state_dir / "server.log").read_text()
             assert time.monotonic() < give_up, "the sandbox does not answer"
             time.sleep(0.05)
@@ -74,9 +74,9 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def workspace(sandbox_url: str) -> "Workspace":
     """The sandbox's block, with a prefix that no other test writes under."""
-    from sandbox import block
+    from sandbox import client
 
-    own = block.workspace(sandbox_url)
+    own = client.workspace(sandbox_url)
     own.prefix = f"tests/{uuid.uuid4().hex}"
     return own
 

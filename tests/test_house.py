@@ -21,8 +21,8 @@ MAY_IMPORT = {
     "deployments": {"flows", "tasks", "aws", "linear_learner"},
 }
 EXCEPTIONS = {
-    ("flows/command_line", "sandbox"),  # the command line starts the sandbox where none runs
-    ("sandbox/block.py", "aws"),  # the block the sandbox hands out and registers
+    ("flows/cli", "sandbox"),  # the command line starts the sandbox where none runs
+    ("sandbox/client.py", "aws"),  # the block the sandbox hands out and registers
     ("sandbox/__init__.py", "aws"),  # its type
 }
 ALGORITHM_NEEDS = {"numpy", "pydantic"}
@@ -75,9 +75,9 @@ def test_modules_stay_short_enough_to_read(module: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "heavy"),
     [
-        ("flows.command_line.main", {"prefect", "boto3", "polars", "pandas", "sklearn", "sandbox.server"}),
+        ("flows.cli.main", {"prefect", "boto3", "polars", "pandas", "sklearn", "sandbox.server"}),
         ("deployments.blocks", {"prefect", "boto3", "polars", "pandas", "sklearn"}),
-        ("sandbox.discovery", {"prefect", "boto3", "moto", "numpy"}),
+        ("sandbox.client", {"prefect", "boto3", "moto", "numpy"}),
         ("flows.train", {"sklearn", "polars", "pandas", "sagemaker", "moto", "matplotlib"}),
     ],
 )

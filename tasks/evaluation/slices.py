@@ -25,7 +25,7 @@ def slices_of(values: "Sequence[str | None] | pl.Series") -> Slices:
     """
     import polars as pl
 
-    from tasks.table.pieces import MISSING as WORDS
+    from tasks.data.reader import MISSING as WORDS
 
     texts = pl.Series("text", values, dtype=pl.String).str.strip_chars()
     missing = (texts.is_null() | texts.is_in(WORDS)).to_numpy()

@@ -3,11 +3,10 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from linear_learner.story import Story
-from tasks.check_report import columns_table, escaped, labels_table
-from tasks.model_report.cells import counted, named, number, paragraphs, share, table
-from tasks.model_report.quality import quality, summary
-from tasks.model_report.subject import Effect, Subject, effects
+from linear_learner.logs.training_summary import Story
+from tasks.data.profile_report import columns_table, escaped, labels_table
+from tasks.model_report.context import Effect, Subject, effects
+from tasks.model_report.tables import counted, named, number, paragraphs, quality, share, summary, table
 
 MOST_FEATURES = 20
 """Features that are listed; of more, those with the largest effects."""

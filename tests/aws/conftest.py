@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from aws.compute import Compute
-from aws.training_job import ChannelInput, TrainingJobSpec, specify
+from aws.training.compute import Compute
+from aws.training.request import ChannelInput, TrainingJobSpec, specify
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:

@@ -33,8 +33,7 @@ from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
-from aws.endings import Ending
-from aws.error_codes import BY_CODE
+from aws.error_catalogue import BY_CODE
 from aws.errors import (
     AccessDenied,
     AwsError,
@@ -48,6 +47,7 @@ from aws.errors import (
     translated,
 )
 from aws.storage import StoredObject, fetch, look, put
+from aws.training.outcome import Ending
 from aws.workspace import Workspace
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

@@ -185,9 +185,9 @@ FETCHING = """
 import sys
 from pathlib import Path
 from aws.storage import fetch, look
-from sandbox import block
+from sandbox import client
 
-workspace = block.workspace(sys.argv[1])
+workspace = client.workspace(sys.argv[1])
 print("ready", flush=True)
 input()
 fetch(workspace, look(workspace, sys.argv[2]), Path(sys.argv[3]))

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, TypeVar
 import httpx
 import pytest
 
-from sandbox import discovery
+from sandbox import client
 
 ROOT = Path(__file__).resolve().parents[2]
 STRANGE = ("PREFECT_", "AWS_", "XDG_", "PYTHON", "VIRTUAL_ENV")
@@ -74,7 +74,7 @@ class Production:
 
     @property
     def sandbox_url(self) -> str | None:
-        return discovery.endpoint(self.home / ".cache" / "train-linear-learner" / "sandbox")
+        return client.endpoint(self.home / ".cache" / "train-linear-learner" / "sandbox")
 
     def run(self, *words: str, seconds: float = 180, **variables: str) -> str:
         """What a command says, once it has succeeded; a variable that is empty is not set."""

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from aws.followers import FOLLOWER_TAG
-from aws.stopping import running_jobs
+from aws.training.leases import FOLLOWER_TAG
+from aws.training.stopping import running_jobs
 from deployments.worker import descendants
-from sandbox import block, discovery, faults
+from sandbox import client, faults
 
 WORKER = (sys.executable, "-m", "deployments.worker", "--pool", "training")
 STOPPED_WITHIN = 10.0
@@ -24,7 +24,7 @@ class Runs:
 
     def __init__(self, production: Any, endpoint_url: str) -> None:
         self._ask, self._until, self.deploy = production.ask, production.until, production.start
-        self._workspace = block.workspace(endpoint_url)
+        self._workspace = client.workspace(endpoint_url)
         self.sagemaker = self._workspace.client("sagemaker")
 
     def start(self, epochs: int) -> str:
@@ -77,7 +77,7 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(production: Any) -> Iterator[Runs]:
     """Runs whose jobs train for longer than any test takes."""
-    url = discovery.endpoint(production.home / ".cache" / "train-linear-learner" / "sandbox")
+    url = client.endpoint(production.home / ".cache" / "train-linear-learner" / "sandbox")
     assert url
     faults.inject(url, kind="slow-job", seconds=600, times=100)
     yield Runs(production, url)

@@ -35,7 +35,7 @@ KUBERNETES_VARIABLES = {
 IMPORTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import flows.train, flows.reap, flows.command_line.main, deployments.worker
+import flows.train, flows.reap, flows.cli.main, deployments.worker
 print(*(f"{name}={getattr(module, '__file__', '')}" for name, module in list(sys.modules.items())), sep="\\n")
 """
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from aws.endings import ending
-from aws.error_codes import BY_CODE, read_answer
+from aws.error_catalogue import BY_CODE, read_answer
 from aws.errors import AwsError
+from aws.training.outcome import ending
 from linear_learner.errors import LinearLearnerError
 
 ROOT = Path(__file__).resolve().parents[2]

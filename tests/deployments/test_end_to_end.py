@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from sandbox import block, faults
+from sandbox import client, faults
 from sandbox.account import BUCKET, REGION, ROLE_ARN
 from tests.deployments.browser import Browser, browsing, fields_of, path_to
 from tests.deployments.conftest import ROOT, Production, readme_commands
@@ -91,7 +91,7 @@ def browser(there: Production, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def sagemaker(there: Production) -> Any:
     assert there.sandbox_url
-    return block.workspace(there.sandbox_url).client("sagemaker")
+    return client.workspace(there.sandbox_url).client("sagemaker")
 
 
 def completed(there: Production, run: str) -> str:
@@ -218,7 +218,7 @@ def places(there: Production, *machines: Path) -> Iterator[tuple[str, bytes]]:
         for path in folder.rglob("*"):
             if path.is_file() and ".venv" not in path.parts:
                 yield str(path), unpacked(path.read_bytes())
-    s3 = block.workspace(str(there.sandbox_url)).client("s3")
+    s3 = client.workspace(str(there.sandbox_url)).client("s3")
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for one in page["Contents"]:
             yield f"s3 {one['Key']}", unpacked(s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read())

@@ -20,22 +20,21 @@ import prefect_aws
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-from aws.compute import Compute
 from aws.errors import AccessDenied
-from aws.followers import leave
-from aws.image import image_uri
 from aws.preflight import check_workspace
 from aws.storage import put, remove_all, sha256_of, write_object
-from aws.submission import start_or_adopt
-from aws.training_job import specify
+from aws.training.compute import Compute
+from aws.training.leases import leave
+from aws.training.request import image_uri, specify
+from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
 from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
-from flows.training_run import TrainingRun
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox import block, faults
+from sandbox import client, faults
 from sandbox.account import REGION, ROLE_ARN, decide
 from tasks.parameters import Dataset, Gate, Registry
+from tasks.report import TrainingRun
 
 FOLDER = Path(__file__).resolve().parents[2] / "deployments" / "policies"
 PASSED = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
@@ -72,7 +71,7 @@ class Account:
 
     def __init__(self, url: str) -> None:
         self._url, self.bucket = url, f"policies-{uuid.uuid4().hex[:12]}"
-        self.workspace = block.workspace(url)
+        self.workspace = client.workspace(url)
         s3 = self.workspace.client("s3")
         s3.create_bucket(Bucket=self.bucket)
         s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})

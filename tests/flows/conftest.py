@@ -10,7 +10,7 @@ import pytest
 
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox import block
+from sandbox import client
 from tasks.parameters import Dataset
 
 HYPERPARAMETERS = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
@@ -29,7 +29,7 @@ def linear_table(seed: str) -> bytes:
 def workspace(sandbox_url: str, prefect_server: None) -> Workspace:
     """The sandbox's block, saved as `flows`; saving takes seconds, so all tests here share it."""
     del prefect_server
-    own = block.workspace(sandbox_url)
+    own = client.workspace(sandbox_url)
     own.prefix = "tests/flows"
     own.save("flows")
     return own

@@ -19,14 +19,13 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, Fl
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.states import Cancelling
 
-from aws.compute import Compute
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NoCapacity, QuotaExceeded, TrainingFailed
-from aws.followers import RUN_TAG
+from aws.training.compute import Compute
+from aws.training.leases import RUN_TAG
 from aws.workspace import Workspace
-from flows.attempts import MOST_FAULTS
-from flows.train import train_linear_learner
+from flows.train import MOST_FAULTS, train_linear_learner
 from sandbox import faults
-from sandbox.discovery import calls
+from sandbox.client import calls
 
 Parameters = dict[str, Any]
 Jobs = Callable[[], list[str]]
@@ -39,8 +38,8 @@ BUSIEST = 30
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes half a minute takes half a second."""
-    monkeypatch.setattr("aws.offers.FIRST_PAUSE", 0.5)
-    monkeypatch.setattr("aws.following.LATE_LOG_SECONDS", 1.5)
+    monkeypatch.setattr("aws.training.compute.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("aws.training.following.LATE_LOG_SECONDS", 1.5)
 
 
 @pytest.fixture(autouse=True)

@@ -12,17 +12,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
-from aws.compute import Compute
 from aws.errors import NotFound
+from aws.training.compute import Compute
 from aws.workspace import Workspace
-from flows.command_line.arguments import Arguments
-from flows.command_line.console import console
-from flows.train import TrainingRun, train_linear_learner
-from linear_learner.artifact import read_model
+from flows.cli.arguments import Arguments
+from flows.cli.terminal import console
+from flows.train import train_linear_learner
 from linear_learner.errors import DataError
+from linear_learner.formats.artifact import read_model
 from linear_learner.hyperparameter_groups import CommonHyperparameters, RareHyperparameters
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.parameters import Dataset, Split
+from tasks.report import TrainingRun
 
 PutObject = Callable[[str, bytes], str]
 STEPS = ["load", "split", "format", "upload", "training job", "download", "recount", "evaluate", "record", "plot"]

@@ -13,10 +13,11 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRun
 
 from aws.registry import newest_approved
 from aws.workspace import Workspace
-from flows.train import TrainingRun, train_linear_learner
+from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.parameters import Dataset, Gate, Registry, Split
+from tasks.report import TrainingRun
 
 Table = Callable[..., Dataset]
 QUICK = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)

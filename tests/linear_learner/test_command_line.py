@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from linear_learner.__main__ import main
-from linear_learner.artifact import write_archive, write_model
+from linear_learner.formats.artifact import write_archive, write_model
+from linear_learner.formats.recordio import write_records
 from linear_learner.model import LinearModel
-from linear_learner.recordio import write_records
 
 REGRESSOR = LinearModel("regressor", "squared_loss", np.array([[0.5], [-2.0]], np.float32), np.array([1.0], np.float32))
 BINARY = LinearModel(

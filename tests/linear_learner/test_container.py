@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linear_learner.artifact import read_model
 from linear_learner.container import run
-from linear_learner.log_reader import LogReader
-from linear_learner.log_report import LogReport
-from linear_learner.metric_definitions import METRIC_DEFINITIONS
-from linear_learner.recordio import write_records
+from linear_learner.formats.artifact import read_model
+from linear_learner.formats.recordio import write_records
+from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
+from linear_learner.logs.reader import LogReader, LogReport
 
 REGRESSION = {"predictor_type": "regressor", "mini_batch_size": "20", "epochs": "20", "num_models": "8"}
 CSV = "text/csv"

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from linear_learner.errors import HyperparameterError
-from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.hyperparameter_groups import LOSSES
+from linear_learner.hyperparameters import Hyperparameters
 
 REGRESSOR = {"predictor_type": "regressor"}
 BINARY = {"predictor_type": "binary_classifier"}

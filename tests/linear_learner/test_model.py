@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from linear_learner import model as model_module
-from linear_learner.artifact import read_model
 from linear_learner.errors import DataError
-from linear_learner.inference import parse_request
+from linear_learner.formats.artifact import read_model
+from linear_learner.formats.inference import parse_request
 from linear_learner.model import LinearModel, sigmoid
 
 

@@ -18,7 +18,7 @@ import pytest
 
 from sandbox import faults, sandbox
 from sandbox.account import BUCKET, ROLE_ARN, decide
-from sandbox.discovery import default_state_dir, endpoint, hold, launch
+from sandbox.client import default_state_dir, endpoint, hold, launch
 from sandbox.server import Sandbox, SandboxError
 
 USERS = "arn:aws:iam::123456789012:user"
@@ -74,7 +74,7 @@ def test_a_held_sandbox_is_launched_found_and_ends_when_nobody_holds_it(
 
 
 def test_a_sandbox_lives_until_its_last_client_is_gone_even_if_killed(state_dir: Path, processes: Any) -> None:
-    holder = "import sys, time; from pathlib import Path; from sandbox.discovery import hold\n"
+    holder = "import sys, time; from pathlib import Path; from sandbox.client import hold\n"
     holder += "held = hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     for _ in range(2):
         arguments = [sys.executable, "-c", holder, str(state_dir)]
@@ -127,7 +127,7 @@ def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatc
 
 
 def test_discovery_imports_the_standard_library_only() -> None:
-    program = "import sys, sandbox, sandbox.discovery; print(*{n.partition('.')[0] for n in sys.modules})"
+    program = "import sys, sandbox, sandbox.client; print(*{n.partition('.')[0] for n in sys.modules})"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     ours = {name for name in output.split() if name not in sys.stdlib_module_names and not name.startswith("_")}
     assert not {"moto", "boto3", "botocore", "werkzeug", "prefect", "numpy", "pydantic"} & ours

@@ -15,11 +15,12 @@ from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from linear_learner.errors import DataError
-from linear_learner.findings import Finding
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.profile import Accumulator, Profile
-from tasks.check import check, refusal
-from tasks.check_report import data_report, escaped
+from tasks.check import check
+from tasks.data.profile import Accumulator, Profile
+from tasks.data.profile_report import data_report, escaped
+from tasks.data.rules.finding import Finding
+from tasks.data.rules.table import refusal
 
 SOURCE = "s3://bucket/table.csv"
 CHANNELS = {"train": 700, "validation": 200, "test": 100}

@@ -18,23 +18,23 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from aws.compute import Compute
-from aws.cost import Bill
 from aws.errors import NotFound, TrainingFailed
-from aws.following import LogLine
-from aws.stopping import stop
-from aws.submission import Submission, start_or_adopt
-from aws.training_job import ChannelInput, specify
+from aws.training.compute import Compute
+from aws.training.cost import Bill
+from aws.training.following import LogLine
+from aws.training.request import ChannelInput, specify
+from aws.training.stopping import stop
+from aws.training.submission import Submission, start_or_adopt
 from aws.workspace import Workspace
-from linear_learner.artifact import read_model, write_archive
 from linear_learner.errors import ArtifactError
+from linear_learner.formats.artifact import read_model, write_archive
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel
-from tasks.display import Display
 from tasks.download import download
 from tasks.fit import fit
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, Split
+from tasks.prefect_ui.job_progress import Display
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
 
@@ -150,7 +150,7 @@ def test_a_failed_job_is_reported_with_the_containers_reason_and_not_retried(
 def test_a_job_that_somebody_stopped_is_reported_as_stopped(
     workspace: Workspace, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aws.following.LATE_LOG_SECONDS", 1.0)
+    monkeypatch.setattr("aws.training.following.LATE_LOG_SECONDS", 1.0)
     submission = submit(ROWS * 500, **ENDLESS)
     stop(workspace, submission.name)
     with pytest.raises(TrainingFailed, match=f"{submission.name} ended as Stopped: Stopped"):

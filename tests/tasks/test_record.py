@@ -11,25 +11,23 @@ from prefect import State
 from prefect_aws import AwsCredentials
 from pydantic import BaseModel, SecretStr
 
-from aws.compute import Compute
-from aws.followers import tags_of
 from aws.storage import look, read_object
-from aws.submission import Submission
-from aws.training_job import FINGERPRINT_TAG
+from aws.training.compute import Compute
+from aws.training.leases import tags_of
+from aws.training.request import FINGERPRINT_TAG
+from aws.training.submission import Submission
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.download import ModelFile, download
+from tasks.download import ModelFile, Trained, download
 from tasks.evaluation.results import Evaluation
 from tasks.fit import fit
 from tasks.format import format_channels
 from tasks.load import Table, load
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, Gate, Split
-from tasks.record import Recorded, record
-from tasks.run_record import RunRecord
+from tasks.record import Recorded, RunRecord, record
 from tasks.split import Rows, split_rows
-from tasks.trained import Trained
 from tasks.upload import Uploaded, upload
 from tests.tasks.conftest import EVALUATION
 

@@ -14,10 +14,11 @@ from aws.storage import sha256_of
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from sandbox.samples import EMPLOYEES_KEY
+from tasks.data.row_assignment import indices, sizes
 from tasks.format import format_channels
 from tasks.load import load
 from tasks.parameters import Dataset, Split
-from tasks.split import CHANNELS, indices, sizes, split_rows
+from tasks.split import CHANNELS, split_rows
 
 
 def recipe(df: pd.DataFrame, target: str) -> dict[str, bytes]:

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
 
+from linear_learner.logs.training_summary import EpochPoint, Story
 from linear_learner.model import LinearModel, PredictorType
-from linear_learner.profile import Accumulator
-from linear_learner.story import EpochPoint, Story
+from tasks.data.profile import Accumulator
 from tasks.evaluation.results import (
     METRICS,
     ClassCurves,
@@ -28,7 +28,7 @@ from tasks.evaluation.results import (
     Slice,
     Verdict,
 )
-from tasks.model_report.subject import Subject
+from tasks.model_report.context import Subject
 from tasks.parameters import Split
 
 MakeSubject = Callable[..., Subject]

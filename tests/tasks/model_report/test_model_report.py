@@ -12,13 +12,12 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from linear_learner.model import PredictorType
-from tasks.check_report import escaped
+from tasks.data.profile_report import escaped
 from tasks.evaluation.results import Evaluation, Metric, Outcome, Verdict
-from tasks.model_report.cells import number, share
-from tasks.model_report.html import page
+from tasks.model_report.context import Subject, effects
 from tasks.model_report.markdown import CAPTIONS, MOST_FEATURES, report
-from tasks.model_report.quality import metrics_table
-from tasks.model_report.subject import Subject, effects
+from tasks.model_report.page import page
+from tasks.model_report.tables import metrics_table, number, share
 from tasks.parameters import Split
 
 MakeSubject = Callable[..., Subject]

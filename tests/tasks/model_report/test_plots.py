@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from linear_learner.logs.training_summary import EpochPoint
 from linear_learner.model import PredictorType
-from linear_learner.story import EpochPoint
 from tasks.evaluation.results import Curve, Density
-from tasks.model_report.canvas import plain, styles
+from tasks.model_report.context import Subject
 from tasks.model_report.markdown import CAPTIONS
 from tasks.model_report.plots import data_urls, draw
-from tasks.model_report.subject import Subject
+from tasks.model_report.style import plain, styles
 
 MakeSubject = Callable[..., Subject]
 OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}

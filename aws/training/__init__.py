@@ -1,0 +1,1 @@
+"""Training jobs: requested, started or adopted, followed, stopped, paid for."""

@@ -1,0 +1,102 @@
+"""What a training job runs on and may cost, and the order in which instances are asked for when there are none."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9\-]+\.[a-z0-9]+$")]
+LONGEST_WAIT_WITHOUT_CHECKPOINTS = 3600
+"""Seconds; AWS's limit for spot training of built-in algorithms without checkpoints."""
+
+
+class Compute(BaseModel):
+    """Instances, limits of time and money, and what to do when there are no instances."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    instance_type: InstanceType = "ml.m5.large"
+    """SageMaker instance type, such as ml.m5.large; Linear Learner needs no GPU. The sandbox trains on this machine."""
+    fallback_instance_types: tuple[InstanceType, ...] = ()
+    """Instance types to take, in this order, when AWS has none of the first or your quota for it is used up."""
+    instance_count: Annotated[int, Field(ge=1, le=20)] = 1
+    """How many instances train together, 1 to 20; each reads its share of the training rows."""
+    volume_size_gb: Annotated[int, Field(title="Volume Size (GB)", ge=1, le=16_384)] = 10
+    """Disk of each instance in GB, 1 to 16384; it must hold the data."""
+    max_runtime_seconds: Annotated[int, Field(ge=60, le=432_000)] = 3600
+    """The job is stopped when it trains for longer, 60 to 432000 seconds; this bounds what it can cost."""
+    max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, title="Max Cost (USD)")
+    """Most this run may cost in USD; the job's time limit is lowered to what that buys. Empty: the time limit alone."""
+    spot: bool = False
+    """Train on spare (spot) instances, which are much cheaper but may be taken away; on demand when there are none."""
+    max_wait_seconds: Annotated[int, Field(ge=60, le=2_592_000)] | None = None
+    """Spot: longest time for waiting and training together. Empty: one hour more than the time limit."""
+    checkpoints: bool = True
+    """Spot: keep checkpoints in S3, so that an interrupted job need not begin again."""
+    max_queue_seconds: Annotated[int, Field(ge=0, le=86_400)] = 1800
+    """How long to wait, 0 to 86400 seconds, when AWS has no instances or your quota is in use by other jobs."""
+    stop_when_diverging: bool = False
+    """Stop the job when its loss becomes infinite or grows a thousandfold, instead of paying for it to the end."""
+
+    @model_validator(mode="after")
+    def _waits_long_enough(self) -> Self:
+        if not self.spot and self.max_wait_seconds is not None:
+            raise ValueError("max_wait_seconds is for spot instances; set spot, or leave it empty")
+        if self.spot and self.wait_limit < self.max_runtime_seconds:
+            limits = f"{self.wait_limit} is less than max_runtime_seconds, {self.max_runtime_seconds}"
+            raise ValueError(f"max_wait_seconds covers waiting and training: {limits}")
+        if self.spot and not self.checkpoints and self.wait_limit > LONGEST_WAIT_WITHOUT_CHECKPOINTS:
+            raise ValueError(
+                f"without checkpoints AWS lets a spot job wait and train for {LONGEST_WAIT_WITHOUT_CHECKPOINTS} s at "
+                f"most, and this one might for {self.wait_limit} s: switch checkpoints on or lower max_wait_seconds"
+            )
+        return self
+
+    @property
+    def wait_limit(self) -> int:
+        """Seconds a spot job may take from its creation to its end."""
+        if self.max_wait_seconds is not None:
+            return self.max_wait_seconds
+        # Without checkpoints there is nothing to gain from a limit that AWS refuses.
+        spare = 3600 if self.checkpoints else max(0, LONGEST_WAIT_WITHOUT_CHECKPOINTS - self.max_runtime_seconds)
+        return self.max_runtime_seconds + spare
+
+
+FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 30.0, 2.0, 300.0
+"""Seconds between two rounds through all kinds of instances."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One kind of instances to ask for, as `compute`, after so many seconds; `step` counts the offers from 0."""
+
+    step: int
+    compute: Compute
+    pause: float = 0.0
+
+
+def kinds(compute: Compute) -> tuple[Compute, ...]:
+    """Every kind of instances that `compute` allows: all types on spot if wanted, then all of them on demand."""
+    types = dict.fromkeys((compute.instance_type, *compute.fallback_instance_types))
+    spots = (True, False) if compute.spot else (False,)
+    on_demand = {"max_wait_seconds": None}
+    return tuple(
+        compute.model_copy(
+            update={"instance_type": name, "fallback_instance_types": (), "spot": spot} | ({} if spot else on_demand)
+        )
+        for spot in spots
+        for name in types
+    )
+
+
+def offers(compute: Compute, first: int = 0) -> Iterator[Offer]:
+    """The offers from number `first` on, round after round, until the pauses would exceed `max_queue_seconds`."""
+    step, pause, left = 0, 0.0, float(compute.max_queue_seconds)
+    while pause <= left:
+        left -= pause
+        for number, kind in enumerate(kinds(compute)):
+            if step >= first:
+                yield Offer(step=step, compute=kind, pause=0.0 if number else pause)
+            step += 1
+        pause = min(pause * GROWTH, LONGEST_PAUSE) or FIRST_PAUSE

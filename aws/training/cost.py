@@ -1,0 +1,149 @@
+"""What a training job may cost at most, and what it did cost: instances only, not storage, logs or data transfer.
+
+The bound holds as far as AWS keeps MaxRuntimeInSeconds and the time it documents for stopping. Three things it does not
+promise: short limits have been seen kept late (jobs limited to 60 s ended after 350 s), uploading the model after a
+stop is billed too, and whether the limit of a spot job starts anew after an interruption is not said. Spot is counted
+at the on-demand price: AWS bills it at that price for fewer seconds.
+"""
+
+import math
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import TYPE_CHECKING, Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aws.errors import InvalidRequest
+from aws.training.prices import AS_OF, USD_PER_HOUR
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+
+STOPPING_SECONDS = 120
+"""How long a job may still run, and is billed, once it is told to stop (AWS: StopTrainingJob, StoppingCondition)."""
+SHORTEST_RUN_SECONDS = 60
+"""The shortest time limit there is, as in Compute: less would stop a job while it loads its data."""
+
+
+class Price(BaseModel):
+    """USD per instance and hour, and where that figure comes from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    source: str
+
+
+def price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
+    """The price of one instance: from `overrides`, the workspace's prices, or else the table; None when unknown."""
+    if instance_type in overrides:
+        return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
+    listed = USD_PER_HOUR.get(region, {}).get(instance_type)
+    return None if listed is None else Price(usd_per_hour=listed, source=f"price list of {AS_OF} for {region}")
+
+
+def worst_case_usd(runtime_seconds: int, usd_per_hour: float, instances: int) -> float:
+    """Cost in USD of a job that runs into this time limit and takes all the time it has to stop."""
+    return float(_cost(runtime_seconds + STOPPING_SECONDS, usd_per_hour, instances))
+
+
+def affordable_seconds(max_cost_usd: float, usd_per_hour: float, instances: int) -> int:
+    """The longest time limit whose worst case is within the budget; 0 or less when the budget buys nothing."""
+    return math.floor(_exact(max_cost_usd) * 3600 / (_exact(usd_per_hour) * instances)) - STOPPING_SECONDS
+
+
+def runtime_limit(
+    max_runtime_seconds: int, max_cost_usd: float | None, price: Price | None, instances: int, instance_type: str
+) -> int:
+    """MaxRuntimeInSeconds to ask for: `max_runtime_seconds`, or less when the budget in USD buys less.
+
+    Raises InvalidRequest when there is a budget and no price, or when the budget is too small for a job; the message
+    names the smallest that would do.
+    """
+    if max_cost_usd is None:
+        return max_runtime_seconds
+    if price is None:
+        raise InvalidRequest(
+            f"max_cost_usd {max_cost_usd:g} cannot be kept: the price of {instance_type} in this region is not known. "
+            "Set it in the workspace's prices, in USD per instance and hour."
+        )
+    affordable = affordable_seconds(max_cost_usd, price.usd_per_hour, instances)
+    if affordable < SHORTEST_RUN_SECONDS:
+        enough = _cents_up(_cost(SHORTEST_RUN_SECONDS + STOPPING_SECONDS, price.usd_per_hour, instances))
+        raise InvalidRequest(
+            f"max_cost_usd {max_cost_usd:g} buys {max(0, affordable)} s of {instances} x {instance_type} at "
+            f"{price.usd_per_hour:g} USD an hour; a job needs at least {SHORTEST_RUN_SECONDS} s: give at least {enough}"
+        )
+    return min(max_runtime_seconds, affordable)
+
+
+def worst_case(instance_type: str, runtime_seconds: int, instances: int, price: Price | None, region: str) -> str:
+    """What a job with this time limit costs at most, in one sentence, cents rounded up."""
+    longest = runtime_seconds + STOPPING_SECONDS
+    if price is None:
+        plural = "" if instances == 1 else "s"
+        return f"price of {instance_type} in {region} unknown: at most {longest} s on {instances} instance{plural}"
+    most = _cents_up(_cost(longest, price.usd_per_hour, instances))
+    rate = f"{price.usd_per_hour:g} USD an hour ({price.source})"
+    return f"at most {most} USD: {instances} x {instance_type} for {longest} s at {rate}"
+
+
+class Bill(BaseModel):
+    """What a job cost: AWS's billable seconds, of each instance, at the price; USD are None when that is unknown.
+
+    Seconds are those of DescribeTrainingJob, where a job that runs or never started has none. The price is on demand
+    also for spot, whose discount AWS expresses in fewer billable seconds: saved is 1 - billable / training.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    instance_type: str
+    instance_count: int
+    spot: bool
+    training_seconds: int
+    billable_seconds: int
+    price: Price | None
+    usd: float | None
+    spot_saving_usd: float | None
+
+    @classmethod
+    def of(cls, job: "DescribeTrainingJobResponseTypeDef", price: Price | None) -> Self:
+        """The bill of a job as DescribeTrainingJob tells it."""
+        spot = job.get("EnableManagedSpotTraining", False)
+        training, billable = job.get("TrainingTimeInSeconds", 0), job.get("BillableTimeInSeconds", 0)
+        instances = job["ResourceConfig"]["InstanceCount"]
+        saved = training - billable if spot and training > billable > 0 else 0
+        rate = price.usd_per_hour if price else None
+        return cls(
+            instance_type=job["ResourceConfig"]["InstanceType"],
+            instance_count=instances,
+            spot=spot,
+            training_seconds=training,
+            billable_seconds=billable,
+            price=price,
+            usd=None if rate is None else float(_cost(billable, rate, instances)),
+            spot_saving_usd=None if rate is None else float(_cost(saved, rate, instances)),
+        )
+
+    def __str__(self) -> str:
+        """One line, such as `0.0038 USD: 120 billable s x 1 ml.m5.large at 0.115 USD an hour`."""
+        total = "price unknown" if self.usd is None else f"{self.usd:.4f} USD"
+        rate = f" at {self.price.usd_per_hour:g} USD an hour" if self.price else ""
+        saved = ""
+        if self.spot and self.training_seconds > self.billable_seconds > 0:
+            saved = f", {100 * (1 - self.billable_seconds / self.training_seconds):.0f} % saved by spot"
+        return f"{total}: {self.billable_seconds} billable s x {self.instance_count} {self.instance_type}{rate}{saved}"
+
+
+def _cost(seconds: int, usd_per_hour: float, instances: int) -> Fraction:
+    return seconds * instances * _exact(usd_per_hour) / 3600
+
+
+def _exact(usd: float) -> Fraction:
+    # 0.1 means a tenth to whoever wrote it; a budget must not fail for a digit that only binary fractions have.
+    return Fraction(str(usd))
+
+
+def _cents_up(usd: Fraction) -> str:
+    # Of a bound, less than it is would be wrong.
+    return f"{math.ceil(usd * 100) / 100:.2f}"

@@ -1,0 +1,156 @@
+"""What a training job is: its inputs, the fingerprint that names it, the request that creates it."""
+
+import hashlib
+import json
+import re
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from botocore.loaders import create_loader
+from botocore.regions import EndpointResolver
+from pydantic import BaseModel, ConfigDict
+
+from aws.errors import InvalidRequest
+from aws.training.compute import Compute
+from aws.workspace import Workspace
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.literals import TrainingInstanceTypeType
+    from mypy_boto3_sagemaker.type_defs import ChannelTypeDef, CreateTrainingJobRequestTypeDef
+
+
+@cache
+def image_uri(region: str) -> str:
+    """Image URI of `linear-learner` in `region`; the SDK's `image_uris.retrieve` gives the same after a 2 s import.
+
+    Reads the table that the SDK ships; the SDK itself is not imported. Raises InvalidRequest for a region without it.
+    """
+    versions: dict[str, Any] = json.loads(_table().read_text())["versions"]
+    version, image = max(versions.items())
+    registry = image["registries"].get(region)
+    if registry is None:
+        regions = ", ".join(sorted(image["registries"]))
+        raise InvalidRequest(f"Linear Learner has no image in region {region!r}. Choose one of: {regions}.")
+    resolver = EndpointResolver(create_loader().load_data("endpoints"))
+    suffix = resolver.get_partition_dns_suffix(resolver.get_partition_for_region(region))
+    return f"{registry}.dkr.ecr.{region}.{suffix}/{image['repository']}:{version}"
+
+
+def _table() -> Path:
+    # Found, not imported: the packages' own import takes seconds.
+    spec = find_spec("sagemaker")
+    folders = (spec.submodule_search_locations if spec else None) or []
+    tables = (Path(folder, "core", "image_uri_config", "linear-learner.json") for folder in folders)
+    return next(table for table in tables if table.exists())
+
+
+FINGERPRINT_TAG = "linear-learner:fingerprint"
+NAME_PREFIX = "linear-learner-"
+LONGEST_TAG = 256
+
+
+class ChannelInput(BaseModel):
+    """One channel: where its files are, what they are, and the checksum that stands for their content."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    uri: str
+    content_type: str
+    sha256: str
+
+
+class TrainingJobSpec(BaseModel):
+    """Everything that goes into one training job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    image: str
+    hyperparameters: dict[str, str]
+    channels: tuple[ChannelInput, ...]
+    compute: Compute
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of what decides the outcome: image, hyperparameters, content of the channels, number of instances.
+
+        Instance type, disk, limits and spot are left out: they change how long it takes and what it costs, not what is
+        learned.
+        """
+        outcome = {
+            "image": self.image,
+            "hyperparameters": self.hyperparameters,
+            "channels": {channel.name: [channel.content_type, channel.sha256] for channel in self.channels},
+            "instances": self.compute.instance_count,
+        }
+        return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
+
+    def name(self, attempt: int) -> str:
+        """The job's name, from the fingerprint alone; `attempt` counts from 1 and shows from the second on."""
+        return f"{NAME_PREFIX}{self.fingerprint[:20]}" + (f"-{attempt}" if attempt > 1 else "")
+
+
+def specify(
+    workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[ChannelInput, ...], compute: Compute
+) -> TrainingJobSpec:
+    """The job's specification, with the algorithm's image in the workspace's region."""
+    image = image_uri(workspace.region)
+    return TrainingJobSpec(image=image, hyperparameters=hyperparameters, channels=channels, compute=compute)
+
+
+def request(
+    workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]
+) -> "CreateTrainingJobRequestTypeDef":
+    """The CreateTrainingJob request: File mode, `train` shared by the instances, the model under the prefix."""
+    compute = spec.compute
+    every_tag = {**workspace.tags, **tags, FINGERPRINT_TAG: spec.fingerprint}
+    built: CreateTrainingJobRequestTypeDef = {
+        "TrainingJobName": name,
+        "AlgorithmSpecification": {"TrainingImage": spec.image, "TrainingInputMode": "File"},
+        "RoleArn": workspace.role_arn,
+        "HyperParameters": spec.hyperparameters,
+        "InputDataConfig": [_channel(channel, compute.instance_count) for channel in spec.channels],
+        "OutputDataConfig": {"S3OutputPath": workspace.uri("models")},
+        "ResourceConfig": {
+            "InstanceType": cast("TrainingInstanceTypeType", compute.instance_type),
+            "InstanceCount": compute.instance_count,
+            "VolumeSizeInGB": compute.volume_size_gb,
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": compute.max_runtime_seconds},
+        "Tags": [{"Key": key, "Value": value} for key, value in every_tag.items()],
+    }
+    if compute.spot:
+        built["EnableManagedSpotTraining"] = True
+        built["StoppingCondition"]["MaxWaitTimeInSeconds"] = compute.wait_limit
+        if compute.checkpoints:
+            # Of the fingerprint, not the attempt: what one attempt has learned of this input the next may use.
+            built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
+    if workspace.kms_key_id:
+        built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
+        built["ResourceConfig"]["VolumeKmsKeyId"] = workspace.kms_key_id
+    if workspace.subnets:
+        built["VpcConfig"] = {"Subnets": workspace.subnets, "SecurityGroupIds": workspace.security_group_ids}
+    return built
+
+
+def taggable(text: str) -> str:
+    """`text` as the value of a tag, or of a package's metadata: what SageMaker does not take becomes spaces."""
+    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:LONGEST_TAG].strip()
+
+
+def _channel(channel: ChannelInput, instances: int) -> "ChannelTypeDef":
+    # Several instances share the rows that train; each judges the model by all rows that validate.
+    shared = instances > 1 and channel.name == "train"
+    return {
+        "ChannelName": channel.name,
+        "ContentType": channel.content_type,
+        "DataSource": {
+            "S3DataSource": {
+                "S3DataType": "S3Prefix",
+                "S3Uri": channel.uri,
+                "S3DataDistributionType": "ShardedByS3Key" if shared else "FullyReplicated",
+            }
+        },
+    }

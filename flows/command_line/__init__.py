@@ -1,1 +1,0 @@
-"""`python -m flows.train`, and the servers that a laptop lacks."""

@@ -1,0 +1,213 @@
+"""The model artifact of a training job: a gzipped tar of one zip of an MXNet module, read and written in memory.
+
+`model.tar.gz` holds `model_algo-1`, a zip of stored members: the graph (`mx-mod-symbol.json`), the arrays
+(`mx-mod-0000.params`), `manifest.json` and `additional-params.json`. Weights are de-normalised; the graph has no
+scaler. An archive is untrusted: nothing is extracted to disk, and sizes are bounded before anything is read.
+"""
+
+import io
+import json
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from gzip import GzipFile
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any, get_args
+
+import numpy as np
+
+from linear_learner.errors import ArtifactError
+from linear_learner.formats.mxnet import has_sigmoid, params_bytes, read_params, symbol_json
+from linear_learner.model import LinearModel, PredictorType
+
+MAX_BYTES = 512 << 20  # of an archive, packed or unpacked: 134 million weights
+MODEL_FILE = "model_algo-1"
+
+_SYMBOL, _PARAMS = "mx-mod-symbol.json", "mx-mod-0000.params"
+_MANIFEST, _EXTRA = "manifest.json", "additional-params.json"
+_MANIFEST_CONTENT = {"mx-mod": "mxnet_module", _EXTRA: "json", "version": 1}
+_METRICS_PARAMS: dict[str, Any] = {  # as real artifacts have them when nothing was set
+    "quantile": None,
+    "huber_delta": None,
+    "margin": None,
+    "loss_insensitivity": None,
+    "eps_insensitive_loss_type": None,
+    "accuracy_top_k": 3,
+    "f_beta": None,
+    "positive_example_weight_mult": 1.0,
+    "class_weights": None,
+}
+_MAX_MEMBERS = 64
+_DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
+_DAMAGE += (ArithmeticError, struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A file in an archive, by its path there, and its size in bytes."""
+
+    name: str
+    size: int
+
+
+def read_model(path: Path) -> LinearModel:
+    """The model in `path`, a `model.tar.gz` or the bare `model_algo-1` inside one.
+
+    Raises ArtifactError when the file is anything else, is damaged, is larger than 512 MiB unpacked, or holds weights
+    that are not finite.
+    """
+    data = _read_bytes(path)
+    with _readable(path.name):
+        members = _zip_members(_inner_zip(data)[1])
+        if absent := [name for name in (_SYMBOL, _PARAMS, _MANIFEST, _EXTRA) if name not in members]:
+            raise ArtifactError(f"{path.name} has no {' and no '.join(absent)}: it is not a Linear Learner model")
+        extra = json.loads(members[_EXTRA])
+        return _model(members, extra if isinstance(extra, dict) else {})
+
+
+def write_model(model: LinearModel, folder: Path) -> Path:
+    """Write `model_algo-1`, which the service then tars, into `folder`; the same model gives the same bytes."""
+    path = folder / MODEL_FILE
+    path.write_bytes(_zip_bytes(model))
+    return path
+
+
+def write_archive(model: LinearModel, path: Path) -> None:
+    """Write the whole `model.tar.gz`; the same model gives the same bytes."""
+    content = _zip_bytes(model)
+    member = tarfile.TarInfo(MODEL_FILE)
+    member.size = len(content)
+    with (
+        path.open("wb") as raw,
+        GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
+        tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
+    ):
+        tar.addfile(member, io.BytesIO(content))
+
+
+def list_parts(path: Path) -> tuple[Part, ...]:
+    """Every file in the archive and, under `model_algo-1/`, in the zip inside it; ArtifactError as in `read_model`."""
+    data = _read_bytes(path)
+    with _readable(path.name):
+        outer, inner = _inner_zip(data)
+        return *outer, *(Part(f"{MODEL_FILE}/{name}", len(content)) for name, content in _zip_members(inner).items())
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ArtifactError:
+        raise
+    except _DAMAGE as error:
+        raise ArtifactError(f"{name} is damaged: {error or type(error).__name__}; download it again") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ArtifactError(f"{path.name} has {size} bytes; more than {MAX_BYTES} are not read")
+    return path.read_bytes()
+
+
+def _inner_zip(data: bytes) -> tuple[list[Part], bytes]:
+    """The files of the tar, and the bytes of the one that is the model."""
+    if data.startswith(b"PK\x03\x04"):
+        return [], data
+    if not data.startswith(b"\x1f\x8b"):
+        raise ArtifactError("neither a model.tar.gz nor a model_algo-1: it is neither gzip nor zip")
+    unpacker = zlib.decompressobj(wbits=31)
+    unpacked = unpacker.decompress(data, MAX_BYTES + 1)
+    if len(unpacked) > MAX_BYTES:
+        raise ArtifactError(f"the archive unpacks to more than {MAX_BYTES} bytes, which are not read")
+    if not unpacker.eof:
+        raise ArtifactError("the archive is cut short; download it again")
+    with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
+        members = list(islice(tar, _MAX_MEMBERS + 1))
+        files = [member for member in members if _is_file(member, len(unpacked))]
+        models = [member for member in files if PurePosixPath(member.name).name == MODEL_FILE]
+        if len(members) > _MAX_MEMBERS:
+            raise ArtifactError(f"the archive holds more than {_MAX_MEMBERS} members; a model's holds one")
+        if len(models) != 1:
+            raise ArtifactError(f"the archive holds {len(models)} files named {MODEL_FILE!r} instead of one")
+        content = tar.extractfile(models[0])
+        return [Part(member.name, member.size) for member in files], content.read() if content else b""
+
+
+def _is_file(member: tarfile.TarInfo, limit: int) -> bool:
+    """Whether it is a plain file, not a folder; anything else has no place in a model."""
+    name = PurePosixPath(member.name)
+    if name.is_absolute() or ".." in name.parts or "\\" in member.name:
+        raise ArtifactError(f"the archive holds the path {member.name[:80]!r}, which leads out of it")
+    if member.isdir():
+        return False
+    if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
+        raise ArtifactError(f"the archive holds {member.name[:80]!r}, which is a link or a device, not a file")
+    if not 0 <= member.size <= limit:
+        raise ArtifactError(f"the archive claims {member.size} bytes for {member.name[:80]!r}")
+    return True
+
+
+def _zip_members(data: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = archive.infolist()
+        if len({member.filename for member in members}) != len(members) or len(members) > _MAX_MEMBERS:
+            raise ArtifactError("the zip in the archive repeats a name or holds too many")
+        if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
+            raise ArtifactError("the zip in the archive is compressed or encrypted; Linear Learner's is neither")
+        if sum(member.file_size for member in members) > len(data):
+            raise ArtifactError("the zip in the archive claims more bytes than it has")
+        return {member.filename: archive.read(member) for member in members}
+
+
+def _model(members: dict[str, bytes], extra: dict[str, Any]) -> LinearModel:
+    arrays = read_params(members[_PARAMS])
+    weights, bias = arrays.get("arg:fc0_weight"), arrays.get("arg:fc0_bias")
+    if weights is None or bias is None:
+        raise ArtifactError(f"the model has the arrays {sorted(arrays)} instead of arg:fc0_weight and arg:fc0_bias")
+    predictor_type: Any = extra.get("predictor_type")
+    loss = extra.get("loss_type")
+    threshold, metrics_params = extra.get("threshold"), extra.get("metrics_params") or {}
+    if predictor_type not in get_args(PredictorType) or not isinstance(loss, str):
+        raise ArtifactError(f"{_EXTRA} has predictor_type {predictor_type!r:.60} and loss_type {loss!r:.60}")
+    if not isinstance(threshold, float | int) or not np.isfinite(threshold) or not isinstance(metrics_params, dict):
+        raise ArtifactError(f"{_EXTRA} has threshold {threshold!r:.60} and metrics_params {metrics_params!r:.60}")
+    model = LinearModel(predictor_type, loss, weights, bias.reshape(-1), float(threshold), metrics_params)
+    if has_sigmoid(members[_SYMBOL]) != model.has_sigmoid:
+        raise ArtifactError(f"the graph's output does not fit a {predictor_type} with {loss}")
+    finite = np.isfinite(weights).sum() + np.isfinite(bias).sum()
+    if finite < weights.size + bias.size:
+        count = weights.size + bias.size - finite
+        raise ArtifactError(
+            f"{count} of the model's weights are not finite: its training diverged; lower learning_rate"
+        )
+    return model
+
+
+def _zip_bytes(model: LinearModel) -> bytes:
+    metrics_params = {**_METRICS_PARAMS, **model.metrics_params, "threshold": model.threshold}
+    if model.predictor_type != "regressor" and "f_beta" not in model.metrics_params:
+        metrics_params["f_beta"] = 1.0
+    extra = {
+        "threshold": model.threshold,
+        "loss_type": model.loss,
+        "predictor_type": model.predictor_type,
+        "metrics_params": metrics_params,
+    }
+    arrays = {"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias[np.newaxis]}
+    content: dict[str, str | bytes] = {
+        _SYMBOL: symbol_json(model),
+        _PARAMS: params_bytes(arrays),
+        _MANIFEST: json.dumps(_MANIFEST_CONTENT),
+        _EXTRA: json.dumps(extra),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo's date is 1980: no clock in the bytes
+    return buffer.getvalue()

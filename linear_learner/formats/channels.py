@@ -1,0 +1,129 @@
+"""A channel as a training job finds it: a folder of files of one content type, read into one table."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.errors import ArtifactError, DataError
+from linear_learner.formats.csv import Place, parse_block, read_blocks
+from linear_learner.formats.recordio import MAGIC, iter_records
+from linear_learner.training.examples import Examples
+
+CSV = "text/csv"
+RECORDIO = "application/x-recordio-protobuf"
+_IN_MEMORY = 64 << 20
+
+Reader = Callable[[Path, str, int], Iterator[Examples]]
+"""Yields blocks of rows from a file, given its name in the channel and the rows of the channel before it."""
+
+
+def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
+    """All rows of the files under `folder`, in the order of their names: features (rows, features), labels (rows,).
+
+    Up to 64 MiB stay in memory; beyond that the rows go to float32 files in a new folder under `spool`, which the
+    caller owns, and the arrays are memory maps of those. `content_type` is `text/csv`, label first and without a
+    header, or `application/x-recordio-protobuf`. Raises DataError, or ArtifactError for a damaged RecordIO file, with
+    file and row.
+    """
+    read = _READERS[media_type(content_type)]
+    table = _Table(spool, folder.name)
+    for file in channel_files(folder):
+        name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
+        for block in read(file, name, table.rows):
+            table.append(block, name)
+    if not table.rows:
+        raise DataError(f"channel {folder.name!r} is empty: no file under it holds a row; check its S3 prefix")
+    return table.examples()
+
+
+def channel_files(folder: Path) -> list[Path]:
+    """Files under `folder`, sorted by path, without hidden and temporary ones and the empty markers of S3 folders."""
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.stat().st_size and path.suffix != ".tmp" and not _is_hidden(path.relative_to(folder))
+    ]
+
+
+def media_type(content_type: str) -> str:
+    """`text/csv` or `application/x-recordio-protobuf`; DataError names the right one for anything else."""
+    kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
+    if kind not in _READERS:
+        raise DataError(f"content type {content_type!r} is unknown to Linear Learner; use {CSV!r} or {RECORDIO!r}")
+    if any(parameter.startswith("label_size") and parameter != "label_size=1" for parameter in parameters):
+        raise DataError(f"content type {content_type!r}: Linear Learner has one label; write label_size=1 or nothing")
+    return kind
+
+
+class _Table:
+    """Blocks of rows, kept in memory until they are too many and in files from then on."""
+
+    def __init__(self, spool: Path, name: str) -> None:
+        self.rows = 0
+        self._spool, self._name = spool, name
+        self._width = 0
+        self._blocks: list[Examples] = []
+        self._folder: Path | None = None
+
+    def append(self, block: Examples, source: str) -> None:
+        self._width = self._width or block.features.shape[1]
+        if block.features.shape[1] != self._width:
+            width = block.features.shape[1]
+            raise DataError(f"{source} has {width} features where the channel has {self._width}")
+        self._blocks.append(block)
+        self.rows += len(block.labels)
+        if self._folder or 4 * self.rows * (self._width + 1) > _IN_MEMORY:
+            self._flush()
+
+    def examples(self) -> Examples:
+        if self._folder is None:
+            features = np.concatenate([block.features for block in self._blocks])
+            return Examples(features, np.concatenate([block.labels for block in self._blocks]))
+        features = _map(self._folder / "features", (self.rows, self._width))
+        return Examples(features, _map(self._folder / "labels", (self.rows,)))
+
+    def _flush(self) -> None:
+        if self._folder is None:
+            self._spool.mkdir(parents=True, exist_ok=True)
+            self._folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-", dir=self._spool))
+        with (self._folder / "features").open("ab") as features, (self._folder / "labels").open("ab") as labels:
+            for block in self._blocks:
+                features.write(np.ascontiguousarray(block.features, "<f4").data)
+                labels.write(np.ascontiguousarray(block.labels, "<f4").data)
+        self._blocks.clear()
+
+
+def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    return np.memmap(file, np.dtype("<f4"), "r", shape=shape)
+
+
+def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
+    columns, rows = 0, 0
+    with file.open("rb") as stream:
+        if stream.peek(4).startswith(MAGIC.to_bytes(4, "little")):
+            raise DataError(f"{name} is RecordIO, not CSV; set the channel's content type to {RECORDIO!r}")
+        for block in read_blocks(stream):
+            table = parse_block(block, columns, Place(name, rows, rows_before))
+            columns, rows = table.shape[1], rows + len(table)
+            if columns == 1:
+                raise DataError(f"{name} has one column; Linear Learner wants the label and at least one feature")
+            yield Examples(table[:, 1:], table[:, 0])
+
+
+def _read_recordio(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
+    del rows_before  # a record's number in its file is what finds it
+    with file.open("rb") as stream:
+        try:
+            yield from iter_records(stream)
+        except (ArtifactError, DataError) as error:
+            raise type(error)(f"{name}: {error}") from error
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+_READERS: dict[str, Reader] = {CSV: _read_csv, RECORDIO: _read_recordio}

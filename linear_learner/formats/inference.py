@@ -1,0 +1,126 @@
+"""What an endpoint with a Linear Learner model takes and answers.
+
+Formats as in Amazon's "Common data formats for inference" and "Linear learner response formats"; the answers of a real
+endpoint are `application/json` and `application/jsonlines`. Linear Learner takes CSV but does not answer in it.
+"""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.errors import DataError
+from linear_learner.formats.channels import CSV, RECORDIO
+from linear_learner.formats.csv import Place, parse_block
+from linear_learner.formats.recordio import LABEL, read_records, scatter, write_tensors
+from linear_learner.model import Predictions
+
+JSON = "application/json"
+JSONLINES = "application/jsonlines"
+_FLOAT32_MAX = float(np.finfo(np.float32).max)
+
+
+def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
+    """The rows of a request's body as (rows, features), float32.
+
+    `text/csv` has features only; a JSON instance is `{"features": [...]}` or `{"data": {"features": {"values":
+    [...]}}}`, sparse with `keys` and `shape` beside the values; JSON lines has one instance a line. Raises DataError
+    with the row, and ArtifactError for damaged records.
+    """
+    kind = _kind(content_type)
+    if kind == CSV:
+        return parse_block(body.rstrip(b"\r\n"), 0, Place("the request"))
+    if kind == RECORDIO:
+        return read_records(body, labelled=False).features
+    if kind in (JSON, JSONLINES):
+        return _matrix(_json_instances(body) if kind == JSON else _json_lines(body))
+    raise DataError(f"content type {content_type!r} is unknown; use {CSV}, {JSON}, {JSONLINES} or {RECORDIO}")
+
+
+def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
+    """The body that answers with `predictions` in the media type `accept`: JSON, JSON lines or RecordIO-protobuf."""
+    kind = _kind(accept)
+    if kind == RECORDIO:
+        return _records(predictions)
+    if kind not in (JSON, JSONLINES):
+        raise DataError(f"Linear Learner does not answer in {accept!r}; accept {JSON}, {JSONLINES} or {RECORDIO}")
+    rows = list(_answers(predictions))
+    if kind == JSON:
+        return json.dumps({"predictions": rows}).encode()
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _answers(predictions: Predictions) -> Iterator[dict[str, Any]]:
+    scores = predictions.scores.tolist()
+    if predictions.labels is None:
+        return ({"score": score} for score in scores)
+    labels = predictions.labels.astype(int).tolist()
+    return ({"score": score, "predicted_label": label} for score, label in zip(scores, labels, strict=True))
+
+
+def _records(predictions: Predictions) -> bytes:
+    scores = predictions.scores.reshape(len(predictions.scores), -1)
+    tensors = [(LABEL, "score", scores)]
+    if predictions.labels is not None:
+        tensors.append((LABEL, "predicted_label", predictions.labels[:, np.newaxis]))
+    stream = io.BytesIO()
+    write_tensors(stream, tensors)
+    return stream.getvalue()
+
+
+def _load(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is not JSON: {error}") from error
+
+
+def _json_instances(body: bytes) -> list[Any]:
+    request = _load(body, "the request")
+    instances = request.get("instances") if isinstance(request, dict) else None
+    if not isinstance(instances, list):
+        raise DataError('the request is not {"instances": [{"features": [...]}, ...]}')
+    return instances
+
+
+def _json_lines(body: bytes) -> list[Any]:
+    return [_load(line, f"row {row}") for row, line in enumerate(body.rstrip().split(b"\n"), start=1)]
+
+
+def _matrix(instances: Iterable[Any]) -> NDArray[np.float32]:
+    rows: list[NDArray[np.float32]] = []
+    for number, instance in enumerate(instances, start=1):
+        try:
+            row = _row(instance)
+        except ValueError as error:
+            raise DataError(f"row {number}: {error}") from error
+        if rows and len(row) != len(rows[0]):
+            raise DataError(f"row {number} has {len(row)} features where the first has {len(rows[0])}")
+        rows.append(row)
+    if not rows:
+        raise DataError("the request has no rows")
+    return np.stack(rows)
+
+
+def _row(instance: Any) -> NDArray[np.float32]:
+    holder = instance.get("data", instance) if isinstance(instance, dict) else {}
+    features = holder.get("features") if isinstance(holder, dict) else None
+    tensor = features if isinstance(features, dict) else {"values": features}
+    values = _numbers(tensor.get("values"))
+    return scatter(values, tensor["keys"], tensor.get("shape")) if tensor.get("keys") else values
+
+
+def _numbers(values: Any) -> NDArray[np.float32]:
+    if not isinstance(values, list) or not values:
+        raise ValueError('it has no "features": [...]')
+    for column, value in enumerate(values, start=1):
+        if type(value) not in (int, float) or not abs(value) <= _FLOAT32_MAX:
+            raise ValueError(f"feature {column} is {json.dumps(value)[:40]}, not a finite float32 number")
+    return np.array(values, np.float32)

@@ -1,0 +1,137 @@
+"""MXNet's files inside a model artifact: the parameters and the symbol graph."""
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.errors import ArtifactError
+from linear_learner.model import LinearModel
+
+_FILE_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
+_FILE_HEAD, _ARRAY_HEAD, _CONTEXT, _COUNT = (struct.Struct(form) for form in ("<QQQ", "<IiI", "<iii", "<Q"))
+_DENSE, _CPU, _FLOAT32 = 0, 1, 0
+_MAX_ARRAYS, _MAX_DIMENSIONS, _MAX_NAME = 64, 8, 256
+
+
+def params_bytes(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:
+    """The `.params` file of `arrays`, each written as float32 in C order."""
+    written = [_FILE_HEAD.pack(_FILE_MAGIC, 0, len(arrays))]
+    for array in arrays.values():
+        written.append(_ARRAY_HEAD.pack(_ARRAY_MAGIC, _DENSE, array.ndim))
+        written.append(struct.pack(f"<{array.ndim}q", *array.shape))
+        written.append(_CONTEXT.pack(_CPU, 0, _FLOAT32))
+        written.append(np.ascontiguousarray(array, "<f4").tobytes())
+    written.append(_COUNT.pack(len(arrays)))
+    written += [_COUNT.pack(len(name.encode())) + name.encode() for name in arrays]
+    return b"".join(written)
+
+
+def read_params(data: bytes) -> dict[str, NDArray[np.float32]]:
+    """The arrays of a `.params` file by name, in the file's order; ArtifactError for anything else."""
+    reader = _Reader(data)
+    magic, _, count = reader.unpack(_FILE_HEAD)
+    if magic != _FILE_MAGIC:
+        raise ArtifactError(f"the .params file starts with {magic:#x} instead of MXNet's {_FILE_MAGIC:#x}")
+    if count > _MAX_ARRAYS:
+        raise ArtifactError(f"the .params file claims {count} arrays; a linear model has two")
+    arrays = [_read_array(reader) for _ in range(count)]
+    if reader.unpack(_COUNT) != (count,):
+        raise ArtifactError("the .params file has another number of names than of arrays")
+    names = [_read_name(reader) for _ in arrays]
+    if reader.left or len(set(names)) != count:
+        raise ArtifactError("the .params file repeats a name or goes on after its last one")
+    return dict(zip(names, arrays, strict=True))
+
+
+class _Reader:
+    """Bytes taken from the front, never more than there are."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    @property
+    def left(self) -> int:
+        return len(self._data) - self._at
+
+    def take(self, size: int) -> bytes:
+        if size > self.left:
+            raise ArtifactError(f"the .params file is cut short: {size} bytes are needed where {self.left} are left")
+        self._at += size
+        return self._data[self._at - size : self._at]
+
+    def unpack(self, form: struct.Struct) -> tuple[int, ...]:
+        return form.unpack(self.take(form.size))
+
+
+def _read_array(reader: _Reader) -> NDArray[np.float32]:
+    magic, storage, dimensions = reader.unpack(_ARRAY_HEAD)
+    if magic != _ARRAY_MAGIC or storage != _DENSE or not 1 <= dimensions <= _MAX_DIMENSIONS:
+        raise ArtifactError(f"the .params file holds an array that is not dense: {magic:#x}, {storage}, {dimensions}")
+    shape = reader.unpack(struct.Struct(f"<{dimensions}q"))
+    _, _, dtype = reader.unpack(_CONTEXT)
+    if dtype != _FLOAT32:
+        raise ArtifactError(f"the .params file holds an array of MXNet dtype {dtype}; float32 (0) is expected")
+    if min(shape) < 1:
+        raise ArtifactError(f"the .params file holds an array of shape {shape}")
+    return np.frombuffer(reader.take(4 * math.prod(shape)), "<f4").reshape(shape)
+
+
+def _read_name(reader: _Reader) -> str:
+    (length,) = reader.unpack(_COUNT)
+    if length > _MAX_NAME:
+        raise ArtifactError(f"the .params file has an array name of {length} bytes")
+    return reader.take(length).decode("utf-8", "backslashreplace")
+
+
+_SIGMOID = "LogisticRegressionOutput"
+
+
+def symbol_json(model: LinearModel) -> str:
+    """The graph in MXNet 1.3's JSON, which 1.9 loads too; shapes are weight (features, outputs), bias (1, outputs)."""
+    features, outputs = model.weights.shape
+    output = _output(model)
+    bias = {"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}
+    nodes = [
+        _node("null", "data"),
+        _node("null", "fc0_weight", attrs={"__shape__": f"({features}, {outputs})"}),
+        _node("dot", "dot0", 0, 1),
+        _node("null", "fc0_bias", attrs=bias),
+        _node("broadcast_add", "broadcast_plus0", 2, 3),
+        _node("null", "out_label"),
+        _node(output, f"{output.lower()}0", 4, 5),
+    ]
+    graph = {
+        "nodes": nodes,
+        "arg_nodes": [index for index, node in enumerate(nodes) if node["op"] == "null"],
+        "node_row_ptr": list(range(len(nodes) + 1)),
+        "heads": [[len(nodes) - 1, 0, 0]],
+        "attrs": {"mxnet_version": ["int", 10301]},
+    }
+    return json.dumps(graph, indent=2)
+
+
+def has_sigmoid(symbol: bytes) -> bool:
+    """Whether the graph turns the value into a probability; ArtifactError when it is not a linear model's graph."""
+    graph = json.loads(symbol)
+    nodes = graph.get("nodes") if isinstance(graph, dict) else None
+    if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
+        raise ArtifactError("the model's graph is not an MXNet symbol")
+    if not {"data", "fc0_weight", "fc0_bias"} <= {str(node.get("name")) for node in nodes}:
+        raise ArtifactError("the model's graph has other inputs than data, fc0_weight and fc0_bias")
+    return any(node.get("op") == _SIGMOID for node in nodes)
+
+
+def _output(model: LinearModel) -> str:
+    if model.predictor_type == "multiclass_classifier":
+        return "SoftmaxOutput"
+    return _SIGMOID if model.has_sigmoid else "LinearRegressionOutput"
+
+
+def _node(op: str, name: str, *inputs: int, attrs: dict[str, str] | None = None) -> dict[str, Any]:
+    node: dict[str, Any] = {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
+    return node | {"attrs": attrs} if attrs else node

@@ -1,0 +1,1 @@
+"""The training log: written as the container writes it, and read again."""

@@ -1,0 +1,241 @@
+"""Read a training job's log, line by line, into a report."""
+
+import re
+from collections.abc import Iterable, Sequence
+from math import isnan
+from typing import Final, Self, cast
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+_AS_DATA = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+
+
+class EpochReport(BaseModel):
+    """One pass over the training data; losses are keyed by the model's index, speed is in records per second."""
+
+    model_config = _AS_DATA
+
+    index: int
+    train: dict[int, float] = Field(default_factory=dict)
+    validation: dict[int, float] = Field(default_factory=dict)
+    criteria: str | None = None
+    value: float | None = None
+    improved: bool = False
+    throughput: float | None = None
+
+    @property
+    def best_model(self) -> int | None:
+        """The model with the lowest loss, on the validation channel if there is one.
+
+        None where the log holds no loss, or where models are compared by something it does not print for each of them
+        (`sampled_accuracy`).
+        """
+        losses = {model: loss for model, loss in (self.validation or self.train).items() if not isnan(loss)}
+        return min(losses, key=losses.__getitem__) if losses and lower_is_better(self.criteria) else None
+
+
+class LogReport(BaseModel):
+    """A whole log, finished or not. `progress` is in percent; scores are by channel (train, validation, test)."""
+
+    model_config = _AS_DATA
+
+    objective: str | None = None
+    configuration: dict[str, str] = Field(default_factory=dict)
+    epochs: tuple[EpochReport, ...] = ()
+    best_epoch: int | None = None
+    """The epoch with the best value of the criterion."""
+    kept_epoch: int | None = None
+    """The epoch whose model was saved: the last that improved by more than the tolerance."""
+    kept_model: int | None = None
+    progress: float | None = None
+    throughput: float | None = None
+    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
+    best_hyperparameters: dict[str, int | float | str] = Field(default_factory=dict)
+    stopped_early: bool = False
+    failure: str | None = None
+
+    @classmethod
+    def of(cls, epochs: tuple[EpochReport, ...], **said: object) -> Self:
+        """Complete what the log said by what follows from its epochs."""
+        rated = {
+            epoch.index: epoch.value if lower_is_better(epoch.criteria) else -epoch.value
+            for epoch in epochs
+            if epoch.value is not None
+        }
+        kept = max((epoch for epoch in epochs if epoch.improved), key=lambda epoch: epoch.index, default=None)
+        return cls.model_validate(
+            {
+                **said,
+                "epochs": epochs,
+                "best_epoch": min(rated, key=rated.__getitem__, default=None),
+                "kept_epoch": kept and kept.index,
+                "kept_model": kept and kept.best_model,
+            }
+        )
+
+
+def thinned(epochs: Sequence[EpochReport], most: int) -> Sequence[EpochReport]:
+    """At most so many of them: all, or every second, fourth, …, the last one included."""
+    step = 1
+    while len(epochs) / step > most:
+        step *= 2
+    return epochs[::-1][::step][::-1]
+
+
+def lower_is_better(criteria: str | None) -> bool:
+    """Whether early stopping watches a loss; other criteria seen, like `sampled_accuracy`, are scores."""
+    return criteria is None or criteria.endswith("_objective")
+
+
+_NUMBER: Final = r"([+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|nan|inf|NaN|Infinity))"
+_INDEX: Final = r"(\d{1,9})"
+_FLAT: Final = r"\{[^{}]*+\}"
+_NESTED: Final = r"\{[^{}]*+(?:\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}[^{}]*+)*+\}"
+_STATEMENTS: Final = {
+    "configuration": rf"Final configuration: ({_FLAT})",
+    "metrics": rf"#metrics ({_NESTED})",
+    "criterion": rf"#early_stopping_criteria_metric: host=\S+, epoch={_INDEX}, criteria=([^\s,]+), value={_NUMBER}",
+    "improvement": rf"Epoch {_INDEX}: Loss improved\. Updating best model",
+    "early_stop": r"(Early stop condition met)",
+    "progress": rf"#progress_metric: host=\S+, completed {_NUMBER} %",
+    "throughput": rf"#throughput_metric: host=\S+, train throughput={_NUMBER} records/second",
+    "score": rf"#(train|validation|test)_score \(\S+\) : \(u?'([^']+)', {_NUMBER}\)",
+    "final_quality": rf"#quality_metric: host=\S+, (train|validation|test) (\S+) <(?:loss|score)>={_NUMBER}",
+    "winner": rf"Best model found for hyperparameters: ({_FLAT})",
+    "failure": r"(?:(?:Customer|Algorithm|Platform) Error:|Failed\. Reason:) ?(.*)",
+}
+# The containers differ in the order of JSON keys and in the repr of text (u'' in Python 2), not in these statements.
+_STATEMENT: Final = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _STATEMENTS.items()))
+_SETTING: Final = re.compile(r"u?'([^']*)': u?'([^']*)'")
+_OBJECTIVE: Final = re.compile(r"(train|validation)_(\S+)_objective")
+_NEXT_STATEMENT: Final = re.compile(r"\s*$|\[?\d{2,4}[/-]\d{2}[/-]\d{2,4} |#|Traceback|\W{9}")
+_Settings: Final = TypeAdapter(dict[str, int | float | str])
+
+
+class _Dimensions(BaseModel):
+    epoch: int
+    model: int
+
+
+class _Metric(BaseModel):
+    sum: float
+
+
+class _Metrics(BaseModel):
+    Dimensions: _Dimensions
+    Metrics: dict[str, _Metric]
+
+
+class LogReader:
+    """Feed it one host's lines as they come; ask it for a report at any time."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[int, dict[str, object]] = {}
+        self._losses: dict[tuple[str, int], dict[int, float]] = {}
+        self._last: int | None = None
+        self._said: dict[str, object] = {}
+        self._scores: dict[str, dict[str, float]] = {}
+        self._failure: list[str] = []
+        self._in_failure = False
+        self._closed: list[int] = []
+        self._ended = False
+
+    @classmethod
+    def read(cls, lines: Iterable[str]) -> LogReport:
+        """Report on a whole log."""
+        reader = cls()
+        for line in lines:
+            reader.feed(line)
+        return reader.report()
+
+    def feed(self, text: str) -> tuple[EpochReport, ...]:
+        """Take in one line, or several; return the epochs that end in it, which is when their speed is printed."""
+        self._closed.clear()
+        for line in text.splitlines() or [""]:
+            self._continue_failure(line)
+            for match in _STATEMENT.finditer(line):
+                values = [group for group in match.groups() if group is not None][1:]
+                getattr(self, f"_read_{match.lastgroup}")(*values)
+        return tuple(self._epoch(index) for index in self._closed)
+
+    @property
+    def progress(self) -> float | None:
+        """Per cent of the epochs that are done, as last said."""
+        return cast("float | None", self._said.get("progress"))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the log ended as logs end: with the container's total time, or with its failure."""
+        return self._ended or bool(self._failure)
+
+    def report(self) -> LogReport:
+        """Report on what was fed so far."""
+        failure = "\n".join(self._failure).strip() or None
+        indices = sorted(self._epochs)
+        return LogReport.of(tuple(map(self._epoch, indices)), **self._said, scores=self._scores, failure=failure)
+
+    def _epoch(self, index: int) -> EpochReport:
+        losses = {channel: self._losses.get((channel, index), {}) for channel in ("train", "validation")}
+        return EpochReport.model_validate({"index": index, **losses, **self._epochs[index]})
+
+    def _named(self, index: int) -> dict[str, object]:
+        self._last = index
+        return self._epochs.setdefault(index, {})
+
+    def _continue_failure(self, line: str) -> None:
+        self._in_failure = self._in_failure and not _NEXT_STATEMENT.match(line)
+        if self._in_failure:
+            self._failure.append(line.rstrip())
+
+    def _read_configuration(self, text: str) -> None:
+        self._said["configuration"] = dict(_SETTING.findall(text))
+
+    def _read_metrics(self, text: str) -> None:
+        self._ended = self._ended or '"totaltime"' in text
+        try:
+            metrics = _Metrics.model_validate_json(text)
+        except ValidationError:
+            return
+        for name, metric in metrics.Metrics.items():
+            if match := _OBJECTIVE.fullmatch(name):
+                self._said["objective"] = match[2]
+                self._named(metrics.Dimensions.epoch)
+                losses = self._losses.setdefault((match[1], metrics.Dimensions.epoch), {})
+                losses[metrics.Dimensions.model] = metric.sum
+
+    def _read_criterion(self, epoch: str, criteria: str, value: str) -> None:
+        self._named(int(epoch)).update(criteria=criteria, value=float(value))
+
+    def _read_improvement(self, epoch: str) -> None:
+        self._named(int(epoch))["improved"] = True
+
+    def _read_early_stop(self, _: str) -> None:
+        self._said["stopped_early"] = True
+
+    def _read_progress(self, percent: str) -> None:
+        self._said["progress"] = float(percent)
+
+    def _read_throughput(self, records_per_second: str) -> None:
+        self._said["throughput"] = float(records_per_second)
+        if self._last is not None:
+            self._epochs[self._last]["throughput"] = float(records_per_second)
+            self._closed.append(self._last)
+
+    def _read_score(self, channel: str, name: str, value: str) -> None:
+        self._scores.setdefault(channel, {})[name] = float(value)
+
+    def _read_final_quality(self, channel: str, name: str, value: str) -> None:
+        # The same scores once more; Python 2 containers print fewer digits here.
+        self._scores.setdefault(channel, {}).setdefault(name, float(value))
+
+    def _read_winner(self, text: str) -> None:
+        try:
+            self._said["best_hyperparameters"] = _Settings.validate_json(text)
+        except ValidationError:
+            return
+
+    def _read_failure(self, message: str) -> None:
+        # SageMaker's own reason repeats the container's message: the first stands.
+        if not self._failure:
+            self._failure.append(message.rstrip())
+            self._in_failure = True

@@ -1,0 +1,126 @@
+"""What a training job did, according to its log, and whether its loss diverges."""
+
+from collections.abc import Sequence
+from math import isfinite
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict
+
+from linear_learner.logs.reader import EpochReport, LogReport, lower_is_better, thinned
+
+MOST_POINTS = 200
+"""Epochs in a learning curve; of more, every second, fourth, … is kept."""
+_AS_DATA = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class EpochPoint(BaseModel):
+    """One epoch: the best model's criterion, and the losses of the model that was kept; None where not logged."""
+
+    model_config = _AS_DATA
+
+    index: int
+    criterion: float | None
+    train: float | None
+    validation: float | None
+
+
+class Story(BaseModel):
+    """One training job; values of the criterion are None where the log does not hold them, or they were not finite."""
+
+    model_config = _AS_DATA
+
+    objective: str | None
+    """What was minimised, such as `mse`."""
+    criterion: str | None
+    """What decided between models and about stopping, such as `mse_objective`."""
+    lower_is_better: bool
+    """Of the criterion."""
+    models: int
+    """How many were trained side by side."""
+    kept_model: int | None
+    """Its index; None where models were compared by something the log does not print for each of them.
+
+    The curve then holds the lowest loss of each epoch.
+    """
+    hyperparameters: dict[str, int | float | str]
+    """Of the model that was kept."""
+    epochs: int
+    """How many were trained."""
+    kept_epoch: int | None
+    """The epoch whose model was saved: the last that improved by more than the tolerance. The first is 0."""
+    kept_value: float | None
+    best_epoch: int | None
+    """The epoch with the best value of the criterion."""
+    best_value: float | None
+    stopped_early: bool
+    throughput: float | None
+    """Records per second, over all models at once."""
+    curve: tuple[EpochPoint, ...]
+
+    @classmethod
+    def of(cls, report: LogReport) -> Self:
+        """The story that a log tells."""
+        by_index = {epoch.index: epoch for epoch in report.epochs}
+        criterion = next((epoch.criteria for epoch in report.epochs if epoch.criteria), None)
+        return cls(
+            objective=report.objective,
+            criterion=criterion,
+            lower_is_better=lower_is_better(criterion),
+            models=max((len(epoch.train) for epoch in report.epochs), default=0),
+            kept_model=report.kept_model,
+            hyperparameters=report.best_hyperparameters,
+            epochs=len(report.epochs),
+            kept_epoch=report.kept_epoch,
+            kept_value=_value(by_index.get(report.kept_epoch if report.kept_epoch is not None else -1)),
+            best_epoch=report.best_epoch,
+            best_value=_value(by_index.get(report.best_epoch if report.best_epoch is not None else -1)),
+            stopped_early=report.stopped_early,
+            throughput=report.throughput,
+            curve=tuple(_point(epoch, report.kept_model) for epoch in thinned(report.epochs, MOST_POINTS)),
+        )
+
+    @property
+    def thrown_away(self) -> float | None:
+        """The share by which the best epoch seen was better than the one that was kept; 0 when they are the same.
+
+        Early stopping keeps the last epoch that improved by more than its tolerance: smaller steps are lost.
+        """
+        if self.kept_value is None or self.best_value is None:
+            return None
+        gap = abs(self.best_value - self.kept_value)
+        return gap / abs(self.kept_value) if gap and self.kept_value else 0.0
+
+
+def _point(epoch: EpochReport, model: int | None) -> EpochPoint:
+    train, validation = (_loss(losses, model) for losses in (epoch.train, epoch.validation))
+    return EpochPoint(index=epoch.index, criterion=_value(epoch), train=train, validation=validation)
+
+
+def _loss(losses: dict[int, float], model: int | None) -> float | None:
+    finite = {index: loss for index, loss in losses.items() if isfinite(loss)}
+    return finite.get(model) if model is not None else min(finite.values(), default=None)
+
+
+def _value(epoch: EpochReport | None) -> float | None:
+    return epoch.value if epoch and epoch.value is not None and isfinite(epoch.value) else None
+
+
+EXPLOSION = 1000.0
+"""Times the lowest loss so far: no learning rate schedule brings that back within the epochs that are left."""
+
+
+def divergence(epochs: Sequence[EpochReport]) -> str | None:
+    """What is wrong with the best model's loss, e.g. "its loss is inf in epoch 3"; None as long as nothing is.
+
+    One of many models may diverge without harm; early stopping's criterion is the best model's. Scores are passed over.
+    """
+    watched = [(e.index, e.value) for e in epochs if e.value is not None and lower_is_better(e.criteria)]
+    if not watched:
+        return None
+    index, value = watched[-1]
+    if not isfinite(value):
+        return f"its loss is {value} in epoch {index}"
+    lowest = min(value for _, value in watched)
+    if value > EXPLOSION * lowest > 0:
+        return f"its loss is {value:.3g} in epoch {index} and was {lowest:.3g} before"
+    return None

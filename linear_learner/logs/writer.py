@@ -1,0 +1,149 @@
+"""Write a training job's log in the words of the newest container, so that SageMaker's metric regexes apply to it."""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final, TextIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner import wire
+from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.training.results import Epoch, Score, Training
+
+INTERNAL_DEFAULTS: Final = {
+    "_kvstore": "auto",
+    "_num_gpus": "auto",
+    "_num_kv_servers": "auto",
+    "_log_level": "info",
+    "_tuning_objective_metric": "",
+    "_enable_profiler": "false",
+}
+DEFAULTS: Final = (
+    {name: wire.text(field.default) for name, field in Hyperparameters.model_fields.items() if name != "predictor_type"}
+    | {"num_classes": "1", "num_calibration_samples": "10000000"}
+    | INTERNAL_DEFAULTS
+)
+"""The container's default configuration, as it prints it."""
+
+
+class TrainingLog:
+    """One job's log; every call writes whole lines and flushes them."""
+
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time, host: str = "algo-1") -> None:
+        self._stream, self._clock, self._host = stream, clock, host
+        self._process = os.getpid()
+        self._started = clock()
+        self._records = self._batches = 0
+
+    def info(self, text: str) -> None:
+        """Write a line of level INFO."""
+        self._write([self._line(text)])
+
+    def warning(self, text: str) -> None:
+        """Write a line of level WARNING."""
+        self._write([self._line(text, "WARNING")])
+
+    def configuration(self, provided: Mapping[str, str], source: str) -> None:
+        """Tell the defaults, what was provided in the file `source`, and what the two give."""
+        self.info(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
+        self.info(f"Merging with provided configuration from {source}: {dict(provided)}")
+        self.info(f"Final configuration: {DEFAULTS | dict(provided)}")
+
+    def epoch(self, epoch: Epoch, objective: str, epochs: int) -> None:
+        """Tell one epoch of at most `epochs`; `objective` is the training objective's name, e.g. `mse`."""
+        self._records += epoch.records
+        self._batches += epoch.batches
+        self._write(
+            [
+                *self._losses(epoch.index, f"train {objective}_objective", epoch.train),
+                *self._losses(epoch.index, f"validation {objective}_objective", epoch.validation),
+                *map(self._line, self._verdict(epoch, epochs)),
+                self._counters(epoch),
+                self._line(f"#throughput_metric: host={self._host}, train throughput={_speed(epoch)} records/second"),
+            ]
+        )
+
+    def finished(self, training: Training) -> None:
+        """Tell the scores on each channel and the winner's hyperparameters."""
+        scores = [line for channel in ("train", "validation") for line in self._scores(channel, training)]
+        test = list(self._scores("test", training)) or ["Test data is not provided."]
+        winner = f"Best model found for hyperparameters: {json.dumps(dict(training.hyperparameters))}"
+        self._write([*map(self._line, [*scores, winner, *test]), self._times(training)])
+
+    def failed(self, message: str, culprit: str = "Customer") -> None:
+        """Tell why the job failed, and whose fault it was: `Customer` or `Algorithm`."""
+        self._write([self._line(f"{culprit} Error: {message}", "ERROR")])
+
+    def _write(self, lines: list[str]) -> None:
+        self._stream.write("\n".join(lines) + "\n")
+        self._stream.flush()
+
+    def _line(self, text: str, level: str = "INFO") -> str:
+        now = time.strftime("%m/%d/%Y %H:%M:%S", time.gmtime(self._clock()))
+        return f"[{now} {level} {self._process}] {text}"
+
+    def _losses(self, epoch: int, name: str, losses: NDArray[np.float64] | None) -> Iterator[str]:
+        if losses is None:
+            return
+        now = self._clock()
+        for model, loss in enumerate(losses.tolist()):
+            where = {"epoch": epoch, "model": model}
+            yield self._metrics(now, now, where, {name.replace(" ", "_"): (loss,)})
+        # Model 0's value, whichever model is the best: that is what the container prints here.
+        yield self._line(f"#quality_metric: host={self._host}, epoch={epoch}, {name} <loss>={float(losses[0])!r}")
+
+    def _verdict(self, epoch: Epoch, epochs: int) -> Iterator[str]:
+        watched = f"epoch={epoch.index}, criteria={epoch.criteria}, value={float(epoch.value)!r}"
+        yield f"#early_stopping_criteria_metric: host={self._host}, {watched}"
+        if epoch.improved:
+            yield f"Epoch {epoch.index}: Loss improved. Updating best model"
+        yield f"Saving model for epoch: {epoch.index}"
+        if epoch.stop:
+            yield "Early stop condition met. Stopping training."
+        done = "100 % epochs" if epoch.stop else f"{100 * (epoch.index + 1) / epochs} % of epochs"
+        yield f"#progress_metric: host={self._host}, completed {done}"
+
+    def _scores(self, channel: str, training: Training) -> Iterator[str]:
+        scores: tuple[Score, ...] = training.scores.get(channel, ())
+        for score in scores:
+            yield f"#{channel}_score ({self._host}) : {(score.name, float(score.value))}"
+        for score in scores:
+            value = f"{channel} {score.name} <{score.kind}>={float(score.value)!r}"
+            yield f"#quality_metric: host={self._host}, {value}"
+
+    def _counters(self, epoch: Epoch) -> str:
+        counts = {
+            "Total Records Seen": self._records,
+            "Total Batches Seen": self._batches,
+            "Number of Records Since Last Reset": epoch.records,
+            "Number of Batches Since Last Reset": epoch.batches,
+        }
+        end = self._clock()
+        where = {"epoch": epoch.index, "Meta": "training_data_iter"}
+        return self._metrics(end - epoch.seconds, end, where, {name: (count,) for name, count in counts.items()})
+
+    def _times(self, training: Training) -> str:
+        end = self._clock()
+        updates = tuple(1000 * epoch.seconds for epoch in training.epochs)
+        return self._metrics(
+            self._started, end, {}, {"update.time": updates, "totaltime": (1000 * (end - self._started),)}
+        )
+
+    def _metrics(
+        self, start: float, end: float, where: Mapping[str, object], values: Mapping[str, tuple[float, ...]]
+    ) -> str:
+        dimensions = {"Algorithm": "Linear Learner", "Host": self._host, "Operation": "training", **where}
+        metrics = {
+            name: {"sum": float(sum(seen)), "count": len(seen), "min": min(seen), "max": max(seen)}
+            for name, seen in values.items()
+        }
+        return "#metrics " + json.dumps(
+            {"StartTime": start, "EndTime": end, "Dimensions": dimensions, "Metrics": metrics}
+        )
+
+
+def _speed(epoch: Epoch) -> float:
+    return epoch.records / max(epoch.seconds, 1e-9)

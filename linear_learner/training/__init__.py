@@ -1,0 +1,1 @@
+"""Training: every model at once, as the container does it."""

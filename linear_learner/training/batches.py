@@ -1,0 +1,84 @@
+"""Examples as training sees them: in file order, standardised, in full mini-batches."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.training.examples import Examples
+from linear_learner.training.losses import Loss
+from linear_learner.training.scaling import CHUNK, Scaling
+
+RESIDENT = 2**24
+"""Standardised numbers that may stay in memory from epoch to epoch."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """Consecutive mini-batches.
+
+    `features` (batches, rows, features + 1), the last column being the bias's input; `targets` (batches, rows, 1, 1) as
+    the loss wants them; `weights` of the same shape, or None when all weigh 1.
+    """
+
+    features: NDArray[np.float32]
+    targets: NDArray[Any]
+    weights: NDArray[np.float32] | None
+
+    def part(self, first: int, last: int) -> Self:
+        """The mini-batches from first to before last."""
+        weights = None if self.weights is None else self.weights[first:last]
+        return type(self)(self.features[first:last], self.targets[first:last], weights)
+
+
+class Batches:
+    """The full mini-batches of a channel; the rows left over at its end are not trained on.
+
+    Small channels are standardised once; larger ones, which may be memory maps, anew in blocks in every epoch.
+    """
+
+    def __init__(self, examples: Examples, settings: Hyperparameters, scaling: Scaling, loss: Loss) -> None:
+        self._examples, self._size, self._bias = examples, settings.mini_batch_size, settings.use_bias
+        self._scaling, self._loss = scaling, loss
+        self.count = len(examples.labels) // self._size
+        numbers = self._size * (examples.features.shape[1] + 1)
+        resident = self.count * numbers <= RESIDENT
+        self._step = self.count if resident else max(1, CHUNK // numbers)
+        self._kept: Block | None = None
+        self._buffer = np.empty((self._step * self._size, examples.features.shape[1] + 1), dtype=np.float32)
+
+    def blocks(self) -> Iterator[Block]:
+        """All mini-batches, in order; a block's arrays are only valid until the next one is asked for."""
+        if self._kept is not None:
+            yield self._kept
+            return
+        for first in range(0, self.count, self._step):
+            block = self._block(first, min(first + self._step, self.count))
+            if self._step == self.count:
+                self._kept = block
+            yield block
+
+    def _block(self, first: int, last: int) -> Block:
+        rows = slice(first * self._size, last * self._size)
+        labels = np.asarray(self._examples.labels[rows])
+        raw = self._examples.features[rows]
+        features = standardised(raw, self._scaling, bias=self._bias, out=self._buffer[: len(raw)])
+        shape = (last - first, self._size)
+        targets = self._loss.targets(self._scaling.labels(labels)).reshape(*shape, 1, 1)
+        weights = self._loss.weights(labels)
+        return Block(
+            features.reshape(*shape, -1), targets, weights if weights is None else weights.reshape(targets.shape)
+        )
+
+
+def standardised(
+    raw: NDArray[np.float32], scaling: Scaling, *, bias: bool = True, out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """The rows (rows, features + 1), standardised, with a last column of ones, or of zeros to train no bias."""
+    rows = np.empty((len(raw), raw.shape[1] + 1), dtype=np.float32) if out is None else out
+    scaling.features(raw, out=rows[:, :-1])
+    rows[:, -1] = bias
+    return rows

@@ -1,0 +1,268 @@
+"""The losses and their gradients, and the loss that a job's hyperparameters ask for."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.hyperparameter_groups import LOSSES
+from linear_learner.hyperparameters import Hyperparameters
+
+Floats = NDArray[np.floating]
+Targets = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss(ABC):
+    """One loss; `residual` times `slope` is its derivative by the score."""
+
+    class_weights: NDArray[np.float32] | None = None
+    """(classes,) what an example of each class weighs; None when all weigh 1."""
+
+    name: ClassVar[str]
+    """As the hyperparameter `loss` and the artifact's `loss_type` spell it."""
+    objective: ClassVar[str]
+    """As the log spells it, before `_objective`; the container's for squared, absolute, logistic and softmax, inferred
+    for the others, of which no log is known."""
+    slope: ClassVar[float] = 1.0
+
+    def targets(self, labels: Floats) -> Targets:
+        """Labels (rows,) as `residual` and `value` want them: (rows, 1, 1)."""
+        return labels[:, None, None]
+
+    def weights(self, labels: Floats) -> NDArray[np.float32] | None:
+        """What these labels (rows,) weigh: (rows, 1, 1), or None when all weigh 1."""
+        return None if self.class_weights is None else self.class_weights[labels.astype(np.intp)][:, None, None]
+
+    @abstractmethod
+    def residual(self, score: Floats, target: Targets, out: Floats) -> None:
+        """Write the derivative by the score, over `slope`, to `out`; all of `score`'s shape."""
+
+    @abstractmethod
+    def value(self, score: Floats, target: Targets) -> Floats:
+        """The loss of every row under every model: `score`'s shape with one output."""
+
+
+class RegressionLoss(Loss):
+    """A loss of the error, score minus target."""
+
+    def residual(self, score: Floats, target: Targets, out: Floats) -> None:
+        np.subtract(score, target, out=out)
+        self._derive(out)
+
+    def value(self, score: Floats, target: Targets) -> Floats:
+        return self._of(np.subtract(score, target))
+
+    @abstractmethod
+    def _derive(self, error: Floats) -> None:
+        """Replace errors by the loss's derivative, over `slope`."""
+
+    @abstractmethod
+    def _of(self, error: Floats) -> Floats:
+        """The loss of these errors."""
+
+
+class SquaredLoss(RegressionLoss):
+    """The container reports e² but follows the gradient of e²/2 (its weight decay shows which)."""
+
+    name = "squared_loss"
+    objective = "mse"
+
+    def _derive(self, error: Floats) -> None:
+        pass
+
+    def _of(self, error: Floats) -> Floats:
+        return np.square(error, out=error)
+
+
+class AbsoluteLoss(RegressionLoss):
+    name = "absolute_loss"
+    objective = "absolute_loss"
+
+    def _derive(self, error: Floats) -> None:
+        np.sign(error, out=error)
+
+    def _of(self, error: Floats) -> Floats:
+        return np.abs(error, out=error)
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuantileLoss(RegressionLoss):
+    """q·max(y - f, 0) + (1 - q)·max(f - y, 0)."""
+
+    quantile: float
+    name = "quantile_loss"
+    objective = "quantile_loss"
+
+    def _derive(self, error: Floats) -> None:
+        np.sign(error, out=error)
+        error *= 0.5
+        error += 0.5 - self.quantile
+
+    def _of(self, error: Floats) -> Floats:
+        loss: Floats = np.maximum((1 - self.quantile) * error, -self.quantile * error)
+        return loss
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuberLoss(RegressionLoss):
+    """e²/2 within delta, delta·|e| - delta²/2 outside; delta is in the units the scores are in."""
+
+    delta: float
+    name = "huber_loss"
+    objective = "huber_loss"
+
+    def _derive(self, error: Floats) -> None:
+        np.clip(error, -self.delta, self.delta, out=error)
+
+    def _of(self, error: Floats) -> Floats:
+        inside = np.minimum(np.abs(error, out=error), self.delta)
+        return inside * (error - 0.5 * inside)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpsInsensitiveSquaredLoss(RegressionLoss):
+    """max(0, e² - ε²)."""
+
+    epsilon: float
+    name = "eps_insensitive_squared_loss"
+    objective = "eps_insensitive_squared_loss"
+    slope = 2.0
+
+    def _derive(self, error: Floats) -> None:
+        error *= np.abs(error) > self.epsilon
+
+    def _of(self, error: Floats) -> Floats:
+        return np.maximum(np.square(error, out=error) - self.epsilon**2, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpsInsensitiveAbsoluteLoss(RegressionLoss):
+    """max(0, |e| - ε)."""
+
+    epsilon: float
+    name = "eps_insensitive_absolute_loss"
+    objective = "eps_insensitive_absolute_loss"
+
+    def _derive(self, error: Floats) -> None:
+        outside = np.abs(error) > self.epsilon
+        np.sign(error, out=error)
+        error *= outside
+
+    def _of(self, error: Floats) -> Floats:
+        return np.maximum(np.abs(error, out=error) - self.epsilon, 0)
+
+
+class SignedLoss(Loss):
+    """A loss of binary labels, whose targets are -1 and +1."""
+
+    def targets(self, labels: Floats) -> Targets:
+        return (2 * labels - 1)[:, None, None]
+
+
+class LogisticLoss(SignedLoss):
+    """log(1 + exp(-s·f)); sigmoid(f) - y = (tanh(f/2) - s)/2, and tanh is the cheapest way there."""
+
+    name = "logistic"
+    objective = "binary_classification_cross_entropy"
+    slope = 0.5
+
+    def residual(self, score: Floats, target: Targets, out: Floats) -> None:
+        np.multiply(score, 0.5, out=out)
+        np.tanh(out, out=out)
+        out -= target
+
+    def value(self, score: Floats, target: Targets) -> Floats:
+        margin = score * target
+        loss: Floats = np.abs(margin)
+        np.exp(np.negative(loss, out=loss), out=loss)
+        loss += 1
+        np.log(loss, out=loss)
+        loss -= np.minimum(margin, 0, out=margin)
+        return loss
+
+
+class WeightedLogisticLoss(LogisticLoss):
+    """The same under the name the container gives it when positive examples weigh more or less than negative ones."""
+
+    objective = "binary_classification_weighted_cross_entropy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HingeLoss(SignedLoss):
+    """max(0, margin - s·f)."""
+
+    margin: float
+    name = "hinge_loss"
+    objective = "hinge_loss"
+
+    def residual(self, score: Floats, target: Targets, out: Floats) -> None:
+        np.multiply(score, target, out=out)
+        np.multiply(out < self.margin, -target, out=out)
+
+    def value(self, score: Floats, target: Targets) -> Floats:
+        loss: Floats = np.maximum(self.margin - score * target, 0)
+        return loss
+
+
+class SoftmaxLoss(Loss):
+    """log Σ exp(f_c) - f_y over the classes c; targets are class indices."""
+
+    name = "softmax_loss"
+    objective = "multiclass_cross_entropy"
+
+    def targets(self, labels: Floats) -> Targets:
+        return labels.astype(np.intp)[:, None, None]
+
+    def residual(self, score: Floats, target: Targets, out: Floats) -> None:
+        np.subtract(score, score.max(axis=-2, keepdims=True), out=out)
+        np.exp(out, out=out)
+        out /= out.sum(axis=-2, keepdims=True)
+        out[np.arange(len(out)), target[:, 0, 0]] -= 1
+
+    def value(self, score: Floats, target: Targets) -> Floats:
+        shifted = score - score.max(axis=-2, keepdims=True)
+        own = np.take_along_axis(shifted, target, axis=-2)
+        total: Floats = np.exp(shifted, out=shifted).sum(axis=-2, keepdims=True)
+        loss: Floats = np.log(total, out=total) - own
+        return loss
+
+
+def loss_of(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Loss:
+    """The loss the hyperparameters ask for, with the class weights they ask for."""
+    makers: dict[str, Callable[..., Loss]] = {
+        "squared_loss": SquaredLoss,
+        "absolute_loss": AbsoluteLoss,
+        "quantile_loss": partial(QuantileLoss, quantile=settings.quantile),
+        "huber_loss": partial(HuberLoss, delta=settings.huber_delta),
+        "eps_insensitive_squared_loss": partial(EpsInsensitiveSquaredLoss, epsilon=settings.loss_insensitivity),
+        "eps_insensitive_absolute_loss": partial(EpsInsensitiveAbsoluteLoss, epsilon=settings.loss_insensitivity),
+        "logistic": LogisticLoss,
+        "hinge_loss": partial(HingeLoss, margin=settings.margin),
+        "softmax_loss": SoftmaxLoss,
+    }
+    weights = class_weights_of(settings, train_labels)
+    name = LOSSES[settings.predictor_type][0] if settings.loss == "auto" else settings.loss
+    maker = WeightedLogisticLoss if name == "logistic" and weights is not None else makers[name]
+    return maker(class_weights=weights)
+
+
+def class_weights_of(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """(classes,) weights of the classes, or None when all weigh 1.
+
+    `balanced` and `auto` weigh positive examples by negatives over positives, as logs show. Multiclass balancing weighs
+    each class by rows over rows of the class: the documentation says one over the frequency, and no more.
+    """
+    if settings.predictor_type == "binary_classifier":
+        positives = int(np.count_nonzero(labels))
+        mult = settings.positive_example_weight_mult
+        weight = (len(labels) - positives) / max(positives, 1) if mult in {"balanced", "auto"} else float(mult)
+        return None if weight == 1 else np.array([1, weight], dtype=np.float32)
+    if settings.predictor_type == "multiclass_classifier" and settings.balance_multiclass_weights:
+        counts = np.bincount(labels.astype(np.intp), minlength=settings.num_classes or 0)
+        return (len(labels) / np.maximum(counts, 1)).astype(np.float32)
+    return None

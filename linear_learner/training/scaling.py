@@ -1,0 +1,79 @@
+"""Standardising features and, for regression, the label; and taking it back out of the trained weights."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.training.examples import Examples
+
+CHUNK = 2**20
+"""Numbers handled at a time wherever the data may be larger than memory."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is subtracted and divided by: `mean` and `deviation` (features,), and the label's."""
+
+    mean: NDArray[np.float32]
+    deviation: NDArray[np.float32]
+    label_mean: float = 0.0
+    label_deviation: float = 1.0
+
+    def features(self, raw: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+        """Write the standardised features of `raw` (rows, features) to `out`."""
+        np.subtract(raw, self.mean, out=out)
+        out /= self.deviation
+
+    def labels(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The standardised labels (rows,)."""
+        return (raw - np.float32(self.label_mean)) / np.float32(self.label_deviation)
+
+    def scores(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scores in the label's own units."""
+        return standardised * np.float32(self.label_deviation) + np.float32(self.label_mean)
+
+    def undo(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Weights (features, outputs) and bias (outputs,) for raw data, of parameters (features + 1, outputs)."""
+        weights = parameters[:-1] * (self.label_deviation / self.deviation.astype(np.float64))[:, None]
+        bias = parameters[-1] * self.label_deviation + self.label_mean - self.mean.astype(np.float64) @ weights
+        return weights.astype(np.float32), bias.astype(np.float32)
+
+
+def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
+    """The scaling of the first full mini-batches, until they exceed `num_point_for_scaler` rows.
+
+    Population mean and standard deviation; a constant column keeps its spread of 1. `auto` is yes, and for the label
+    yes in regression only, as in every log that shows it.
+    """
+    batch = hyperparameters.mini_batch_size
+    rows = min(hyperparameters.num_point_for_scaler // batch + 1, len(train.labels) // batch) * batch
+    mean, deviation = _moments(train.features[:rows])
+    if hyperparameters.unbias_data is False:
+        mean = np.zeros_like(mean)
+    if hyperparameters.normalize_data is False:
+        deviation = np.ones_like(deviation)
+    if hyperparameters.predictor_type != "regressor":
+        return Scaling(mean, deviation)
+    label_mean, label_deviation = (float(moment[0]) for moment in _moments(train.labels[:rows, None]))
+    return Scaling(
+        mean,
+        deviation,
+        0.0 if hyperparameters.unbias_label is False else label_mean,
+        1.0 if hyperparameters.normalize_label is False else label_deviation,
+    )
+
+
+def _moments(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Column means and population deviations, in float64 around the first row, so that constants come out exact."""
+    origin = matrix[0].astype(np.float64)
+    total, squares = np.zeros_like(origin), np.zeros_like(origin)
+    step = max(1, CHUNK // len(origin))
+    for start in range(0, len(matrix), step):
+        shifted = matrix[start : start + step] - origin
+        total += shifted.sum(axis=0)
+        squares += np.square(shifted, out=shifted).sum(axis=0)
+    mean = total / len(matrix)
+    deviation = np.sqrt(np.maximum(squares / len(matrix) - mean**2, 0)).astype(np.float32)
+    return (origin + mean).astype(np.float32), np.where(deviation == 0, np.float32(1), deviation)

@@ -1,0 +1,130 @@
+"""Which results of earlier runs a step reuses, and which failures of a step are retried."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict, cast
+
+from prefect import Task
+from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
+from prefect.results import (  # type: ignore[attr-defined] # ResultRecord is public all the same
+    ResultRecord,
+)
+from prefect.tasks import exponential_backoff
+from pydantic import BaseModel, ConfigDict
+
+from aws.errors import AwsError
+from tasks.caching.explain_rerun import DATA, why
+from tasks.caching.result_storage import KeptInBucket
+
+Inputs = Mapping[str, Any]
+PAUSES = (2.0, 8.0)
+"""Seconds before asking once more what was kept, when AWS does not answer; boto3 has asked five times by then."""
+
+
+class Result(BaseModel):
+    """What a step returns: a small reference to what it made, kept as JSON."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+def fingerprint(*parts: object) -> str:
+    """Twenty hexadecimal digits that stand for `parts`, which may be anything JSON can say, and pydantic models."""
+    said = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
+    return hashlib.sha256(said.encode()).hexdigest()[:20]
+
+
+@dataclass(kw_only=True)
+class WhileItExists(CachePolicy):
+    """Reuse the result kept for the same `identity`, as long as nothing of what it refers to is `missing`.
+
+    `identity` names content, never the clock, a run or a machine; `missing` names what is gone or was changed; in the
+    facts `of` these names the reason for doing the step again is looked for. A result that is not to be used is taken
+    back, and the one that the step makes takes its place.
+    """
+
+    step: str
+    identity: Callable[[Inputs], tuple[object, ...]]
+    missing: Callable[[Inputs, Any], Sequence[str]] = lambda _inputs, _kept: ()
+    of: tuple[str, ...] = DATA
+
+    def compute_key(self, task_ctx: TaskRunContext, inputs: Inputs, flow_parameters: Inputs, **_: Any) -> str | None:
+        """The key under which a result is kept; None, which keeps nothing, when AWS cannot tell what the input is."""
+        del flow_parameters
+        for pause in (*PAUSES, None):
+            try:
+                return self._judged(task_ctx, inputs)
+            except AwsError as error:
+                if not error.retryable:
+                    return None  # the step itself meets the same error, and reports it
+                get_run_logger().warning("It cannot be told whether this step may be reused. %s", error)
+                if pause is not None:
+                    time.sleep(pause)
+        return None
+
+    def _judged(self, task_ctx: TaskRunContext, inputs: Inputs) -> str:
+        # Prefect types the storage's methods as coroutines; called with _sync they are none.
+        storage = cast("Any", task_ctx.result_store.result_storage)
+        key = f"{self.step}-{fingerprint(*self.identity(inputs))}"
+        objection = storage.look(key) if isinstance(storage, KeptInBucket) else None
+        kept = _opened(storage, key)
+        reason = why(self.step, self.of, task_ctx.task_run.name)
+        if kept is not None:
+            objection = objection or self._gone(inputs, kept)
+            if objection is None:
+                get_run_logger().info("reused: %s", kept, extra={"reused": self.step})
+                return key
+            # Prefect has no way to take a result back; what it cannot open it takes for none.
+            storage.write_path(key, b"", _sync=True)
+            reason = f"again, because {objection}"
+        get_run_logger().info(reason)
+        return key
+
+    def _gone(self, inputs: Inputs, kept: object) -> str | None:
+        gone = self.missing(inputs, kept)
+        if not gone:
+            return None
+        where = " in the bucket" if gone[0].startswith("s3://") else ""
+        return f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone or changed{where}"
+
+
+def _opened(storage: Any, key: str) -> object | None:
+    try:
+        return cast("object", ResultRecord.deserialize(storage.read_path(key, _sync=True)).result)
+    except Exception:  # noqa: BLE001 - there is none, or one of an older release, in whatever way it fails to open
+        return None
+
+
+def worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether the step failed for a passing reason; Prefect calls this before each retry."""
+    del task, task_run
+    error = state.result(raise_on_failure=False)
+    return bool(getattr(error, "retryable", isinstance(error, OSError)))
+
+
+class Retries(TypedDict):
+    retries: int
+    retry_delay_seconds: Callable[[int], list[float]]
+    retry_jitter_factor: float
+    retry_condition_fn: Callable[[Task[..., Any], TaskRun, State[Any]], bool]
+
+
+class Kept(TypedDict):
+    persist_result: bool
+    result_serializer: str
+
+
+RETRIES: Retries = {
+    "retries": 4,
+    "retry_delay_seconds": exponential_backoff(backoff_factor=2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": worth_retrying,
+}
+"""For steps that talk to AWS: four more tries after 2, 4, 8 and 16 seconds, if the error is a passing one."""
+KEPT: Kept = {"persist_result": True, "result_serializer": "json"}
+"""For steps whose result later runs may reuse: readable, no pickles."""

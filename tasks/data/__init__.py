@@ -1,0 +1,1 @@
+"""The table: found, read, profiled, judged, divided into channels, shuffled and written."""

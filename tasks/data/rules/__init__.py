@@ -1,0 +1,1 @@
+"""What a table must fulfil before anything is paid for."""

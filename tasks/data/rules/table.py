@@ -1,0 +1,98 @@
+"""All that is wrong with a table for this algorithm and these hyperparameters, at once, before anything is paid."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from itertools import pairwise
+from typing import Final
+
+from linear_learner.hyperparameters import Hyperparameters
+from tasks.data.profile import ColumnProfile, Profile
+from tasks.data.rules.cells import cell_findings
+from tasks.data.rules.features import feature_findings
+from tasks.data.rules.finding import MOST_NAMED, Finding, listed, quoted
+from tasks.data.rules.labels import label_findings
+
+__all__ = ["Finding", "judge", "refusal"]
+
+LEAST_TO_TRAIN: Final = 10
+LEAST_TO_SCORE: Final = 30
+"""With fewer rows, a score's error of chance is larger than most differences between models."""
+MOST_ERRORS: Final = 20
+_TABLE = "the table"
+
+
+def judge(
+    profile: Profile, rows: Mapping[str, int], hyperparameters: Hyperparameters, ignored: Collection[str] = ()
+) -> tuple[Finding, ...]:
+    """What is wrong, errors first; nothing about a table that is fine.
+
+    `rows` are those of each channel, one of which is `train`. Columns that are `ignored` are no features, and may hold
+    anything. What the hyperparameters alone decide is said by their validators and `warnings()`.
+    """
+    target = next(column for column in profile.columns if column.name == profile.target)
+    features = [column for column in profile.columns if column.name not in {profile.target, *ignored}]
+    found = [
+        *_header([column.name for column in profile.columns]),
+        *_width(features, profile.target, hyperparameters),
+        *cell_findings(features, target, hyperparameters.predictor_type),
+        *label_findings(profile, target, rows, hyperparameters),
+        *_channels(rows),
+        *feature_findings(features, target, profile.rows),
+    ]
+    return tuple(sorted(found, key=lambda finding: finding.level))  # "error" sorts before "warning"
+
+
+def refusal(source: str, errors: Sequence[Finding]) -> str:
+    """All errors, a line each, under the name of the table they are in."""
+    if len(errors) == 1:
+        return f"{source} cannot be trained on: {errors[0]}"
+    lines = [f"- {error}" for error in errors[:MOST_ERRORS]]
+    if len(errors) > MOST_ERRORS:
+        lines.append(f"- and {len(errors) - MOST_ERRORS} more of the kind, once these are gone.")
+    return "\n".join([f"{source} cannot be trained on:", *lines])
+
+
+def _header(names: Sequence[str]) -> Iterator[Finding]:
+    if all(_is_number(name) for name in names) and not _are_places(names):
+        what = (
+            f"the first line looks like data, not like a header: {listed([quoted(one) for one in names[:MOST_NAMED]])}"
+        )
+        yield Finding(level="error", where=_TABLE, what=what, cure="Put a line with the columns' names before it.")
+
+
+def _are_places(names: Sequence[str]) -> bool:
+    """Whether they are 0, 1, 2, … or the like, as pandas calls nameless columns, some of which may be left out."""
+    places = [int(name) if name.isdecimal() else -1 for name in names]
+    return all(one < two for one, two in pairwise([-1, *places])) and places[-1] <= 2 * len(names)
+
+
+def _is_number(name: str) -> bool:
+    with suppress(ValueError):
+        float(name)
+        return True
+    return False
+
+
+def _width(features: Sequence[ColumnProfile], target: str, hyperparameters: Hyperparameters) -> Iterator[Finding]:
+    width = len(features)
+    if not features:
+        what = f"no feature is left beside the target {quoted(target)}"
+        yield Finding(level="error", where=_TABLE, what=what, cure="Give it one, or ignore fewer columns.")
+    elif hyperparameters.feature_dim not in {None, width}:
+        what = f"it is {hyperparameters.feature_dim}, and the table has {width} feature columns"
+        cure = f"Set it to {width} or leave it empty, which reads it off the data."
+        yield Finding(level="error", where="hyperparameter feature_dim", what=what, cure=cure)
+
+
+def _channels(rows: Mapping[str, int]) -> Iterator[Finding]:
+    cure = "Give the table more rows, or this channel a larger share of them."
+    for name, count in rows.items():
+        where = f"channel {name}"
+        if not count:
+            yield Finding(level="error", where=where, what="it has no rows", cure=cure)
+        elif name == "train" and count < LEAST_TO_TRAIN:
+            what = f"it has {count} rows, and training wants at least {LEAST_TO_TRAIN}"
+            yield Finding(level="error", where=where, what=what, cure=cure)
+        elif name != "train" and count < LEAST_TO_SCORE:
+            what = f"it has {count} rows, and a score of fewer than {LEAST_TO_SCORE} says little"
+            yield Finding(level="warning", where=where, what=what, cure=cure)

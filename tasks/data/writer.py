@@ -1,0 +1,68 @@
+"""Rows as a training job reads them: target first, no header, as CSV or RecordIO-protobuf."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from aws.storage import put, sha256_of
+from aws.workspace import Workspace
+from linear_learner.formats.recordio import write_columns
+from tasks.data.measurement import stored
+from tasks.data.reader import Types
+from tasks.data.shuffle import Runs, gather
+from tasks.data.streams import ahead, told
+from tasks.parameters import Format
+
+
+def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, form: Format) -> None:
+    """Write the frames one after another; nothing half-written keeps the name.
+
+    CSV is what pandas' to_csv writes but for numbers below 1e-4, which it would give an exponent.
+    """
+    half = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same
+    half.parent.mkdir(parents=True, exist_ok=True)
+    with half.open("wb") as file:
+        for frame in frames:
+            ordered = frame.select(target, pl.exclude(target))
+            if form == "csv":
+                ordered.write_csv(file, include_header=False)
+            else:
+                label, *features = (column.to_numpy() for column in ordered)
+                write_columns(file, label, features)
+    half.replace(path)
+
+
+class Output(NamedTuple):
+    """One file of a channel: its place in the bucket, its rows, and the buckets that hold them, one after another."""
+
+    channel: str
+    key: str
+    rows: int
+    buckets: tuple[int, ...]
+
+
+def gather_file(  # noqa: PLR0913, PLR0917 - what to write, and where its rows are
+    workspace: Workspace,
+    output: Output,
+    path: Path,
+    found: Mapping[str, Sequence[int]],
+    starts: Sequence[int],
+    target: str,
+    types: Types,
+    form: Format,
+    runs: Runs,
+) -> tuple[int, str]:
+    """Write one file of a channel from its buckets; returns its size in bytes and SHA-256."""
+    frames = (
+        gather(runs.reading(workspace, found, bucket), starts[bucket : bucket + 2], stored(types))
+        for bucket in output.buckets
+    )
+    write_rows(told(ahead(frames), f"writing {path.name}"), target, path, form)
+    size, sha256 = path.stat().st_size, sha256_of(path)
+    if runs.shared:
+        put(workspace, path, workspace.uri(output.key), sha256)
+        path.unlink()
+    return size, sha256

@@ -1,0 +1,1 @@
+"""What people see of a run in Prefect's UI beside the states: progress, events, links, failures."""

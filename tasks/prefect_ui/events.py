@@ -1,0 +1,83 @@
+"""Announce: tell Prefect's automations, and whoever looks at the run, what has happened in AWS.
+
+Events are sent in the background, each with the flow run, its deployment and its tags as related resources: Prefect
+adds them. Neither they nor the links are worth a run: where the server cannot be reached they are missing, no more.
+"""
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from prefect.artifacts import create_link_artifact
+from prefect.events import emit_event
+from prefect.logging import get_run_logger
+
+from aws.console import job_page, log_page
+from aws.training.submission import Submission
+from aws.workspace import Workspace
+from tasks.evaluation.results import Evaluation, Outcome, Verdict
+from tasks.monitor import FinishedJob
+
+if TYPE_CHECKING:
+    from tasks.register import Registered
+
+JOB_KEY, LOG_KEY = "training-job", "training-log"
+"""Of the links; the same for every run, so that Prefect keeps their history together."""
+NEWS: Final[dict[Outcome, str]] = {
+    "promoted": "linear-learner.model.promoted",
+    "first model": "linear-learner.model.first",
+    "no better than the baseline": "linear-learner.model.rejected",
+    "no better than the champion": "linear-learner.model.rejected",
+}
+"""Name of the event by what the gate says."""
+STARTED, REAPED = "linear-learner.training-job.started", "linear-learner.training-job.reaped"
+
+
+def announce_job(workspace: Workspace, submission: Submission, at_most: str) -> None:
+    """Link the run to the job's pages in AWS's console, where it has any; a job that is paid for is an event, too.
+
+    `at_most` is what the job costs in the worst case, in words.
+    """
+    job = submission.name
+    if page := job_page(workspace, job):
+        get_run_logger().info("training job %s in the console: %s", job, page)
+        _link(JOB_KEY, page, job, "The training job in SageMaker's console")
+    if log := log_page(workspace, job):
+        _link(LOG_KEY, log, f"log of {job}", "Its log in CloudWatch's console")
+    if submission.how == "started":
+        emit_event(STARTED, _of_job(job), payload={"arn": submission.arn, "at_most": at_most, "console": page})
+
+
+def announce_model(verdict: Verdict, evaluation: Evaluation, job: FinishedJob, registered: "Registered") -> None:
+    """The verdict on a model that is newly registered, or newly decided about, as an event of its package group.
+
+    Automations filter by the resource's labels only, hence the approval status is one of them.
+    """
+    resource = {
+        "prefect.resource.id": f"linear-learner.model-package-group.{registered.group}",
+        "prefect.resource.name": registered.group,
+        "linear-learner.approval-status": registered.status,
+    }
+    payload = {
+        **verdict.model_dump(),
+        "decides": evaluation.gate_metric,
+        "metrics": {one.name: one.model_dump(include={"value", "baseline", "champion"}) for one in evaluation.metrics},
+        "training_job": job.name,
+        "model_uri": job.model_uri,
+        "package": registered.model_dump(include={"arn", "version", "status"}),
+    }
+    emit_event(NEWS[verdict.outcome], resource, payload=payload)
+
+
+def announce_reaped(job: str, status: str) -> None:
+    """A job that nobody followed was stopped; `status` is what it came to."""
+    emit_event(REAPED, _of_job(job), payload={"status": status})
+
+
+def _of_job(job: str) -> dict[str, str]:
+    return {"prefect.resource.id": f"linear-learner.training-job.{job}", "prefect.resource.name": job}
+
+
+def _link(key: str, url: str, text: str, description: str) -> None:
+    with suppress(httpx.HTTPError):
+        create_link_artifact(url, link_text=text, key=key, description=description)

@@ -1,0 +1,37 @@
+"""What people find in the UI when a run failed: what happened, what to do, and the end of the training job's log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+import httpx
+from prefect.artifacts import create_markdown_artifact
+
+from aws.errors import AwsError, TrainingFailed
+from linear_learner.errors import DataError, LinearLearnerError
+from tasks.data.profile_report import escaped
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Leave an artifact when the block fails for a reason that this project knows."""
+    try:
+        yield
+    except (AwsError, LinearLearnerError) as error:
+        with suppress(httpx.HTTPError):
+            create_markdown_artifact(failure_report(error), key="failure", description="Why the run failed")
+        raise
+
+
+def failure_report(error: AwsError | LinearLearnerError) -> str:
+    """The report on an error, as markdown."""
+    failed = error if isinstance(error, TrainingFailed) else TrainingFailed(str(error))
+    said = str(error)
+    if isinstance(error, DataError):  # which quotes what a table holds
+        said = "\n".join(escaped(line) for line in said.splitlines())
+    sections = [("What happened", failed.ending.cause if failed.ending else said)]
+    if failed.ending:
+        sections.append(("What to do", failed.ending.cure))
+    if failed.log_tail:
+        # Indented, since a log may hold whatever would end a fence.
+        sections.append(("End of the log", "\n".join(f"    {line}" for line in failed.log_tail)))
+    return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)

@@ -1,1 +1,0 @@
-"""Tables of any size as columns of numbers: found, read in pieces, measured, shuffled, written label first."""

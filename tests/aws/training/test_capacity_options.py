@@ -1,0 +1,108 @@
+"""Where there are no instances, others are asked for in a drawn order, as long as the run may wait."""
+
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aws.training.compute import FIRST_PAUSE, LONGEST_PAUSE, Compute, Offer, kinds, offers
+
+LARGE, XLARGE, OTHER = "ml.m5.large", "ml.m5.xlarge", "ml.c5.large"
+
+types = st.sampled_from([LARGE, XLARGE, OTHER])
+computes = st.builds(
+    Compute,
+    instance_type=types,
+    fallback_instance_types=st.lists(types, max_size=4).map(tuple),
+    instance_count=st.integers(1, 20),
+    spot=st.booleans(),
+    max_queue_seconds=st.integers(0, 5_000),
+)
+
+
+def rounds(compute: Compute, first: int = 0) -> list[list[Offer]]:
+    """The offers, cut before each kind that comes first."""
+    size = len(kinds(compute))
+    return [list(group) for _, group in groupby(offers(compute, first), key=lambda offer: offer.step // size)]
+
+
+def asked(offer: Offer) -> tuple[str, bool]:
+    return offer.compute.instance_type, offer.compute.spot
+
+
+def test_spot_comes_before_on_demand_and_each_in_the_order_of_the_types() -> None:
+    compute = Compute(instance_type=LARGE, fallback_instance_types=(XLARGE, LARGE, OTHER), spot=True)
+    one, *_ = rounds(compute)
+    assert [asked(offer) for offer in one] == [
+        (LARGE, True),
+        (XLARGE, True),
+        (OTHER, True),
+        (LARGE, False),
+        (XLARGE, False),
+        (OTHER, False),
+    ]
+
+
+def test_on_demand_is_never_turned_into_spot() -> None:
+    assert [asked(offer) for offer in rounds(Compute(fallback_instance_types=(XLARGE,)))[0]] == [
+        (LARGE, False),
+        (XLARGE, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pauses"),
+    [
+        (0, [0]),
+        (29, [0]),
+        (30, [0, 30]),
+        (90, [0, 30, 60]),
+        (1800, [0, 30, 60, 120, 240, 300, 300, 300, 300]),
+    ],
+)
+def test_the_pauses_between_the_rounds_double_up_to_five_minutes(seconds: int, pauses: list[int]) -> None:
+    compute = Compute(fallback_instance_types=(XLARGE,), max_queue_seconds=seconds)
+    assert [[offer.pause for offer in one] for one in rounds(compute)] == [[pause, 0] for pause in pauses]
+
+
+@given(computes)
+def test_every_round_asks_for_every_kind_once_and_pauses_only_before_it(compute: Compute) -> None:
+    for number, one in enumerate(rounds(compute)):
+        assert [offer.compute for offer in one] == list(kinds(compute))
+        assert bool(one[0].pause) == bool(number)
+        assert not any(offer.pause for offer in one[1:])
+
+
+@given(computes)
+def test_no_run_waits_longer_than_it_may_nor_gives_up_while_another_pause_would_fit(compute: Compute) -> None:
+    pauses = [one[0].pause for one in rounds(compute)]
+    assert pauses == sorted(pauses)
+    assert pauses[-1] <= LONGEST_PAUSE
+    another = min(2 * pauses[-1], LONGEST_PAUSE) or FIRST_PAUSE
+    assert sum(pauses) <= compute.max_queue_seconds < sum(pauses) + another
+
+
+@given(computes, st.integers(0, 60))
+def test_offers_are_taken_up_where_they_were_left(compute: Compute, first: int) -> None:
+    every = list(offers(compute))
+    assert [offer.step for offer in every] == list(range(len(every)))
+    assert list(offers(compute, first)) == every[first:]
+
+
+@given(computes)
+def test_every_kind_is_a_compute_of_its_own_that_differs_in_nothing_else(compute: Compute) -> None:
+    differs = {"instance_type", "fallback_instance_types", "spot", "max_wait_seconds"}
+    found = kinds(compute)
+    assert len(set(found)) == len(found)
+    for kind in found:
+        assert Compute.model_validate(kind.model_dump()) == kind
+        assert kind.model_dump(exclude=differs) == compute.model_dump(exclude=differs)
+
+
+@pytest.mark.parametrize("chosen", [{}, {"max_wait_seconds": 3600}, {"checkpoints": False}])
+def test_what_holds_for_spot_alone_is_not_asked_of_on_demand(chosen: dict[str, Any]) -> None:
+    spot, on_demand = kinds(Compute(spot=True, **chosen))
+    assert spot.max_wait_seconds == chosen.get("max_wait_seconds")
+    assert (on_demand.spot, on_demand.max_wait_seconds) == (False, None)

@@ -1,0 +1,381 @@
+"""Following a job tells everything once and in order, whatever AWS does meanwhile, and over the end of a process."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aws.errors import AccessDenied, NotFound, Unavailable
+from aws.training import following
+from aws.training.compute import Compute
+from aws.training.following import LOG_GROUP, LogLine, Position, Status, described, follow
+from aws.training.leases import FOLLOWER_TAG, add_tags, followers, tags_of
+from aws.training.request import TrainingJobSpec
+from aws.training.stopping import stop
+from aws.training.submission import Submission, start_or_adopt
+from aws.workspace import Workspace
+from linear_learner.logs.reader import LogReader
+from sandbox import faults
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+
+Inject = Callable[..., None]
+MakeSpec = Callable[..., TrainingJobSpec]
+Calls = Callable[[], Counter[str]]
+Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
+RUN = "my-run"
+PHASES = ["Starting", "Downloading", "Training", "Uploading", "Completed"]
+
+
+class Audience:
+    """A listener that remembers; `at` what it is told, or how often it has waited, it may do something."""
+
+    def __init__(self, at_line: Callable[[], None] | None = None, at_wait: Callable[[], object] | None = None) -> None:
+        self.events: list[Status | LogLine] = []
+        self.waits: list[float] = []
+        self._reader = LogReader()
+        self._at_line, self._at_wait = at_line, at_wait
+
+    def tell(self, event: Status | LogLine) -> None:
+        self.events.append(event)
+        if isinstance(event, LogLine):
+            self._reader.feed(event.text)
+            if self._at_line:
+                self._at_line()
+
+    def has_whole_log(self) -> bool:
+        return self._reader.is_whole
+
+    def wait(self, seconds: float) -> None:
+        self.waits.append(seconds)
+        if self._at_wait:
+            self._at_wait()
+        time.sleep(min(seconds, 0.02))
+
+    @property
+    def phases(self) -> list[str]:
+        return [event.phase for event in self.events if isinstance(event, Status)]
+
+    @property
+    def lines(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, LogLine)]
+
+    @property
+    def new_lines(self) -> list[str]:
+        return [event.text for event in self.events if isinstance(event, LogLine) and not event.known]
+
+
+class Enough(Exception):
+    """The audience leaves."""
+
+
+def after(times: int, action: Callable[[], object]) -> Callable[[], None]:
+    """Does something once, at the so-manieth call."""
+    count = iter(range(1, 1 << 30))
+
+    def call() -> None:
+        if next(count) == times:
+            action()
+
+    return call
+
+
+def leave() -> None:
+    raise Enough
+
+
+def submit(workspace: Workspace, spec: TrainingJobSpec) -> Submission:
+    return start_or_adopt(workspace, spec, RUN, {})
+
+
+def follow_to_the_end(
+    workspace: Workspace, name: str, audience: Audience, position: Position | None = None
+) -> "DescribeTrainingJobResponseTypeDef":
+    return follow(workspace, name, RUN, audience, position or Position())
+
+
+def cloudwatch(workspace: Workspace, name: str) -> list[str]:
+    """The whole log of a job that is over, in one answer."""
+    logs = workspace.client("logs")
+    [stream] = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
+    answer = logs.get_log_events(
+        logGroupName=LOG_GROUP, logStreamName=stream["logStreamName"], startFromHead=True, limit=10_000
+    )
+    return [event["message"] for event in answer["events"]]
+
+
+def test_every_phase_and_every_log_line_is_told_once_and_in_order(workspace: Workspace, make_spec: MakeSpec) -> None:
+    name = submit(workspace, make_spec(epochs="40")).name
+    told, again = Audience(), Audience()
+    job = follow_to_the_end(workspace, name, told)
+    assert job["TrainingJobStatus"] == "Completed"
+    lines = cloudwatch(workspace, name)
+    assert sum("#progress_metric" in line for line in lines) >= 4
+    assert told.events == [
+        Status("Starting", "Starting the training job"),
+        Status("Downloading", "Downloading input data"),
+        Status("Training", "Training image download completed. Training in progress."),
+        *map(LogLine, lines),
+        Status("Uploading", "Uploading generated training model"),
+        Status("Completed", "Training job completed"),
+    ]
+    follow_to_the_end(workspace, name, again)
+    assert again.events == told.events
+
+
+def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec: MakeSpec) -> None:
+    name = submit(workspace, make_spec(epochs="none")).name
+    told = Audience()
+    job = follow_to_the_end(workspace, name, told)
+    assert "epochs" in job["FailureReason"]
+    assert told.events[-1] == Status("Failed", "Training job failed")
+    assert any("Customer Error" in line for line in told.lines)
+
+
+def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
+        follow_to_the_end(workspace, "nobodys", Audience())
+
+
+def test_a_spot_interruption_is_told_as_a_phase_and_what_the_container_says_afterwards_too(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject
+) -> None:
+    inject(kind="spot-interruption")
+    name = submit(workspace, make_spec(compute=Compute(spot=True))).name
+    told = Audience()
+    assert follow_to_the_end(workspace, name, told)["TrainingJobStatus"] == "Completed"
+    assert told.phases == [*PHASES[:3], "Interrupted", *PHASES]
+    assert told.lines == cloudwatch(workspace, name)
+    assert sum("Reading default configuration" in line for line in told.lines) == 2
+
+
+def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_log_group(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject
+) -> None:
+    spec = make_spec()
+    follow_to_the_end(workspace, submit(workspace, make_spec()).name, Audience())
+    workspace.client("logs").delete_log_group(logGroupName=LOG_GROUP)
+    inject(kind="late-log", seconds=0.3)
+    name = submit(workspace, spec).name
+    told = Audience()
+    follow_to_the_end(workspace, name, told)
+    assert told.lines == cloudwatch(workspace, name) != []
+    assert told.phases == PHASES
+    assert told.events[-1] == Status("Completed", "Training job completed")
+
+
+def test_a_log_that_never_appears_is_not_waited_for_without_end(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.2)
+    inject(kind="missing-log")
+    told = Audience()
+    job = follow_to_the_end(workspace, submit(workspace, make_spec()).name, told)
+    assert job["TrainingJobStatus"] == "Completed"
+    assert (told.phases, told.lines) == (PHASES, [])
+
+
+@pytest.mark.parametrize(("data", "phases"), [("train", ["Starting"]), ("nowhere", ["Starting", "Downloading"])])
+def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
+    workspace: Workspace,
+    make_spec: MakeSpec,
+    inject: Inject,
+    calls: Calls,
+    monkeypatch: pytest.MonkeyPatch,
+    data: str,
+    phases: list[str],
+) -> None:
+    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 1e9)
+    if data == "train":
+        inject(kind="no-capacity")
+    spec = make_spec()
+    channel = spec.channels[0].model_copy(update={"uri": workspace.uri(data) + "/"})
+    name = submit(workspace, spec.model_copy(update={"channels": (channel,)})).name
+    told, before = Audience(), calls()
+    follow_to_the_end(workspace, name, told)
+    assert (told.phases, told.lines) == ([*phases, "Failed"], [])
+    assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
+
+
+def test_the_log_of_every_host_is_told_page_by_page_even_if_a_page_fails(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.0)
+    name = submit(hasty, make_spec(held=True)).name
+    written = {
+        "algo-2": [f"algo-2 says {number}" for number in range(12_000)],  # a page of CloudWatch's has 10 000 events
+        "algo-3": [f"algo-3 says {number}" for number in range(10)],
+    }
+    told = Audience(
+        at_line=after(9_000, lambda: inject(kind="service-error", action="GetLogEvents")),
+        at_wait=lambda: stop(hasty, name) if len(told.lines) >= 12_010 else None,
+    )
+    for host, lines in written.items():
+        put_log(hasty, f"{name}/{host}-1700000000", lines)
+    put_log(hasty, f"{name}-2/algo-1-1700000000", ["of the next attempt"])
+    before = calls()
+    follow_to_the_end(hasty, name, told)
+    assert (calls() - before)["logs:GetLogEvents"] > 4
+    for host, lines in written.items():
+        assert [line for line in told.lines if line.startswith(host)] == lines
+    assert "of the next attempt" not in told.lines
+
+
+def put_log(workspace: Workspace, stream: str, lines: list[str]) -> None:
+    logs = workspace.client("logs")
+    with suppress(logs.exceptions.ResourceAlreadyExistsException):
+        logs.create_log_group(logGroupName=LOG_GROUP)
+    logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName=stream)
+    now = int(time.time() * 1000)
+    for start in range(0, len(lines), 5_000):
+        events: Any = [{"timestamp": now, "message": line} for line in lines[start : start + 5_000]]
+        logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
+
+
+def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
+    workspace: Workspace, make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.5)  # a job that is stopped does not end its log
+    name = submit(workspace, make_spec(endless=True)).name
+    file = tmp_path / "new folder" / "job.json"
+    first = Audience(at_wait=lambda: leave() if len(first.lines) > 20 else None)
+    with pytest.raises(Enough):
+        follow_to_the_end(workspace, name, first, Position.kept(file))
+    assert first.phases == PHASES[:3]
+    second = Audience(at_wait=after(10, lambda: stop(workspace, name)))
+    follow_to_the_end(workspace, name, second, Position.kept(file))
+    assert second.phases == ["Stopping", "Stopped"]
+    assert second.lines[: len(first.lines)] == first.lines
+    assert second.new_lines == second.lines[len(first.lines) :] != []
+    assert second.lines == cloudwatch(workspace, name)
+    assert list(file.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b'{"phases": 2, "li',
+        b"\xff\xfe\x00",
+        b"[]",
+        b"null",
+        b'{"phases": "two"}',
+        b'{"phases": -1}',
+        b'{"lines": []}',
+        b'{"other": 1}',
+        b'{"file": "elsewhere"}',
+    ],
+)
+def test_a_damaged_position_is_the_beginning(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "job.json").write_bytes(content)
+    assert Position.kept(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
+
+
+def test_a_position_is_found_again_where_it_was_kept(tmp_path: Path) -> None:
+    kept = Position(file=tmp_path / "job.json", phases=3, lines={"job/algo-1-1700000000": 17})
+    kept.keep()
+    assert Position.kept(tmp_path / "job.json") == kept
+    kept.forget()
+    kept.forget()
+    assert Position.kept(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
+
+
+@pytest.mark.parametrize("kind", ["throttling", "service-error", "lost-answer"])
+def test_passing_faults_neither_end_the_following_nor_lose_or_repeat_anything(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, kind: str
+) -> None:
+    actions = ("DescribeTrainingJob", "DescribeLogStreams", "GetLogEvents")
+
+    def trouble() -> None:
+        for action in actions:
+            inject(kind=kind, action=action, times=2)
+
+    name = submit(hasty, make_spec(epochs="200")).name
+    told = Audience(at_line=after(1, trouble))
+    assert follow_to_the_end(hasty, name, told)["TrainingJobStatus"] == "Completed"
+    assert told.phases == PHASES
+    assert told.lines == cloudwatch(hasty, name)
+
+
+def test_after_minutes_without_an_answer_following_ends_and_the_job_goes_on(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, sandbox_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "OFFLINE_SECONDS", 0.2)
+    name = submit(hasty, make_spec(held=True)).name
+    told = Audience(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
+    with pytest.raises(Unavailable) as caught:
+        follow_to_the_end(hasty, name, told)
+    assert caught.value.retryable
+    assert len(told.waits) > 3
+    faults.clear(sandbox_url)
+    assert described(hasty, name)["TrainingJobStatus"] == "InProgress"
+
+
+def test_only_time_without_an_answer_counts_as_offline(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "OFFLINE_SECONDS", 1.0)
+    name = submit(hasty, make_spec(held=True)).name
+    late = time.monotonic() + following.OFFLINE_SECONDS
+    enough = after(3, leave)
+
+    def meet_faults_late() -> None:
+        if time.monotonic() > late:
+            inject(kind="service-error", action="DescribeTrainingJob")
+            enough()
+
+    with pytest.raises(Enough):
+        follow_to_the_end(hasty, name, Audience(at_wait=meet_faults_late))
+
+
+def test_what_does_not_pass_ends_the_following_at_once(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject
+) -> None:
+    name = submit(workspace, make_spec(held=True)).name
+    inject(kind="access-denied", action="GetLogEvents")
+    with pytest.raises(AccessDenied, match=f"reading the log of {name}"):
+        follow_to_the_end(workspace, name, Audience())
+
+
+def test_the_lease_is_renewed_while_the_job_is_followed(
+    workspace: Workspace, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "RENEWAL", timedelta(0))
+    job = submit(workspace, make_spec(held=True))
+    add_tags(workspace, job.arn, {f"{FOLLOWER_TAG}{RUN}": "2001-01-01T00:00:00+00:00 elsewhere 1"})
+    assert followers(tags_of(workspace, job.arn)) == []
+    with pytest.raises(Enough):
+        follow_to_the_end(workspace, job.name, Audience(at_wait=after(2, leave)))
+    assert [follower.run for follower in followers(tags_of(workspace, job.arn))] == [RUN]
+
+
+def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
+    workspace: Workspace, make_spec: MakeSpec, calls: Calls
+) -> None:
+    name = submit(workspace, make_spec(held=True)).name
+    told, looks, before = Audience(at_wait=after(30, leave)), 30, calls()
+    with pytest.raises(Enough):
+        follow_to_the_end(workspace, name, told)
+    made = calls() - before
+    assert made["sagemaker:DescribeTrainingJob"] == looks
+    assert made["logs:DescribeLogStreams"] <= looks
+    assert made["logs:GetLogEvents"] <= looks + 1
+    assert set(made) <= {"sagemaker:DescribeTrainingJob", "logs:DescribeLogStreams", "logs:GetLogEvents"}
+    assert told.waits == sorted(told.waits)
+    assert told.waits[-1] == following.LONGEST_PAUSE
+
+
+def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_others(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    job = submit(workspace, make_spec(endless=True))
+    with pytest.raises(Enough):
+        follow_to_the_end(workspace, job.name, Audience(at_line=leave))
+    assert described(workspace, job.name)["TrainingJobStatus"] == "InProgress"
+    assert [follower.run for follower in followers(tags_of(workspace, job.arn))] == [RUN]

@@ -1,0 +1,154 @@
+"""What a job that is over came to: each reason by a real wording, with what to do and whether to submit it again."""
+
+import re
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aws.training.outcome import _REASONS, Ending, Kind, ending
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+
+REASONS = [  # FailureReason, kind, again, a part of the cure
+    (("CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance "
+     "type."), "capacity", "now", "fallback_instance_types"),
+    ("InternalServerError: We encountered an internal error. Please try again.", "internal", "now", "AWS support"),
+    ("InternalServerError: We encountered an internal error.  Please try again.", "internal", "now", "AWS support"),
+    (("ClientError: Please use an instance type with more memory, or reduce the size of training data processed on an "
+     "instance."), "memory", "never", "instance type with more"),
+    (("ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an "
+     "instance."), "memory", "never", "instance type with more"),
+    ("ClientError: Artifact upload failed:ClientError: Out of Memory. Please use a larger instance",
+     "memory", "never", "instance type with more"),
+    ("AlgorithmError: , exit code: 137", "memory", "never", "instance type with more"),
+    ("ClientError: Data download failed:Insufficient disk space", "disk", "never", "volume_size_gb"),
+    ("ClientError: SageMaker was unable to assume the role 'arn:aws:iam::123456789012:role/training'",
+     "access", "later", "trust policy"),
+    (("ClientError: TrainingHostAgent Initialization failed:InvalidInputException: SageMaker is unable to perform: "
+     "sts:AssumeRole on the role. Check if you have a trust relationship for 'sagemaker.amazonaws.com' to assume the "
+     "role."), "access", "later", "trust policy"),
+    ("ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect.",
+     "access", "later", "pull images from ECR"),
+    (("ClientError: Data download failed:Unable to download object s3://data/train/rows.csv (AccessDenied: Access "
+     "Denied)"), "access", "later", "s3:GetObject"),
+    ("ClientError: Data download failed:failed to download data. 403 Forbidden (403): Forbidden",
+     "access", "later", "s3:GetObject"),
+    ("ClientError: Artifact upload failed:Error 7: AccessDenied (403): Access Denied",
+     "access", "later", "s3:PutObject"),
+    ("ClientError: Artifact upload failed:Error 7: NoSuchBucket (404): The specified bucket does not exist",
+     "output", "later", "bucket exists"),
+    (("ClientError: Data download failed:Please ensure that the subnet's route table has a route to an S3 VPC endpoint "
+     "or a NAT device, and both the security groups and the subnet's network ACL allow outbound traffic to S3."),
+     "network", "later", "route to S3"),
+    (("ClientError: Artifact upload failed:Please ensure that the subnet's route table has a route to an S3 VPC "
+     "endpoint or a NAT device, and both the security groups and the subnet's network ACL allow outbound traffic to "
+     "S3"),
+     "network", "later", "route to S3"),
+    (("ClientError: Data download failed: Failed to download data. ListObjectsV2 failed for s3://data/train/ : Unable "
+     "to execute request to S3"), "network", "later", "route to S3"),
+    (("ClientError: Data download failed:Failed to download data. S3 key: s3://data/shared//train/rows.csv has an "
+     "illegal char sub-sequence '//' in it"), "download", "later", "data is in S3"),
+    (('ClientError: No S3 objects found under S3 URL "s3://data/train/" given in input data source. Please ensure that '
+     "the bucket exists in the selected region (us-west-2)"), "download", "later", "data is in S3"),
+    (("ClientError: Found at least 16 entries in the training data with missing values:\nRow 2, column 1\nRow 32, "
+     "column 6, exit code: 2"), "input", "never", "data or the hyperparameters"),
+    ("AlgorithmError: , exit code: 1", "algorithm", "later", "job's log"),
+    ("AlgorithmError: , exit code: 2", "algorithm", "later", "job's log"),
+    ("AlgorithmError: Exit Code: 139", "algorithm", "later", "job's log"),
+    ("ClientError: Please use a GPU instance for training", "unknown", "later", "console"),
+    ("", "unknown", "later", "console"),
+]  # fmt: skip
+LIMITS = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
+
+
+def described(status: str, secondary: str | None = None, passed: tuple[str, ...] = (), **rest: Any) -> Any:
+    transitions = [{"Status": one, "StatusMessage": ""} for one in (*passed, secondary or status)]
+    return {
+        "TrainingJobStatus": status,
+        "SecondaryStatus": secondary or status,
+        "SecondaryStatusTransitions": transitions,
+        "StoppingCondition": LIMITS,
+        **rest,
+    }
+
+
+def ended(*arguments: Any, **rest: Any) -> Ending:
+    return ending(cast("DescribeTrainingJobResponseTypeDef", described(*arguments, **rest)))
+
+
+@pytest.mark.parametrize(("reason", "kind", "again", "cure"), REASONS)
+def test_a_failure_is_told_in_the_words_of_aws_with_a_cure(reason: str, kind: str, again: str, cure: str) -> None:
+    found = ended("Failed", FailureReason=reason)
+    assert (found.kind, found.again) == (kind, again)
+    assert found.cause == f"{reason.removesuffix('.') or 'AWS gives no reason'}."
+    assert cure in found.cure
+
+
+def test_every_row_of_the_table_is_reached_by_a_real_wording_and_ends_as_a_sentence() -> None:
+    reached = {ended("Failed", FailureReason=reason).cure for reason, *_ in REASONS}
+    assert {cure for *_, cure in _REASONS} <= reached
+    assert all(re.fullmatch(r"[A-Z].*\.", cure) for cure in reached)
+
+
+def test_every_kind_occurs() -> None:
+    kinds = {ended("Failed", FailureReason=reason).kind for reason, *_ in REASONS}
+    kinds |= {ended("Stopped", status).kind for status in ("MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Stopped")}
+    assert kinds | {ended("Completed").kind} == set(get_args(Kind))
+
+
+def test_what_the_algorithm_refuses_is_not_tried_again_whatever_its_message_says() -> None:
+    said = "ClientError: Artifact upload failed: AccessDenied, CapacityError in row 3, exit code: 2"
+    assert ended("Failed", FailureReason=said).again == "never"
+
+
+def test_a_failure_without_a_reason_is_unknown() -> None:
+    assert ended("Failed").kind == "unknown"
+
+
+def test_a_job_over_its_time_needs_more_of_it() -> None:
+    found = ended("Stopped", "MaxRuntimeExceeded")
+    assert (found.kind, found.again) == ("max_runtime", "never")
+    assert found.cause == "MaxRuntimeExceeded: it trained for longer than its limit of 3600 s."
+    assert "max_runtime_seconds" in found.cure
+    assert "max_cost_usd" in found.cure
+
+
+def test_spot_instances_that_never_came_may_be_asked_for_again_at_once() -> None:
+    found = ended("Stopped", "MaxWaitTimeExceeded", ("Starting",))
+    assert (found.kind, found.again) == ("max_wait", "now")
+    assert found.cause == "MaxWaitTimeExceeded: its limit of 7200 s passed before spot had trained it."
+    assert "by spot" not in found.cause
+
+
+def test_a_job_stopped_by_somebody_is_left_to_a_later_run() -> None:
+    found = ended("Stopped", ModelArtifacts={"S3ModelArtifacts": "s3://models/half-trained/model.tar.gz"})
+    assert (found.kind, found.again) == ("stopped", "later")
+    assert found.cause.startswith("Stopped: ")
+
+
+def test_a_job_that_is_complete_is_complete() -> None:
+    assert ended("Completed").kind == "completed"
+
+
+@pytest.mark.parametrize(("interruptions", "said"), [(1, "1 time"), (2, "2 times")])
+def test_interruptions_by_spot_are_counted(interruptions: int, said: str) -> None:
+    passed = ("Starting", "Downloading", "Training", "Interrupted") * interruptions
+    for found in (ended("Stopped", "MaxWaitTimeExceeded", passed), ended("Failed", None, passed)):
+        assert found.cause.endswith(f" It was interrupted {said} by spot.")
+
+
+@given(st.text())
+def test_whatever_the_reason_there_is_a_cause_and_a_cure(reason: str) -> None:
+    found = ended("Failed", FailureReason=reason)
+    assert found.cause.strip(" .")
+    assert found.cure.strip()
+
+
+@given(st.text())
+def test_a_stop_of_any_kind_has_a_cause_and_a_cure(secondary: str) -> None:
+    found = ended("Stopped", secondary, StoppingCondition={})
+    assert found.cause.strip()
+    assert found.cure.strip()

@@ -1,0 +1,354 @@
+"""Start or adopt: the same input never has two jobs, unless the first left no model and a second may."""
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from aws.errors import InvalidRequest, TrainingFailed, Unavailable
+from aws.training import submission
+from aws.training.compute import Compute
+from aws.training.leases import FOLLOWER_TAG, RUN_TAG, add_tags, followers, tags_of
+from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
+from aws.training.stopping import stop
+from aws.training.submission import DIVERGED_CURE, DIVERGED_TAG, IfExists, Submission, describe, start_or_adopt
+from aws.workspace import Workspace, split_uri
+
+if TYPE_CHECKING:
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+
+Inject = Callable[..., None]
+MakeSpec = Callable[..., TrainingJobSpec]
+Calls = Callable[[], Counter[str]]
+Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
+MINE, THEIRS = "my-run", "their-run"
+SPOT = Compute(spot=True)
+
+
+def jobs(workspace: Workspace, spec: TrainingJobSpec) -> list[str]:
+    found = workspace.client("sagemaker").list_training_jobs(NameContains=spec.name(1), MaxResults=100)
+    return [job["TrainingJobName"] for job in found["TrainingJobSummaries"]]
+
+
+def submit(
+    workspace: Workspace, spec: TrainingJobSpec, run: str = MINE, if_exists: IfExists = "adopt"
+) -> tuple[str, str]:
+    submission = start_or_adopt(workspace, spec, run, {}, if_exists)
+    return submission.how, submission.name
+
+
+def out_of_time(inject: Inject) -> None:
+    """Lets the next job run into its time limit at once."""
+    inject(kind="slow-job", seconds=3600)
+    inject(kind="max-runtime", seconds=0)
+
+
+def test_a_job_is_started_then_followed_while_it_runs(workspace: Workspace, make_spec: MakeSpec) -> None:
+    spec = make_spec(held=True)
+    started, followed = (start_or_adopt(workspace, spec, run, {"cost": "7"}) for run in (MINE, THEIRS))
+    assert (started.how, followed.how) == ("started", "followed")
+    assert started.name == followed.name == spec.name(1)
+    assert started.arn == followed.arn
+    assert jobs(workspace, spec) == [spec.name(1)]
+    tags = tags_of(workspace, started.arn)
+    assert tags | {RUN_TAG: MINE, "cost": "7", FINGERPRINT_TAG: spec.fingerprint} == tags
+    assert {follower.run for follower in followers(tags)} == {MINE, THEIRS}
+
+
+@pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
+def test_a_run_that_asks_again_gets_the_job_it_started_whether_it_runs_or_is_complete(
+    workspace: Workspace, make_spec: MakeSpec, over: Over, if_exists: IfExists
+) -> None:
+    done = make_spec()
+    for _ in range(2):
+        assert submit(workspace, done, MINE, if_exists) == ("started", done.name(1))
+        over(done.name(1))
+    running = make_spec(held=True)
+    assert [submit(workspace, running, MINE, if_exists) for _ in range(3)] == [("started", running.name(1))] * 3
+    for spec in (done, running):
+        assert jobs(workspace, spec) == [spec.name(1)]
+
+
+def test_a_completed_job_is_reused_whatever_it_would_run_on(
+    workspace: Workspace, make_spec: MakeSpec, over: Over
+) -> None:
+    spec = make_spec()
+    submit(workspace, spec)
+    job = over(spec.name(1))
+    assert job["TrainingJobStatus"] == "Completed"
+    faster = spec.model_copy(update={"compute": Compute(instance_type="ml.c5.9xlarge", volume_size_gb=50)})
+    again = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
+    assert again == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
+    assert jobs(workspace, spec) == [spec.name(1)]
+    assert not {"other", f"{FOLLOWER_TAG}{THEIRS}"} & set(tags_of(workspace, again.arn))
+
+
+def test_a_job_that_failed_for_want_of_its_data_is_left_behind_for_the_next_attempt(
+    workspace: Workspace, make_spec: MakeSpec, over: Over
+) -> None:
+    spec = make_spec()
+    elsewhere = spec.channels[0].model_copy(update={"uri": workspace.uri("nowhere") + "/"})
+    misplaced = spec.model_copy(update={"channels": (elsewhere,)})
+    assert misplaced.fingerprint == spec.fingerprint
+    submit(workspace, misplaced)
+    assert "No S3 objects found" in over(spec.name(1))["FailureReason"]
+    assert submit(workspace, spec) == ("started", spec.name(2))
+
+
+def test_what_the_algorithm_refused_once_is_not_paid_for_again(
+    workspace: Workspace, make_spec: MakeSpec, over: Over
+) -> None:
+    spec = make_spec(epochs="none")
+    submit(workspace, spec)
+    assert over(spec.name(1))["FailureReason"].endswith("exit code: 2")
+    for asked in (spec, with_compute(spec, instance_type="ml.c5.9xlarge", max_runtime_seconds=7200)):
+        with pytest.raises(TrainingFailed, match=r"epochs.*It would end so again, and cost again") as refused:
+            submit(workspace, asked, THEIRS)
+        assert not refused.value.retryable
+    assert jobs(workspace, spec) == [spec.name(1)]
+
+
+@pytest.mark.parametrize("fault", ["no-capacity", "internal-error"])
+@pytest.mark.parametrize("compute", [Compute(), SPOT], ids=["on demand", "spot"])
+def test_where_aws_failed_the_next_attempt_is_made(
+    workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject, fault: str, compute: Compute
+) -> None:
+    spec = make_spec(compute=compute)
+    inject(kind=fault)
+    submit(workspace, spec)
+    assert over(spec.name(1))["TrainingJobStatus"] != "Completed"
+    assert submit(workspace, spec) == ("started", spec.name(2))
+
+
+def test_what_ran_out_of_time_is_tried_again_only_on_more_or_on_something_else(
+    workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject
+) -> None:
+    spec = make_spec(compute=Compute(max_runtime_seconds=600))
+    out_of_time(inject)
+    submit(workspace, spec)
+    assert over(spec.name(1))["SecondaryStatus"] == "MaxRuntimeExceeded"
+    less: list[dict[str, Any]] = [{}, {"max_runtime_seconds": 60}, {"volume_size_gb": 5}, {"spot": True}]
+    more: list[dict[str, Any]] = [
+        {"max_runtime_seconds": 601},
+        {"instance_type": "ml.c5.xlarge"},
+        {"volume_size_gb": 11},
+    ]
+    for change in less:
+        with pytest.raises(TrainingFailed, match=r"longer than its limit of 600 s.*Raise max_runtime_seconds"):
+            submit(workspace, with_compute(spec, **change))
+    assert jobs(workspace, spec) == [spec.name(1)]
+    for attempt, change in enumerate(more, start=2):
+        out_of_time(inject)
+        assert submit(workspace, with_compute(spec, **change)) == ("started", spec.name(attempt))
+        over(spec.name(attempt))
+
+
+def with_compute(spec: TrainingJobSpec, **change: Any) -> TrainingJobSpec:
+    return spec.model_copy(update={"compute": spec.compute.model_copy(update=change)})
+
+
+def test_a_job_that_was_stopped_because_it_diverged_is_not_paid_for_again(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    spec = make_spec(held=True)
+    started = start_or_adopt(workspace, spec, MINE, {})
+    add_tags(workspace, started.arn, {DIVERGED_TAG: "its loss is inf in epoch 3"})
+    stop(workspace, started.name)
+    with pytest.raises(TrainingFailed, match=r"stopped, as its loss is inf in epoch 3") as refused:
+        submit(workspace, spec, THEIRS)
+    assert str(refused.value).endswith(DIVERGED_CURE)
+    assert jobs(workspace, spec) == [spec.name(1)]
+
+
+def test_a_stopped_job_is_left_behind_for_the_next_attempt(workspace: Workspace, make_spec: MakeSpec) -> None:
+    spec = make_spec(held=True)
+    submit(workspace, spec)
+    stop(workspace, spec.name(1))
+    assert submit(workspace, spec) == ("started", spec.name(2))
+    assert submit(workspace, spec, THEIRS) == ("followed", spec.name(2))
+
+
+def test_a_job_that_is_about_to_stop_is_waited_for(
+    workspace: Workspace, make_spec: MakeSpec, stopping: Callable[[str], Callable[[], None]], calls: Calls
+) -> None:
+    spec = make_spec(endless=True)
+    submit(workspace, spec)
+    let_it_end = stopping(spec.name(1))
+    before = calls()
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(submit, workspace, spec, THEIRS)
+        while (calls() - before)["sagemaker:DescribeTrainingJob"] < 3:
+            assert not second.done()
+        assert jobs(workspace, spec) == [spec.name(1)]
+        let_it_end()
+        assert second.result() == ("started", spec.name(2))
+
+
+def test_a_job_that_is_about_to_stop_is_not_waited_for_for_ever(
+    workspace: Workspace,
+    make_spec: MakeSpec,
+    stopping: Callable[[str], Callable[[], None]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(submission, "STOPPING_LOOKS", 3)
+    spec = make_spec(endless=True)
+    submit(workspace, spec)
+    let_it_end = stopping(spec.name(1))
+    with pytest.raises(Unavailable, match="still Stopping") as caught:
+        submit(workspace, spec)
+    assert caught.value.retryable
+    let_it_end()
+
+
+def test_a_job_whose_model_was_deleted_is_left_behind_for_the_next_attempt(
+    workspace: Workspace, make_spec: MakeSpec, over: Over
+) -> None:
+    spec = make_spec()
+    submit(workspace, spec)
+    bucket, key = split_uri(over(spec.name(1))["ModelArtifacts"]["S3ModelArtifacts"])
+    workspace.client("s3").delete_object(Bucket=bucket, Key=key)
+    assert submit(workspace, spec) == ("started", spec.name(2))
+
+
+def test_a_job_of_another_fingerprint_under_this_name_is_not_adopted(workspace: Workspace, make_spec: MakeSpec) -> None:
+    spec = make_spec(held=True)
+    asked = request(workspace, spec, spec.name(1), {})
+    asked["Tags"] = [{"Key": FINGERPRINT_TAG, "Value": "f" * 64}]
+    workspace.client("sagemaker").create_training_job(**asked)
+    with pytest.raises(InvalidRequest, match=f"another fingerprint.*{'f' * 64}"):
+        submit(workspace, spec)
+
+
+def test_callers_at_the_same_instant_end_with_one_job_that_all_of_them_follow(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    spec = make_spec(held=True)
+    workspace.client("sagemaker")
+    runs = [f"run-{number}" for number in range(6)]
+    together = Barrier(len(runs))
+
+    def call(run: str) -> Submission:
+        together.wait()
+        return start_or_adopt(workspace, spec, run, {})
+
+    with ThreadPoolExecutor(len(runs)) as pool:
+        submissions = list(pool.map(call, runs))
+    assert sorted(submission.how for submission in submissions) == ["followed"] * 5 + ["started"]
+    assert {submission.name for submission in submissions} == {spec.name(1)}
+    assert jobs(workspace, spec) == [spec.name(1)]
+    assert sorted(follower.run for follower in followers(tags_of(workspace, submissions[0].arn))) == runs
+
+
+@pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
+@pytest.mark.parametrize("client", ["workspace", "hasty"])
+def test_a_job_whose_creation_was_not_answered_is_this_runs_own_all_the_same(
+    request: pytest.FixtureRequest, make_spec: MakeSpec, inject: Inject, calls: Calls, client: str, if_exists: IfExists
+) -> None:
+    asking: Workspace = request.getfixturevalue(client)
+    spec = make_spec(held=True)
+    inject(kind="lost-answer", action="CreateTrainingJob")
+    before = calls()
+    assert submit(asking, spec, MINE, if_exists) == ("started", spec.name(1))
+    assert jobs(asking, spec) == [spec.name(1)]
+    # boto3 asks a second time by itself, and is told that there is a job of this name.
+    assert (calls() - before)["sagemaker:CreateTrainingJob"] == (2 if client == "workspace" else 1)
+
+
+@pytest.mark.parametrize("kind", ["throttling", "service-error"])
+def test_a_creation_that_aws_could_not_see_to_starts_nothing_and_may_be_tried_again(
+    workspace: Workspace, hasty: Workspace, make_spec: MakeSpec, inject: Inject, kind: str
+) -> None:
+    spec = make_spec(held=True)
+    inject(kind=kind, action="CreateTrainingJob", times=2)
+    with pytest.raises(Unavailable, match=f"creating training job {spec.name(1)}") as caught:
+        submit(hasty, spec)
+    assert caught.value.retryable
+    assert jobs(workspace, spec) == []
+    assert submit(workspace, spec) == ("started", spec.name(1))
+
+
+def test_a_request_the_service_refuses_starts_nothing_and_is_not_retried(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    spec = make_spec(seed="x" * 2501)
+    with pytest.raises(InvalidRequest, match=r"creating training job .*2500") as caught:
+        submit(workspace, spec)
+    assert not caught.value.retryable
+    assert jobs(workspace, spec) == []
+
+
+def test_with_if_exists_fail_no_job_of_others_is_used_whether_it_runs_or_is_complete(
+    workspace: Workspace, make_spec: MakeSpec, over: Over
+) -> None:
+    done = make_spec()
+    submit(workspace, done, THEIRS)
+    over(done.name(1))
+    running = make_spec(held=True)
+    submit(workspace, running, THEIRS)
+    for spec, status in ((done, "Completed"), (running, "InProgress")):
+        with pytest.raises(InvalidRequest, match=rf'is {status}\. To use it, choose if_exists "adopt"'):
+            submit(workspace, spec, MINE, "fail")
+        assert jobs(workspace, spec) == [spec.name(1)]
+        assert f"{FOLLOWER_TAG}{MINE}" not in tags_of(workspace, arn(workspace, spec.name(1)))
+    stop(workspace, running.name(1))
+    assert submit(workspace, running, MINE, "fail") == ("started", running.name(2))
+
+
+def arn(workspace: Workspace, name: str) -> str:
+    job = describe(workspace, name)
+    assert job
+    return job["TrainingJobArn"]
+
+
+def test_with_if_exists_new_each_run_has_one_job_of_its_own(
+    workspace: Workspace, make_spec: MakeSpec, over: Over
+) -> None:
+    spec = make_spec()
+    for run, name in ((THEIRS, spec.name(1)), (MINE, spec.name(2))):
+        for _ in range(2):
+            assert submit(workspace, spec, run, "new") == ("started", name)
+            over(name)
+    assert sorted(jobs(workspace, spec)) == [spec.name(1), spec.name(2)]
+    assert [one.run for one in followers(tags_of(workspace, arn(workspace, spec.name(1))))] == [THEIRS]
+
+
+def test_no_input_is_attempted_without_end(
+    workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(submission, "MOST_ATTEMPTS", 3)
+    spec = make_spec()
+    inject(kind="internal-error", times=3)
+    for attempt in (1, 2, 3):
+        assert submit(workspace, spec) == ("started", spec.name(attempt))
+        over(spec.name(attempt))
+    with pytest.raises(InvalidRequest, match=f"3 training jobs with this very input .* the last one {spec.name(3)}"):
+        submit(workspace, spec)
+    assert len(jobs(workspace, spec)) == 3
+
+
+def test_each_way_of_getting_a_job_takes_a_handful_of_calls(
+    workspace: Workspace, make_spec: MakeSpec, over: Over, calls: Calls
+) -> None:
+    def made(spec: TrainingJobSpec, run: str) -> dict[str, int]:
+        before = calls()
+        submit(workspace, spec, run)
+        return {name.partition(":")[2]: count for name, count in (calls() - before).items()}
+
+    preflight = {"GetCallerIdentity": 1, "HeadBucket": 1, "PutObject": 1, "DeleteObject": 1}
+    preflight |= {"GetRole": 1, "SimulatePrincipalPolicy": 1}
+    quick = make_spec()
+    assert made(quick, MINE) == {"DescribeTrainingJob": 1, "CreateTrainingJob": 1, **preflight}
+    over(quick.name(1))
+    assert made(quick, THEIRS) == {"DescribeTrainingJob": 1, "ListTags": 1, "HeadObject": 1}
+    held = make_spec(held=True)
+    submit(workspace, held)
+    assert made(held, THEIRS) == {"DescribeTrainingJob": 1, "ListTags": 1, "AddTags": 1}
+    stop(workspace, held.name(1))
+    assert made(held, MINE) == {"DescribeTrainingJob": 2, "ListTags": 1, "CreateTrainingJob": 1, **preflight}
+
+
+def test_a_job_nobody_made_is_no_job(workspace: Workspace, make_spec: MakeSpec) -> None:
+    assert describe(workspace, make_spec().name(1)) is None

@@ -1,0 +1,218 @@
+"""A catalogue of tables that cannot be trained on: each is refused with its place and a cure, and no job is started."""
+
+import gzip
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from prefect import flow
+from prefect.states import State
+
+from flows.train import train_linear_learner
+from linear_learner.errors import DataError, HyperparameterError
+from linear_learner.hyperparameters import Hyperparameters
+from tasks.caching.policy import KEPT
+from tasks.parameters import Dataset, Split
+
+ROWS = [(number * 7 % 50 + number / 100, number % 13, number * 3 % 11, number % 2) for number in range(60)]
+"""bonus, age, score, left: sixty rows that can be trained on."""
+BINARY = {"predictor_type": "binary_classifier"}
+THREE = {"predictor_type": "multiclass_classifier", "num_classes": 3}
+
+
+def table(header: str = "bonus,age,score,left", **cells: object) -> bytes:
+    """The good table with some cells replaced: `age_3="x"` is row 3 of age, `age=…` all of it."""
+    names = ["bonus", "age", "score", "left"]
+    rows = [[str(value) for value in row] for row in ROWS]
+    for place, value in cells.items():
+        name, _, row = place.partition("_")
+        for number in [int(row)] if row else range(1, len(rows) + 1):
+            found = value(number) if callable(value) else value
+            rows[number - 1][names.index(name)] = str(found)
+    return "\n".join([header, *map(",".join, rows), ""]).encode()
+
+
+Case = tuple[bytes, list[str], dict[str, Any]]
+
+FILES: dict[str, Case] = {
+    "nothing but a line break": (b"\n", ["is empty", "header line"], {}),
+    "only blank lines": (b"\n\n\n", ["is empty"], {}),
+    "only a byte order mark": (b"\xef\xbb\xbf", ["is empty"], {}),
+    "a header without rows": (b"bonus,age\n", ["no rows", "at least one row"], {}),
+    "a header without line end": (b"bonus,age", ["no rows"], {}),
+    "a row too long": (table(left_3="1,1"), ["row 3", "5 values where the header names 4", "Repair"], {}),
+    "a row too short": (b"bonus,age\n" + b"1,2\n2,3\n" * 30 + b"3\n", ["row 61", "'age'", "missing", "Fill it in"], {}),
+    "semicolons": (b"bonus;age\n1;2\n", ["separated by semicolons", "by commas"], {}),
+    "tabs": (b"bonus\tage\n1\t2\n", ["separated by tabs", "by commas"], {}),
+    "a column twice": (table("bonus,age,age,left"), ["more than one column named 'age'", "Rename"], {}),
+    "a misspelt target": (table("bonuss,age,score,left"), ["no column 'bonus'", "Did you mean 'bonuss'?"], {}),
+    "another case": (table("Bonus,age,score,left"), ["no column 'bonus'", "Did you mean 'Bonus'?"], {}),
+    "an absent target": (table("salary,age,score,left"), ["no column 'bonus'", "salary, age"], {}),
+    "nothing but the target": (b"bonus\n1\n2\n", ["only the column 'bonus'", "at least one feature"], {}),
+    "no header": (table("1,2,3,4"), ["no column 'bonus'"], {}),
+    "no header, a number for a target": (
+        table("1.5,2,3,4"),
+        ["first line looks like data", "Put a line"],
+        {"dataset": {"target": "1.5"}},
+    ),
+    "another encoding in the header": ("bonus,größe\n1,2\n".encode("latin-1"), ["not text in UTF-8", "Save it"], {}),
+    "another encoding below": (table(age_4="größer").decode().encode("latin-1"), ["row 4", "UTF-8", "Save it"], {}),
+    "UTF-16": (table().decode().encode("utf-16"), ["UTF-16", "Save it as a CSV file in UTF-8"], {}),
+    "an Excel workbook": (b"PK\x03\x04" + b"\0" * 50, ["Excel workbook", "Save it as a CSV"], {}),
+    "JSON": (b'{"bonus": 1, "age": 2}\n', ["is JSON", "Save it as a CSV"], {}),
+    "bzip2": (b"BZh91AY&SY" + b"\0" * 50, ["bzip2"], {}),
+    "an Avro file": (b"Obj\x01" + b"\0" * 50, ["Avro"], {}),
+    "a truncated gzip": (gzip.compress(table() * 50)[:200], ["is damaged", "Compress and upload it again"], {}),
+    "a damaged gzip": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03bonus,age\n", ["is damaged"], {}),
+    "a truncated zstd": (b"\x28\xb5\x2f\xfd\x04\x00", ["is damaged"], {}),
+    "a damaged Parquet file": (b"PAR1" + b"\0" * 50 + b"PAR1", ["cannot be read as Parquet", "Write it again"], {}),
+    "a quote never closed": (table(age_5='"5'), ["table.csv", "row"], {}),
+}
+CELLS: dict[str, Case] = {
+    "text": (table(age_2="Ulm"), ["'age', row 2", "'Ulm' is not a number", "one-hot", "ignore"], {}),
+    "text in the target": (table(bonus_1="high"), ["'bonus', row 1", "'high' is not a number"], {}),
+    "a date": (table(score_9="2020-01-31"), ["'score', row 9", "'2020-01-31' is not a number"], {}),
+    "a decimal comma": (table(age_7='"2,5"'), ["'age', row 7", "'2,5' is not a number"], {}),
+    "a currency": (table(bonus_7="$5"), ["'bonus', row 7", "'$5' is not a number"], {}),
+    "a thousands separator": (table(bonus_7="1_000"), ["'bonus', row 7", "'1_000' is not a number"], {}),
+    "a missing number": (table(age_20=""), ["'age', row 20", "missing", "Fill it in"], {}),
+    "several missing numbers": (table(age_20="", age_25=""), ["'age', row 20", "first of 2"], {}),
+    "two bad columns": (table(age_20="", score_3="x"), ["'age', row 20", "'score', row 3", "'x' is not"], {}),
+    "a missing label": (table(bonus_2=""), ["'bonus', row 2", "missing", "teaches nothing"], {}),
+    "NA": (table(age_6="NA"), ["'age', row 6", "missing"], {}),
+    "NaN": (table(age_6="NaN"), ["'age', row 6", "missing"], {}),
+    "null": (table(age_6="null"), ["'age', row 6", "missing"], {}),
+    "a question mark": (table(age_6="?"), ["'age', row 6", "missing"], {}),
+    "blanks for a number": (table(age_6="  "), ["'age', row 6", "missing"], {}),
+    "a column of nothing": (table(age=""), ["'age', row 1", "missing", "first of 60"], {}),
+    "infinity": (table(age_6="inf"), ["'age', row 6", "infinite", "Replace it"], {}),
+    "minus infinity": (table(bonus_6="-Infinity"), ["'bonus', row 6", "infinite"], {}),
+    "beyond float64": (table(score_6="1e400"), ["'score', row 6", "infinite"], {}),
+    "beyond float32": (table(score_6="1e39"), ["'score', row 6", "3.4e38", "Rescale"], {}),
+}
+MEANING: dict[str, Case] = {
+    "a constant target": (table(bonus=7), ["'bonus'", "is 7 in every row", "nothing to learn"], {}),
+    "a copy of the target": (table(age=lambda row: ROWS[row - 1][0]), ["'age'", "'bonus'"], {}),
+    "too few rows for three sets": (b"bonus,age\n1,2\n2,3\n", ["2 rows cannot be split"], {}),
+    "too few rows to train": (b"bonus,age\n1,2\n2,1\n3,3\n4,1\n5,5\n6,1\n", ["channel train", "at least 10"], {}),
+    "a binary target of -1 and 1": (
+        table(left=lambda row: row % 2 * 2 - 1),
+        ["'left'", "the label is -1", "Map the label -1 to 0"],
+        {"dataset": {"target": "left"}, "hyperparameters": BINARY},
+    ),
+    "a binary target of 1 and 2": (
+        table(left=lambda row: row % 2 + 1),
+        ["'left'", "the label is 2", "ubtract 1 from every label"],
+        {"dataset": {"target": "left"}, "hyperparameters": BINARY},
+    ),
+    "three classes for a binary classifier": (
+        table(left=lambda row: row % 3),
+        ["'left', row 2", "the label is 2", "multiclass_classifier and num_classes to 3"],
+        {"dataset": {"target": "left"}, "hyperparameters": BINARY},
+    ),
+    "one class only": (
+        table(left=1),
+        ["'left'", "is 1 in every row"],
+        {"dataset": {"target": "left"}, "hyperparameters": BINARY},
+    ),
+    "a class in two rows": (
+        table(left=lambda row: int(row in {5, 50})),
+        ["'left', row 5", "too few"],
+        {"dataset": {"target": "left"}, "hyperparameters": BINARY},
+    ),
+    "num_classes too small": (
+        table(left=lambda row: row % 4),
+        ["'left', row 3", "the label is 3", "num_classes to 4"],
+        {"dataset": {"target": "left"}, "hyperparameters": THREE},
+    ),
+    "a label with a fraction": (
+        table(left=lambda row: row % 3 / 2),
+        ["'left', row 1", "the label is 0.5"],
+        {"dataset": {"target": "left"}, "hyperparameters": THREE},
+    ),
+    "classes by name": (
+        table(left=lambda row: "yes" if row % 2 else "no"),
+        ["'left', row 1", "'yes' is not a number", "Encode the classes"],
+        {"dataset": {"target": "left"}, "hyperparameters": BINARY},
+    ),
+    "a continuous target for a classifier": (
+        table(),
+        ["'bonus'", "predictor_type to regressor"],
+        {"hyperparameters": THREE},
+    ),
+    "another number of features": (
+        table(),
+        ["feature_dim", "3 feature columns", "Set it to 3"],
+        {"hyperparameters": {"feature_dim": 5}},
+    ),
+    "batches larger than the data": (
+        table(),
+        ["mini_batch_size is 500", "42 training rows", "at most 42"],
+        {"hyperparameters": {"mini_batch_size": 500}},
+    ),
+    "an unknown column to ignore": (
+        table(),
+        ["no column 'agee' to ignore", "Did you mean 'age'?"],
+        {"dataset": {"ignore": ["agee"]}},
+    ),
+    "all features ignored": (
+        table(),
+        ["only the column 'bonus'", "at least one feature"],
+        {"dataset": {"ignore": ["age", "score", "left"]}},
+    ),
+    "an unknown column to split by": (
+        table(),
+        ["no column 'week' to split by", "It has: bonus"],
+        {"split": {"method": "time", "column": "week"}},
+    ),
+    "a missing group": (
+        table(age_8=""),
+        ["row 8", "column 'age'", "to split by is missing"],
+        {"split": {"method": "group", "column": "age"}},
+    ),
+    "one group only": (table(age=3), ["cannot be split"], {"split": {"method": "group", "column": "age"}}),
+}
+CATALOGUE = FILES | CELLS | MEANING
+
+
+@flow(name="refusals", **KEPT)
+def refusals(runs: dict[str, dict[str, Any]]) -> dict[str, Exception]:
+    """What the body of the real flow answers to each; one flow run for all, as each costs most of a second."""
+    answers: dict[str, Exception] = {}
+    for case, parameters in runs.items():
+        with pytest.raises((DataError, HyperparameterError)) as refusal:
+            train_linear_learner.fn(**parameters)
+        answers[case] = refusal.value
+    return answers
+
+
+def test_every_bad_input_is_refused_with_its_place_and_a_cure_and_starts_no_job(
+    parameters: dict[str, Any], put_object: Callable[[str, bytes], str], jobs: Callable[[], list[str]]
+) -> None:
+    runs = {}
+    for number, (case, (content, _, chosen)) in enumerate(CATALOGUE.items()):
+        source = put_object(f"{number}/table.csv", content)
+        runs[case] = parameters | {
+            "dataset": Dataset(**{"source": source, "target": "bonus", **chosen.get("dataset", {})}),
+            "split": Split(**chosen.get("split", {})),
+            "hyperparameters": Hyperparameters(**chosen.get("hyperparameters", {})),
+        }
+    answers = refusals(runs)
+    for case, (_, said, _) in CATALOGUE.items():
+        error = answers[case]
+        assert all(part in str(error) for part in said), (case, error)
+        named = "table.csv" in str(error) or not isinstance(error, DataError) or "cannot be split" in str(error)
+        assert named, (case, error)
+        assert len(str(error)) < 1000, case
+    assert jobs() == []
+
+
+def test_a_bad_input_fails_the_run(parameters: dict[str, Any], put_object: Callable[[str, bytes], str]) -> None:
+    source = put_object("table.csv", CATALOGUE["semicolons"][0])
+    state: State[Any] = train_linear_learner(**parameters | {"dataset": Dataset(source=source)}, return_state=True)
+    assert state.is_failed()
+    assert isinstance(state.result(raise_on_failure=False), DataError)
+
+
+def test_the_catalogue_is_as_long_as_it_is_meant_to_be() -> None:
+    assert len(CATALOGUE) >= 40

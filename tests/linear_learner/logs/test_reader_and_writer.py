@@ -1,0 +1,346 @@
+import ast
+import io
+import json
+import math
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
+from linear_learner.logs.reader import LogReader, LogReport
+from linear_learner.logs.writer import DEFAULTS, TrainingLog
+from linear_learner.model import LinearModel
+from linear_learner.training.results import Epoch, Score, Training
+
+CORPUS = os.environ.get("LINEAR_LEARNER_CORPUS")
+REAL_LOGS = sorted(Path(CORPUS).glob("logs/*.log")) + sorted(Path(CORPUS).glob("jobs/*/job.log")) if CORPUS else []
+LOSS = re.compile(r'"(train|validation)_[a-z_0-9]+_objective": \{[^}]*"sum": ([^,}]+)')
+SCORE = re.compile(r"#(train|validation|test)_score \(algo-1\) : \('(\S+)', (\S+)\)")
+FROM_CONTAINER = re.compile(r"#metrics |\[\d\d/\d\d/\d{4} ")
+MODEL = LinearModel("regressor", "squared_loss", np.ones((1, 1), np.float32), np.zeros(1, np.float32))
+
+needs_real_logs = pytest.mark.skipif(not REAL_LOGS, reason="LINEAR_LEARNER_CORPUS does not name the real logs' folder")
+each_real_log = pytest.mark.parametrize("file", REAL_LOGS, ids=lambda file: f"{file.parent.name}/{file.stem}")
+
+
+def read(*lines: str) -> LogReport:
+    return LogReader.read(lines)
+
+
+def report_of(file: str) -> LogReport:
+    return LogReader.read((Path(CORPUS or "") / file).read_text().splitlines())
+
+
+@needs_real_logs
+@each_real_log
+def test_every_loss_of_a_real_log_is_read_and_none_is_invented(file):
+    written = Counter((channel, float(value)) for channel, value in LOSS.findall(file.read_text()))
+    report = LogReader.read(file.read_text().splitlines())
+    found = Counter(
+        (channel, loss)
+        for epoch in report.epochs
+        for channel in ("train", "validation")
+        for loss in getattr(epoch, channel).values()
+    )
+    assert found == written
+
+
+@needs_real_logs
+@each_real_log
+def test_every_score_of_a_real_log_is_read_and_none_is_invented(file):
+    written = {(channel, name, float(value)) for channel, name, value in SCORE.findall(file.read_text())}
+    scores = LogReader.read(file.read_text().splitlines()).scores
+    assert {(channel, name, value) for channel in scores for name, value in scores[channel].items()} == written
+
+
+@needs_real_logs
+@each_real_log
+def test_the_winner_of_a_real_log_is_read(file):
+    line = re.search(r"Best model found for hyperparameters: (.*)", file.read_text())
+    expected = json.loads(line[1]) if line else {}
+    assert LogReader.read(file.read_text().splitlines()).best_hyperparameters == expected
+
+
+@needs_real_logs
+@each_real_log
+def test_the_configuration_of_a_real_log_is_read_from_either_python(file):
+    line = re.search(r"Final configuration: (.*)", file.read_text())
+    expected = ast.literal_eval(line[1]) if line else {}
+    assert LogReader.read(file.read_text().splitlines()).configuration == expected
+
+
+@needs_real_logs
+def test_a_whole_real_job_is_understood():
+    report = report_of("jobs/attrition/job.log")
+    assert report.objective == "binary_classification_cross_entropy"
+    assert [len(epoch.train) for epoch in report.epochs] == [32] * 10
+    assert (report.kept_epoch, report.kept_model, report.best_epoch) == (5, 2, 9)
+    assert report.stopped_early
+    assert report.progress == 100
+    assert report.throughput == pytest.approx(4366.7062)
+    assert report.scores["train"]["binary_classification_accuracy"] == 0.7112095296273672
+    assert report.epochs[5].value == min(report.epochs[5].train.values())
+    assert report.failure is None
+
+
+@needs_real_logs
+def test_a_job_that_ran_all_its_epochs_did_not_stop_early():
+    report = report_of("jobs/salary/job.log")
+    assert len(report.epochs) == 15
+    assert not report.stopped_early
+
+
+@needs_real_logs
+def test_the_models_of_a_job_that_compares_accuracies_are_not_ranked_by_their_losses():
+    report = report_of("logs/binary_val_2023_flightdelay_sampled_accuracy.log")
+    assert report.kept_epoch == 14
+    assert report.kept_model is None
+    assert report.epochs[report.best_epoch].value == max(epoch.value for epoch in report.epochs)
+
+
+@needs_real_logs
+def test_the_whole_message_of_a_real_failure_is_read():
+    failure = report_of("logs/FAIL_regression_missing_values_2025.log").failure
+    assert failure.startswith(
+        "Found at least 16 entries in file /opt/ml/input/data/train/train.csv with missing values"
+    )
+    assert failure.splitlines()[1] == "Row 2, column 1"
+    assert failure.splitlines()[-1] == "Row 32, column 6"
+
+
+@needs_real_logs
+def test_a_failure_that_only_sagemaker_tells_is_read():
+    failure = report_of("logs/FAIL_artifact_upload_NoSuchBucket_2020.log").failure
+    assert failure.startswith("ClientError: Artifact upload failed:Error 7: NoSuchBucket")
+
+
+@needs_real_logs
+def test_a_report_survives_json():
+    report = report_of("jobs/ufo/job.log")
+    assert LogReport.model_validate_json(report.model_dump_json()) == report
+
+
+@needs_real_logs
+@each_real_log
+def test_a_real_log_glued_to_a_single_line_says_the_same(file):
+    # Failures run over several lines, so only the others can be glued.
+    lines = [line for line in file.read_text().splitlines() if line.startswith(("#metrics", "["))]
+    lines = [line for line in lines if "Error" not in line]
+    assert read("".join(lines)) == read(*lines)
+
+
+@needs_real_logs
+@each_real_log
+def test_a_real_log_is_whole_with_the_containers_last_line_and_not_before(file):
+    lines = file.read_text().splitlines()
+    last = max(number for number, line in enumerate(lines) if FROM_CONTAINER.match(line))
+    reader = LogReader()
+    for line in lines[:last]:
+        reader.feed(line)
+        assert not reader.is_whole
+    for line in lines[last:]:
+        reader.feed(line)
+        assert reader.is_whole
+
+
+@needs_real_logs
+def test_the_default_configuration_is_the_containers():
+    text = (Path(CORPUS or "") / "jobs/attrition/job.log").read_text()
+    assert ast.literal_eval(re.search(r"Reading default configuration from \S+: (.*)", text)[1]) == DEFAULTS
+
+
+def test_nothing_is_known_before_the_first_line():
+    assert LogReader().report() == LogReport()
+
+
+def test_not_a_number_is_a_loss_but_never_the_best():
+    line = '#metrics {"Dimensions": {"epoch": 0, "model": %d}, "Metrics": {"train_mse_objective": {"sum": %s}}}'
+    verdict = "Epoch 0: Loss improved. Updating best model"
+    report = read(line % (0, "NaN"), line % (1, "Infinity"), line % (2, "4.5"), verdict)
+    assert math.isnan(report.epochs[0].train[0])
+    assert report.kept_model == 2
+    assert LogReport.model_validate_json(report.model_dump_json()).epochs[0].train[1] == math.inf
+
+
+def test_what_is_cut_off_or_garbled_is_passed_over():
+    assert (
+        read(
+            '#metrics {"Dimensions": {"epoch": 0, "model": 0}, "Metrics": {"train_mse_obj',
+            '#metrics {"Dimensions": [], "Metrics": 3}',
+            '#metrics {"Metrics": {"train_mse_objective": {"sum": "much"}}, "Dimensions": {"epoch": 0, "model": 1}}',
+            "Best model found for hyperparameters: {wd}",
+            "#progress_metric: host=algo-1, completed some % of epochs",
+        )
+        == LogReport()
+    )
+
+
+def test_an_epoch_is_handed_over_when_it_ends():
+    reader = LogReader()
+    criterion = "#early_stopping_criteria_metric: host=algo-1, epoch=4, criteria=mse_objective, value=0.5"
+    assert reader.feed(criterion) == ()
+    (epoch,) = reader.feed("#throughput_metric: host=algo-1, train throughput=10.5 records/second")
+    assert (epoch.index, epoch.value, epoch.throughput) == (4, 0.5, 10.5)
+
+
+def test_a_log_of_ours_is_whole_with_its_last_line_and_not_before():
+    reader = LogReader()
+    *lines, last = log_of(small_training()).splitlines()
+    for line in lines:
+        reader.feed(line)
+        assert not reader.is_whole
+    reader.feed(last)
+    assert reader.is_whole
+
+
+def test_a_log_that_ends_with_a_failure_is_whole():
+    stream, reader = io.StringIO(), LogReader()
+    TrainingLog(stream).failed("mini_batch_size is 5")
+    reader.feed(stream.getvalue())
+    assert reader.is_whole
+
+
+def test_the_containers_own_message_stands_before_sagemakers_repetition():
+    report = read(
+        "[01/01/2024 00:00:00 ERROR 1] Customer Error: no",
+        "",
+        "Failed. Reason: ClientError: no, exit code: 2",
+    )
+    assert report.failure == "no"
+
+
+@given(st.lists(st.text()), st.sampled_from(["#metrics {", "Customer Error: ", "Final configuration: {'a': ", ""]))
+def test_arbitrary_lines_are_read_without_complaint(lines, start):
+    report = read(*(start + line for line in lines))
+    assert LogReport.model_validate_json(report.model_dump_json()).epochs == report.epochs
+
+
+losses = st.floats(allow_nan=False) | st.just(math.nan)
+OBJECTIVES = ["mse", "absolute_loss", "binary_classification_weighted_cross_entropy"]
+SCORE_NAMES = ["mse", "r2", "binary_f_1.000", "multiclass_top_k_accuracy_3"]
+
+
+@st.composite
+def trainings(draw):
+    count, models = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    objective, validated = draw(st.sampled_from(OBJECTIVES)), draw(st.booleans())
+    of_models = st.lists(losses, min_size=models, max_size=models).map(np.array)
+    epochs = tuple(
+        Epoch(
+            index=index,
+            train=draw(of_models),
+            validation=draw(of_models) if validated else None,
+            criteria=f"{objective}_objective",
+            value=draw(st.floats(0, 1e6)),
+            best_model=0,
+            improved=index == 0 or draw(st.booleans()),
+            stop=index == count - 1 and draw(st.booleans()),
+            records=100,
+            batches=10,
+            seconds=draw(st.floats(1e-3, 10)),
+        )
+        for index in range(count)
+    )
+    scores = st.lists(
+        st.builds(Score, st.sampled_from(SCORE_NAMES), losses, st.sampled_from(["loss", "score"])),
+        unique_by=lambda score: score.name,
+    ).map(tuple)
+    channels = draw(st.dictionaries(st.sampled_from(["train", "validation", "test"]), scores))
+    winner = {"optimizer": "adam", "learning_rate": draw(st.floats(1e-9, 1)), "lr_scheduler_step": 10}
+    return Training(MODEL, epochs, objective, 0, 0, winner, channels)
+
+
+def log_of(training: Training) -> str:
+    stream = io.StringIO()
+    log = TrainingLog(stream, clock=lambda: 1_700_000_000.25)
+    log.configuration({"predictor_type": "regressor", "wd": "0.1"}, "hyperparameters.json")
+    for epoch in training.epochs:
+        log.epoch(epoch, training.objective, epochs=len(training.epochs))
+    log.finished(training)
+    return stream.getvalue()
+
+
+def same(found: dict[int, float], expected: np.ndarray | None) -> bool:
+    if expected is None:
+        return not found
+    return np.array_equal([found[model] for model in range(len(expected))], expected, equal_nan=True)
+
+
+@given(trainings())
+def test_what_is_written_is_read_back(training):
+    report = LogReader.read(log_of(training).splitlines())
+    assert report.objective == training.objective
+    assert report.configuration == DEFAULTS | {"predictor_type": "regressor", "wd": "0.1"}
+    for found, epoch in zip(report.epochs, training.epochs, strict=True):
+        assert same(found.train, epoch.train)
+        assert same(found.validation, epoch.validation)
+        assert (found.criteria, found.value, found.improved) == (epoch.criteria, epoch.value, epoch.improved)
+        assert found.throughput == epoch.records / epoch.seconds
+    assert report.kept_epoch == max(epoch.index for epoch in training.epochs if epoch.improved)
+    assert report.stopped_early == training.epochs[-1].stop
+    assert report.progress == 100
+    assert report.best_hyperparameters == dict(training.hyperparameters)
+    for channel, scores in training.scores.items():
+        for score in scores:
+            assert np.array_equal(report.scores[channel][score.name], score.value, equal_nan=True)
+    assert report.failure is None
+
+
+@pytest.mark.parametrize("message", ["mini_batch_size is 5", "missing values:\nRow 2, column 1\nRow 3, column 4"])
+def test_a_failure_that_is_written_is_read_back(message):
+    stream = io.StringIO()
+    log = TrainingLog(stream)
+    log.failed(message)
+    log.info("the end")
+    assert "ERROR" in stream.getvalue()
+    assert LogReader.read(stream.getvalue().splitlines()).failure == message
+
+
+def small_training(validation: list[float] | None = None) -> Training:
+    held_out = None if validation is None else np.array(validation)
+    epoch = Epoch(0, np.array([0.5, 0.25]), held_out, "mse_objective", 0.25, 1, True, False, 100, 10, 2.0)
+    scores = {"validation": (Score("mse_objective", 0.25, "loss"), Score("mse", 0.125, "loss"))}
+    return Training(MODEL, (epoch,), "mse", 1, 0, {"wd": 0.1}, scores)
+
+
+def test_amazons_regexes_find_the_values_of_the_first_model_and_the_scores():
+    log = log_of(small_training(validation=[0.75, 0.625]))
+    found = {name: match for name, pattern in METRIC_DEFINITIONS.items() if (match := re.findall(pattern, log))}
+    assert found == {
+        "train:objective_loss": ["0.5"],
+        "validation:objective_loss": ["0.75"],
+        "validation:objective_loss:final": ["0.25"],
+        "validation:mse": ["0.125"],
+        "train:progress": ["100.0"],
+        "train:throughput": ["50.0"],
+    }
+
+
+def test_lines_carry_the_containers_prefix():
+    log = log_of(small_training())
+    prefix = re.compile(r"\[11/14/2023 22:13:20 INFO \d+\] \S")
+    assert all(prefix.match(line) or line.startswith("#metrics {") for line in log.splitlines())
+    assert "Test data is not provided." in log
+
+
+def test_whatever_a_log_says_a_real_one_says_in_the_same_words():
+    if not CORPUS:
+        pytest.skip("LINEAR_LEARNER_CORPUS does not name the real logs' folder")
+    real = (Path(CORPUS) / "jobs/attrition/job.log").read_text()
+    name = "binary_classification_cross_entropy"
+    epoch = Epoch(0, np.array([0.5]), None, f"{name}_objective", 0.5, 0, True, True, 100, 10, 2.0)
+    scores = {"train": (Score(f"{name}_objective", 0.5, "loss"), Score("binary_f_1.000", 0.5, "score"))}
+    ours = log_of(Training(MODEL, (epoch,), name, 0, 0, {"wd": 0.1}, scores))
+    assert len(shapes(ours)) > 12
+    assert shapes(ours) <= shapes(real)
+
+
+def shapes(log: str) -> set[str]:
+    said = [line.partition("] ")[2] for line in log.splitlines() if line.startswith("[") and "INFO" in line]
+    return {re.sub(r"from \S+:|\{.*|\d+(\.\d+)?(e-?\d+)?", "…", line) for line in said}

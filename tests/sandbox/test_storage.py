@@ -1,0 +1,218 @@
+"""What S3 held when the server ended is what the next server's S3 holds."""
+
+import hashlib
+import io
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sandbox.account import BUCKET
+from sandbox.emulator import Emulator, EmulatorError
+from sandbox.storage import ObjectStore
+
+Restart = Callable[[], Any]
+ODD_KEYS = [
+    "a b",
+    "ü/é",
+    "100%/%2F",
+    "plus+and&?#=",
+    "a//b",
+    "dir/",
+    "..",
+    "a/../b",
+    "'\"<>\\",
+    "x" * 1024,
+    "a:b|c*",
+    "日本",
+]
+
+
+def state(user: Any, bucket: str = BUCKET) -> dict[str, Any]:
+    """Everything that is to survive, by key."""
+    found = {}
+    for key in user.object_keys(bucket):
+        answer = user.s3.get_object(Bucket=bucket, Key=key)
+        kept = ("ETag", "ContentType", "Metadata", "ContentEncoding", "CacheControl", "TagCount")
+        found[key] = {name: answer.get(name) for name in kept} | {"bytes": answer["Body"].read()}
+    return found
+
+
+def test_objects_under_odd_keys_survive(restart: Restart) -> None:
+    user = restart()
+    for key in ODD_KEYS:
+        user.s3.put_object(Bucket=BUCKET, Key=key, Body=f"under {key}".encode())
+    before = state(user)
+    assert set(ODD_KEYS) <= set(before)
+    assert state(restart()) == before
+
+
+def test_what_describes_an_object_survives(restart: Restart) -> None:
+    user = restart()
+    user.s3.put_object(
+        Bucket=BUCKET,
+        Key="described",
+        Body=b"a,b\n",
+        ContentType="text/csv",
+        ContentEncoding="identity",
+        CacheControl="no-cache",
+        Metadata={"row_count": "1", "made-by": "hand"},
+        Tagging="team=blue&cost=7",
+    )
+    checksum = user.s3.put_object(Bucket=BUCKET, Key="checked", Body=b"x", ChecksumAlgorithm="SHA256")["ChecksumSHA256"]
+    before = state(user)
+    assert before["described"]["Metadata"] == {"row_count": "1", "made-by": "hand"}
+    user = restart()
+    assert state(user) == before
+    tags = user.s3.get_object_tagging(Bucket=BUCKET, Key="described")["TagSet"]
+    assert sorted((tag["Key"], tag["Value"]) for tag in tags) == [("cost", "7"), ("team", "blue")]
+    head = user.s3.head_object(Bucket=BUCKET, Key="checked", ChecksumMode="ENABLED")
+    assert head["ChecksumSHA256"] == checksum
+
+
+def test_etags_survive_whether_uploaded_in_one_part_or_many(restart: Restart) -> None:
+    user = restart()
+    sizes = [0, 1, (8 << 20) - 1, 8 << 20, (8 << 20) + 1, (16 << 20) + 5]
+    for size in sizes:
+        user.s3.upload_fileobj(io.BytesIO(bytes(size)), BUCKET, f"size/{size}", ExtraArgs={"ContentType": "text/csv"})
+    heads = [user.s3.head_object(Bucket=BUCKET, Key=f"size/{size}") for size in sizes]
+    assert ["-" in head["ETag"] for head in heads] == [False, False, False, True, True, True]
+    user = restart()
+    again = [user.s3.head_object(Bucket=BUCKET, Key=f"size/{size}") for size in sizes]
+    for name in ("ETag", "ContentLength", "ContentType"):
+        assert [head[name] for head in again] == [head[name] for head in heads]
+
+
+def test_every_way_to_change_an_object_is_followed(restart: Restart) -> None:
+    user = restart()
+    s3 = user.s3
+    for key in ("kept", "overwritten", "deleted", "purged/1", "purged/2 &<"):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"first")
+    s3.put_object(Bucket=BUCKET, Key="overwritten", Body=b"second")
+    s3.copy_object(Bucket=BUCKET, Key="copied", CopySource={"Bucket": BUCKET, "Key": "kept"})
+    s3.delete_object(Bucket=BUCKET, Key="deleted")
+    s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": "purged/1"}, {"Key": "purged/2 &<"}], "Quiet": True})
+    s3.put_object_tagging(Bucket=BUCKET, Key="kept", Tagging={"TagSet": [{"Key": "late", "Value": "tag"}]})
+    before = state(user)
+    assert {"kept", "overwritten", "copied"} <= set(before)
+    assert not {"deleted", "purged/1", "purged/2 &<"} & set(before)
+    assert state(restart()) == before
+
+
+def test_of_concurrent_writes_to_a_key_the_one_that_won_survives(restart: Restart) -> None:
+    user = restart()
+
+    def write(number: int) -> None:
+        user.s3.put_object(Bucket=BUCKET, Key=f"contended/{number % 3}", Body=str(number).encode() * 1000)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(60)))
+    before = state(user)
+    assert state(restart()) == before
+
+
+def test_a_refused_conditional_write_changes_nothing(restart: Restart) -> None:
+    user = restart()
+    user.s3.put_object(Bucket=BUCKET, Key="once", Body=b"first")
+    with pytest.raises(user.s3.exceptions.ClientError):
+        user.s3.put_object(Bucket=BUCKET, Key="once", Body=b"second", IfNoneMatch="*")
+    assert restart().read("once") == b"first"
+
+
+def test_an_unfinished_upload_in_parts_is_no_object(restart: Restart) -> None:
+    user = restart()
+    upload = user.s3.create_multipart_upload(Bucket=BUCKET, Key="parts")["UploadId"]
+    user.s3.upload_part(Bucket=BUCKET, Key="parts", UploadId=upload, PartNumber=1, Body=b"x")
+    assert "parts" not in restart().object_keys()
+
+
+def test_buckets_and_their_settings_survive(restart: Restart) -> None:
+    user = restart()
+    for bucket in ("made", "made-and-deleted", "versioned"):
+        user.s3.create_bucket(Bucket=bucket)
+    user.s3.delete_bucket(Bucket="made-and-deleted")
+    user.s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    user.s3.put_object(Bucket="versioned", Key="k", Body=b"old")
+    user.s3.put_object(Bucket="versioned", Key="k", Body=b"new")
+    user = restart()
+    assert [b["Name"] for b in user.s3.list_buckets()["Buckets"]] == [BUCKET, "made", "versioned"]
+    assert user.s3.get_bucket_versioning(Bucket="versioned")["Status"] == "Enabled"
+    assert user.s3.get_object(Bucket="versioned", Key="k")["Body"].read() == b"new"
+
+
+def test_a_new_sandbox_has_a_bucket_with_a_table_that_stays_deleted_never(restart: Restart) -> None:
+    user = restart()
+    table = user.read("output/transformed_data.csv")
+    assert table.startswith(b"age,")
+    user.s3.delete_object(Bucket=BUCKET, Key="output/transformed_data.csv")
+    assert restart().read("output/transformed_data.csv") == table
+
+
+def test_a_table_of_the_users_own_is_left_alone(restart: Restart) -> None:
+    restart().s3.put_object(Bucket=BUCKET, Key="output/transformed_data.csv", Body=b"mine")
+    assert restart().read("output/transformed_data.csv") == b"mine"
+
+
+def test_a_damaged_file_is_reported_and_the_rest_restored(
+    restart: Restart, state_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    restart().s3.put_object(Bucket=BUCKET, Key="good", Body=b"good")
+    damaged = state_dir / "s3" / BUCKET / hashlib.sha256(b"bad").hexdigest()
+    damaged.write_bytes(b"not what it should be")
+    assert "good" in restart().object_keys()
+    assert str(damaged) in capsys.readouterr().err
+    assert damaged.exists()
+
+
+def test_what_cannot_be_put_on_disk_is_not_answered_with_success(restart: Restart) -> None:
+    user = restart()
+    bucket = user.sandbox.state_dir / "s3" / "full"
+    user.s3.create_bucket(Bucket="full")
+    bucket.rmdir()
+    bucket.write_text("a file where the folder was")
+    url = user.s3.generate_presigned_url("put_object", Params={"Bucket": "full", "Key": "k"})
+    with pytest.raises(HTTPError, match="500"):
+        urlopen(Request(url, data=b"lost", method="PUT"))  # noqa: S310
+    bucket.unlink()
+
+
+def test_a_presigned_upload_survives_too(restart: Restart) -> None:
+    url = restart().s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "signed"})
+    urlopen(Request(url, data=b"content", method="PUT", headers={"Content-Type": "text/csv"})).close()  # noqa: S310
+    assert restart().read("signed") == b"content"
+
+
+# moto takes a line break in a key for the end of the path.
+KEYS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
+changes = st.lists(st.tuples(st.sampled_from(["PUT", "DELETE"]), KEYS, st.binary(max_size=20)), max_size=12)
+
+
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(changes=changes)
+def test_disk_and_emulator_agree_after_any_changes(
+    tmp_path_factory: Any, changes: list[tuple[str, str, bytes]]
+) -> None:
+    folder = tmp_path_factory.mktemp("s3")
+    emulator = Emulator()
+    store = ObjectStore(folder, emulator)
+    emulator.request("s3", "PUT", "/bucket")
+    store.follow("PUT", "/bucket", "", b"")
+    expected: dict[str, bytes] = {}
+    for method, key, body in changes:
+        try:
+            emulator.request("s3", method, f"/bucket/{key}", body=body)
+        except EmulatorError:
+            continue
+        store.follow(method, f"/bucket/{key}", "", b"")
+        expected = {k: v for k, v in expected.items() if k != key} | ({key: body} if method == "PUT" else {})
+    again = Emulator()
+    ObjectStore(folder, again).restore()
+    for key in {key for _, key, _ in changes}:
+        answer = again.request("s3", "GET", f"/bucket/{key}")
+        assert (answer.get_data() if answer.status_code == 200 else None) == expected.get(key)

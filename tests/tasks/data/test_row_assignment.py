@@ -1,0 +1,163 @@
+"""Every way to split a table gives what scikit-learn and pandas give on the whole frame, and keeps its promise."""
+
+from collections.abc import Callable
+from math import ceil
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from aws.workspace import Workspace
+from linear_learner.errors import DataError
+from tasks.data.row_assignment import indices
+from tasks.format import Formatted, format_channels
+from tasks.load import load
+from tasks.parameters import Dataset, Split
+from tasks.split import CHANNELS, split_rows
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+PutObject = Callable[[str, bytes], str]
+STRATIFIED = Split(method="stratified")
+
+
+def customers(rows: int = 400, seed: int = 0) -> pd.DataFrame:
+    """A table with a class, a date as text and a customer's name, none of which is sorted."""
+    random = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "churned": (random.random(rows) < 0.1).astype(int),
+            "age": random.integers(20, 60, rows),
+            "spent": random.random(rows).round(3),
+            "day": [f"2026-{month:02d}-{day:02d}" for month, day in random.integers(1, 13, (rows, 2))],
+            "customer": [f"c{number}" for number in random.integers(0, 40, rows)],
+        }
+    )
+
+
+def prepared(workspace: Workspace, frame: pd.DataFrame, put: PutObject, split: Split, **more: object) -> Formatted:
+    uri = put("customers.csv", frame.to_csv(index=False).encode())
+    dataset = Dataset.model_validate({"source": uri, "target": "churned", **more})
+    table = load(workspace, dataset)
+    return format_channels(workspace, table, split_rows(workspace, table, split))
+
+
+def contents(formatted: Formatted) -> dict[str, bytes]:
+    return {file.channel: file.path.read_bytes() for file in formatted.files}
+
+
+def rows_of(frame: pd.DataFrame, *columns: str) -> bytes:
+    return frame[list(columns)].to_csv(index=False, header=False).encode()
+
+
+def test_a_stratified_split_is_train_test_splits_with_stratify(workspace: Workspace, put_object: PutObject) -> None:
+    frame = customers()
+    formatted = prepared(workspace, frame, put_object, STRATIFIED, ignore=["day", "customer"])
+    train, rest = train_test_split(frame, test_size=0.3, random_state=42, stratify=frame["churned"])
+    validation, test = train_test_split(rest, test_size=0.33, random_state=42, stratify=rest["churned"])
+    expected = {
+        name: rows_of(part, "churned", "age", "spent")
+        for name, part in zip(CHANNELS, (train, validation, test), strict=True)
+    }
+    assert contents(formatted) == expected
+
+
+def test_a_split_by_time_trains_on_the_earliest_rows_and_leaves_the_time_out(
+    workspace: Workspace, put_object: PutObject
+) -> None:
+    frame = customers()
+    formatted = prepared(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
+    ordered = frame.sort_values("day", kind="stable")
+    held = ceil(0.3 * len(frame))
+    test = ceil(0.33 * held)
+    parts = (ordered[:-held], ordered[-held:-test], ordered[-test:])
+    assert contents(formatted) == {
+        name: rows_of(part, "churned", "age", "spent") for name, part in zip(CHANNELS, parts, strict=True)
+    }
+    assert formatted.features == ("age", "spent")
+
+
+def test_times_that_are_numbers_are_ordered_by_size(workspace: Workspace, put_object: PutObject) -> None:
+    frame = customers(40).assign(day=[9, 10, 100, 1] * 10)
+    formatted = prepared(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
+    train = frame.sort_values("day", kind="stable")[:28]
+    assert contents(formatted)["train"] == rows_of(train, "churned", "age", "spent")
+
+
+def test_a_split_by_group_keeps_every_group_together_as_scikit_learn_does(
+    workspace: Workspace, put_object: PutObject
+) -> None:
+    frame = customers()
+    formatted = prepared(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
+    train, rest = next(
+        GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=42).split(frame, groups=frame["customer"])
+    )
+    inner = GroupShuffleSplit(n_splits=1, test_size=0.33, random_state=42)
+    validation, test = next(inner.split(frame.iloc[rest], groups=frame["customer"].iloc[rest]))
+    expected = dict(zip(CHANNELS, (train, rest[validation], rest[test]), strict=True))
+    assert contents(formatted) == {
+        name: rows_of(frame.iloc[rows], "churned", "age", "spent") for name, rows in expected.items()
+    }
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(4, 60), st.integers(3, 20))
+def test_no_group_is_in_two_sets(seed: int, rows: int, groups: int) -> None:
+    keys = np.random.default_rng(seed).integers(0, groups, rows).astype(np.uint32)
+    split = Split(method="group", column="customer", random_state=seed)
+    try:
+        chosen = indices(rows, split, keys)
+    except DataError:
+        return
+    sets = [set(keys[part].tolist()) for part in chosen.values()]
+    assert sum(len(one) for one in sets) == len(set().union(*sets))
+    assert sorted(np.concatenate(list(chosen.values()))) == list(range(rows))
+
+
+def test_a_fixed_holdout_is_the_test_set_as_it_stands(workspace: Workspace, put_object: PutObject) -> None:
+    frame, fixed = customers(100)[["churned", "age", "spent"]], customers(30, seed=1)[["spent", "age", "churned"]]
+    holdout = put_object("holdout.csv", fixed.to_csv(index=False).encode())
+    formatted = prepared(workspace, frame, put_object, Split(), holdout=holdout)
+    train, validation = train_test_split(frame, test_size=0.3, random_state=42)
+    assert contents(formatted) == {
+        "train": rows_of(train, "churned", "age", "spent"),
+        "validation": rows_of(validation, "churned", "age", "spent"),
+        "test": rows_of(fixed, "churned", "age", "spent"),
+    }
+
+
+def test_a_missing_time_or_group_is_refused_with_its_row(workspace: Workspace, put_object: PutObject) -> None:
+    frame = customers(20)
+    frame.loc[6, "customer"] = None
+    with pytest.raises(DataError, match=r"row 7, column 'customer': the value to split by is missing"):
+        prepared(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
+
+
+def test_an_unknown_column_to_split_by_is_refused_with_the_likely_one(
+    workspace: Workspace, put_object: PutObject
+) -> None:
+    with pytest.raises(DataError, match=r"no column 'custumer' to split by. Did you mean 'customer'"):
+        prepared(workspace, customers(20), put_object, Split(method="group", column="custumer"))
+
+
+def test_a_class_with_one_row_cannot_be_stratified(workspace: Workspace, put_object: PutObject) -> None:
+    frame = customers(50).assign(churned=[1] + [0] * 49)
+    with pytest.raises(DataError, match="50 rows cannot be split"):
+        prepared(workspace, frame, put_object, STRATIFIED)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"method": "time"}, "a split by time needs column"),
+        ({"method": "group"}, "a split by group needs column"),
+        ({"column": "age"}, "column is for the methods"),
+        ({"method": "kfold"}, "Input should be"),
+    ],
+)
+def test_a_method_without_what_it_needs_is_refused(wrong: dict[str, str], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        Split.model_validate(wrong)

@@ -1,0 +1,357 @@
+"""Everything wrong with a table is said at once, with its place and its cure; of a fine table nothing is said."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import ArrayLike
+
+from linear_learner.hyperparameters import Hyperparameters
+from tasks.data.columns import TextCells
+from tasks.data.profile import Accumulator, Kind, Profile
+from tasks.data.rules.table import Finding, judge
+
+ROWS = 1000
+CHANNELS = {"train": 700, "validation": 200, "test": 100}
+NUMBERS = np.random.default_rng(0)
+CLEAN = {"pay": NUMBERS.normal(size=ROWS), "age": NUMBERS.integers(18, 65, ROWS), "score": NUMBERS.normal(size=ROWS)}
+REGRESSOR = Hyperparameters()
+BINARY = Hyperparameters(predictor_type="binary_classifier")
+THREE = Hyperparameters(predictor_type="multiclass_classifier", num_classes=3)
+PREDICTORS = (REGRESSOR, BINARY, THREE)
+
+
+def profiled(
+    table: Mapping[str, ArrayLike], target: str = "pay", text: Mapping[str, Sequence[int]] | None = None
+) -> Profile:
+    """Of columns of one length, the cells of `text` being the word Ulm."""
+    accumulator = Accumulator([*table], target)
+    values = np.array([np.asarray(cells, np.float64) for cells in table.values()])
+    texts = {name: TextCells(np.array(rows), "Ulm") for name, rows in (text or {}).items()}
+    for name, cells in texts.items():
+        values[[*table].index(name), cells.rows] = np.nan
+    kinds: list[Kind] = ["integer" if (np.floor(cells) == cells).all() else "number" for cells in values]
+    accumulator.add(values, kinds, texts)
+    return accumulator.profile()
+
+
+def judged(
+    changes: Mapping[str, ArrayLike], hyperparameters: Hyperparameters = REGRESSOR, **options: Any
+) -> tuple[Finding, ...]:
+    """The verdict on the clean table with other or more columns."""
+    rows, ignored = options.pop("rows", CHANNELS), options.pop("ignored", ())
+    return judge(profiled({**CLEAN, **changes}, **options), rows, hyperparameters, ignored)
+
+
+def check(findings: Sequence[Finding], level: str, *said: str) -> None:
+    """There is one finding, of this level, with all these words."""
+    assert [finding.level for finding in findings] == [level], findings
+    assert all(word in str(findings[0]) for word in said), str(findings[0])
+    assert str(findings[0]).endswith(".")
+
+
+def changed(column: str, row: int, value: float) -> dict[str, ArrayLike]:
+    """The clean column with another value in a row, counted from 1, and two rows on."""
+    cells = np.array(CLEAN[column], np.float64)
+    cells[[row - 1, row + 1]] = value
+    return {column: cells}
+
+
+def classes(*values: float) -> dict[str, ArrayLike]:
+    """A target that has each of these labels in many rows, in turn."""
+    return {"pay": np.resize(values, ROWS)}
+
+
+def test_nothing_is_said_of_a_table_that_is_fine() -> None:
+    assert judged({}) == ()
+    assert judged(classes(0, 1, 1), BINARY) == ()
+    assert judged(classes(0, 1, 2, 1), THREE) == ()
+    assert judged({}, Hyperparameters(feature_dim=2)) == ()
+
+
+def test_errors_come_first() -> None:
+    found = judged({"one": np.ones(ROWS), **changed("score", 3, np.nan)}, rows={"train": 5, "test": 3})
+    assert [finding.level for finding in found] == ["error", "error", "warning", "warning"]
+
+
+@pytest.mark.parametrize("hyperparameters", [REGRESSOR, THREE])
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(np.nan, ["missing", "Fill it in"]), (np.inf, ["infinite", "Replace"]), (1e39, ["3.4e38", "Rescale"])],
+)
+@pytest.mark.parametrize("column", ["score", "pay"])
+def test_cells_that_cannot_be_trained_on_are_errors(
+    value: float, said: list[str], column: str, hyperparameters: Hyperparameters
+) -> None:
+    found = judged({**classes(0, 1, 2), **changed(column, 17, value)}, hyperparameters)
+    about = [one for one in found if "label" not in one.what and "correlation" not in one.what]
+    check(about, "error", f"column '{column}', row 17", "the first of 2 such cells", *said)
+
+
+@pytest.mark.parametrize(
+    ("column", "hyperparameters", "said"),
+    [
+        ("score", REGRESSOR, ["one-hot", "ignore"]),
+        ("pay", REGRESSOR, ["predicts numbers", "classifier", "from 0 on"]),
+        ("pay", BINARY, ["Encode the classes", "from 0 on"]),
+    ],
+)
+def test_text_is_an_error(column: str, hyperparameters: Hyperparameters, said: list[str]) -> None:
+    found = judged(classes(0, 1, 1), hyperparameters, text={column: [4]})
+    about = [one for one in found if one.level == "error"]
+    check(about, "error", f"column '{column}', row 5", "'Ulm' is not a number", *said)
+
+
+def test_the_same_complaint_about_many_columns_is_one_finding() -> None:
+    holes = {f"x{index}": changed("score", index + 2, np.nan)["score"] for index in range(300)}
+    numbers = {
+        name: np.asarray(cells) + np.random.default_rng(len(name)).normal(size=ROWS) for name, cells in holes.items()
+    }
+    errors = [finding for finding in judged(numbers) if finding.level == "error"]
+    check(errors, "error", "300 columns, such as 'x0', 'x1'", "600 values are missing, the first in row 2")
+    assert str(errors[0]).count("'x") == 12
+    constant = {f"x{index}": np.full(ROWS, float(index)) for index in range(300)}
+    check(judged(constant), "warning", "300 columns, such as 'x0'", "the same value")
+
+
+def test_ignored_columns_may_hold_anything() -> None:
+    odd = {"name": np.zeros(ROWS), "gap": np.full(ROWS, np.nan), "Unnamed: 0": np.arange(ROWS), "copy": CLEAN["pay"]}
+    assert judged(odd, text={"name": [*range(ROWS)]}, ignored=[*odd]) == ()
+
+
+def test_a_first_line_of_data_is_an_error() -> None:
+    for names in (["0.5", "17", "-1e3"], ["1", "3", "2"], ["1", "40", "3000"], ["5", "+1", "nan"]):
+        profile = profiled(dict(zip(names, CLEAN.values(), strict=True)), names[0])
+        said = "the table", "looks like data", f"'{names[1]}'", "names"
+        check(judge(profile, CHANNELS, REGRESSOR), "error", *said)
+
+
+@pytest.mark.parametrize("names", [["0", "1", "2"], ["1", "2", "3"], ["0", "2", "3"]])
+def test_columns_that_pandas_numbered_are_no_first_line_of_data(names: list[str]) -> None:
+    table = dict(zip(names, CLEAN.values(), strict=True))
+    assert judge(profiled(table, names[0]), CHANNELS, REGRESSOR) == ()
+
+
+@pytest.mark.parametrize(
+    ("labels", "hyperparameters", "said"),
+    [
+        ((1, -1), BINARY, ["row 2", "label is -1", "wants 0 or 1", "Map the label -1 to 0."]),
+        ((1, -1), THREE, ["row 2", "-1", "Map the label -1 to 0 and set predictor_type to binary_classifier"]),
+        ((1, 2), BINARY, ["row 2", "label is 2", "Subtract 1 from every label, so that 1 to 2 become 0 to 1."]),
+        ((1, 2, 3), THREE, ["row 3", "label is 3", "wants 0 to 2", "1 to 3 become 0 to 2."]),
+        ((1, 2, 3, 4), THREE, ["row 3", "Subtract 1", "and set num_classes to 4."]),
+        ((0, 1, 2, 3, 4), THREE, ["row 4", "label is 3", "num_classes 3", "Set num_classes to 5."]),
+        ((0, 1, 2, 4, 5, 6), THREE, ["row 4", "label is 4", "Set num_classes to 7."]),
+        ((0, 1, 2), BINARY, ["row 3", "is 2", "Set predictor_type to multiclass_classifier and num_classes to 3"]),
+        ((1, 2, 3), BINARY, ["row 2", "1 to 3", "set predictor_type to multiclass_classifier and num_classes to 3"]),
+        ((0, 2), BINARY, ["row 2", "label is 2", "Map the 2 labels 0 and 2 to 0 and 1."]),
+        ((3, 30, 300), THREE, ["row 1", "label is 3", "Map the 3 labels 3, 30 and 300 to 0 to 2."]),
+        ((0, 0.5), BINARY, ["row 2", "label is 0.5", "Map the 2 labels 0 and 0.5 to 0 and 1."]),
+    ],
+)  # fmt: skip
+def test_labels_a_classifier_does_not_take_are_errors_with_the_way_out(
+    labels: tuple[float, ...], hyperparameters: Hyperparameters, said: list[str]
+) -> None:
+    found = judged(classes(*labels), hyperparameters)
+    check(found, "error", "column 'pay'", *said)
+
+
+@pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (CLEAN["pay"][:500], ["label is", "one of 500 different ones"]),
+        (NUMBERS.integers(1000, 90_000, ROWS), ["row 1", "one of"]),
+    ],
+)
+def test_a_classifier_of_a_target_that_measures_is_an_error(
+    labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
+) -> None:
+    found = judged({"pay": np.resize(np.asarray(labels), ROWS)}, hyperparameters)
+    check(found, "error", "column 'pay', row", "set predictor_type to regressor", *said)
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        (np.arange(3000) / 7, ["row 2", "has a fraction", "more than 1000", "set predictor_type to regressor"]),
+        (np.arange(3000) % 1500, ["more than 1000 labels, from 0 to 1499", "num_classes to 1500", "regressor"]),
+        (np.arange(3000) % 1500 - 7, ["more than 1000 labels, from -7 to 1492", "Map classes", "regressor"]),
+    ],
+)
+@pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
+def test_more_labels_than_can_be_listed_are_told_by_their_range(
+    labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
+) -> None:
+    table = {"pay": labels, "score": np.random.default_rng(0).normal(size=3000)}
+    check(judge(profiled(table), CHANNELS, hyperparameters), "error", "column 'pay'", *said)
+
+
+def test_a_thousand_and_more_classes_are_fine() -> None:
+    table = {"pay": np.arange(3000) % 1500, "score": np.random.default_rng(0).normal(size=3000)}
+    many = Hyperparameters(predictor_type="multiclass_classifier", num_classes=1500)
+    assert judge(profiled(table), CHANNELS, many) == ()
+
+
+@pytest.mark.parametrize("hyperparameters", PREDICTORS)
+def test_a_constant_target_is_an_error(hyperparameters: Hyperparameters) -> None:
+    check(judged(classes(7), hyperparameters), "error", "column 'pay'", "7 in every row", "another column")
+
+
+def test_a_regressor_of_yes_and_no_is_a_warning() -> None:
+    check(judged(classes(0, 1, 1)), "warning", "column 'pay'", "0 or 1", "binary_classifier")
+
+
+def test_two_classes_are_a_binary_matter() -> None:
+    check(
+        judged(classes(0, 1, 1), THREE), "warning", "column 'pay'", "only the two classes 0 and 1", "binary_classifier"
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "said"),
+    [
+        ((0, 1, 3, 3), ["the label 2", "See that no class was lost"]),
+        ((0, 1, 2), ["the label 3", "Set num_classes to 3"]),
+    ],
+)
+def test_a_class_that_never_occurs_is_a_warning(labels: tuple[float, ...], said: list[str]) -> None:
+    four = Hyperparameters(predictor_type="multiclass_classifier", num_classes=4)
+    check(judged(classes(*labels), four), "warning", "column 'pay'", *said)
+
+
+def test_of_many_classes_that_never_occur_some_are_named() -> None:
+    many = Hyperparameters(predictor_type="multiclass_classifier", num_classes=1_000_000)
+    check(judged(classes(0, 1, 2), many), "warning", "the label 3, 4, 5", "14 and 999985 more", "num_classes to 3")
+
+
+@pytest.mark.parametrize(
+    ("rows", "hyperparameters", "level", "said"),
+    [
+        (2, BINARY, "error", ["row 1:", "label 1 is in 2 of the rows", "train, validation and test", "more rows"]),
+        (3, BINARY, "warning", ["fewer than 10 rows have the label 1", "merge"]),
+        (10, BINARY, None, []),
+        (1, THREE, "warning", ["fewer than 10 rows have the label 1"]),
+    ],
+)
+def test_a_class_of_few_rows(rows: int, hyperparameters: Hyperparameters, level: str | None, said: list[str]) -> None:
+    target = np.where(np.arange(ROWS) < rows, 1.0, 2.0 * (np.arange(ROWS) % 2) * (hyperparameters is THREE))
+    found = judged({"pay": target}, hyperparameters)
+    if level is None:
+        assert found == ()
+    else:
+        check(found, level, "column 'pay'", *said)
+
+
+def test_a_constant_feature_is_a_warning() -> None:
+    check(
+        judged({"one": np.ones(ROWS), "age": np.zeros(ROWS)}),
+        "warning",
+        "columns 'age' and 'one'",
+        "same value",
+        "ignore",
+    )
+
+
+def test_duplicate_features_are_a_warning_that_names_both() -> None:
+    check(judged({"years": CLEAN["age"]}), "warning", "columns 'age' and 'years'", "same values", "Keep 'age'")
+
+
+def test_many_duplicate_features_are_one_warning() -> None:
+    columns = {f"x{index}": np.random.default_rng(100 + index % 20).normal(size=ROWS) for index in range(1, 41)}
+    check(judged(columns), "warning", "20 columns, such as 'x21'", "20 others, such as 'x1'", "Keep one of each")
+
+
+def test_a_feature_equal_to_the_target_is_an_error() -> None:
+    check(judged({"age": CLEAN["pay"]}), "error", "column 'age'", "target 'pay'", "leaks the label", "ignore")
+
+
+@pytest.mark.parametrize("factor", [2.5, -1.0])
+def test_a_feature_in_step_with_the_target_is_a_warning(factor: float) -> None:
+    check(judged({"age": factor * CLEAN["pay"]}), "warning", "column 'age'", "0.9999", "may leak", "ignore")
+
+
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "number"])
+def test_an_index_is_a_warning(name: str) -> None:
+    values = NUMBERS.normal(size=ROWS) if name.startswith("Unnamed") else np.arange(ROWS)
+    check(judged({name: values}), "warning", f"column '{name}'", "row number", "to_csv(index=False)", "ignore")
+
+
+@pytest.mark.parametrize("name", ["id", "customer_id", "customerId", "order-key", "UUID", "row.id"])
+def test_what_is_called_an_id_is_a_warning(name: str) -> None:
+    check(judged({name: NUMBERS.integers(0, 50, ROWS)}), "warning", f"column '{name}'", "id", "one-hot", "ignore")
+
+
+@pytest.mark.parametrize("name", ["paid", "humid", "monkey", "Grid", "idle"])
+def test_words_that_end_like_ids_are_none(name: str) -> None:
+    assert judged({name: NUMBERS.integers(0, 50, ROWS)}) == ()
+
+
+def test_a_flag_or_a_measure_is_no_id_whatever_its_name() -> None:
+    assert judged({"has_key": np.arange(ROWS) % 2, "valence_id": NUMBERS.normal(size=ROWS)}) == ()
+
+
+def test_whole_numbers_that_never_coincide_are_ids() -> None:
+    check(judged({"ticket": NUMBERS.permutation(ROWS) * 3 + 70_000}), "warning", "column 'ticket'", "looks like an id")
+    assert judged({"income": np.unique(NUMBERS.integers(0, 10**7, 2 * ROWS))[:ROWS][::-1]}) == ()
+
+
+def test_digits_a_float32_does_not_hold_are_a_warning() -> None:
+    cents = NUMBERS.integers(0, 2**26, ROWS)
+    check(judged({"cents": cents}), "warning", "column 'cents'", "16777216", "rescale")
+    check(judged({"pay": cents}), "warning", "column 'pay'", "16777216", "rescale")
+
+
+def test_a_wrong_feature_dim_is_an_error() -> None:
+    found = judged({"extra": NUMBERS.normal(size=ROWS)}, Hyperparameters(feature_dim=2))
+    check(found, "error", "hyperparameter feature_dim", "it is 2", "3 feature columns", "Set it to 3")
+    assert judged({"extra": CLEAN["score"]}, Hyperparameters(feature_dim=2), ignored=["extra"]) == ()
+
+
+def test_a_table_without_features_is_an_error() -> None:
+    check(judged({}, ignored=["age", "score"]), "error", "the table", "no feature", "'pay'", "ignore fewer")
+
+
+@pytest.mark.parametrize(
+    ("rows", "level", "said"),
+    [
+        ({"train": 9}, "error", ["channel train", "9 rows", "at least 10"]),
+        ({"train": 0}, "error", ["channel train", "no rows"]),
+        ({"train": 100, "test": 0}, "error", ["channel test", "no rows", "larger share"]),
+        ({"train": 100, "validation": 29}, "warning", ["channel validation", "29 rows", "fewer than 30"]),
+    ],
+)
+def test_a_tiny_channel(rows: dict[str, int], level: str, said: list[str]) -> None:
+    check(judged({}, rows=rows), level, *said)
+
+
+def test_what_others_say_already_is_not_said_again() -> None:
+    assert judged({}, Hyperparameters(mini_batch_size=10**6, margin=3.0)) == ()
+
+
+CELLS = st.one_of(st.integers(-3, 3).map(float), st.floats(), st.sampled_from([1e39, 2.0**25]))
+NAMES = st.one_of(st.text(max_size=8), st.sampled_from(["", "id", "1", "2.5", "Unnamed: 0", "a{b}", "%s"]))
+
+
+@st.composite
+def profiles(draw: st.DrawFn) -> Profile:
+    rows = draw(st.integers(0, 30))
+    names = draw(st.lists(NAMES, min_size=1, max_size=5, unique=True))
+    columns = {name: draw(st.lists(CELLS, min_size=rows, max_size=rows)) for name in names}
+    if draw(st.booleans()):
+        columns[names[-1]] = [*map(float, range(rows))]
+    texts = {names[0]: [0, rows - 1][: min(rows, 2)]} if rows and draw(st.booleans()) else {}
+    return profiled(columns, draw(st.sampled_from(names)), texts)
+
+
+@given(profiles(), st.dictionaries(st.sampled_from([*CHANNELS]), st.integers(0, 50)), st.sampled_from(PREDICTORS))
+def test_there_is_a_verdict_on_any_table(
+    profile: Profile, rows: dict[str, int], hyperparameters: Hyperparameters
+) -> None:
+    for ignored in ((), tuple(column.name for column in profile.columns[:2])):
+        findings = judge(profile, rows, hyperparameters, ignored)
+        assert all(finding.where and finding.what and finding.cure.endswith(".") for finding in findings)
+        assert [finding.level for finding in findings] == sorted(finding.level for finding in findings)

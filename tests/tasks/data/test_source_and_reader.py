@@ -1,0 +1,210 @@
+"""Whatever a table is stored as, the channels are those of the same table as one CSV file."""
+
+import gzip
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from backports import zstd
+
+from aws.errors import NotFound
+from aws.storage import under
+from aws.workspace import Workspace
+from linear_learner.errors import DataError
+from linear_learner.formats.recordio import read_records
+from tasks import format as formatting
+from tasks.caching.local_files import work_folder
+from tasks.data import reader as blocks
+from tasks.data import reader as pieces
+from tasks.data.row_assignment import sizes
+from tasks.format import Formatted, format_channels
+from tasks.load import Table, load, measure
+from tasks.parameters import Dataset, Split
+from tasks.split import Rows, split_rows
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+PutObject = Callable[[str, bytes], str]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    random = np.random.default_rng(0)
+    rows = 300
+    return pd.DataFrame(
+        {
+            "age": random.integers(20, 60, rows),
+            "pay": random.random(rows),
+            "full_time": random.random(rows) < 0.5,
+            "days": random.integers(-40_000, 40_000, rows),
+        }
+    )
+
+
+def prepared(workspace: Workspace, source: str, **more: object) -> tuple[Table, Formatted]:
+    table = load(workspace, Dataset(source=source, target="pay"))
+    return table, format_channels(workspace, table, split_rows(workspace, table, Split()), **more)
+
+
+def contents(formatted: Formatted) -> dict[str, bytes]:
+    """Each channel, its files end to end."""
+    found: dict[str, bytes] = {}
+    for file in formatted.files:
+        found[file.channel] = found.get(file.channel, b"") + file.path.read_bytes()
+    return found
+
+
+@pytest.fixture
+def expected(workspace: Workspace, put_object: PutObject, frame: pd.DataFrame) -> dict[str, bytes]:
+    """The channels of the table as one plain CSV file."""
+    return contents(prepared(workspace, put_object("plain.csv", csv(frame)))[1])
+
+
+def csv(frame: pd.DataFrame) -> bytes:
+    return frame.to_csv(index=False).encode()
+
+
+def parquet(frame: pd.DataFrame, path: Path) -> bytes:
+    pl.DataFrame(dict(frame)).write_parquet(path, row_group_size=70)
+    return path.read_bytes()
+
+
+def test_compressed_files_and_parquet_are_known_by_their_content(
+    workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    stored = {
+        "a.csv.gz": gzip.compress(csv(frame)),
+        "two-members": gzip.compress(csv(frame)[:1000]) + gzip.compress(csv(frame)[1000:]),
+        "b.csv.zst": zstd.compress(csv(frame)),
+        "c.parquet": parquet(frame, tmp_path / "table.parquet"),
+        "windows.csv": csv(frame).replace(b"\n", b"\r\n"),
+        "quoted.csv": frame.to_csv(index=False, quoting=1).encode(),
+        "blank-lines.csv": csv(frame).replace(b"\n", b"\n\n", 50) + b"\n \n\n",
+    }
+    for name, content in stored.items():
+        assert contents(prepared(workspace, put_object(name, content))[1]) == expected, name
+
+
+def test_the_files_under_a_prefix_are_one_table_in_the_order_of_their_names(
+    workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    put_object("parts/part-0.csv", csv(frame[:100]))
+    put_object("parts/part-1.parquet", parquet(frame[100:250][["days", "pay", "age", "full_time"]], tmp_path / "p"))
+    put_object("parts/part-2.csv.gz", gzip.compress(csv(frame[250:])))
+    put_object("parts/_SUCCESS", b"")
+    put_object("parts/.part-0.csv.crc", b"crc")
+    table, formatted = prepared(workspace, put_object("parts/_started", b"1").removesuffix("_started"))
+    assert table.part_rows == (100, 150, 50)
+    assert contents(formatted) == expected
+
+
+def test_a_file_or_folder_of_this_machine_is_a_table(
+    workspace: Workspace, frame: pd.DataFrame, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "1.csv").write_bytes(csv(frame[:100]))
+    (tmp_path / "parts" / "2.csv").write_bytes(csv(frame[100:]))
+    (tmp_path / "table.csv").write_bytes(csv(frame))
+    for source in (f"file://{tmp_path}/parts", str(tmp_path / "table.csv")):
+        assert contents(prepared(workspace, source)[1]) == expected
+    assert (tmp_path / "table.csv").read_bytes() == csv(frame)
+
+
+def test_pieces_of_any_size_come_to_the_same_channels(
+    workspace: Workspace,
+    put_object: PutObject,
+    frame: pd.DataFrame,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(blocks.blocks, "__defaults__", (100,))
+    monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
+    for name, content in (("small.csv", csv(frame)), ("small.parquet", parquet(frame, tmp_path / "p"))):
+        table, formatted = prepared(workspace, put_object(name, content + b"\n" * name.endswith("csv")))
+        assert table.rows == 300
+        assert contents(formatted) == expected
+
+
+def test_what_several_instances_share_is_cut_into_as_many_files(
+    workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes]
+) -> None:
+    _, formatted = prepared(workspace, put_object("shared.csv", csv(frame)), instances=4)
+    assert [file.rows for file in formatted.files] == [52, 53, 52, 53, 60, 30]
+    assert contents(formatted) == expected
+    names = [file.key.rsplit("/", 1)[1] for file in formatted.files]
+    assert names == [*sorted(names[:4]), "validation.csv", "test.csv"]
+
+
+def test_a_large_channel_is_cut_into_files_of_bounded_size(
+    workspace: Workspace,
+    put_object: PutObject,
+    frame: pd.DataFrame,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(formatting, "LARGEST_FILE", 1000)
+    monkeypatch.setattr(formatting, "BUCKET", 300)
+    _, formatted = prepared(workspace, put_object("large.csv", csv(frame) + b"\n"))  # another object, the same rows
+    assert len(formatted.files) > 3
+    assert max(file.rows for file in formatted.files) * 12 <= 1000
+    assert contents(formatted) == expected
+
+
+def test_recordio_holds_the_same_numbers_in_single_precision(
+    workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes]
+) -> None:
+    _, formatted = prepared(workspace, put_object("table.csv", csv(frame)), form="recordio")
+    assert formatted.content_type == "application/x-recordio-protobuf"
+    for file in formatted.files:
+        rows = np.loadtxt(expected[file.channel].splitlines(), delimiter=",").astype(np.float32)
+        examples = read_records(file.path)
+        assert (examples.labels == rows[:, 0]).all()
+        assert (examples.features == rows[:, 1:]).all()
+
+
+def test_files_that_do_not_fit_together_are_refused_by_name(workspace: Workspace, put_object: PutObject) -> None:
+    put_object("odd/1.csv", b"pay,age\n1,2\n")
+    uri = put_object("odd/2.csv", b"pay,days\n1,2\n")
+    with pytest.raises(DataError, match=rf"{uri} has no column 'age' that the first file has"):
+        load(workspace, Dataset(source=uri.removesuffix("2.csv"), target="pay"))
+
+
+def test_parts_in_a_bucket_that_keeps_versions_are_read(workspace: Workspace, frame: pd.DataFrame) -> None:
+    s3, name = workspace.client("s3"), f"versions-{uuid4().hex}"
+    s3.create_bucket(Bucket=name)
+    s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    for number in range(2):
+        s3.put_object(Bucket=name, Key=f"parts/{number}.csv", Body=csv(frame[number * 100 : number * 100 + 100]))
+    table, formatted = prepared(workspace, f"s3://{name}/parts/")
+    assert table.part_rows == (100, 100)
+    assert sum(file.rows for file in formatted.files) == 200
+
+
+def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 20)
+    table = measure(workspace, Dataset(source=str(path), target="pay"))
+    shutil.rmtree(work_folder(""))
+    path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
+    with pytest.raises(DataError, match="was changed or removed while it was used"):
+        formatting.write(workspace, table, Rows(parameters=Split(), **sizes(table.rows, Split())), "csv", 1)
+
+
+def test_nothing_under_a_prefix_is_said(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match="There is no object under"):
+        measure(workspace, Dataset(source=workspace.uri("nothing") + "/"))
+    with pytest.raises(NotFound, match="There is no file /nowhere"):
+        measure(workspace, Dataset(source="file:///nowhere/table.csv"))
+
+
+def test_more_objects_than_one_listing_holds_are_all_found(workspace: Workspace, put_object: PutObject) -> None:
+    for number in range(1003):
+        uri = put_object(f"many/{number:04d}", b"x")
+    found = list(under(workspace, uri.removesuffix("1002")))
+    assert [one.uri[-4:] for one in found] == [f"{number:04d}" for number in range(1003)]

@@ -1,0 +1,95 @@
+"""Files are read in pieces of bounded size, ahead of the work on them, and kept between two passes."""
+
+import io
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from linear_learner.errors import DataError
+from tasks.caching.local_files import MAX_AGE_SECONDS, sweep, work_folder
+from tasks.data import streams as progress
+from tasks.data.reader import Piece, blocks, pieces
+from tasks.data.spill import keeping, kept
+from tasks.data.streams import ahead
+
+
+@given(st.lists(st.text("ab1,", max_size=6), max_size=40), st.integers(1, 40))
+def test_blocks_are_whole_lines_and_lose_none(lines: list[str], size: int) -> None:
+    content = "".join(f"{line}\n" for line in lines).encode()
+    found = list(blocks(io.BytesIO(content), max(size, 8)))
+    assert b"".join(found) == content
+    assert all(block.endswith(b"\n") for block in found)
+
+
+def test_a_line_end_within_quotes_is_no_end_of_a_block() -> None:
+    row = b'1,"a\nb\n\nc",2\n'
+    found = list(blocks(io.BytesIO(row * 20), 20))
+    assert b"".join(found) == row * 20
+    assert all(block == row * block.count(b"1,") for block in found)
+    assert len(found) == 10
+
+
+def test_a_quote_that_is_never_closed_does_not_take_the_rest_of_the_file_into_memory() -> None:
+    stream = io.BytesIO(b'1,"2\n' + b"3,4\n" * 100_000)
+    assert len(next(blocks(stream, 100))) <= 300
+
+
+def test_what_fails_ahead_fails_where_it_is_used() -> None:
+    def numbers() -> Iterator[int]:
+        yield 1
+        raise DataError("two is missing")
+
+    found = ahead(numbers())
+    assert next(found) == 1
+    with pytest.raises(DataError, match="two is missing"):
+        next(found)
+
+
+def test_pieces_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
+    whole = [Piece(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
+    folder = tmp_path / "kept"
+    reading = keeping(whole, folder)
+    next(reading)
+    assert kept(folder) is None
+    assert list(keeping(whole, folder)) == whole
+    found = kept(folder)
+    assert found is not None
+    for frame, piece in zip(found, whole, strict=True):
+        assert frame.schema == {"a": pl.Int16(), "b": pl.Float64()}
+        assert frame.cast({"a": pl.Int64}).equals(piece.frame)
+    assert kept(folder) is None
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_column_is_read_as_what_it_turns_out_to_be(tmp_path: Path) -> None:
+    rows = ["1,true,5", "2,false,6"] * 5 + ["2.5,true,x", "3,7,8"]
+    (tmp_path / "t.csv").write_text("a,b,c\n" + "\n".join(rows))
+    found = list(pieces(tmp_path / "t.csv", "t.csv", ["a", "b", "c"]))
+    assert pl.concat([piece.frame["a"] for piece in found])[-2:].to_list() == [2.5, 3.0]
+    assert sorted(text.example for piece in found for text in piece.texts.values()) == ["true", "x"]
+
+
+@pytest.mark.usefixtures("machine")
+def test_files_nobody_came_back_for_are_swept_away_after_days() -> None:
+    old, new = work_folder("old"), work_folder("new")
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / "part").write_bytes(b"1,2")
+    long_ago = time.time() - MAX_AGE_SECONDS - 60
+    os.utime(old, (long_ago, long_ago))
+    sweep()
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_long_work_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(progress, "EVERY", 0.0)
+    frames = [pl.DataFrame({"a": range(rows)}) for rows in (1500, 2)]
+    with caplog.at_level("INFO"):
+        assert list(progress.told(iter(frames), "reading t.csv")) == frames
+    assert caplog.messages == ["reading t.csv: 1,500 rows so far", "reading t.csv: 1,502 rows so far"]
