@@ -16,7 +16,7 @@ class Reading:
     """The kind of error an answer is, what to do about it and, for a quota, whether waiting is worth it."""
 
     kind: Kind
-    cure: str
+    remedy: str
     waiting_helps: bool = True
 
 
@@ -142,12 +142,12 @@ def read_answer(code: str, message: str, status: int, operation: str) -> Reading
     """What an answer means: its wording first, then its code, then its HTTP status."""
     for wording, reading in _WORDINGS:
         if match := re.search(wording, message):
-            return replace(reading, cure=reading.cure.format(**match.groupdict("*")))
+            return replace(reading, remedy=reading.remedy.format(**match.groupdict("*")))
     reading = BY_CODE.get(code) or _BY_STATUS.get(status) or (PASSING if status >= 500 else REFUSED)
     if reading is _IN_USE:
         return _read_quota(message)
     if reading is DENIED and operation in _S3_ACTIONS:
-        return replace(reading, cure=f"Check the workspace's credentials, and allow them {_S3_ACTIONS[operation]}.")
+        return replace(reading, remedy=f"Check the workspace's credentials, and allow them {_S3_ACTIONS[operation]}.")
     return reading
 
 

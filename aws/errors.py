@@ -36,7 +36,7 @@ from botocore.exceptions import (
 from botocore.exceptions import ConnectionError as NoConnectionError
 
 from aws.error_catalogue import DENIED, EXPIRED, PASSING, REFUSED, Reading, read_answer
-from aws.training.outcome import Ending
+from aws.training.outcome import JobOutcome
 
 
 class AwsError(Exception):
@@ -79,10 +79,10 @@ class TrainingFailed(AwsError):
     """The job ended as Failed or Stopped; with what it came to, its cost in USD and the end of its log where known."""
 
     def __init__(
-        self, message: str = "", *, ending: Ending | None = None, usd: float = 0.0, log_tail: tuple[str, ...] = ()
+        self, message: str = "", *, outcome: JobOutcome | None = None, usd: float = 0.0, log_tail: tuple[str, ...] = ()
     ) -> None:
         super().__init__(message)
-        self.ending, self.usd, self.log_tail = ending, usd, log_tail
+        self.outcome, self.usd, self.log_tail = outcome, usd, log_tail
 
 
 _CLASSES = {kind.__name__: kind for kind in (AccessDenied, NotFound, InvalidRequest, NoCapacity, Unavailable)}
@@ -111,7 +111,7 @@ def translate(error: ClientError | BotoCoreError | Boto3Error, doing: str) -> Aw
         said = str(error)
         known = (reading for classes, reading in _BEFORE_ANY_ANSWER if isinstance(error, classes))
         reading = next(known, REFUSED)
-    text = f"AWS failed while {doing}: {said.rstrip('.')}. {reading.cure}"
+    text = f"AWS failed while {doing}: {said.rstrip('.')}. {reading.remedy}"
     if reading.kind == "QuotaExceeded":
         return QuotaExceeded(text, waiting_helps=reading.waiting_helps)
     return _CLASSES[reading.kind](text)

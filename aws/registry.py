@@ -28,7 +28,7 @@ Status = Literal["Approved", "Rejected", "PendingManualApproval"]
 PENDING: Status = "PendingManualApproval"
 GROUP_DESCRIPTION = "Linear Learner models, one version per training job."
 JOB_NAME = rf"{NAME_PREFIX}[0-9a-f]{{20}}(-\d+)?"
-LONGEST_TEXT, MOST_METADATA = 1024, 50
+MAX_TEXT_LENGTH, MAX_METADATA_ENTRIES = 1024, 50
 REQUEST_TYPES = ["text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"]
 RESPONSE_TYPES = REQUEST_TYPES[1:]
 """Linear Learner does not answer in CSV."""
@@ -68,7 +68,7 @@ class Registration(BaseModel):
     """What the registry shows behind the training job's name; cut where it is too long."""
     metrics_uri: str
     """S3 URI of the JSON with the model's metrics."""
-    metadata: Annotated[dict[MetadataKey, str], Field(max_length=MOST_METADATA)]
+    metadata: Annotated[dict[MetadataKey, str], Field(max_length=MAX_METADATA_ENTRIES)]
     """Whatever characters of a value the registry does not take become spaces; empty values are left out."""
     status: Status
     approval_description: str
@@ -229,4 +229,4 @@ def _metadata(metadata: dict[str, str]) -> dict[str, str]:
 
 def _text(text: str) -> str:
     """A description as the registry takes it: in one line, and not too long."""
-    return "".join(char if char.isprintable() else " " for char in text)[:LONGEST_TEXT]
+    return "".join(char if char.isprintable() else " " for char in text)[:MAX_TEXT_LENGTH]

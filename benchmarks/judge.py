@@ -63,11 +63,11 @@ def judging() -> Iterator[bool]:
         model, data = problem(kind, ROWS)
         weights = model.weights * np.float32(1.1)
         weights[0] += 0.3
-        predictions, rival = (one.predict(data.features) for one in (model, replace(model, weights=weights)))
-        evaluation = assess(model, data.labels, predictions, GATE, rival=rival)
+        predictions, champion = (one.predict(data.features) for one in (model, replace(model, weights=weights)))
+        evaluation = assess(model, data.labels, predictions, GATE, champion=champion)
         assert evaluation.rounds == 1000
         assert decide(evaluation, GATE, has_champion=True).passed
-        seconds = fastest(lambda m=model, d=data, p=predictions, r=rival: assess(m, d.labels, p, GATE, rival=r))  # type: ignore[misc]
+        seconds = fastest(lambda m=model, d=data, p=predictions, r=champion: assess(m, d.labels, p, GATE, champion=r))  # type: ignore[misc]
         yield said(f"seconds to judge {ROWS:,} rows beside a champion, {kind}", seconds, 3)
 
 

@@ -36,14 +36,14 @@ def measured(variant: str, source: Path, out: Path) -> dict[str, float]:
     out.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "benchmarks.prepare_variants", variant, str(source), str(out)]
     environment = {**os.environ, "XDG_CACHE_HOME": str(out)}
-    told: dict[str, float] = json.loads(run(command, check=True, stdout=PIPE, env=environment).stdout)
-    steps = "  ".join(f"{step} {seconds:.1f}" for step, seconds in told.items() if step not in {"all", "peak"})
-    print(f"{variant:<10}{told.get('all', 0):>8.2f} s{told['peak']:>8.0f} MiB   {steps}", flush=True)
-    return told
+    figures: dict[str, float] = json.loads(run(command, check=True, stdout=PIPE, env=environment).stdout)
+    steps = "  ".join(f"{step} {seconds:.1f}" for step, seconds in figures.items() if step not in {"all", "peak"})
+    print(f"{variant:<10}{figures.get('all', 0):>8.2f} s{figures['peak']:>8.0f} MiB   {steps}", flush=True)
+    return figures
 
 
-def medians(told: list[dict[str, float]]) -> dict[str, float]:
-    return {step: median(one[step] for one in told) for step in told[0]}
+def medians(figures: list[dict[str, float]]) -> dict[str, float]:
+    return {step: median(one[step] for one in figures) for step in figures[0]}
 
 
 def verdict(claim: str, value: float, limit: float, *, least: bool = False) -> bool:

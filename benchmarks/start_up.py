@@ -17,12 +17,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def seconds(module: str, home: Path) -> float:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
+    saved = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
     # Two of the machine's test homes at once would share nothing; a cold server has taken more than Prefect's 20 s.
     own = {"HOME": str(home), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PYTHONPATH": str(ROOT)}
     begin = time.perf_counter()
     run = subprocess.run(
-        [sys.executable, "-m", module], cwd=home, env={**kept, **own}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", module], cwd=home, env={**saved, **own}, capture_output=True, text=True, check=False
     )
     took = time.perf_counter() - begin
     assert run.returncode == 0, run.stderr

@@ -25,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 from flows.cli.local_services import OwnServer
 from sandbox import client
 
-MOST_SECONDS = 4.0
+MAX_SECONDS = 4.0
 """By which an unchanged run may be slower than the empty flow."""
 OF_THE_RUN = ("/results/", "/ledger/")
 """In keys of the objects that say what may be reused; every other object is data."""
@@ -159,12 +159,12 @@ def report(rounds: int, took: dict[str, list[float]], calls: Counter[str], data:
     for name, seconds in took.items():
         print(f"{name:<16}{'  '.join(f'{one:.1f}' for one in seconds)} s, median {statistics.median(seconds):.1f} s")
     run, empty = (statistics.median(seconds) for seconds in took.values())
-    print(f"difference      {run - empty:+.1f} s (at most {MOST_SECONDS:.0f})")
+    print(f"difference      {run - empty:+.1f} s (at most {MAX_SECONDS:.0f})")
     print(f"data read       {data.total()} bytes (at most 0) {json.dumps(data) if data else ''}")
     print(f"AWS calls of one unchanged run, {sum(calls.values()) / rounds:g} in all")
     for action, count in sorted(calls.items()):
         print(f"  {action:<36}{count / rounds:g}")
-    return run - empty <= MOST_SECONDS and not data.total()
+    return run - empty <= MAX_SECONDS and not data.total()
 
 
 def main() -> int:

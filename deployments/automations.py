@@ -102,10 +102,10 @@ def register(client: SyncPrefectClient, sign: Sign, block: UUID | None) -> str:
     if block and sign.subject:
         wanted.append(SendNotification(block_document_id=block, subject=sign.subject, body=sign.body))
     there = next(iter(client.read_automations_by_name(sign.name)), None)
-    kept = [action for action in there.actions if not isinstance(action, DoNothing)] if there else []
-    known = {(action.type, getattr(action, "block_document_id", None)) for action in kept}
+    saved = [action for action in there.actions if not isinstance(action, DoNothing)] if there else []
+    known = {(action.type, getattr(action, "block_document_id", None)) for action in saved}
     new = [action for action in wanted if (action.type, getattr(action, "block_document_id", None)) not in known]
-    ours = {"description": sign.description, "trigger": sign.trigger, "actions": kept + new or [DoNothing()]}
+    ours = {"description": sign.description, "trigger": sign.trigger, "actions": saved + new or [DoNothing()]}
     if there is None:
         client.create_automation(AutomationCore(name=sign.name, **ours))
         return "created"

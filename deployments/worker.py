@@ -52,12 +52,12 @@ def _end(worker: subprocess.Popen[bytes]) -> int:
 
 
 def _end_runs(worker: int) -> None:
-    end, told = time.monotonic() + GRACE_SECONDS, set[int]()
+    end, warned = time.monotonic() + GRACE_SECONDS, set[int]()
     while (runs := descendants(worker)) and time.monotonic() < end:
         for run, catches in runs.items():
             # A run that only starts could not report anything yet; a hook is nothing to interrupt, and catches nothing.
-            if catches and run not in told:
-                told.add(run)
+            if catches and run not in warned:
+                warned.add(run)
                 with suppress(ProcessLookupError):
                     os.kill(run, signal.SIGTERM)
         time.sleep(LOOK_SECONDS)

@@ -12,8 +12,8 @@ from prefect.flows import Flow
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 
-from aws.training.leases import FOLLOWER_TAG, followers
-from aws.training.stopping import abandon, running_jobs, stop
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases
+from aws.training.stopping import running_jobs, stop, stop_unless_followed
 from aws.workspace import load_workspace
 from tasks.prefect_ui.events import announce_reaped
 
@@ -33,7 +33,7 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
     reaped = []
     with get_client(sync_client=True) as prefect:
         for name, tags in running_jobs(where):
-            following = [one.run for one in followers(tags) if not _is_over(prefect, one.run)]
+            following = [one.run for one in active_leases(tags) if not _is_over(prefect, one.run)]
             if following:
                 logger.info("%s is followed by %s", name, ", ".join(following))
                 continue
@@ -54,7 +54,7 @@ def _is_over(prefect: SyncPrefectClient, run: str) -> bool:
     return state is not None and state.is_final()
 
 
-def abandon_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+def stop_jobs_of_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Stop every job that this run followed and no other does; a hook for runs that failed, crashed or were cancelled.
 
     Most often nothing is left to do: the step that follows a job abandons it by itself when it is interrupted. This is
@@ -63,7 +63,7 @@ def abandon_jobs(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> 
     logger = flow_run_logger(flow_run, flow)
     workspace = load_workspace(str(flow_run.parameters.get("workspace", "sandbox")))
     for name, tags in running_jobs(workspace):
-        if f"{FOLLOWER_TAG}{flow_run.id}" in tags:
-            status = abandon(workspace, name, str(flow_run.id))
+        if f"{LEASE_TAG_PREFIX}{flow_run.id}" in tags:
+            status = stop_unless_followed(workspace, name, str(flow_run.id))
             said = f"is {status}" if status else "goes on, as another run follows it"
             logger.warning("This run is %s; training job %s %s.", state.name, name, said)

@@ -21,29 +21,29 @@ from aws.errors import TrainingFailed
 from aws.training.compute import Compute
 from aws.training.submission import IfExists, Submission
 from aws.workspace import Workspace, load_workspace
-from flows.reap import abandon_jobs
+from flows.reap import stop_jobs_of_run
 from linear_learner.hyperparameter_groups import CommonHyperparameters, RareHyperparameters
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import remembered
-from tasks.caching.policy import KEPT
-from tasks.caching.result_storage import results_in
+from tasks.caching.explain_rerun import track_inputs
+from tasks.caching.policy import PERSISTED
+from tasks.caching.result_storage import bucket_results
 from tasks.check import check
-from tasks.download import Trained, download
-from tasks.evaluate import evaluate, judgeable
+from tasks.download import TrainedModel, download
+from tasks.evaluate import check_gate, evaluate
 from tasks.evaluation.gate import decide
-from tasks.fit import fit, suited
+from tasks.fit import fit, fit_batch_size
 from tasks.format import format_channels
 from tasks.load import load
-from tasks.monitor import FinishedJob, monitor, recount
+from tasks.monitor import FinishedJob, monitor, read_training_log
 from tasks.parameters import Dataset, Gate, Registry, Reuse, Split
-from tasks.prefect_ui.failure_artifact import explained
+from tasks.prefect_ui.failure_artifact import failure_artifact
 from tasks.record import record
-from tasks.register import champion_of, register, reigning
+from tasks.register import champion_verdict, find_champion, register
 from tasks.report import TrainingRun, plot, report
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
 
-MOST_FAULTS = 3
+MAX_INTERNAL_ERRORS = 3
 """Attempts that may end in a fault of AWS's own before the run does; each may have cost something."""
 
 
@@ -76,10 +76,10 @@ Trains Amazon SageMaker's built-in **Linear Learner** on a table in S3, judges t
     name="train-linear-learner",
     description=DESCRIPTION,
     flow_run_name=_run_name,
-    on_failure=[abandon_jobs],
-    on_crashed=[abandon_jobs],
-    on_cancellation=[abandon_jobs],
-    **KEPT,
+    on_failure=[stop_jobs_of_run],
+    on_crashed=[stop_jobs_of_run],
+    on_cancellation=[stop_jobs_of_run],
+    **PERSISTED,
 )
 def train_linear_learner(
     dataset: Annotated[Dataset, _titled("Data")] = Dataset(),
@@ -112,27 +112,29 @@ def train_linear_learner(
         model_dir: Folder, on the machine that runs the flow, for the downloaded model.
     """
     try:
-        with explained():
+        with failure_artifact():
             where = load_workspace(workspace)
-            told = Hyperparameters.of(hyperparameters, more_hyperparameters)
-            chosen = {"split": split, "hyperparameters": told, "compute": compute, "gate": gate}
-            with results_in(where, reuse), remembered(where, dataset, **chosen):
+            hyperparameters = Hyperparameters.of(hyperparameters, more_hyperparameters)
+            chosen = {"split": split, "hyperparameters": hyperparameters, "compute": compute, "gate": gate}
+            with bucket_results(where, reuse), track_inputs(where, dataset, **chosen):
                 table = load(where, dataset)
                 rows = split_rows(where, table, split)
-                warnings = check(table.profile, rows.by_channel, told, table.source.uri, split.left_out)
+                warnings = check(table.profile, rows.by_channel, hyperparameters, table.source.uri, split.left_out)
                 # The next three would else be refused when everything is uploaded, or paid for.
-                suited(told, rows.train)
-                judgeable(gate, told, table, dataset)
-                champion = champion_of(where, registry, dataset)
+                fit_batch_size(hyperparameters, rows.train)
+                check_gate(gate, hyperparameters, table, dataset)
+                champion = find_champion(where, registry, dataset)
                 formatted = format_channels(where, table, rows, dataset.format, compute.instance_count)
                 uploaded = upload(where, formatted)
-                submission, job = fit_and_monitor(where, uploaded, told, compute, if_exists)
+                submission, job = fit_and_monitor(where, uploaded, hyperparameters, compute, if_exists)
                 model = download(where, job, model_dir)
-                made = Trained(table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model)
-                recounted = recount(where, job)
-                reigns = reigning(champion, job)
+                made = TrainedModel(
+                    table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model
+                )
+                log_summary = read_training_log(where, job)
+                reigns = champion_verdict(champion, job)
                 rival = None if reigns else champion
-                evaluation = evaluate(where, made, told, rival, gate)
+                evaluation = evaluate(where, made, hyperparameters, rival, gate)
                 verdict = reigns or decide(evaluation, gate, has_champion=rival is not None)
                 recorded = record(where, {"dataset": dataset, **chosen, "registry": registry}, made, evaluation)
                 registered = None
@@ -141,7 +143,7 @@ def train_linear_learner(
                 run = TrainingRun(
                     **dict(made), evaluation=evaluation, verdict=verdict, recorded=recorded, registered=registered
                 )
-                about = run.about(recounted, rival, warnings, gate.slice_by, workspace)
+                about = run.about(log_summary, rival, warnings, gate.slice_by, workspace)
                 report(about, plot(about), model.path.parent)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect takes it for the run's state
@@ -155,20 +157,20 @@ def fit_and_monitor(
     where: Workspace, uploaded: Uploaded, hyperparameters: Hyperparameters, compute: Compute, if_exists: IfExists
 ) -> tuple[Submission, FinishedJob]:
     """The finished job. What an attempt cost is taken off the budget of the next; another kind of failure is raised."""
-    first_offer, faults = 0, 0
+    first_option, faults = 0, 0
     while True:
-        fitted = fit(where, uploaded, hyperparameters, compute, if_exists, first_offer)
+        fitted = fit(where, uploaded, hyperparameters, compute, if_exists, first_option)
         submission = fitted.submission
         try:
             return submission, monitor(where, submission, stop_when_diverging=compute.stop_when_diverging)
         except TrainingFailed as error:
-            if error.ending is None or error.ending.again != "now":
+            if error.outcome is None or error.outcome.retry != "now":
                 raise
-            faults += error.ending.kind == "internal"
+            faults += error.outcome.kind == "internal"
             budget = None if compute.max_cost_usd is None else compute.max_cost_usd - error.usd
-            if faults == MOST_FAULTS or (budget is not None and budget <= 0):
+            if faults == MAX_INTERNAL_ERRORS or (budget is not None and budget <= 0):
                 raise
             get_run_logger().warning("%s Trying again.", error)
             # After a fault the same kind of instances will do.
-            first_offer = fitted.offer.step + (error.ending.kind != "internal")
+            first_option = fitted.option.step + (error.outcome.kind != "internal")
             compute = compute.model_copy(update={"max_cost_usd": budget})

@@ -30,8 +30,8 @@ def check(name: str, value: object, schemas: Mapping[str, Mapping[str, Any]]) ->
     schema = schemas.get(name)
     if schema is None:
         close = get_close_matches(name, schemas, n=1)
-        cure = f"did you mean {close[0]}?" if close else "remove it"
-        raise HyperparameterError(f"{name} is not a hyperparameter of Linear Learner: {cure}")
+        remedy = f"did you mean {close[0]}?" if close else "remove it"
+        raise HyperparameterError(f"{name} is not a hyperparameter of Linear Learner: {remedy}")
     kind = schema.get("type") or schema["anyOf"][0]["type"]
     allowed = _SPELLINGS[kind][1] if kind in _SPELLINGS else "a string"
     if not (is_spelled(kind, value) or (value == "auto" and "anyOf" in schema)):

@@ -33,11 +33,11 @@ from sandbox.sagemaker.training_jobs import TrainingJobs
 from sandbox.storage import ObjectStore
 
 TAGGING = ("AddTags", "ListTags", "DeleteTags")
-MOST_CALLS = 10_000
+MAX_CALL_KINDS = 10_000
 """Kinds of calls, by action and resource, that are told apart; of further ones the resource is not kept."""
 
 
-class Front:
+class Application:
     """Routes each request; `seeds` are run once each, before the first request to their service."""
 
     def __init__(  # noqa: PLR0913 - the parts of a sandbox
@@ -48,7 +48,7 @@ class Front:
         registry: ModelRegistry,
         state_dir: Path,
         *,
-        seeds: Mapping[str, Callable[[], None]],
+        initialisers: Mapping[str, Callable[[], None]],
         faults: Faults,
     ) -> None:
         self._emulator = emulator
@@ -56,9 +56,9 @@ class Front:
         self._jobs = jobs
         self._own = ((jobs, JOB_ARN), (registry, REGISTRY_ARN))
         self._state_dir = state_dir
-        self._seeds = dict(seeds)
+        self._initialisers = dict(initialisers)
         # One seed at a time: seeds import parts of moto, and modules must not be imported by two threads at once.
-        self._seeding = threading.RLock()
+        self._initialising = threading.RLock()
         self._faults = faults
         self._calls: Counter[tuple[bool, str, str]] = Counter()
         self._counting = threading.Lock()
@@ -72,12 +72,12 @@ class Front:
             response = Response("the sandbox failed on this request; its own log has the details", 500)
         return response(environ, start_response)
 
-    def seed(self, service: str) -> None:
+    def initialise(self, service: str) -> None:
         """Give a service back what the last server of this folder knew."""
-        with self._seeding:
-            if service in self._seeds:
-                self._seeds[service]()
-                del self._seeds[service]
+        with self._initialising:
+            if service in self._initialisers:
+                self._initialisers[service]()
+                del self._initialisers[service]
 
     def close(self) -> None:
         """Send the answers that a fault holds back."""
@@ -94,16 +94,16 @@ class Front:
         if path.startswith(("/moto-api", "/_sandbox/")):
             return Response("no such control; moto's own are not part of the sandbox", 404)
         call = ApiCall(environ)
-        self.seed(call.service)
+        self.initialise(call.service)
         self._count(call)
-        return self._perform(call, environ) if call.own else self._meet(call, environ)
+        return self._perform(call, environ) if call.own else self._apply_fault(call, environ)
 
     def _count(self, call: ApiCall) -> None:
         kind = (call.own, f"{call.service}:{call.action}", call.resource)
         with self._counting:
-            self._calls[kind if kind in self._calls or len(self._calls) < MOST_CALLS else (*kind[:2], "?")] += 1
+            self._calls[kind if kind in self._calls or len(self._calls) < MAX_CALL_KINDS else (*kind[:2], "?")] += 1
 
-    def _meet(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+    def _apply_fault(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         fault = self._faults.met_by_call(call.action)
         if fault and (refusal := call.refusal(fault)):
             return refusal
@@ -225,7 +225,7 @@ TRUST = {
 }
 
 
-def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, TrainingJobs, Trainer]:
+def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Application, TrainingJobs, Trainer]:
     """The application over a folder, with its jobs and what runs them; `client` makes AWS clients of it."""
     emulator = Emulator()
     store = ObjectStore(state_dir / "s3", emulator)
@@ -235,17 +235,21 @@ def assemble(state_dir: Path, client: Callable[[str], Any]) -> tuple[Front, Trai
     registry = ModelRegistry(state_dir / "registry")
     # Of IAM and STS whoever is asked first needs them.
     create_identities = cache(partial(_create_identities, emulator))
-    seeds: dict[str, Callable[[], None]] = {
+    initialisers: dict[str, Callable[[], None]] = {
         "s3": partial(_seed_objects, emulator, store),
         "logs": partial(training_log.restore, emulator, state_dir / "jobs"),
         "iam": create_identities,
         "sts": create_identities,
         "sagemaker": preload,
     }
-    return Front(emulator, store, jobs, registry, state_dir, seeds=seeds, faults=faults), jobs, trainer
+    return (
+        Application(emulator, store, jobs, registry, state_dir, initialisers=initialisers, faults=faults),
+        jobs,
+        trainer,
+    )
 
 
-def serve(front: Front, listening: socket.socket) -> BaseWSGIServer:
+def serve(front: Application, listening: socket.socket) -> BaseWSGIServer:
     """A threaded server on a socket that listens already."""
     return make_server("127.0.0.1", 0, front, threaded=True, request_handler=_QuietHandler, fd=listening.fileno())
 

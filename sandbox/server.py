@@ -81,11 +81,11 @@ class Sandbox:
         replace_json(self.state_dir / ENDPOINT_FILE, {"endpoint_url": self.endpoint_url, "pid": os.getpid()})
 
     def _warm_up(self) -> None:
-        self._front.seed("s3")
+        self._front.initialise("s3")
         self._jobs.resume()
         for service in ("sagemaker", "logs", "iam"):
             if not self._stopping:
-                self._front.seed(service)
+                self._front.initialise(service)
 
     def ready(self) -> None:
         """Wait until everything the folder held is back."""

@@ -102,7 +102,7 @@ class ObjectStore:
             if answer.status_code == 404:
                 file.unlink(missing_ok=True)
             else:
-                head: dict[str, Any] = {"key": key, "etag": answer.headers["ETag"], "headers": _kept(answer.headers)}
+                head: dict[str, Any] = {"key": key, "etag": answer.headers["ETag"], "headers": _stored(answer.headers)}
                 head["tagging"] = self._tagging(bucket, key, answer)
                 replace_file(file, [json.dumps(head).encode(), b"\n", *answer.response])
 
@@ -157,7 +157,7 @@ class ObjectStore:
         return self._emulator.request("s3", method, f"/{bucket}/{key}" if key else f"/{bucket}", **rest)
 
 
-def _kept(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _stored(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {name: value for name, value in headers if name.lower().startswith(KEPT_HEADERS)}
 
 

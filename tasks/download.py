@@ -8,8 +8,8 @@ from aws.storage import fetch, look, sha256_of
 from aws.training.submission import Submission
 from aws.workspace import Workspace
 from linear_learner.formats.artifact import list_parts, read_model
-from tasks.caching.explain_rerun import note
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.caching.explain_rerun import record_input
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
 from tasks.load import Table
 from tasks.monitor import FinishedJob
 from tasks.split import Rows
@@ -36,7 +36,7 @@ def _path(model_dir: str, job: FinishedJob) -> Path:
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
     job = inputs["job"]
-    note({"training job": job.name})
+    record_input({"training job": job.name})
     return look(inputs["workspace"], job.model_uri).identity, str(_path(inputs["model_dir"], job))
 
 
@@ -46,8 +46,8 @@ def _missing(_: Inputs, model: ModelFile) -> list[str]:
 
 @task(
     task_run_name="download {job.name}",
-    cache_policy=WhileItExists(step="download", identity=_identity, missing=_missing, of=("training job",)),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="download", identity=_identity, missing=_missing, of=("training job",)),
+    **PERSISTED,
     **RETRIES,
 )
 def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFile:
@@ -67,7 +67,7 @@ def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFil
     )
 
 
-class Trained(Result):
+class TrainedModel(Result):
     """A model, and all that it was made of."""
 
     table: Table

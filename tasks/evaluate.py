@@ -20,11 +20,11 @@ from linear_learner.formats.channels import read_channel
 from linear_learner.hyperparameter_groups import LOSSES
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel
-from tasks.caching.explain_rerun import note
+from tasks.caching.explain_rerun import record_input
 from tasks.caching.local_files import work_folder
-from tasks.caching.policy import KEPT, RETRIES, Inputs, WhileItExists
-from tasks.data.parallel import each
-from tasks.download import Trained
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs
+from tasks.data.parallel import map_files
+from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation
 from tasks.load import Table
 from tasks.parameters import Dataset, Gate
@@ -39,7 +39,7 @@ VERSION = 1
 """Of the figures."""
 
 
-def judgeable(gate: Gate, hyperparameters: Hyperparameters, table: Table, dataset: Dataset) -> None:
+def check_gate(gate: Gate, hyperparameters: Hyperparameters, table: Table, dataset: Dataset) -> None:
     """See that the gate can be applied, before anything is paid for.
 
     Raises HyperparameterError for a metric that the predictor type does not have, DataError for an unknown column.
@@ -55,10 +55,10 @@ def judgeable(gate: Gate, hyperparameters: Hyperparameters, table: Table, datase
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    trained: Trained = inputs["trained"]
+    trained: TrainedModel = inputs["trained"]
     gate: Gate = inputs["gate"]
     champion: Package | None = inputs["champion"]
-    note({"champion": champion.arn if champion else None})
+    record_input({"champion": champion.arn if champion else None})
     sliced = (gate.slice_by, trained.table.identity) if gate.slice_by else None
     weighted = inputs["hyperparameters"].balance_multiclass_weights
     test = trained.uploaded["test"].sha256, trained.uploaded.content_type
@@ -71,12 +71,12 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 
 @task(
     task_run_name="evaluate {trained.job.name}",
-    cache_policy=WhileItExists(step="evaluate", identity=_identity, of=OF),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="evaluate", identity=_identity, of=OF),
+    **PERSISTED,
     **RETRIES,
 )
 def evaluate(
-    workspace: Workspace, trained: Trained, hyperparameters: Hyperparameters, champion: Package | None, gate: Gate
+    workspace: Workspace, trained: TrainedModel, hyperparameters: Hyperparameters, champion: Package | None, gate: Gate
 ) -> Evaluation:
     """The metrics of the model on the test channel, beside those of the best constant and of the champion.
 
@@ -90,14 +90,14 @@ def evaluate(
         test = _fetched(workspace, uploaded, folder / "test")
         examples = read_channel(test, uploaded.content_type, folder)
         judged = read_model(trained.model.path)
-        rival = _rival(workspace, champion, judged, uploaded.features, folder) if champion else _Rival()
+        loaded = _load_champion(workspace, champion, judged, uploaded.features, folder) if champion else _Champion()
         return assess(
             judged,
             examples.labels,
             judged.predict(examples.features),
             gate,
-            rival=rival.model.predict(examples.features) if rival.model else None,
-            champion_objection=rival.objection,
+            champion=loaded.model.predict(examples.features) if loaded.model else None,
+            champion_objection=loaded.objection,
             weighted_classes=hyperparameters.balance_multiclass_weights,
             slices=_slices(workspace, trained, gate.slice_by) if gate.slice_by else [],
         )
@@ -114,34 +114,34 @@ def _fetched(workspace: Workspace, uploaded: Uploaded, folder: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class _Rival:
+class _Champion:
     """The champion, if it can score the rows, or why it cannot."""
 
     model: LinearModel | None = None
     objection: str | None = None
 
 
-def _rival(
+def _load_champion(
     workspace: Workspace, champion: Package, model: LinearModel, features: tuple[str, ...], folder: Path
-) -> _Rival:
+) -> _Champion:
     path = folder / "champion" / "model.tar.gz"
     try:
         fetch(workspace, look(workspace, champion.model_uri), path)
-        rival = read_model(path)
+        loaded = read_model(path)
     except (AwsError, ArtifactError) as error:
         if isinstance(error, AwsError) and error.retryable:
             raise
-        return _Rival(objection=str(error))
-    if (rival.predictor_type, rival.weights.shape[1]) != (model.predictor_type, model.weights.shape[1]):
-        return _Rival(objection=f"it is a {_kind(rival)}, this model a {_kind(model)}.")
+        return _Champion(objection=str(error))
+    if (loaded.predictor_type, loaded.weights.shape[1]) != (model.predictor_type, model.weights.shape[1]):
+        return _Champion(objection=f"it is a {_kind(loaded)}, this model a {_kind(model)}.")
     own = _features(workspace, champion)
-    if own is None or len(own) != len(rival.weights):
+    if own is None or len(own) != len(loaded.weights):
         # Not recorded, as for a model that others registered: taken to be the same, in the same order.
-        same = len(rival.weights) == len(features)
-        return _Rival(rival) if same else _Rival(objection="it has another number of features.")
+        same = len(loaded.weights) == len(features)
+        return _Champion(loaded) if same else _Champion(objection="it has another number of features.")
     if sorted(own) != sorted(features):
-        return _Rival(objection=_other_features(own, features))
-    return _Rival(replace(rival, weights=rival.weights[[own.index(feature) for feature in features]]))
+        return _Champion(objection=_other_features(own, features))
+    return _Champion(replace(loaded, weights=loaded.weights[[own.index(feature) for feature in features]]))
 
 
 def _kind(model: LinearModel) -> str:
@@ -163,12 +163,12 @@ def _features(workspace: Workspace, champion: Package) -> tuple[str, ...] | None
 
 
 def _other_features(own: Sequence[str], features: Sequence[str]) -> str:
-    gone, new = [f for f in own if f not in features], [f for f in features if f not in own]
-    parts = [f"{verb} {', '.join(map(repr, some[:5]))}" for verb, some in (("uses", gone), ("lacks", new)) if some]
+    removed, new = [f for f in own if f not in features], [f for f in features if f not in own]
+    parts = [f"{verb} {', '.join(map(repr, some[:5]))}" for verb, some in (("uses", removed), ("lacks", new)) if some]
     return f"it {' and '.join(parts)}."
 
 
-def _slices(workspace: Workspace, trained: Trained, column: str) -> "Slices":
+def _slices(workspace: Workspace, trained: TrainedModel, column: str) -> "Slices":
     """For each value of a column, or range of values, the test rows that have it."""
     import polars as pl
 
@@ -176,7 +176,7 @@ def _slices(workspace: Workspace, trained: Trained, column: str) -> "Slices":
     from tasks.evaluation.slices import slices_of
 
     table, split = trained.table, trained.rows.parameters
-    cells = pl.concat(each(workspace, cells_file, table.parts, column=column, what="to slice by"))
+    cells = pl.concat(map_files(workspace, cells_file, table.parts, column=column, what="to slice by"))
     test = indices(table.rows, split, split_keys(workspace, table.parts, table.target, split), table.holdout_rows)[
         "test"
     ]

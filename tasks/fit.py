@@ -6,7 +6,7 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 
 from aws.errors import NoCapacity, QuotaExceeded
-from aws.training.compute import Compute, Offer, offers
+from aws.training.compute import CapacityOption, Compute, capacity_options
 from aws.training.cost import price, runtime_limit, worst_case
 from aws.training.request import specify, taggable
 from aws.training.submission import IfExists, Submission, start_or_adopt
@@ -30,7 +30,7 @@ class Fitted(Result):
     """The job that was started or adopted, and the kind of instances it was asked for."""
 
     submission: Submission
-    offer: Offer
+    option: CapacityOption
 
 
 @task(task_run_name="fit {hyperparameters.predictor_type} on {compute.instance_type}", cache_policy=NO_CACHE, **RETRIES)
@@ -40,7 +40,7 @@ def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
     hyperparameters: Hyperparameters,
     compute: Compute,
     if_exists: IfExists = "adopt",
-    first_offer: int = 0,
+    first_option: int = 0,
 ) -> Fitted:
     """Submit the job; its name says what decides its outcome, so that no input is ever paid for twice.
 
@@ -48,26 +48,26 @@ def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
     when that takes longer than `max_queue_seconds`, or cannot help.
     """
     rows = uploaded["train"].rows
-    fitting = suited(hyperparameters, rows)
+    fitting = fit_batch_size(hyperparameters, rows)
     _warn(hyperparameters, fitting, compute, rows)
     refused: QuotaExceeded | NoCapacity | None = None
     hopeless: set[Compute] = set()
     pause = 0.0
-    for offer in offers(compute, first_offer):
-        pause += offer.pause
-        if offer.compute in hopeless:
+    for option in capacity_options(compute, first_option):
+        pause += option.pause
+        if option.compute in hopeless:
             continue
         _wait(pause)
         pause = 0.0
         try:
-            submission = _submit(workspace, uploaded, fitting, offer.compute, if_exists)
+            submission = _submit(workspace, uploaded, fitting, option.compute, if_exists)
         except (QuotaExceeded, NoCapacity) as error:
             get_run_logger().warning("%s", error)
             refused = error
             if isinstance(error, QuotaExceeded) and not error.waiting_helps:
-                hopeless.add(offer.compute)
+                hopeless.add(option.compute)
         else:
-            return Fitted(submission=submission, offer=offer)
+            return Fitted(submission=submission, option=option)
     raise refused or NoCapacity(
         f"AWS had none of the instances asked for in {compute.max_queue_seconds} s. Allow other types with "
         "fallback_instance_types, or wait longer with max_queue_seconds."
@@ -116,7 +116,7 @@ def _submit(
     return submission
 
 
-def suited(hyperparameters: Hyperparameters, rows: int) -> Hyperparameters:
+def fit_batch_size(hyperparameters: Hyperparameters, rows: int) -> Hyperparameters:
     """With a mini_batch_size that `rows` allow: a default too large is made a power of two, a chosen one refused.
 
     The container fails a job whose mini_batch_size exceeds its rows, after the instance was paid for.

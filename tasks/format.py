@@ -12,8 +12,8 @@ from aws.storage import holds, sha256_of
 from aws.workspace import Workspace
 from tasks.caching.explain_rerun import DATA
 from tasks.caching.local_files import work_folder
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
-from tasks.data.parallel import each
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.data.parallel import map_files
 from tasks.data.source import copy_folder
 from tasks.load import Table
 from tasks.parameters import Format
@@ -81,8 +81,8 @@ def _is_here(file: FormattedFile) -> bool:
 @task(
     name="format",
     task_run_name="format {table.target} first",
-    cache_policy=WhileItExists(step="format", identity=_identity, missing=_missing, of=OF),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="format", identity=_identity, missing=_missing, of=OF),
+    **PERSISTED,
     **RETRIES,
 )
 def format_channels(
@@ -112,21 +112,21 @@ def _written(  # noqa: PLR0913, PLR0917 - all that decides what is in the files
     workspace: Workspace, table: Table, rows: Rows, identity: str, types: "Types", form: Format, instances: int
 ) -> tuple[FormattedFile, ...]:
     from tasks.data.measurement import width
-    from tasks.data.shuffle import Runs, scatter_file
+    from tasks.data.shuffle import ShuffleFiles, scatter_file
     from tasks.data.writer import gather_file
 
     outputs, starts = _outputs(rows, width(types), f"data/{identity}", SUFFIXES[form], instances)
     places = _places(workspace, table, rows)
     shared = workspace.dask_scheduler is not None
     own = f"{identity}-{uuid4().hex[:8]}"  # of this run alone, as it is removed at its end
-    runs = Runs(f"work/{own}" if shared else str(work_folder(own)), shared)
+    runs = ShuffleFiles(f"work/{own}" if shared else str(work_folder(own)), shared)
     names = [f"{number:05d}" for number in range(len(table.part_rows))]
     paths = [work_folder(identity) / Path(output.key).name for output in outputs]
     how = {"types": types, "starts": starts, "runs": runs}
     try:
-        scattered = each(workspace, scatter_file, table.parts, names, places, wanted=table.columns, **how)
+        scattered = map_files(workspace, scatter_file, table.parts, names, places, wanted=table.columns, **how)
         found = dict(zip(names, scattered, strict=True))
-        made = each(workspace, gather_file, outputs, paths, found=found, target=table.target, form=form, **how)
+        made = map_files(workspace, gather_file, outputs, paths, found=found, target=table.target, form=form, **how)
     finally:
         runs.clear(workspace)
     return tuple(

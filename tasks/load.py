@@ -7,10 +7,10 @@ from aws.preflight import check_workspace
 from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.caching.explain_rerun import note
+from tasks.caching.explain_rerun import record_input
 from tasks.caching.local_files import sweep
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
-from tasks.data.parallel import each
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
 from tasks.data.source import Source, find
 from tasks.parameters import Dataset
@@ -68,7 +68,7 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
     source, holdout = _sources(inputs)
     dataset, content = inputs["dataset"], (source.identity, holdout and holdout.identity)
     size = source.size + (holdout.size if holdout else 0)
-    note({"table.identity": fingerprint(*content), "table.size": size})
+    record_input({"table.identity": fingerprint(*content), "table.size": size})
     return *content, dataset.target, sorted(dataset.ignore), VERSION
 
 
@@ -81,8 +81,8 @@ def _missing(inputs: Inputs, table: Table) -> list[str]:
 
 @task(
     task_run_name="load {dataset.source}",
-    cache_policy=WhileItExists(step="load", identity=_identity, missing=_missing, of=OF),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="load", identity=_identity, missing=_missing, of=OF),
+    **PERSISTED,
     **RETRIES,
 )
 def load(workspace: Workspace, dataset: Dataset) -> Table:
@@ -102,7 +102,7 @@ def measure(workspace: Workspace, dataset: Dataset) -> Table:
     source, holdout = _sources({"workspace": workspace, "dataset": dataset})
     parts = source.parts + (holdout.parts if holdout else ())
     wanted = columns_to_use(workspace, parts[0], dataset.target, dataset.ignore)
-    measures = each(workspace, measure_file, parts, wanted=wanted, target=dataset.target)
+    measures = map_files(workspace, measure_file, parts, wanted=wanted, target=dataset.target)
     profile = merged(*measures).profile()
     if not profile.rows:
         raise DataError(f"{source.uri} has a header but no rows. Give it at least one row of numbers.")

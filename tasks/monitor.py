@@ -12,16 +12,16 @@ from aws.errors import AwsError, TrainingFailed
 from aws.training.cost import Bill, price
 from aws.training.following import LogLine, Position, Status, described, follow, log_of
 from aws.training.leases import add_tags
-from aws.training.outcome import ending
-from aws.training.stopping import abandoned_when_interrupted, stop
-from aws.training.submission import DIVERGED_CURE, DIVERGED_TAG, Submission
+from aws.training.outcome import job_outcome
+from aws.training.stopping import stop, stop_when_interrupted
+from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader
-from linear_learner.logs.training_summary import Story, divergence
+from linear_learner.logs.training_summary import TrainingSummary, divergence
 from tasks.caching.local_files import cache_folder
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
-from tasks.prefect_ui.job_progress import Display
+from tasks.prefect_ui.job_progress import JobProgress
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
@@ -51,8 +51,8 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     if submission.how == "reused":
         return _finished(workspace, described(workspace, name), said="0 USD; reuse saved")
     news = _News(name, stop_when_diverging=stop_when_diverging)
-    position = Position.kept(cache_folder() / "following" / f"{run}-{name}.json")
-    with abandoned_when_interrupted(workspace, name, run):
+    position = Position.load(cache_folder() / "following" / f"{run}-{name}.json")
+    with stop_when_interrupted(workspace, name, run):
         try:
             description = follow(workspace, name, run, news, position)
         except _Diverged as reason:
@@ -60,7 +60,7 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     return _finished(workspace, description, tuple(news.tail))
 
 
-class _News(Display):
+class _News(JobProgress):
     """The display, which also looks whether it is worth going on."""
 
     def __init__(self, job: str, *, stop_when_diverging: bool) -> None:
@@ -82,7 +82,7 @@ def _diverged(workspace: Workspace, submission: Submission, reason: str, tail: t
         add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
     finally:
         stop(workspace, submission.name)
-    said = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_CURE}"
+    said = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_REMEDY}"
     return TrainingFailed(said, log_tail=tail)
 
 
@@ -93,16 +93,16 @@ def _finished(
     *,
     said: str = "cost",
 ) -> FinishedJob:
-    name, came_to = description["TrainingJobName"], ending(description)
+    name, outcome = description["TrainingJobName"], job_outcome(description)
     # Of runs that were killed while they followed.
     for position in (cache_folder() / "following").glob(f"*-{name}.json"):
         position.unlink(missing_ok=True)
     kind = description["ResourceConfig"].get("InstanceType", "")
     bill = Bill.of(description, price(kind, workspace.region, workspace.prices))
     get_run_logger().info("training job %s: %s %s", name, said, bill)
-    if came_to.kind != "completed":
-        message = f"Training job {name} ended as {description['TrainingJobStatus']}: {came_to.cause} {came_to.cure}"
-        raise TrainingFailed(message, ending=came_to, usd=bill.usd or 0.0, log_tail=tail)
+    if outcome.kind != "completed":
+        message = f"Training job {name} ended as {description['TrainingJobStatus']}: {outcome.cause} {outcome.remedy}"
+        raise TrainingFailed(message, outcome=outcome, usd=bill.usd or 0.0, log_tail=tail)
     return FinishedJob(
         name=name,
         model_uri=description["ModelArtifacts"]["S3ModelArtifacts"],
@@ -116,14 +116,14 @@ VERSION = 1
 """Of what is read off a log."""
 
 
-class Recounted(Result):
+class TrainingLogSummary(Result):
     """What the log tells, or why there is nothing to tell."""
 
-    story: Story | None
+    summary: TrainingSummary | None
     objection: str | None
 
     def __str__(self) -> str:
-        return f"story of the training, {self.story.epochs} epochs" if self.story else "no story of the training"
+        return f"story of the training, {self.summary.epochs} epochs" if self.summary else "no story of the training"
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
@@ -131,17 +131,17 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
     return job.name, job.created.isoformat(), VERSION
 
 
-def _missing(inputs: Inputs, recounted: Recounted) -> list[str]:
-    return [] if recounted.story else [f"the log of {inputs['job'].name}"]
+def _missing(inputs: Inputs, log_summary: TrainingLogSummary) -> list[str]:
+    return [] if log_summary.summary else [f"the log of {inputs['job'].name}"]
 
 
 @task(
     task_run_name="recount {job.name}",
-    cache_policy=WhileItExists(step="recount", identity=_identity, missing=_missing, of=("training job",)),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="recount", identity=_identity, missing=_missing, of=("training job",)),
+    **PERSISTED,
     **RETRIES,
 )
-def recount(workspace: Workspace, job: FinishedJob) -> Recounted:
+def read_training_log(workspace: Workspace, job: FinishedJob) -> TrainingLogSummary:
     """The story of the training, for the report; that its log cannot be read is no reason to fail."""
     try:
         report = LogReader.read(log_of(workspace, job.name))
@@ -149,7 +149,7 @@ def recount(workspace: Workspace, job: FinishedJob) -> Recounted:
         if error.retryable:
             raise
         get_run_logger().warning("The report will not tell how the model was trained. %s", error)
-        return Recounted(story=None, objection=str(error))
+        return TrainingLogSummary(summary=None, objection=str(error))
     if not report.epochs:
-        return Recounted(story=None, objection="CloudWatch holds no log of the job (any more).")
-    return Recounted(story=Story.of(report), objection=None)
+        return TrainingLogSummary(summary=None, objection="CloudWatch holds no log of the job (any more).")
+    return TrainingLogSummary(summary=TrainingSummary.of(report), objection=None)

@@ -19,10 +19,10 @@ from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec
 from aws.training.submission import Submission
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
-from tasks.caching.explain_rerun import DATA, note
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.caching.explain_rerun import DATA, record_input
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
 from tasks.data.source import Source
-from tasks.download import ModelFile, Trained
+from tasks.download import ModelFile, TrainedModel
 from tasks.evaluation.results import Evaluation
 from tasks.load import Table
 from tasks.upload import Uploaded
@@ -155,9 +155,9 @@ class Recorded(Result):
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    trained: Trained = inputs["trained"]
+    trained: TrainedModel = inputs["trained"]
     job, model = trained.job, trained.model
-    note({f"versions.{name}": number for name, number in _versions().items()})
+    record_input({f"versions.{name}": number for name, number in _versions().items()})
     return (
         (FORMAT, _versions(), dict(inputs["parameters"]), _data(trained.table), trained.uploaded),
         (job.name, job.metrics, model.uri, model.sha256, str(_path(model)), _figures(inputs["evaluation"])),
@@ -166,18 +166,18 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 
 def _missing(inputs: Inputs, recorded: Recorded) -> list[str]:
     here = _path(inputs["trained"].model)
-    gone = [] if holds(inputs["workspace"], recorded.uri, recorded.sha256) else [recorded.uri]
-    return gone if here.exists() and sha256_of(here) == recorded.sha256 else [*gone, str(here)]
+    missing = [] if holds(inputs["workspace"], recorded.uri, recorded.sha256) else [recorded.uri]
+    return missing if here.exists() and sha256_of(here) == recorded.sha256 else [*missing, str(here)]
 
 
 @task(
     task_run_name="record {trained.job.name}",
-    cache_policy=WhileItExists(step="record", identity=_identity, missing=_missing, of=OF),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="record", identity=_identity, missing=_missing, of=OF),
+    **PERSISTED,
     **RETRIES,
 )
 def record(
-    workspace: Workspace, parameters: Mapping[str, BaseModel], trained: Trained, evaluation: Evaluation
+    workspace: Workspace, parameters: Mapping[str, BaseModel], trained: TrainedModel, evaluation: Evaluation
 ) -> Recorded:
     """Write `run.json` beside the model, in S3 and on this machine; `parameters` are what people chose, by name."""
     job, uploaded, model = trained.job, trained.uploaded, trained.model
@@ -199,10 +199,10 @@ def record(
         versions={**_versions(), "image": image},
         metrics=Metrics(job=dict(job.metrics), test=_figures(evaluation)),
     )
-    return _kept(workspace, written, model)
+    return _write_record(workspace, written, model)
 
 
-def _kept(workspace: Workspace, written: RunRecord, model: ModelFile) -> Recorded:
+def _write_record(workspace: Workspace, written: RunRecord, model: ModelFile) -> Recorded:
     path = _path(model)
     path.write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
     uri, sha256 = f"{model.uri.rsplit('/', 1)[0]}/{FILE}", sha256_of(path)

@@ -13,7 +13,7 @@ from aws.registry import register as register_package
 from aws.training.request import image_uri
 from aws.workspace import Workspace
 from tasks.caching.policy import RETRIES, Result
-from tasks.download import Trained
+from tasks.download import TrainedModel
 from tasks.evaluation.results import METRICS, Evaluation, Outcome, Verdict
 from tasks.monitor import FinishedJob
 from tasks.parameters import Dataset, Registry
@@ -22,7 +22,7 @@ from tasks.record import Recorded
 
 VERDICT = "verdict"
 """Key of the outcome among a package's metadata."""
-LONGEST_GROUP = 63
+MAX_GROUP_LENGTH = 63
 _SAID: dict[Status, str] = {
     "Approved": "approved",
     "Rejected": "rejected",
@@ -48,18 +48,18 @@ def group_of(registry: Registry, dataset: Dataset) -> str:
         return registry.group
     table = PurePosixPath(dataset.source).name.partition(".")[0]
     name = re.sub(r"[^a-z0-9]+", "-", f"linear-learner-{dataset.target}-{table}".lower()).strip("-")
-    if len(name) <= LONGEST_GROUP:
+    if len(name) <= MAX_GROUP_LENGTH:
         return name
-    return f"{name[: LONGEST_GROUP - 9].rstrip('-')}-{sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name[: MAX_GROUP_LENGTH - 9].rstrip('-')}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
 @task(name="champion", task_run_name="look for the champion", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
-def champion_of(workspace: Workspace, registry: Registry, dataset: Dataset) -> Package | None:
+def find_champion(workspace: Workspace, registry: Registry, dataset: Dataset) -> Package | None:
     """The newest approved model of the group; None when there is none, or when models are not registered."""
     return newest_approved(workspace, group_of(registry, dataset)) if registry.register_model else None
 
 
-def reigning(champion: Package | None, job: FinishedJob) -> Verdict | None:
+def champion_verdict(champion: Package | None, job: FinishedJob) -> Verdict | None:
     """The verdict on a model that is the champion itself, and has nothing to show again; None for any other."""
     if champion is None or champion.training_job != job.name:
         return None
@@ -72,7 +72,7 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     workspace: Workspace,
     dataset: Dataset,
     registry: Registry,
-    trained: Trained,
+    trained: TrainedModel,
     recorded: Recorded,
     evaluation: Evaluation,
     verdict: Verdict,
@@ -119,7 +119,7 @@ def _status(workspace: Workspace, group: str, registry: Registry, verdict: Verdi
     return "PendingManualApproval"
 
 
-def _metadata(trained: Trained, evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
+def _metadata(trained: TrainedModel, evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
     """What people search for; values may hold letters, digits and few signs, so figures stand one by one."""
     figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
     channels = {f"sha256:{channel.name}": channel.sha256 for channel in trained.uploaded.channels}

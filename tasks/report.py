@@ -13,13 +13,13 @@ from prefect.logging import get_run_logger
 
 from aws.registry import Package
 from linear_learner.formats.artifact import read_model
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
-from tasks.download import Trained
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation, Verdict
-from tasks.model_report.context import Subject
+from tasks.model_report.context import ReportContext
 from tasks.model_report.markdown import report as written
 from tasks.model_report.tables import metrics_table
-from tasks.monitor import Recounted
+from tasks.monitor import TrainingLogSummary
 from tasks.record import Recorded
 from tasks.register import Registered
 
@@ -39,7 +39,7 @@ class Plots(Result):
         return f"{len(self.images)} plots"
 
 
-class TrainingRun(Trained):
+class TrainingRun(TrainedModel):
     """What each step of one run came to."""
 
     evaluation: Evaluation
@@ -55,14 +55,14 @@ class TrainingRun(Trained):
 
     def about(
         self,
-        recounted: Recounted,
+        log_summary: TrainingLogSummary,
         champion: Package | None,
         warnings: Sequence[object],
         slice_by: str | None,
         workspace: str,
-    ) -> Subject:
+    ) -> ReportContext:
         """All that the report tells; `warnings` are those about the data, `workspace` is the block's name."""
-        return Subject(
+        return ReportContext(
             target=self.table.target,
             source=self.table.source.uri,
             verdict=self.verdict,
@@ -70,8 +70,8 @@ class TrainingRun(Trained):
             profile=self.table.profile,
             rows=self.rows.by_channel,
             split=self.rows.parameters,
-            story=recounted.story,
-            story_objection=recounted.objection,
+            summary=log_summary.summary,
+            summary_error=log_summary.objection,
             evaluation=self.evaluation,
             model=replace(read_model(self.model.path), feature_names=self.uploaded.features),
             job=self.job.name,
@@ -86,19 +86,19 @@ class TrainingRun(Trained):
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    about: Subject = inputs["about"]
+    about: ReportContext = inputs["about"]
     model = about.model
     shown = fingerprint(model.weights.tobytes().hex(), model.feature_names, model.predictor_type, model.loss)
-    return shown, about.target, about.profile, about.evaluation, about.story, VERSION
+    return shown, about.target, about.profile, about.evaluation, about.summary, VERSION
 
 
 @task(
     task_run_name="plot {about.job}",
-    cache_policy=WhileItExists(step="plot", identity=_identity, of=("training job", "champion", "gate")),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="plot", identity=_identity, of=("training job", "champion", "gate")),
+    **PERSISTED,
     **RETRIES,
 )
-def plot(about: "Subject") -> Plots:
+def plot(about: "ReportContext") -> Plots:
     """Draw what the report shows."""
     from tasks.model_report.plots import data_urls, draw  # matplotlib
 
@@ -106,7 +106,7 @@ def plot(about: "Subject") -> Plots:
 
 
 @task(task_run_name="report {about.job}", cache_policy=NO_CACHE, persist_result=False)
-def report(about: "Subject", plots: Plots, folder: Path) -> Path:
+def report(about: "ReportContext", plots: Plots, folder: Path) -> Path:
     """Leave the report as artifacts of the run and as a page in `folder`, for people without the UI; returns that."""
     from tasks.model_report.page import page
 

@@ -3,7 +3,7 @@
 from prefect import task
 
 from aws.workspace import Workspace
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
 from tasks.load import Table
 from tasks.parameters import CHANNELS, Split
 
@@ -35,8 +35,8 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 @task(
     name="split",
     task_run_name="split {table.rows} rows",
-    cache_policy=WhileItExists(step="split", identity=_identity),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="split", identity=_identity),
+    **PERSISTED,
     **RETRIES,
 )
 def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:

@@ -10,7 +10,7 @@ from aws.storage import holds, put
 from aws.training.request import ChannelInput
 from aws.workspace import Workspace
 from tasks.caching.local_files import work_folder
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists, fingerprint
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
 from tasks.format import OF, Formatted, FormattedFile
 
 AT_ONCE = 4
@@ -86,8 +86,8 @@ def _missing(inputs: Inputs, uploaded: Uploaded) -> list[str]:
 
 @task(
     task_run_name="upload to {workspace.bucket.bucket_name}",
-    cache_policy=WhileItExists(step="upload", identity=_identity, missing=_missing, of=OF),
-    **KEPT,
+    cache_policy=ContentCachePolicy(step="upload", identity=_identity, missing=_missing, of=OF),
+    **PERSISTED,
     **RETRIES,
 )
 def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9\-]+\.[a-z0-9]+$")]
-LONGEST_WAIT_WITHOUT_CHECKPOINTS = 3600
+MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS = 3600
 """Seconds; AWS's limit for spot training of built-in algorithms without checkpoints."""
 
 
@@ -46,10 +46,11 @@ class Compute(BaseModel):
         if self.spot and self.wait_limit < self.max_runtime_seconds:
             limits = f"{self.wait_limit} is less than max_runtime_seconds, {self.max_runtime_seconds}"
             raise ValueError(f"max_wait_seconds covers waiting and training: {limits}")
-        if self.spot and not self.checkpoints and self.wait_limit > LONGEST_WAIT_WITHOUT_CHECKPOINTS:
+        if self.spot and not self.checkpoints and self.wait_limit > MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS:
             raise ValueError(
-                f"without checkpoints AWS lets a spot job wait and train for {LONGEST_WAIT_WITHOUT_CHECKPOINTS} s at "
-                f"most, and this one might for {self.wait_limit} s: switch checkpoints on or lower max_wait_seconds"
+                "without checkpoints AWS lets a spot job wait and train for "
+                f"{MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS} s at most, and this one might for {self.wait_limit} s: "
+                "switch checkpoints on or lower max_wait_seconds"
             )
         return self
 
@@ -59,16 +60,16 @@ class Compute(BaseModel):
         if self.max_wait_seconds is not None:
             return self.max_wait_seconds
         # Without checkpoints there is nothing to gain from a limit that AWS refuses.
-        spare = 3600 if self.checkpoints else max(0, LONGEST_WAIT_WITHOUT_CHECKPOINTS - self.max_runtime_seconds)
+        spare = 3600 if self.checkpoints else max(0, MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS - self.max_runtime_seconds)
         return self.max_runtime_seconds + spare
 
 
-FIRST_PAUSE, GROWTH, LONGEST_PAUSE = 30.0, 2.0, 300.0
+FIRST_PAUSE_SECONDS, GROWTH, MAX_PAUSE_SECONDS = 30.0, 2.0, 300.0
 """Seconds between two rounds through all kinds of instances."""
 
 
 @dataclass(frozen=True)
-class Offer:
+class CapacityOption:
     """One kind of instances to ask for, as `compute`, after so many seconds; `step` counts the offers from 0."""
 
     step: int
@@ -90,13 +91,13 @@ def kinds(compute: Compute) -> tuple[Compute, ...]:
     )
 
 
-def offers(compute: Compute, first: int = 0) -> Iterator[Offer]:
+def capacity_options(compute: Compute, first: int = 0) -> Iterator[CapacityOption]:
     """The offers from number `first` on, round after round, until the pauses would exceed `max_queue_seconds`."""
     step, pause, left = 0, 0.0, float(compute.max_queue_seconds)
     while pause <= left:
         left -= pause
         for number, kind in enumerate(kinds(compute)):
             if step >= first:
-                yield Offer(step=step, compute=kind, pause=0.0 if number else pause)
+                yield CapacityOption(step=step, compute=kind, pause=0.0 if number else pause)
             step += 1
-        pause = min(pause * GROWTH, LONGEST_PAUSE) or FIRST_PAUSE
+        pause = min(pause * GROWTH, MAX_PAUSE_SECONDS) or FIRST_PAUSE_SECONDS

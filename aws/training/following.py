@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
 from aws.errors import NotFound, Unavailable, answer, translated
-from aws.training.leases import RENEWAL, add_tags, lease
+from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
 from aws.training.submission import describe
 from aws.workspace import Workspace
 
@@ -31,7 +31,7 @@ UNTIL_TRAINING = frozenset(
         "Training",
     }
 )
-FIRST_PAUSE, LONGEST_PAUSE, GROWTH = 0.2, 10.0, 1.4
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, GROWTH = 0.2, 10.0, 1.4
 """Seconds between two looks: short at first, since a small job is over soon, then never more often than needed."""
 LATE_LOG_SECONDS = 10.0
 """How long the end of the log is waited for once the job is over; CloudWatch takes some seconds to show a line."""
@@ -65,13 +65,13 @@ class Position(BaseModel):
     lines: dict[str, NonNegativeInt] = {}
 
     @classmethod
-    def kept(cls, file: Path) -> "Position":
+    def load(cls, file: Path) -> "Position":
         """The position in this file, or the beginning."""
         with suppress(OSError, ValueError):
             return cls.model_validate_json(file.read_bytes()).model_copy(update={"file": file})
         return cls(file=file)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Write it down."""
         if self.file:
             self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ class Position(BaseModel):
             partial.write_text(self.model_dump_json())
             partial.replace(self.file)
 
-    def forget(self) -> None:
+    def delete(self) -> None:
         """Remove the file: the job is over and told."""
         if self.file:
             self.file.unlink(missing_ok=True)
@@ -107,7 +107,7 @@ def follow(
     followed through minutes without an answer of AWS. When it is over the rest of its log is waited for, some seconds.
     """
     job = _Followed(workspace, name, run, listener, position)
-    answered, pause = time.monotonic(), FIRST_PAUSE
+    answered, pause = time.monotonic(), FIRST_PAUSE_SECONDS
     while True:
         try:
             description = job.look()
@@ -119,7 +119,7 @@ def follow(
             if description["TrainingJobStatus"] in OVER:
                 break
         listener.wait(pause)
-        pause = min(pause * GROWTH, LONGEST_PAUSE)
+        pause = min(pause * GROWTH, MAX_PAUSE_SECONDS)
     job.conclude(description)
     return description
 
@@ -131,14 +131,14 @@ class _Followed:
         self._workspace, self._name, self._run = workspace, name, run
         self._listener, self._position = listener, position
         self._log = _Log(workspace, name)
-        self._renew_at = time.monotonic() + RENEWAL.total_seconds()
+        self._renew_at = time.monotonic() + LEASE_RENEWAL.total_seconds()
 
     def look(self) -> "DescribeTrainingJobResponseTypeDef":
         """Ask for news, and tell all but a job's last."""
         description = described(self._workspace, self._name)
         if time.monotonic() > self._renew_at:
-            add_tags(self._workspace, description["TrainingJobArn"], lease(self._run))
-            self._renew_at = time.monotonic() + RENEWAL.total_seconds()
+            add_tags(self._workspace, description["TrainingJobArn"], lease_tag(self._run))
+            self._renew_at = time.monotonic() + LEASE_RENEWAL.total_seconds()
         # What the container says belongs after the phases that lead to its training and before those that follow.
         self._tell_phases(description, lambda phase: phase in UNTIL_TRAINING)
         if _has_log(description):
@@ -151,11 +151,11 @@ class _Followed:
         """Tell the rest of the log as CloudWatch gets it, and what the job came to."""
         end = time.monotonic() + LATE_LOG_SECONDS
         while _has_log(description) and not self._listener.has_whole_log() and time.monotonic() < end:
-            self._listener.wait(FIRST_PAUSE)
+            self._listener.wait(FIRST_PAUSE_SECONDS)
             with suppress(Unavailable):
                 self._tell_lines()
         self._tell_phases(description, lambda _phase: True)
-        self._position.forget()
+        self._position.delete()
 
     def _tell_phases(self, description: "DescribeTrainingJobResponseTypeDef", wanted: Callable[[str], bool]) -> None:
         for new in description.get("SecondaryStatusTransitions", [])[self._position.phases :]:
@@ -163,14 +163,14 @@ class _Followed:
                 return
             self._listener.tell(Status(new["Status"], new.get("StatusMessage", "")))
             self._position.phases += 1
-        self._position.keep()
+        self._position.save()
 
     def _tell_lines(self) -> None:
-        told = self._position.lines
+        counts = self._position.lines
         for stream, number, text in self._log.new_lines():
-            self._listener.tell(LogLine(text, known=number <= told.get(stream, 0)))
-            told[stream] = max(number, told.get(stream, 0))
-        self._position.keep()
+            self._listener.tell(LogLine(text, known=number <= counts.get(stream, 0)))
+            counts[stream] = max(number, counts.get(stream, 0))
+        self._position.save()
 
 
 def _has_log(description: "DescribeTrainingJobResponseTypeDef") -> bool:

@@ -16,13 +16,13 @@ from aws.workspace import Workspace
 
 RUN_TAG = "prefect:flow-run-id"
 """The flow run that created the job."""
-FOLLOWER_TAG = "linear-learner:follower/"
+LEASE_TAG_PREFIX = "linear-learner:follower/"
 """Prefix of one tag per follower; the rest of the key is the id of its flow run."""
-LEASE, RENEWAL = timedelta(minutes=15), timedelta(minutes=5)
+LEASE_DURATION, LEASE_RENEWAL = timedelta(minutes=15), timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
-class Follower:
+class Lease:
     """A flow run that follows the job, in this process of this host, at least until then if it does not die."""
 
     run: str
@@ -31,31 +31,31 @@ class Follower:
     process: int
 
     @classmethod
-    def parse(cls, key: str, value: str) -> "Follower":
+    def parse(cls, key: str, value: str) -> "Lease":
         """From a tag; a value that is not ours counts as a lease that ran out."""
         try:
             until, host, process = value.split(" ")
             moment = datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z")
-            return cls(key.removeprefix(FOLLOWER_TAG), moment, host, int(process))
+            return cls(key.removeprefix(LEASE_TAG_PREFIX), moment, host, int(process))
         except ValueError:
-            return cls(key.removeprefix(FOLLOWER_TAG), datetime.min.replace(tzinfo=UTC), "", 0)
+            return cls(key.removeprefix(LEASE_TAG_PREFIX), datetime.min.replace(tzinfo=UTC), "", 0)
 
     @property
-    def follows(self) -> bool:
+    def is_active(self) -> bool:
         """Whether the lease runs and, where this can be told, the process is still there."""
-        return self.until > datetime.now(UTC) and not (self.host == _host() and _is_gone(self.process))
+        return self.until > datetime.now(UTC) and not (self.host == _host() and _is_dead(self.process))
 
 
-def lease(run: str) -> dict[str, str]:
+def lease_tag(run: str) -> dict[str, str]:
     """The tag by which this process says, for a flow run, that it follows a job from now on."""
-    until = (datetime.now(UTC) + LEASE).isoformat(timespec="seconds")
-    return {f"{FOLLOWER_TAG}{run}": f"{until} {_host()} {os.getpid()}"}
+    until = (datetime.now(UTC) + LEASE_DURATION).isoformat(timespec="seconds")
+    return {f"{LEASE_TAG_PREFIX}{run}": f"{until} {_host()} {os.getpid()}"}
 
 
-def followers(tags: dict[str, str]) -> list[Follower]:
+def active_leases(tags: dict[str, str]) -> list[Lease]:
     """Everybody who follows, by the job's tags."""
-    every = (Follower.parse(key, value) for key, value in tags.items() if key.startswith(FOLLOWER_TAG))
-    return [follower for follower in every if follower.follows]
+    every = (Lease.parse(key, value) for key, value in tags.items() if key.startswith(LEASE_TAG_PREFIX))
+    return [follower for follower in every if follower.is_active]
 
 
 def tags_of(workspace: Workspace, arn: str) -> dict[str, str]:
@@ -72,7 +72,7 @@ def add_tags(workspace: Workspace, arn: str, tags: dict[str, str]) -> None:
         workspace.client("sagemaker").add_tags(ResourceArn=arn, Tags=listed)  # type: ignore[arg-type]
 
 
-def leave(workspace: Workspace, arn: str, run: str) -> bool:
+def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
     """Follow no longer; whether nobody else follows either.
 
     Of two who leave at once at least one is told so, since each takes its lease back before it looks for others'.
@@ -80,8 +80,8 @@ def leave(workspace: Workspace, arn: str, run: str) -> bool:
     """
     try:
         with translated(f"taking a tag off {arn}"):
-            workspace.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=[f"{FOLLOWER_TAG}{run}"])
-        return not followers(tags_of(workspace, arn))
+            workspace.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=[f"{LEASE_TAG_PREFIX}{run}"])
+        return not active_leases(tags_of(workspace, arn))
     except AwsError:
         return True
 
@@ -96,7 +96,7 @@ def _host() -> str:
     return name
 
 
-def _is_gone(process: int) -> bool:
+def _is_dead(process: int) -> bool:
     if process == os.getpid():
         return False
     try:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-Kind = Literal[
+OutcomeKind = Literal[
     "completed",
     "capacity",  # AWS had no instances
     "internal",  # a fault of AWS's own
@@ -28,10 +28,10 @@ Kind = Literal[
     "stopped",  # by somebody
     "unknown",
 ]
-Again = Literal["now", "later", "never"]
+Retry = Literal["now", "later", "never"]
 
 
-class Ending(BaseModel):
+class JobOutcome(BaseModel):
     """What happened, in AWS's own words, what to do, and whether the same input may be submitted again.
 
     Again "now": in this very run; "later": by a later run, when something outside has changed; "never": it would end
@@ -40,13 +40,13 @@ class Ending(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    kind: Kind
+    kind: OutcomeKind
     cause: str
-    cure: str
-    again: Again
+    remedy: str
+    retry: Retry
 
 
-_REASONS: Final[tuple[tuple[str, Kind, Again, str], ...]] = (
+_REASONS: Final[tuple[tuple[str, OutcomeKind, Retry, str], ...]] = (
     (
         r"^ClientError:.*exit code: 2$",
         "input",
@@ -128,53 +128,53 @@ _REASONS: Final[tuple[tuple[str, Kind, Again, str], ...]] = (
         "Read the end of the job's log, and change the data or the hyperparameters if it blames them.",
     ),
 )
-_UNKNOWN_CURE: Final = "Read the job's log, and its page in the SageMaker console."
+_UNKNOWN_REMEDY: Final = "Read the job's log, and its page in the SageMaker console."
 
 
-def ending(description: "DescribeTrainingJobResponseTypeDef") -> Ending:
+def job_outcome(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
     """What the job came to, from DescribeTrainingJob's answer for a job that is over.
 
     A stopped job may have left a model that was not trained to its end (best effort, as documented): no success here.
     """
     if description["TrainingJobStatus"] == "Completed":
-        return Ending(kind="completed", cause="It completed.", cure="Nothing needs to be done.", again="later")
-    came_to = _stopped(description) if description["TrainingJobStatus"] == "Stopped" else _failed(description)
+        return JobOutcome(kind="completed", cause="It completed.", remedy="Nothing needs to be done.", retry="later")
+    outcome = _stopped(description) if description["TrainingJobStatus"] == "Stopped" else _failed(description)
     statuses = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
     if times := statuses.count("Interrupted"):
         spot = f" It was interrupted {times} {'time' if times == 1 else 'times'} by spot."
-        return came_to.model_copy(update={"cause": came_to.cause + spot})
-    return came_to
+        return outcome.model_copy(update={"cause": outcome.cause + spot})
+    return outcome
 
 
-def _failed(description: "DescribeTrainingJobResponseTypeDef") -> Ending:
+def _failed(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
     reason = description.get("FailureReason", "").strip().rstrip(".") or "AWS gives no reason"
-    for wording, kind, again, cure in _REASONS:
+    for wording, kind, retry, remedy in _REASONS:
         if re.search(wording, reason, re.DOTALL | re.IGNORECASE):
-            return Ending(kind=kind, cause=f"{reason}.", cure=cure, again=again)
-    return Ending(kind="unknown", cause=f"{reason}.", cure=_UNKNOWN_CURE, again="later")
+            return JobOutcome(kind=kind, cause=f"{reason}.", remedy=remedy, retry=retry)
+    return JobOutcome(kind="unknown", cause=f"{reason}.", remedy=_UNKNOWN_REMEDY, retry="later")
 
 
-def _stopped(description: "DescribeTrainingJobResponseTypeDef") -> Ending:
+def _stopped(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
     status = description["SecondaryStatus"]
     if status == "MaxRuntimeExceeded":
-        return Ending(
+        return JobOutcome(
             kind="max_runtime",
             cause=f"{status}: it trained for longer than {_limit(description, 'MaxRuntimeInSeconds')}.",
-            cure="Raise max_runtime_seconds or max_cost_usd, or take a faster instance.",
-            again="never",
+            remedy="Raise max_runtime_seconds or max_cost_usd, or take a faster instance.",
+            retry="never",
         )
     if status == "MaxWaitTimeExceeded":
-        return Ending(
+        return JobOutcome(
             kind="max_wait",
             cause=f"{status}: {_limit(description, 'MaxWaitTimeInSeconds')} passed before spot had trained it.",
-            cure="Train on demand, choose another instance type, or raise max_wait_seconds.",
-            again="now",
+            remedy="Train on demand, choose another instance type, or raise max_wait_seconds.",
+            retry="now",
         )
-    return Ending(
+    return JobOutcome(
         kind="stopped",
         cause=f"{status}: somebody, or a program, stopped it.",
-        cure="Run again if that was not meant.",
-        again="later",
+        remedy="Run again if that was not meant.",
+        retry="later",
     )
 
 

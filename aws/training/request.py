@@ -48,7 +48,7 @@ def _table() -> Path:
 
 FINGERPRINT_TAG = "linear-learner:fingerprint"
 NAME_PREFIX = "linear-learner-"
-LONGEST_TAG = 256
+MAX_TAG_LENGTH = 256
 
 
 class ChannelInput(BaseModel):
@@ -137,7 +137,7 @@ def request(
 
 def taggable(text: str) -> str:
     """`text` as the value of a tag, or of a package's metadata: what SageMaker does not take becomes spaces."""
-    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:LONGEST_TAG].strip()
+    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:MAX_TAG_LENGTH].strip()
 
 
 def _channel(channel: ChannelInput, instances: int) -> "ChannelTypeDef":

@@ -11,8 +11,8 @@ from botocore.exceptions import ClientError
 from prefect.exceptions import CancelledRun
 
 from aws.errors import Unavailable, answer, translated
-from aws.training.following import FIRST_PAUSE, OVER, described
-from aws.training.leases import leave, tags_of
+from aws.training.following import FIRST_PAUSE_SECONDS, OVER, described
+from aws.training.leases import release_lease, tags_of
 from aws.training.request import FINGERPRINT_TAG, NAME_PREFIX
 from aws.workspace import Workspace
 
@@ -41,22 +41,22 @@ def stop(workspace: Workspace, name: str) -> str:
             return status
         if waited > CONFIRMATION_SECONDS:
             raise Unavailable(f"Training job {name} is still {status} {waited:.0f} s after it was told to stop.")
-        time.sleep(FIRST_PAUSE)
+        time.sleep(FIRST_PAUSE_SECONDS)
     return status
 
 
-def abandon(workspace: Workspace, name: str, run: str) -> str | None:
+def stop_unless_followed(workspace: Workspace, name: str, run: str) -> str | None:
     """Have the flow run `run` follow the job no longer; stop it unless another does, and return its status if so."""
     description = described(workspace, name)
     if description["TrainingJobStatus"] in OVER:
         return None
-    if not leave(workspace, description["TrainingJobArn"], run):
+    if not release_lease(workspace, description["TrainingJobArn"], run):
         return None
     return stop(workspace, name)
 
 
 @contextmanager
-def abandoned_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator[None]:
+def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator[None]:
     """Abandon the job when the block is interrupted, by a signal or a cancellation: nobody would follow it.
 
     Not when it fails: whoever retries follows the job again.
@@ -66,7 +66,7 @@ def abandoned_when_interrupted(workspace: Workspace, name: str, run: str) -> Ite
     except BaseException as error:
         if not isinstance(error, Exception) or isinstance(error, CancelledRun):
             with _uninterrupted():
-                abandon(workspace, name, run)
+                stop_unless_followed(workspace, name, run)
         raise
 
 

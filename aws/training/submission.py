@@ -9,21 +9,21 @@ from pydantic import BaseModel, ConfigDict
 from aws.errors import InvalidRequest, NotFound, TrainingFailed, Unavailable, answer, translated
 from aws.preflight import check_workspace
 from aws.storage import look
-from aws.training.leases import RUN_TAG, add_tags, lease, tags_of
-from aws.training.outcome import ending
+from aws.training.leases import RUN_TAG, add_tags, lease_tag, tags_of
+from aws.training.outcome import job_outcome
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-MOST_ATTEMPTS = 100
+MAX_ATTEMPTS = 100
 DIVERGED_TAG = "linear-learner:diverged"
 """On a job that was stopped because its loss diverged; its value says how."""
-DIVERGED_CURE = "Choose a smaller learning_rate, normalize_data, or look for extreme values in the data."
-STOPPING_LOOKS, STOPPING_PAUSE = 120, 5.0
+DIVERGED_REMEDY = "Choose a smaller learning_rate, normalize_data, or look for extreme values in the data."
+MAX_STOPPING_POLLS, STOPPING_PAUSE_SECONDS = 120, 5.0
 """A job that is told to stop has two minutes to end, and then uploads what it has."""
-OF_THE_COMPUTE = {"max_runtime", "memory", "disk"}
+COMPUTE_KINDS = {"max_runtime", "memory", "disk"}
 """Kinds of endings that another instance, disk or limit can change."""
 How = Literal["started", "followed", "reused"]
 IfExists = Literal["adopt", "new", "fail"]
@@ -62,11 +62,11 @@ def start_or_adopt(
     is passed over ("new") or an error ("fail"). Two callers at once end with one job, as SageMaker refuses a second of
     the same name; an answer that got lost is made up for by looking.
     """
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         name = spec.name(attempt)
         description = _settled(workspace, name)
         if description is None:
-            arn = _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease(run)})
+            arn = _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease_tag(run)})
             if arn:
                 return Submission(name=name, arn=arn, how="started")
             description = _settled(workspace, name)
@@ -76,19 +76,21 @@ def start_or_adopt(
         if adopted:
             return adopted
     raise InvalidRequest(
-        f"{MOST_ATTEMPTS} training jobs with this very input have failed or were stopped, the last one {name}. "
+        f"{MAX_ATTEMPTS} training jobs with this very input have failed or were stopped, the last one {name}. "
         "Look at their FailureReason and change the input."
     )
 
 
 def _settled(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
     """As `describe`, but a job that is about to stop is waited for: only then can it be told what it came to."""
-    for _ in range(STOPPING_LOOKS):
+    for _ in range(MAX_STOPPING_POLLS):
         description = describe(workspace, name)
         if description is None or description["TrainingJobStatus"] != "Stopping":
             return description
-        time.sleep(STOPPING_PAUSE)
-    raise Unavailable(f"Training job {name} is still Stopping after {STOPPING_LOOKS * STOPPING_PAUSE:.0f} s.")
+        time.sleep(STOPPING_PAUSE_SECONDS)
+    raise Unavailable(
+        f"Training job {name} is still Stopping after {MAX_STOPPING_POLLS * STOPPING_PAUSE_SECONDS:.0f} s."
+    )
 
 
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
@@ -136,7 +138,7 @@ def _adopt(
             'if_exists "adopt"; to pay for another one, "new".'
         )
     if how == "followed":
-        add_tags(workspace, arn, lease(run))
+        add_tags(workspace, arn, lease_tag(run))
     return Submission(name=name, arn=arn, how="started" if own else how)
 
 
@@ -157,16 +159,16 @@ def _check_worth_another_attempt(
 ) -> None:
     if description["TrainingJobStatus"] == "Completed":
         return  # its model was deleted
-    came_to = ending(description)
-    again, cause, cure = came_to.again, came_to.cause, came_to.cure
+    outcome = job_outcome(description)
+    retry, cause, remedy = outcome.retry, outcome.cause, outcome.remedy
     if DIVERGED_TAG in tags:
-        again, cause, cure = "never", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_CURE
-    elif came_to.kind in OF_THE_COMPUTE and _is_given_more(spec, description):
+        retry, cause, remedy = "never", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY
+    elif outcome.kind in COMPUTE_KINDS and _is_given_more(spec, description):
         return
-    if again == "never":
+    if retry == "never":
         raise TrainingFailed(
             f"Training job {description['TrainingJobName']} had this very input. {cause} It would end so again, and "
-            f"cost again. {cure}"
+            f"cost again. {remedy}"
         )
 
 

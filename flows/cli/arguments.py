@@ -92,15 +92,15 @@ BROUGHT_ALONG = {"csv", "sample", "from_run"}
 def flow_parameters(chosen: Arguments) -> dict[str, Any]:
     """The flow's parameters, with `--csv` or `--sample` uploaded and named as the dataset's source."""
     parameters = {name: getattr(chosen, name) for name in type(chosen).model_fields if name not in BROUGHT_ALONG}
-    told = chosen.hyperparameters
+    hyperparameters = chosen.hyperparameters
     if chosen.csv:
         source = _upload(load_workspace(chosen.workspace), chosen.csv)
         parameters["dataset"] = chosen.dataset.model_copy(update={"source": source})
     elif chosen.sample:
         parameters |= _sample(load_workspace(chosen.workspace), chosen)
-        told = parameters["hyperparameters"]
+        hyperparameters = parameters["hyperparameters"]
     # A command line has one list of them where a form has two groups.
-    parameters["hyperparameters"], parameters["more_hyperparameters"] = told.groups
+    parameters["hyperparameters"], parameters["more_hyperparameters"] = hyperparameters.groups
     return parameters
 
 

@@ -46,7 +46,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
         if server and PREFECT_API_URL.value():
             server.close()  # the active profile names one
         elif server:
-            _import_ahead()
+            _preload()
             server.wait()
             settings = {PREFECT_API_URL: server.api_url, PREFECT_UI_URL: ""}  # this server has no pages to link to
             running.enter_context(temporary_settings(settings))
@@ -56,7 +56,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     return ready
 
 
-def _import_ahead() -> None:
+def _preload() -> None:
     """Import what a new table will need, which takes three seconds, while a server boots, which takes as many."""
     for module in ("sklearn.model_selection", "sklearn.metrics", "tasks.data.profile", "matplotlib.figure"):
         import_module(module)

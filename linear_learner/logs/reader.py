@@ -44,9 +44,9 @@ class LogReport(BaseModel):
     epochs: tuple[EpochReport, ...] = ()
     best_epoch: int | None = None
     """The epoch with the best value of the criterion."""
-    kept_epoch: int | None = None
+    saved_epoch: int | None = None
     """The epoch whose model was saved: the last that improved by more than the tolerance."""
-    kept_model: int | None = None
+    saved_model: int | None = None
     progress: float | None = None
     throughput: float | None = None
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -62,14 +62,14 @@ class LogReport(BaseModel):
             for epoch in epochs
             if epoch.value is not None
         }
-        kept = max((epoch for epoch in epochs if epoch.improved), key=lambda epoch: epoch.index, default=None)
+        saved = max((epoch for epoch in epochs if epoch.improved), key=lambda epoch: epoch.index, default=None)
         return cls.model_validate(
             {
                 **said,
                 "epochs": epochs,
                 "best_epoch": min(rated, key=rated.__getitem__, default=None),
-                "kept_epoch": kept and kept.index,
-                "kept_model": kept and kept.best_model,
+                "saved_epoch": saved and saved.index,
+                "saved_model": saved and saved.best_model,
             }
         )
 

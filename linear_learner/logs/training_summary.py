@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from linear_learner.logs.reader import EpochReport, LogReport, lower_is_better, thinned
 
-MOST_POINTS = 200
+MAX_POINTS = 200
 """Epochs in a learning curve; of more, every second, fourth, … is kept."""
 _AS_DATA = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
@@ -24,7 +24,7 @@ class EpochPoint(BaseModel):
     validation: float | None
 
 
-class Story(BaseModel):
+class TrainingSummary(BaseModel):
     """One training job; values of the criterion are None where the log does not hold them, or they were not finite."""
 
     model_config = _AS_DATA
@@ -37,7 +37,7 @@ class Story(BaseModel):
     """Of the criterion."""
     models: int
     """How many were trained side by side."""
-    kept_model: int | None
+    saved_model: int | None
     """Its index; None where models were compared by something the log does not print for each of them.
 
     The curve then holds the lowest loss of each epoch.
@@ -46,9 +46,9 @@ class Story(BaseModel):
     """Of the model that was kept."""
     epochs: int
     """How many were trained."""
-    kept_epoch: int | None
+    saved_epoch: int | None
     """The epoch whose model was saved: the last that improved by more than the tolerance. The first is 0."""
-    kept_value: float | None
+    saved_value: float | None
     best_epoch: int | None
     """The epoch with the best value of the criterion."""
     best_value: float | None
@@ -67,28 +67,28 @@ class Story(BaseModel):
             criterion=criterion,
             lower_is_better=lower_is_better(criterion),
             models=max((len(epoch.train) for epoch in report.epochs), default=0),
-            kept_model=report.kept_model,
+            saved_model=report.saved_model,
             hyperparameters=report.best_hyperparameters,
             epochs=len(report.epochs),
-            kept_epoch=report.kept_epoch,
-            kept_value=_value(by_index.get(report.kept_epoch if report.kept_epoch is not None else -1)),
+            saved_epoch=report.saved_epoch,
+            saved_value=_value(by_index.get(report.saved_epoch if report.saved_epoch is not None else -1)),
             best_epoch=report.best_epoch,
             best_value=_value(by_index.get(report.best_epoch if report.best_epoch is not None else -1)),
             stopped_early=report.stopped_early,
             throughput=report.throughput,
-            curve=tuple(_point(epoch, report.kept_model) for epoch in thinned(report.epochs, MOST_POINTS)),
+            curve=tuple(_point(epoch, report.saved_model) for epoch in thinned(report.epochs, MAX_POINTS)),
         )
 
     @property
-    def thrown_away(self) -> float | None:
+    def discarded_improvement(self) -> float | None:
         """The share by which the best epoch seen was better than the one that was kept; 0 when they are the same.
 
         Early stopping keeps the last epoch that improved by more than its tolerance: smaller steps are lost.
         """
-        if self.kept_value is None or self.best_value is None:
+        if self.saved_value is None or self.best_value is None:
             return None
-        gap = abs(self.best_value - self.kept_value)
-        return gap / abs(self.kept_value) if gap and self.kept_value else 0.0
+        gap = abs(self.best_value - self.saved_value)
+        return gap / abs(self.saved_value) if gap and self.saved_value else 0.0
 
 
 def _point(epoch: EpochReport, model: int | None) -> EpochPoint:

@@ -47,18 +47,18 @@ class Batches:
         numbers = self._size * (examples.features.shape[1] + 1)
         resident = self.count * numbers <= RESIDENT
         self._step = self.count if resident else max(1, CHUNK // numbers)
-        self._kept: Block | None = None
+        self._resident_block: Block | None = None
         self._buffer = np.empty((self._step * self._size, examples.features.shape[1] + 1), dtype=np.float32)
 
     def blocks(self) -> Iterator[Block]:
         """All mini-batches, in order; a block's arrays are only valid until the next one is asked for."""
-        if self._kept is not None:
-            yield self._kept
+        if self._resident_block is not None:
+            yield self._resident_block
             return
         for first in range(0, self.count, self._step):
             block = self._block(first, min(first + self._step, self.count))
             if self._step == self.count:
-                self._kept = block
+                self._resident_block = block
             yield block
 
     def _block(self, first: int, last: int) -> Block:

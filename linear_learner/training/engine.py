@@ -15,7 +15,7 @@ from linear_learner.training.input_checks import check_channels
 from linear_learner.training.learner import Learner
 from linear_learner.training.losses import Loss, loss_of
 from linear_learner.training.metrics import channel_scores, raw_scores
-from linear_learner.training.models import grid_of
+from linear_learner.training.models import models_of
 from linear_learner.training.results import Epoch, Training
 from linear_learner.training.selection import LOSS_CRITERIA, EarlyStopping, best_threshold
 
@@ -57,7 +57,7 @@ class _Run:
 
     def __init__(self, settings: Hyperparameters, train: Examples, validation: Examples | None, seed: int) -> None:
         self.settings, self.train, self.validation = settings, train, validation
-        self.loss, self.grid = loss_of(settings, train.labels), grid_of(settings)
+        self.loss, self.grid = loss_of(settings, train.labels), models_of(settings)
         self.learner = Learner(settings, self.grid, self.loss, train, seed)
         self.best_model, self.best_epoch = 0, 0
         self.best: NDArray[np.float32] | None = None

@@ -12,7 +12,7 @@ from linear_learner.training.batches import Batches, Block, standardised
 from linear_learner.training.examples import Examples
 from linear_learner.training.input_checks import class_count
 from linear_learner.training.losses import Loss
-from linear_learner.training.models import Grid
+from linear_learner.training.models import ModelGrid
 from linear_learner.training.optimizers import OPTIMIZERS
 from linear_learner.training.scaling import CHUNK, fit_scaling
 
@@ -24,7 +24,7 @@ SLAB_RATES = 2**18
 class Learner:
     """The parameters of all models, (features + 1, outputs·models), the bias last, and how they learn."""
 
-    def __init__(self, settings: Hyperparameters, grid: Grid, loss: Loss, train: Examples, seed: int) -> None:
+    def __init__(self, settings: Hyperparameters, grid: ModelGrid, loss: Loss, train: Examples, seed: int) -> None:
         self._settings, self._loss, self.models = settings, loss, grid.models
         self.outputs = class_count(settings) if settings.predictor_type == "multiclass_classifier" else 1
         self.scaling = fit_scaling(settings, train)

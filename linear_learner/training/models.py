@@ -41,7 +41,7 @@ _REPORTED = ("learning_rate", "wd", "l1", "lr_scheduler_step", "lr_scheduler_fac
 
 
 @dataclass(frozen=True)
-class Grid:
+class ModelGrid:
     """One array of (models,) per hyperparameter that differs, or may differ, between models."""
 
     optimizer: str
@@ -75,7 +75,7 @@ class Grid:
         return {"optimizer": self.optimizer, **values}
 
 
-def grid_of(hyperparameters: Hyperparameters) -> Grid:
+def models_of(hyperparameters: Hyperparameters) -> ModelGrid:
     """The models the hyperparameters ask for.
 
     A value the user fixes replaces its axis and keeps the number of models, which then differ by where they start; of
@@ -87,7 +87,7 @@ def grid_of(hyperparameters: Hyperparameters) -> Grid:
     rows = [combination[::-1] for combination in product(*reversed(values))]
     chosen = np.array(list(islice(cycle(rows), hyperparameters.num_models or len(rows))), dtype=np.float64)
     optimizer = "adam" if hyperparameters.optimizer == "auto" else hyperparameters.optimizer
-    return Grid(optimizer, dict(zip(axes, chosen.T, strict=True)), hyperparameters.use_lr_scheduler)
+    return ModelGrid(optimizer, dict(zip(axes, chosen.T, strict=True)), hyperparameters.use_lr_scheduler)
 
 
 def _axis(fixed: float | None, axis: tuple[float, ...]) -> tuple[float, ...]:

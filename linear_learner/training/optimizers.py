@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.models import Grid
+from linear_learner.training.models import ModelGrid
 
 EPSILON: Final = 1e-8
 RMSPROP_DECAY: Final = 0.9
@@ -32,7 +32,7 @@ Floats = NDArray[np.float32]
 class Optimizer(ABC):
     """State of one optimizer over `weights`, which it changes in place; adam and sgd as of MXNet 1.3 and later."""
 
-    def __init__(self, weights: Floats, grid: Grid, settings: Hyperparameters, slope: float) -> None:
+    def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         self.weights = weights
         self.gradient = np.zeros_like(weights)
         self.gradient_scale = slope / settings.mini_batch_size
@@ -89,7 +89,7 @@ class Optimizer(ABC):
 class Adam(Optimizer):
     """Moments are kept undivided by 1 - beta, which moves those factors into the rate and epsilon."""
 
-    def __init__(self, weights: Floats, grid: Grid, settings: Hyperparameters, slope: float) -> None:
+    def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
         self._beta_1 = BETA_1 if settings.beta_1 is None else settings.beta_1
         self._beta_2 = BETA_2 if settings.beta_2 is None else settings.beta_2
@@ -117,7 +117,7 @@ class Adam(Optimizer):
 class Sgd(Optimizer):
     """v ← momentum·v - rate·gradient, w ← w + v."""
 
-    def __init__(self, weights: Floats, grid: Grid, settings: Hyperparameters, slope: float) -> None:
+    def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
         self._momentum = self._constant(settings.momentum or 0.0)
         self._velocity = np.zeros_like(weights)
@@ -137,7 +137,7 @@ class Sgd(Optimizer):
 class RmsProp(Optimizer):
     """n ← 0.9·n + 0.1·gradient², w ← w - rate·gradient/√(n + ε); n is kept undivided by 0.1."""
 
-    def __init__(self, weights: Floats, grid: Grid, settings: Hyperparameters, slope: float) -> None:
+    def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
         self._epsilon = self._constant(EPSILON / (self.gradient_scale**2 * (1 - RMSPROP_DECAY)))
         self._decay = self._constant(RMSPROP_DECAY)

@@ -15,7 +15,7 @@ from sandbox.sagemaker.api_model import Document, ServiceError, page, tag_list, 
 from sandbox.storage import replace_json
 
 PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"
-MOST_METADATA = 50
+MAX_METADATA_ENTRIES = 50
 REPLACED = (
     "ModelApprovalStatus",
     "ApprovalDescription",
@@ -125,10 +125,12 @@ def _updated(package: Document, request: Mapping[str, Any]) -> Document:
     """The document with what is given replaced, its metadata added to and taken from."""
     changes = {name: value for name, value in request.items() if name in REPLACED}
     removed = request.get("CustomerMetadataPropertiesToRemove", [])
-    kept = {key: value for key, value in package.get("CustomerMetadataProperties", {}).items() if key not in removed}
-    metadata = kept | request.get("CustomerMetadataProperties", {})
-    if len(metadata) > MOST_METADATA:
-        raise ServiceError("ValidationException", f"A model package has at most {MOST_METADATA} metadata properties.")
+    saved = {key: value for key, value in package.get("CustomerMetadataProperties", {}).items() if key not in removed}
+    metadata = saved | request.get("CustomerMetadataProperties", {})
+    if len(metadata) > MAX_METADATA_ENTRIES:
+        raise ServiceError(
+            "ValidationException", f"A model package has at most {MAX_METADATA_ENTRIES} metadata properties."
+        )
     if more := request.get("AdditionalInferenceSpecificationsToAdd"):
         changes["AdditionalInferenceSpecifications"] = package.get("AdditionalInferenceSpecifications", []) + more
     return package | changes | {"CustomerMetadataProperties": metadata, "LastModifiedTime": _now()}

@@ -14,8 +14,8 @@ from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from sandbox.faults import InternalError, LateLog, MaxRuntime, MissingLog, NoCapacity, SlowJob, SpotInterruption
 from sandbox.sagemaker.training_container import (
     Container,
-    Ending,
     JobError,
+    StopCause,
     check_image,
     download_channel,
     failure_reason,
@@ -51,7 +51,7 @@ class Trainer:
         """Queue a job."""
         container = Container()
         if job.spot:
-            container.limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], Ending.WAITED_OUT)
+            container.limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], StopCause.WAITED_OUT)
         with self._lock:
             if not self._closing.is_set():
                 self._runs[job.name] = (self._pool.submit(self._run, job, container), container)
@@ -61,7 +61,7 @@ class Trainer:
         with self._lock:
             future, container = self._runs.get(job.name, (None, None))
         if container:
-            container.stop(Ending.STOPPED)
+            container.stop(StopCause.STOPPED)
         if future and future.cancel():
             job.end("Stopped", "Stopped", "Training job stopped")
 
@@ -133,7 +133,7 @@ def _provision(job: TrainingJob, container: Container) -> None:
     if container.wait(fault.seconds if fault else 0) and fault:
         if not job.spot:
             raise JobError(NO_CAPACITY)
-        container.stop(Ending.WAITED_OUT)
+        container.stop(StopCause.WAITED_OUT)
 
 
 def _proceed(job: TrainingJob, container: Container, secondary: str, message: str) -> bool:
@@ -147,7 +147,7 @@ def _proceed(job: TrainingJob, container: Container, secondary: str, message: st
 def _train(job: TrainingJob, container: Container, folder: Path, log: TrainingLog, interrupted: bool) -> int:
     overrun, slow = job.fault(MaxRuntime), job.fault(SlowJob)
     limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
-    container.limit(limit, Ending.TIMED_OUT)
+    container.limit(limit, StopCause.TIMED_OUT)
     if not (job.fault(LateLog) or job.fault(MissingLog)):
         log.show()
     if container.wait(slow.seconds if slow else 0) and job.fault(InternalError):
@@ -159,14 +159,14 @@ def _train(job: TrainingJob, container: Container, folder: Path, log: TrainingLo
     return code
 
 
-def _end(job: TrainingJob, ending: Ending | None, artifacts: Mapping[str, Any]) -> None:
+def _end(job: TrainingJob, ending: StopCause | None, artifacts: Mapping[str, Any]) -> None:
     with job.lock:
         if job.status == "Stopping":
             job.end("Stopped", "Stopped", "Training job stopped", **artifacts)
-        elif ending is Ending.TIMED_OUT:
+        elif ending is StopCause.TIMED_OUT:
             message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
             job.end("Stopped", "MaxRuntimeExceeded", message, **artifacts)
-        elif ending is Ending.WAITED_OUT:
+        elif ending is StopCause.WAITED_OUT:
             job.ask_to_stop()
             job.end("Stopped", "MaxWaitTimeExceeded", WAITED_OUT, **artifacts)
         else:

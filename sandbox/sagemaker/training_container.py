@@ -117,7 +117,7 @@ ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_
 """The matrices are small: more threads would only get into each other's way."""
 
 
-class Ending(Enum):
+class StopCause(Enum):
     """Why a container was ended from outside."""
 
     STOPPED = "StopTrainingJob"
@@ -130,14 +130,14 @@ class Container:
     """What a job runs in, one process after the other; it may be ended before the first."""
 
     def __init__(self) -> None:
-        self.ending: Ending | None = None
+        self.ending: StopCause | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._ended = threading.Event()
-        self._limit, self._beyond = math.inf, Ending.TIMED_OUT
+        self._limit, self._beyond = math.inf, StopCause.TIMED_OUT
         self._kill_at = math.inf
 
-    def limit(self, seconds: float, ending: Ending) -> None:
+    def limit(self, seconds: float, ending: StopCause) -> None:
         """End the container so many seconds from now; of several limits the nearest counts."""
         at = time.monotonic() + seconds
         if at < self._limit:
@@ -150,7 +150,7 @@ class Container:
             self.stop(self._beyond)
         return self.ending is None
 
-    def stop(self, ending: Ending) -> None:
+    def stop(self, ending: StopCause) -> None:
         """Ask the process to end, and make it end after a grace period."""
         with self._lock:
             if self.ending is None:
@@ -162,7 +162,7 @@ class Container:
     def kill(self) -> None:
         """End the process now."""
         with self._lock:
-            self.ending = Ending.CLOSED
+            self.ending = StopCause.CLOSED
             self._ended.set()
             self._signal(signal.SIGKILL)
 

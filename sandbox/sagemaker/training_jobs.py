@@ -23,7 +23,7 @@ OVER = ("Completed", "Failed", "Stopped")
 STARTING = "Starting the training job"
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
-LONGEST_FAILURE_REASON = 1024
+MAX_FAILURE_REASON_LENGTH = 1024
 SPOT_PERCENT = 30
 """What a spot job pays of its time; invented: the real share follows the market."""
 Met = TypeVar("Met", bound=JobFault)
@@ -142,7 +142,7 @@ class TrainingJob:
 
     def fail(self, reason: str) -> None:
         """The job is `Failed`, for this reason."""
-        self.end("Failed", "Failed", "Training job failed", FailureReason=reason[:LONGEST_FAILURE_REASON])
+        self.end("Failed", "Failed", "Training job failed", FailureReason=reason[:MAX_FAILURE_REASON_LENGTH])
 
     def save(self) -> None:
         """Write the record."""

@@ -15,7 +15,7 @@ from sandbox.emulator import Emulator
 GROUP = "/aws/sagemaker/TrainingJobs"
 BATCH = 1000
 """Events per PutLogEvents: a tenth of what it accepts, so that long lines fit as well."""
-LONGEST_MESSAGE = 100_000
+MAX_MESSAGE_LENGTH = 100_000
 ACCEPTED_AGE = 13 * 86_400_000
 """Milliseconds; CloudWatch, and so moto, refuses events older than 14 days."""
 
@@ -58,7 +58,7 @@ class TrainingLog:
             if match := regex.search(line):
                 self._record(name, match[1], now)
         if line:
-            self._waiting.append({"timestamp": int(now * 1000), "message": line[:LONGEST_MESSAGE]})
+            self._waiting.append({"timestamp": int(now * 1000), "message": line[:MAX_MESSAGE_LENGTH]})
 
     def _record(self, name: str, text: str, now: float) -> None:
         try:

@@ -102,7 +102,7 @@ def _said(value: Fact, empty: str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-class Ledger:
+class InputHistory:
     """What each step was made of, the last time and this time."""
 
     def __init__(self, workspace: Workspace, dataset: Dataset, parameters: Mapping[str, BaseModel]) -> None:
@@ -116,7 +116,7 @@ class Ledger:
         self._before = self._read()
         self._now: dict[str, dict[str, Fact]] = {}
 
-    def note(self, facts: Facts) -> None:
+    def record_input(self, facts: Facts) -> None:
         """Add to what this run is made of."""
         self._facts |= facts
 
@@ -152,32 +152,32 @@ class Ledger:
         return {step: facts for step, facts in found.items() if step != "about"}
 
 
-_LEDGER: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
+_LEDGER: ContextVar[InputHistory | None] = ContextVar("ledger", default=None)
 
 
 @contextmanager
-def remembered(workspace: Workspace, dataset: Dataset, **parameters: BaseModel) -> Iterator[None]:
+def track_inputs(workspace: Workspace, dataset: Dataset, **parameters: BaseModel) -> Iterator[None]:
     """Let the steps in the block say why they run, and the next run of this table and target compare itself with it.
 
     `parameters` are what people chose, by the names they know: `split=split, hyperparameters=hyperparameters`.
     """
-    ledger = Ledger(workspace, dataset, parameters)
-    token = _LEDGER.set(ledger)
+    history = InputHistory(workspace, dataset, parameters)
+    token = _LEDGER.set(history)
     try:
         yield
     except Exception:  # not when interrupted: there is no time then
-        ledger.close()
+        history.close()
         raise
     else:
-        ledger.close()
+        history.close()
     finally:
         _LEDGER.reset(token)
 
 
-def note(facts: Facts) -> None:
+def record_input(facts: Facts) -> None:
     """Add what this run found out, as `table.identity` and `table.size` in bytes, to what it is made of."""
-    if ledger := _LEDGER.get():
-        ledger.note(facts)
+    if history := _LEDGER.get():
+        history.record_input(facts)
 
 
 def why(step: str, of: Sequence[str], what: str, otherwise: str = NOT_KEPT) -> str:
@@ -185,5 +185,5 @@ def why(step: str, of: Sequence[str], what: str, otherwise: str = NOT_KEPT) -> s
 
     It is noted for the next run.
     """
-    ledger = _LEDGER.get()
-    return ledger.why(step, of, what, otherwise) if ledger else f"{UNKNOWN}: {what}"
+    history = _LEDGER.get()
+    return history.why(step, of, what, otherwise) if history else f"{UNKNOWN}: {what}"

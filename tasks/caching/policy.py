@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict
 
 from aws.errors import AwsError
 from tasks.caching.explain_rerun import DATA, why
-from tasks.caching.result_storage import KeptInBucket
+from tasks.caching.result_storage import BucketResultStorage
 
 Inputs = Mapping[str, Any]
 PAUSES = (2.0, 8.0)
@@ -40,7 +40,7 @@ def fingerprint(*parts: object) -> str:
 
 
 @dataclass(kw_only=True)
-class WhileItExists(CachePolicy):
+class ContentCachePolicy(CachePolicy):
     """Reuse the result kept for the same `identity`, as long as nothing of what it refers to is `missing`.
 
     `identity` names content, never the clock, a run or a machine; `missing` names what is gone or was changed; in the
@@ -50,7 +50,7 @@ class WhileItExists(CachePolicy):
 
     step: str
     identity: Callable[[Inputs], tuple[object, ...]]
-    missing: Callable[[Inputs, Any], Sequence[str]] = lambda _inputs, _kept: ()
+    missing: Callable[[Inputs, Any], Sequence[str]] = lambda _inputs, _usable_result: ()
     of: tuple[str, ...] = DATA
 
     def compute_key(self, task_ctx: TaskRunContext, inputs: Inputs, flow_parameters: Inputs, **_: Any) -> str | None:
@@ -71,13 +71,13 @@ class WhileItExists(CachePolicy):
         # Prefect types the storage's methods as coroutines; called with _sync they are none.
         storage = cast("Any", task_ctx.result_store.result_storage)
         key = f"{self.step}-{fingerprint(*self.identity(inputs))}"
-        objection = storage.look(key) if isinstance(storage, KeptInBucket) else None
-        kept = _opened(storage, key)
+        objection = storage.look(key) if isinstance(storage, BucketResultStorage) else None
+        cached = _opened(storage, key)
         reason = why(self.step, self.of, task_ctx.task_run.name)
-        if kept is not None:
-            objection = objection or self._gone(inputs, kept)
+        if cached is not None:
+            objection = objection or self._objection(inputs, cached)
             if objection is None:
-                get_run_logger().info("reused: %s", kept, extra={"reused": self.step})
+                get_run_logger().info("reused: %s", cached, extra={"reused": self.step})
                 return key
             # Prefect has no way to take a result back; what it cannot open it takes for none.
             storage.write_path(key, b"", _sync=True)
@@ -85,12 +85,12 @@ class WhileItExists(CachePolicy):
         get_run_logger().info(reason)
         return key
 
-    def _gone(self, inputs: Inputs, kept: object) -> str | None:
-        gone = self.missing(inputs, kept)
-        if not gone:
+    def _objection(self, inputs: Inputs, cached: object) -> str | None:
+        missing = self.missing(inputs, cached)
+        if not missing:
             return None
-        where = " in the bucket" if gone[0].startswith("s3://") else ""
-        return f"{', '.join(gone)} {'is' if len(gone) == 1 else 'are'} gone or changed{where}"
+        where = " in the bucket" if missing[0].startswith("s3://") else ""
+        return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} gone or changed{where}"
 
 
 def _opened(storage: Any, key: str) -> object | None:
@@ -107,24 +107,24 @@ def worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -
     return bool(getattr(error, "retryable", isinstance(error, OSError)))
 
 
-class Retries(TypedDict):
+class RetryOptions(TypedDict):
     retries: int
     retry_delay_seconds: Callable[[int], list[float]]
     retry_jitter_factor: float
     retry_condition_fn: Callable[[Task[..., Any], TaskRun, State[Any]], bool]
 
 
-class Kept(TypedDict):
+class PersistOptions(TypedDict):
     persist_result: bool
     result_serializer: str
 
 
-RETRIES: Retries = {
+RETRIES: RetryOptions = {
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": worth_retrying,
 }
 """For steps that talk to AWS: four more tries after 2, 4, 8 and 16 seconds, if the error is a passing one."""
-KEPT: Kept = {"persist_result": True, "result_serializer": "json"}
+PERSISTED: PersistOptions = {"persist_result": True, "result_serializer": "json"}
 """For steps whose result later runs may reuse: readable, no pickles."""

@@ -16,7 +16,7 @@ from aws.workspace import Workspace
 from tasks.parameters import Reuse
 
 
-class KeptInBucket(WritableFileSystem):
+class BucketResultStorage(WritableFileSystem):
     """Results of the steps in the workspace's bucket: one call to look for one, one call to keep one."""
 
     _block_type_name = "Results in a Training Workspace"
@@ -26,7 +26,7 @@ class KeptInBucket(WritableFileSystem):
     _found: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def of(cls, workspace: Workspace, reuse: Reuse) -> "KeptInBucket":
+    def of(cls, workspace: Workspace, reuse: Reuse) -> "BucketResultStorage":
         """Storage of that workspace, for the length of one run."""
         storage = cls()
         storage._workspace, storage._reuse = workspace, reuse
@@ -75,7 +75,7 @@ class KeptInBucket(WritableFileSystem):
 
 
 @contextmanager
-def results_in(workspace: Workspace, reuse: Reuse = Reuse()) -> Iterator[None]:  # noqa: B008 - it is frozen
+def bucket_results(workspace: Workspace, reuse: Reuse = Reuse()) -> Iterator[None]:  # noqa: B008 - it is frozen
     """Keep the results of the steps that the block calls in the workspace's bucket; for the body of a flow.
 
     So a worker with an empty disk reuses them. Prefect's decorators cannot say it, as the workspace is a parameter of
@@ -84,6 +84,6 @@ def results_in(workspace: Workspace, reuse: Reuse = Reuse()) -> Iterator[None]: 
     context = FlowRunContext.get()
     if context is None:
         raise RuntimeError("results_in is for the body of a flow")
-    storage, serializer = KeptInBucket.of(workspace, reuse), context.result_store.serializer
+    storage, serializer = BucketResultStorage.of(workspace, reuse), context.result_store.serializer
     with context.model_copy(update={"result_store": ResultStore(result_storage=storage, serializer=serializer)}):
         yield

@@ -8,7 +8,7 @@ from typing import Final, Literal, NamedTuple, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-Kind = Literal["boolean", "integer", "number", "text"]
+ColumnKind = Literal["boolean", "integer", "number", "text"]
 """What the cells of a column are written as, the narrowest first."""
 LARGEST: Final = float(np.finfo(np.float32).max)
 """The largest number the algorithm can hold, about 3.4e38."""
@@ -42,7 +42,7 @@ _NO_CELLS = Cells()
 class Column:
     """What is known beside the moments. As it stands, of no rows."""
 
-    kind: Kind = "boolean"
+    kind: ColumnKind = "boolean"
     missing: Cells = _NO_CELLS
     infinite: Cells = _NO_CELLS
     text: Cells = _NO_CELLS
@@ -69,7 +69,7 @@ class Column:
         goes_on = other.first == (self.last or 0.0) + 1 or (may_restart and other.counts_up)
         return replace(
             self,
-            kind=max(self.kind, other.kind, key=get_args(Kind).index),
+            kind=max(self.kind, other.kind, key=get_args(ColumnKind).index),
             missing=self.missing.then(other.missing, rows_before),
             infinite=self.infinite.then(other.infinite, rows_before),
             text=self.text.then(other.text, rows_before),
@@ -82,7 +82,7 @@ class Column:
             distinct=self.distinct and other.distinct,
         )
 
-    def and_piece(self, piece: "Piece", rows_before: int) -> Self:
+    def and_piece(self, piece: "ColumnChunk", rows_before: int) -> Self:
         """With a piece that follows `rows_before` rows; what an earlier piece ruled out is not looked for again."""
         return self.then(
             type(self)(
@@ -100,11 +100,11 @@ class Column:
         )
 
 
-class Piece:
+class ColumnChunk:
     """Some rows of a column: `values` (rows,), not empty, and their `low` and `high`, which may be NaN or infinite."""
 
     def __init__(
-        self, values: NDArray[np.float64], kind: Kind, text: TextCells | None, low: float, high: float
+        self, values: NDArray[np.float64], kind: ColumnKind, text: TextCells | None, low: float, high: float
     ) -> None:
         self.values, self.kind, self.text = values, kind, text
         self.finite = isfinite(low) and isfinite(high)
@@ -152,12 +152,12 @@ def _distinct(values: NDArray[np.float64]) -> bool:
     return bool((ordered[1:] != ordered[:-1]).all())
 
 
-MOST_LABELS: Final = 1000
+MAX_LABELS: Final = 1000
 """A target of more different values has no classes, or more than can be listed."""
 _ROWS_AT_ONCE = 65_536
 
 
-class Tally(NamedTuple):
+class LabelTally(NamedTuple):
     """In how many rows a label is, and the first of them, counted from 1."""
 
     rows: int
@@ -168,7 +168,7 @@ class Tally(NamedTuple):
 class Labels:
     """What a target holds; infinite and missing labels are passed over. As it stands, of no rows."""
 
-    tallies: Mapping[float, Tally] | None = field(default_factory=dict)
+    tallies: Mapping[float, LabelTally] | None = field(default_factory=dict)
     """By value; None once there are more than MOST_LABELS."""
     fractional_row: int | None = None
     """The first row whose label is no whole number."""
@@ -188,9 +188,9 @@ class Labels:
             return type(self)(None, fractional_row)
         tallies = dict(self.tallies)
         for value, (rows, first_row) in other.tallies.items():
-            before = tallies.get(value, Tally(0, rows_before + first_row))
-            tallies[value] = Tally(before.rows + rows, before.first_row)
-        return type(self)(tallies if len(tallies) <= MOST_LABELS else None, fractional_row)
+            before = tallies.get(value, LabelTally(0, rows_before + first_row))
+            tallies[value] = LabelTally(before.rows + rows, before.first_row)
+        return type(self)(tallies if len(tallies) <= MAX_LABELS else None, fractional_row)
 
     def _of(self, values: NDArray[np.float64]) -> Self:
         """These values alone; what is settled already is not looked for, nor the first rows of labels already known."""
@@ -200,11 +200,11 @@ class Labels:
         if self.tallies is None:
             return type(self)(None, row)
         found, counts = _occurring(finite, whole=row is None)
-        if len(found) > MOST_LABELS:
+        if len(found) > MAX_LABELS:
             return type(self)(None, row)
         tallies = {}
         for value, count in zip(found.tolist(), counts.tolist(), strict=True):
-            tallies[value] = Tally(count, 0 if value in self.tallies else int((values == value).argmax()) + 1)
+            tallies[value] = LabelTally(count, 0 if value in self.tallies else int((values == value).argmax()) + 1)
         return type(self)(tallies, row)
 
 

@@ -9,15 +9,16 @@ import polars as pl
 from aws.storage import StoredObject
 from aws.workspace import Workspace
 from tasks.data.profile import Accumulator
-from tasks.data.reader import INTEGERS, Piece, check_known, chosen_columns, columns_of, pieces
+from tasks.data.reader import INTEGERS, Chunk, check_known, chosen_columns, columns_of, pieces
 from tasks.data.source import local_copy
-from tasks.data.spill import keeping, spill_folder
-from tasks.data.streams import ahead, told
+from tasks.data.spill import spill, spill_folder
+from tasks.data.streams import log_progress, prefetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.data.profile import Kind, Profile
+    from tasks.data.columns import ColumnKind
+    from tasks.data.profile import Profile
 
 _NUMPY: dict[pl.DataType, str] = {
     pl.Boolean(): "<i1",
@@ -26,7 +27,7 @@ _NUMPY: dict[pl.DataType, str] = {
 }
 
 
-def measured(found: Iterable[Piece], wanted: Sequence[str], target: str) -> Accumulator:
+def measured(found: Iterable[Chunk], wanted: Sequence[str], target: str) -> Accumulator:
     """What the `wanted` columns of a file's pieces hold, mergeable with what other files hold."""
     accumulator = Accumulator(wanted, target)
     for frame, texts in found:
@@ -57,7 +58,7 @@ def width(types: Mapping[str, pl.DataType]) -> int:
     return sum(int(_NUMPY[kind][-1]) for kind in types.values())
 
 
-def _kind(column: pl.Series, is_text: bool) -> "Kind":
+def _kind(column: pl.Series, is_text: bool) -> "ColumnKind":
     if is_text:
         return "text"
     if column.dtype == pl.Boolean:
@@ -65,7 +66,7 @@ def _kind(column: pl.Series, is_text: bool) -> "Kind":
     return "integer" if column.dtype.is_integer() else "number"
 
 
-def _storage(kind: "Kind", minimum: float | None, maximum: float | None) -> pl.DataType:
+def _storage(kind: "ColumnKind", minimum: float | None, maximum: float | None) -> pl.DataType:
     if kind == "boolean":
         return pl.Boolean()
     if kind != "integer" or minimum is None or maximum is None:
@@ -85,5 +86,5 @@ def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str]
     names = columns_of(path, part.uri)
     for column in wanted:
         check_known(names, column, "that the first file has", part.uri)
-    found = ahead(keeping(pieces(path, part.uri, wanted), spill_folder(part, wanted)))
-    return measured(told(found, f"reading {part.uri}"), wanted, target)
+    found = prefetch(spill(pieces(path, part.uri, wanted), spill_folder(part, wanted)))
+    return measured(log_progress(found, f"reading {part.uri}"), wanted, target)

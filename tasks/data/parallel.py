@@ -15,7 +15,7 @@ from tasks.caching.policy import RETRIES
 T = TypeVar("T")
 
 
-def each(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any], **common: Any) -> list[T]:
+def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any], **common: Any) -> list[T]:
     """`step(workspace, ...)` for each of the items that stand side by side, with what all have in common; in order.
 
     With a `dask_scheduler` in the workspace every call is a Prefect task of its own, run and retried on the cluster.

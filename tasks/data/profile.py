@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from linear_learner.errors import DataError
-from tasks.data.columns import Column, Kind, Labels, Piece, TextCells
+from tasks.data.columns import Column, ColumnChunk, ColumnKind, Labels, TextCells
 from tasks.data.statistics import Moments, block_digest, chained
 
-__all__ = ["Accumulator", "ColumnProfile", "Kind", "LabelCount", "Profile", "TextCells", "merged"]
+__all__ = ["Accumulator", "ColumnKind", "ColumnProfile", "LabelCount", "Profile", "TextCells", "merged"]
 
 EXAMPLE_LENGTH = 60
 _BLOCK_CELLS = 1 << 18
@@ -29,7 +29,7 @@ class ColumnProfile(BaseModel):
     model_config = _MODEL
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     missing: int
     missing_row: int | None
     infinite: int
@@ -94,7 +94,7 @@ class Accumulator:
         self.moments = Moments.of_nothing(len(names), self.names.index(target))
         self.digest = np.zeros(len(names), np.uint64)
 
-    def add(self, values: NDArray[np.float64], kinds: Sequence[Kind], texts: Mapping[str, TextCells]) -> None:
+    def add(self, values: NDArray[np.float64], kinds: Sequence[ColumnKind], texts: Mapping[str, TextCells]) -> None:
         """Add the next piece: `values` (columns, rows), C-contiguous, of columns written as `kinds`.
 
         NaN is a missing cell or, where `texts` says so under the column's name, text. Infinities are allowed.
@@ -104,7 +104,7 @@ class Accumulator:
         with np.errstate(over="ignore", invalid="ignore"):  # of values that no float32 holds, and that are reported
             low, high = self._add_blocks(values)
             for index, (name, kind) in enumerate(zip(self.names, kinds, strict=True)):
-                piece = Piece(values[index], kind, texts.get(name), float(low[index]), float(high[index]))
+                piece = ColumnChunk(values[index], kind, texts.get(name), float(low[index]), float(high[index]))
                 self.columns[index] = self.columns[index].and_piece(piece, self.rows)
         self.labels = self.labels.and_piece(values[self.names.index(self.target)], self.rows)
         self.rows += values.shape[1]

@@ -7,9 +7,9 @@ from tasks.data.profile import ColumnProfile, Profile
 from tasks.data.rules.finding import spelled
 from tasks.data.rules.table import Finding
 
-MOST_LABELS = 20
+MAX_LABELS = 20
 """Labels that are listed with their rows; of more, the range is shown."""
-MOST_COLUMNS = 200
+MAX_COLUMNS = 200
 NAME_LENGTH = 60
 _MARKUP = re.compile(r"[\\`*_\[\]~]")
 _HTML = re.compile(r"[&<>|]")  # entities, as a bar in a table's cell has no other spelling that all readers know
@@ -45,7 +45,7 @@ def _verdict(findings: Sequence[Finding]) -> str:
 
 def labels_table(profile: Profile) -> str:
     """How the labels are spread."""
-    if profile.labels and len(profile.labels) <= MOST_LABELS:
+    if profile.labels and len(profile.labels) <= MAX_LABELS:
         rows = [
             (spelled(label.value), str(label.rows), f"{label.rows / profile.rows:.1%}", str(label.first_row))
             for label in profile.labels
@@ -60,7 +60,7 @@ def labels_table(profile: Profile) -> str:
 
 def columns_table(profile: Profile, ignored: Collection[str] = ()) -> str:
     """What the columns hold, at most 200 of them."""
-    shown = profile.columns[:MOST_COLUMNS]
+    shown = profile.columns[:MAX_COLUMNS]
     table = _table(_HEADER, [_row(column, profile.target, ignored) for column in shown])
     more = len(profile.columns) - len(shown)
     return f"{table}\n\nand {more} more" if more else table

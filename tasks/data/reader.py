@@ -42,7 +42,7 @@ _FOREIGN = {
 }
 """How files begin that are taken for CSV now and then."""
 _BLANK_LINE = re.compile(rb"(?<=\n)[ \t]*\r?\n")
-_LONGEST_HEADER = 8 << 20
+_MAX_HEADER_BYTES = 8 << 20
 
 
 def is_parquet(path: Path) -> bool:
@@ -65,8 +65,8 @@ def opened(path: Path, name: str) -> Iterator[BinaryIO]:
 
 def header(stream: BinaryIO, name: str) -> tuple[str, ...]:
     """Names of the columns, from the first line; the stream goes on behind it."""
-    line = stream.readline(_LONGEST_HEADER).removeprefix(_BOM)
-    while line.count(b'"') % 2 and len(line) < _LONGEST_HEADER and (more := stream.readline(_LONGEST_HEADER)):
+    line = stream.readline(_MAX_HEADER_BYTES).removeprefix(_BOM)
+    while line.count(b'"') % 2 and len(line) < _MAX_HEADER_BYTES and (more := stream.readline(_MAX_HEADER_BYTES)):
         line += more  # a quoted name may hold line ends
     try:
         names = next(csv.reader(io.StringIO(line.decode(), newline="")), [])
@@ -135,7 +135,7 @@ INTEGERS: dict[pl.DataType, int] = {pl.Int8(): 1, pl.Int16(): 2, pl.Int32(): 4, 
 """The narrowest first, with their bytes."""
 
 
-class Piece(NamedTuple):
+class Chunk(NamedTuple):
     """Some rows: columns of numbers or booleans, null where a value is missing or text, and what text there was."""
 
     frame: pl.DataFrame
@@ -175,7 +175,7 @@ def check_known(names: Sequence[str], column: str, purpose: str, name: str) -> N
         raise DataError(f"{name} has no column {column!r} {purpose}. {hint}")
 
 
-def pieces(path: Path, name: str, wanted: Sequence[str], types: Types | None = None) -> Iterator[Piece]:
+def pieces(path: Path, name: str, wanted: Sequence[str], types: Types | None = None) -> Iterator[Chunk]:
     """The `wanted` columns, in that order, in pieces of bounded size.
 
     `types` are tried first; a column that does not fit them is read as what it is. Raises DataError with row (1 is the
@@ -202,7 +202,7 @@ def text_column(path: Path, name: str, column: str) -> pl.Series:
     return pl.concat(found) if found else pl.Series(column, [], pl.String)
 
 
-def _csv_pieces(stream: BinaryIO, name: str, wanted: Sequence[str], types: Types | None) -> Iterator[Piece]:
+def _csv_pieces(stream: BinaryIO, name: str, wanted: Sequence[str], types: Types | None) -> Iterator[Chunk]:
     names, rows = header(stream, name), 0
     seen: Types = dict(types or {})
     for block in blocks(stream):
@@ -279,7 +279,7 @@ def _unreadable(block: bytes, width: int, name: str, rows: int, error: Exception
     return DataError(f"{name} cannot be read as CSV behind row {rows}: {str(error).splitlines()[0]}")
 
 
-def _typed(frame: pl.DataFrame) -> Piece:
+def _typed(frame: pl.DataFrame) -> Chunk:
     columns, texts = [], {}
     for column in frame:
         numbers = column
@@ -292,7 +292,7 @@ def _typed(frame: pl.DataFrame) -> Piece:
             if text:
                 texts[column.name] = text
         columns.append(numbers)
-    return Piece(pl.DataFrame(columns), texts)
+    return Chunk(pl.DataFrame(columns), texts)
 
 
 def _from_text(column: pl.Series) -> tuple[pl.Series, TextCells | None]:
@@ -324,7 +324,7 @@ def _text_cells(column: pl.Series, text: pl.Series) -> TextCells | None:
     return TextCells(rows.cast(pl.Int64).to_numpy(), str(column[int(rows[0])])) if len(rows) else None
 
 
-def _parquet_pieces(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Piece]:
+def _parquet_pieces(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
     with _readable_parquet(name):
         table = pl.scan_parquet(path).select(wanted)
         height = table.select(pl.len()).collect().item()

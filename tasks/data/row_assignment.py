@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.data.parallel import each
+from tasks.data.parallel import map_files
 from tasks.data.reader import check_known, columns_of, text_column
 from tasks.data.source import local_copy
 from tasks.parameters import CHANNELS, Split
@@ -35,7 +35,7 @@ def split_keys(
     """For each row of the table in `parts` the rank of what decides about it, (rows,); None where chance alone does."""
     if split.method == "random":
         return None
-    return ranks(each(workspace, key_file, parts, column=split.column or target))
+    return ranks(map_files(workspace, key_file, parts, column=split.column or target))
 
 
 def indices(

@@ -17,11 +17,11 @@ from linear_learner.errors import DataError
 from tasks.data.measurement import stored
 from tasks.data.reader import Types, pieces
 from tasks.data.source import copy_folder, local_copy
-from tasks.data.spill import kept, spill_folder
-from tasks.data.streams import ahead, told
+from tasks.data.spill import spill_folder, take_spilled
+from tasks.data.streams import log_progress, prefetch
 
 
-class Runs(NamedTuple):
+class ShuffleFiles(NamedTuple):
     """A folder with one folder per file of the table, and in it one file per bucket; `shared` means in the bucket."""
 
     folder: str
@@ -63,14 +63,14 @@ class Runs(NamedTuple):
 
 Positions = NDArray[np.uint32]
 ROWS_AT_ONCE = 1_000_000
-MOST_ROWS = int(np.iinfo(np.uint32).max)
+MAX_ROWS = int(np.iinfo(np.uint32).max)
 _COUNT = np.dtype("<u4")
 
 
 def positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -> Positions:
     """For each row of the table its place in the channels laid end to end."""
-    if rows > MOST_ROWS:
-        raise DataError(f"{rows} rows are more than the {MOST_ROWS} that can be shuffled. Train on a sample of them.")
+    if rows > MAX_ROWS:
+        raise DataError(f"{rows} rows are more than the {MAX_ROWS} that can be shuffled. Train on a sample of them.")
     places, start = np.empty(rows, np.uint32), 0
     for chosen in channels:
         places[chosen] = np.arange(start, start + len(chosen), dtype=np.uint32)
@@ -148,15 +148,17 @@ def scatter_file(  # noqa: PLR0913, PLR0917 - what to read, and where each row g
     wanted: Sequence[str],
     types: Types,
     starts: Sequence[int],
-    runs: Runs,
+    runs: ShuffleFiles,
 ) -> tuple[int, ...]:
     """Write the file's rows to the buckets of the run `name`; returns the numbers of those that got any."""
-    found = kept(spill_folder(part, wanted)) or (
+    found = take_spilled(spill_folder(part, wanted)) or (
         piece.frame for piece in pieces(local_copy(workspace, part), part.uri, list(types), types)
     )
     frames = (_narrow(frame, types, part.uri) for frame in found)
     with runs.writing(workspace, name) as folder:
-        buckets = scatter(told(ahead(frames), f"shuffling {part.uri}"), places, starts, stored(types), folder)
+        buckets = scatter(
+            log_progress(prefetch(frames), f"shuffling {part.uri}"), places, starts, stored(types), folder
+        )
     if runs.shared:
         rmtree(copy_folder(part), ignore_errors=True)  # nobody comes back to this worker to do it
     return buckets

@@ -13,11 +13,11 @@ import polars as pl
 
 from aws.storage import StoredObject
 from tasks.caching.policy import fingerprint
-from tasks.data.reader import Piece
+from tasks.data.reader import Chunk
 from tasks.data.source import copy_folder
 
 
-def keeping(pieces: Iterable[Piece], folder: Path) -> Iterator[Piece]:
+def spill(pieces: Iterable[Chunk], folder: Path) -> Iterator[Chunk]:
     """The same pieces, kept in `folder` once the last one has been asked for."""
     half = folder.with_name(f"{folder.name}.{os.getpid()}")
     rmtree(half, ignore_errors=True)
@@ -29,7 +29,7 @@ def keeping(pieces: Iterable[Piece], folder: Path) -> Iterator[Piece]:
     half.rename(folder)
 
 
-def kept(folder: Path) -> Iterator[pl.DataFrame] | None:
+def take_spilled(folder: Path) -> Iterator[pl.DataFrame] | None:
     """The pieces in `folder`, which are gone from the disk as they are read; None where nothing is kept."""
     own = folder.with_name(f"{folder.name}.{uuid4().hex}")
     try:

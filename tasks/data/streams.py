@@ -10,13 +10,13 @@ import polars as pl
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
-from tasks.data.reader import Piece
+from tasks.data.reader import Chunk
 
 T = TypeVar("T")
 _END: Final = object()
 
 
-def ahead(items: Iterator[T]) -> Iterator[T]:
+def prefetch(items: Iterator[T]) -> Iterator[T]:
     """The same items; while one is worked on, a thread makes the next."""
     with ThreadPoolExecutor(1) as thread:
         pending = thread.submit(next, items, _END)
@@ -25,17 +25,17 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
             yield item  # type: ignore[misc] # it is no _END
 
 
-Rows = TypeVar("Rows", Piece, pl.DataFrame)
+Rows = TypeVar("Rows", Chunk, pl.DataFrame)
 EVERY: Final = 10.0
 """Seconds from one line to the next; what is done sooner needs none."""
 
 
-def told(items: Iterator[Rows], doing: str) -> Iterator[Rows]:
+def log_progress(items: Iterator[Rows], doing: str) -> Iterator[Rows]:
     """The same items, frames or pieces; while it takes long, the run's log counts their rows."""
     rows, last = 0, time.monotonic()
     for item in items:
         yield item
-        rows += (item.frame if isinstance(item, Piece) else item).height
+        rows += (item.frame if isinstance(item, Chunk) else item).height
         if time.monotonic() - last >= EVERY:
             last = time.monotonic()
             _logger().info("%s: %s rows so far", doing, f"{rows:,}")

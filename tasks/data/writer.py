@@ -12,8 +12,8 @@ from aws.workspace import Workspace
 from linear_learner.formats.recordio import write_columns
 from tasks.data.measurement import stored
 from tasks.data.reader import Types
-from tasks.data.shuffle import Runs, gather
-from tasks.data.streams import ahead, told
+from tasks.data.shuffle import ShuffleFiles, gather
+from tasks.data.streams import log_progress, prefetch
 from tasks.parameters import Format
 
 
@@ -53,14 +53,14 @@ def gather_file(  # noqa: PLR0913, PLR0917 - what to write, and where its rows a
     target: str,
     types: Types,
     form: Format,
-    runs: Runs,
+    runs: ShuffleFiles,
 ) -> tuple[int, str]:
     """Write one file of a channel from its buckets; returns its size in bytes and SHA-256."""
     frames = (
         gather(runs.reading(workspace, found, bucket), starts[bucket : bucket + 2], stored(types))
         for bucket in output.buckets
     )
-    write_rows(told(ahead(frames), f"writing {path.name}"), target, path, form)
+    write_rows(log_progress(prefetch(frames), f"writing {path.name}"), target, path, form)
     size, sha256 = path.stat().st_size, sha256_of(path)
     if runs.shared:
         put(workspace, path, workspace.uri(output.key), sha256)

@@ -64,34 +64,36 @@ class _Judged:
         value, of_other = self.figures[name], other.get(name)
         if value is None or of_other is None:
             return None
-        low, high = interval(gone(name, self.rounds[name], other_rounds[name]), self.confidence)
+        low, high = interval(error_reduction(name, self.rounds[name], other_rounds[name]), self.confidence)
         if low is None or high is None:
             return None
-        return Improvement(value=float(gone(name, np.array([value]), np.array([of_other]))[0]), low=low, high=high)
+        return Improvement(
+            value=float(error_reduction(name, np.array([value]), np.array([of_other]))[0]), low=low, high=high
+        )
 
 
-def assess(  # noqa: PLR0913 - the model, its rival, the rows, and how to judge
+def assess(  # noqa: PLR0913 - the model, the champion, the rows, and how to judge
     model: LinearModel,
     labels: NDArray[np.floating],
     predictions: Predictions,
     gate: Gate,
     *,
-    rival: Predictions | None = None,
+    champion: Predictions | None = None,
     weighted_classes: bool = False,
     slices: Sequence[tuple[str, NDArray[np.intp]]] = (),
     champion_objection: str | None = None,
 ) -> Evaluation:
     """What `predictions` of `model` for rows with these `labels` (rows,) come to; the same input gives the same.
 
-    `rival` are the champion's predictions for the same rows, `slices` names and row indices. Raises DataError, with the
-    row, for labels and scores that cannot be compared, HyperparameterError for a gate's metric the model does not have.
+    `champion` are the champion's predictions for the same rows, `slices` names and row indices. Raises DataError, with
+    the row, for labels and scores that cannot be compared, HyperparameterError for a metric the model does not have.
     """
     decisive = gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
     truth = Truth.of(model, labels)
     guess = Guess.of(predictions, truth, probabilities=_is_probability(model, predictions))
-    other = None if rival is None else Guess.of(rival, truth, probabilities=_is_probability(model, rival))
+    other = None if champion is None else Guess.of(champion, truth, probabilities=_is_probability(model, champion))
     judged, classes = _judged(truth, guess, other, gate.confidence)
-    if rival is not None and judged.figures[decisive] is not None and judged.champion[decisive] is None:
+    if champion is not None and judged.figures[decisive] is not None and judged.champion[decisive] is None:
         champion_objection = f"its scores are no probabilities, so it has no {METRICS[decisive].title}."
     return Evaluation(
         predictor_type=model.predictor_type,
@@ -110,7 +112,7 @@ def assess(  # noqa: PLR0913 - the model, its rival, the rows, and how to judge
     )
 
 
-def gone(name: MetricName, values: Floats, others: Floats) -> Floats:
+def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
     """The share of the others' error that is gone: 1 - error / other error, elementwise.
 
     The error is the metric, or what is missing from 1 where more of it is better. Beside no error at all it is 0 for

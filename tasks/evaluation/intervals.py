@@ -170,7 +170,7 @@ def _areas(truth: Truth, guess: Guess, counts: Counts) -> Rounds:
     """Means over the classes that a round has rows of both kinds of."""
     some = counts if truth.classes == 2 else counts[: rounds_for(len(truth.labels), truth.classes)]
     total, defined = np.zeros((2, len(some))), np.zeros(len(some), np.intp)
-    by_class = _tied(truth, some) if guess.constant else (_ranked(truth, guess, c, some) for c in truth.classes_told)
+    by_class = _tied(truth, some) if guess.constant else (_ranked(truth, guess, c, some) for c in truth.by_class)
     for found in by_class:
         known = ~np.isnan(found[0])
         total[:, known] += found[:, known]
@@ -182,7 +182,7 @@ def _areas(truth: Truth, guess: Guess, counts: Counts) -> Rounds:
 def _tied(truth: Truth, counts: Counts) -> Iterator[Floats]:
     """Per class (2, rounds) areas of scores that are all equal: one half, and the share of the positive rows."""
     rows = np.array([np.bincount(truth.labels, drawn, truth.classes) for drawn in counts])
-    for shares in rows.T[truth.classes_told] / len(truth.labels):
+    for shares in rows.T[truth.by_class] / len(truth.labels):
         yield np.where((shares > 0) & (shares < 1), [np.full(len(shares), 0.5), shares], np.nan)
 
 

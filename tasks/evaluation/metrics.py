@@ -51,7 +51,7 @@ class Truth:
         return CLASSIFICATION if self.classes else (*REGRESSION, "pinball") if self.quantile else REGRESSION
 
     @property
-    def classes_told(self) -> range:
+    def by_class(self) -> range:
         """The classes that have curves of their own: of two, the second says it all."""
         return range(1, 2) if self.classes == 2 else range(self.classes)
 
@@ -124,7 +124,7 @@ def _classification(truth: Truth, guess: Guess) -> tuple[Figures, tuple[ClassFig
     rows = per_class[3]
     counted = rows + np.bincount(np.asarray(said), minlength=truth.classes) > 0
     shown = np.array([False, True]) if truth.classes == 2 else counted
-    by_class = {label: area(truth, guess, label) for label in truth.classes_told}
+    by_class = {label: area(truth, guess, label) for label in truth.by_class}
     known = [one for one in by_class.values() if one]
     found: Figures = {
         "accuracy": float(accuracy_score(actual, said)),

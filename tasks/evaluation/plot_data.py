@@ -18,8 +18,8 @@ POINTS = 200
 CELLS = 40
 BINS = 41
 TENTHS = 10
-MOST_CURVES = 10
-MOST_CONFUSED = 20
+MAX_CURVES = 10
+MAX_CONFUSION_CLASSES = 20
 SHARES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _FAR = (0.005, 0.995)
 """Shares of the rows between which edges are drawn."""
@@ -49,9 +49,9 @@ def classification_picture(truth: Truth, guess: Guess) -> ClassificationPicture:
     """Curves of the classes that have rows of both kinds, calibration, and who is taken for whom."""
     labels, said = truth.labels.astype(np.intp), np.asarray(guess.labels)
     rows = np.bincount(labels, minlength=truth.classes)
-    largest = sorted(truth.classes_told, key=lambda label: -int(rows[label]))[:MOST_CURVES]
+    largest = sorted(truth.by_class, key=lambda label: -int(rows[label]))[:MAX_CURVES]
     confusion = None
-    if truth.classes <= MOST_CONFUSED:
+    if truth.classes <= MAX_CONFUSION_CLASSES:
         counts = np.bincount(labels * truth.classes + said, minlength=truth.classes**2)
         by_actual = map(tuple, counts.reshape(truth.classes, -1).tolist())
         confusion = Confusion(labels=tuple(range(truth.classes)), counts=tuple(by_actual))

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import polars as pl
 
-MOST_NUMBERS = 10
+MAX_DISTINCT_NUMBERS = 10
 """Different numbers that are shown one by one; of more, the quarters."""
-MOST_TEXTS = 20
+MAX_DISTINCT_TEXTS = 20
 MISSING = "(missing)"
 OTHERS = "(others)"
 Slices = list[tuple[str, NDArray[np.intp]]]
@@ -41,7 +41,7 @@ def _numbers(numbers: NDArray[np.float64]) -> Slices:
     """NaN is in none of them; ranges begin and end at numbers of the column, so that none is in two names."""
     present = numbers[~np.isnan(numbers)]
     starts = ends = different = np.unique(present)
-    if len(different) > MOST_NUMBERS:
+    if len(different) > MAX_DISTINCT_NUMBERS:
         ends = np.unique(np.quantile(present, [0.25, 0.5, 0.75, 1], method="lower"))
         starts = np.append(different[0], different[np.searchsorted(different, ends[:-1], "right")])
     named = _spelled(starts, ends)
@@ -65,7 +65,7 @@ def _spelled(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> list[str
 def _texts(texts: "pl.Series", missing: NDArray[np.bool_]) -> Slices:
     """The most frequent first; of those that are as frequent, in the alphabet's order."""
     counted = texts.filter(~missing).value_counts().sort(["count", texts.name], descending=[True, False])
-    frequent = counted[texts.name].head(MOST_TEXTS)
+    frequent = counted[texts.name].head(MAX_DISTINCT_TEXTS)
     found = [(text, np.flatnonzero((texts == text).fill_null(value=False).to_numpy())) for text in frequent]
     others = ~(missing | texts.is_in(frequent.implode()).fill_null(value=False).to_numpy())
     return [*found, (OTHERS, np.flatnonzero(others))] if others.any() else found

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Literal
 
-from linear_learner.logs.training_summary import Story
+from linear_learner.logs.training_summary import TrainingSummary
 from linear_learner.model import LinearModel
 from tasks.data.profile import Profile
 from tasks.evaluation.results import Evaluation, Verdict
@@ -13,7 +13,7 @@ from tasks.parameters import Split
 
 
 @dataclass(frozen=True)
-class Subject:
+class ReportContext:
     """One model: where it comes from, what it can do, and what became of it."""
 
     target: str
@@ -25,8 +25,8 @@ class Subject:
     rows: Mapping[str, int]
     """By channel."""
     split: Split
-    story: Story | None
-    story_objection: str | None
+    summary: TrainingSummary | None
+    summary_error: str | None
     """Why there is no log to tell it."""
     evaluation: Evaluation
     model: LinearModel
@@ -68,7 +68,7 @@ class Effect:
         return _magnitude(self.sizes[self.strongest]) if self.sizes else -1.0
 
 
-def effects(subject: Subject) -> list[Effect]:
+def effects(subject: ReportContext) -> list[Effect]:
     """What each feature does to the prediction, the largest effect first.
 
     An output is the prediction itself, in the target's unit, for a regressor; the log-odds of label 1 for a binary

@@ -3,14 +3,14 @@
 import re
 from collections.abc import Iterator, Mapping
 
-from linear_learner.logs.training_summary import Story
+from linear_learner.logs.training_summary import TrainingSummary
 from tasks.data.profile_report import columns_table, escaped, labels_table
-from tasks.model_report.context import Effect, Subject, effects
+from tasks.model_report.context import Effect, ReportContext, effects
 from tasks.model_report.tables import counted, named, number, paragraphs, quality, share, summary, table
 
-MOST_FEATURES = 20
+MAX_FEATURES = 20
 """Features that are listed; of more, those with the largest effects."""
-MOST_BY_CLASS = 10
+MAX_CLASS_COLUMNS = 10
 """Classes for which effects are shown one by one."""
 CAPTIONS = {
     "learning-curve": (
@@ -48,7 +48,7 @@ _SUBMISSIONS = {
 }
 
 
-def report(subject: Subject, plots: Mapping[str, str]) -> str:
+def report(subject: ReportContext, plots: Mapping[str, str]) -> str:
     """The whole report; `plots` are data URLs of PNGs, by the names of CAPTIONS."""
     sections = {
         "Verdict": _verdict(subject),
@@ -64,7 +64,7 @@ def report(subject: Subject, plots: Mapping[str, str]) -> str:
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
 
 
-def _verdict(subject: Subject) -> str:
+def _verdict(subject: ReportContext) -> str:
     verdict = subject.verdict
     sign, so = ("✔", "may be used") if verdict.passed else ("✘", "not to be used")
     outcome = verdict.outcome.capitalize()
@@ -80,9 +80,9 @@ def _plots(plots: Mapping[str, str]) -> str:
     return paragraphs(*(f"![{title}]({url})\n\n*{caption}*" for url, title, caption in known))
 
 
-def _effects(subject: Subject) -> str:
+def _effects(subject: ReportContext) -> str:
     found = effects(subject)
-    shown, more = found[:MOST_FEATURES], len(found) - MOST_FEATURES
+    shown, more = found[:MAX_FEATURES], len(found) - MAX_FEATURES
     return paragraphs(
         f"Effect: what one standard deviation more of a feature does to {_output(subject)}, all others unchanged. "
         "Coefficients are per unit of the feature.",
@@ -93,7 +93,7 @@ def _effects(subject: Subject) -> str:
     )
 
 
-def _output(subject: Subject) -> str:
+def _output(subject: ReportContext) -> str:
     if subject.model.predictor_type == "regressor":
         return f"the predicted {named(subject.target)}"
     if subject.model.predictor_type == "multiclass_classifier":
@@ -115,65 +115,67 @@ def _strongest(shown: list[Effect], *, several: bool) -> str:
 
 
 def _by_class(shown: list[Effect], outputs: int) -> str:
-    if not 1 < outputs <= MOST_BY_CLASS:
+    if not 1 < outputs <= MAX_CLASS_COLUMNS:
         return ""
     rows = [[named(one.feature), *(number(size) for size in one.sizes or [None] * outputs)] for one in shown]
     return paragraphs("The same effects, class by class:", table(["feature", *map(str, range(outputs))], rows))
 
 
-def _constants(subject: Subject) -> str:
+def _constants(subject: ReportContext) -> str:
     bias = subject.model.bias.tolist()
     if len(bias) > 1:
-        biases = ", ".join(f"{label}: {number(value)}" for label, value in enumerate(bias[:MOST_FEATURES]))
-        return f"Bias by class: {biases}{', …' if len(bias) > MOST_FEATURES else ''}."
+        biases = ", ".join(f"{label}: {number(value)}" for label, value in enumerate(bias[:MAX_FEATURES]))
+        return f"Bias by class: {biases}{', …' if len(bias) > MAX_FEATURES else ''}."
     said = f"Bias: {number(bias[0])}."
     if subject.model.predictor_type != "binary_classifier":
         return said
     return f"{said} Threshold: {number(subject.model.threshold)}; a row whose score is at least that is labelled 1."
 
 
-def _training(subject: Subject) -> str:
+def _training(subject: ReportContext) -> str:
     job = f"Training job {named(subject.job)} {_SUBMISSIONS[subject.submission]}."
-    if subject.story is None:
-        return f"{job} Its log tells no more: {escaped(subject.story_objection or 'there is none')}."
-    chosen = subject.story.hyperparameters
+    if subject.summary is None:
+        return f"{job} Its log tells no more: {escaped(subject.summary_error or 'there is none')}."
+    chosen = subject.summary.hyperparameters
     rows = [[named(name), named(f"{v:g}" if isinstance(v, float) else str(v))] for name, v in sorted(chosen.items())]
     return paragraphs(
         job,
-        " ".join(_told(subject.story)),
-        " ".join(_thrown_away(subject.story)),
+        " ".join(_sentences(subject.summary)),
+        " ".join(_thrown_away(subject.summary)),
         paragraphs("Hyperparameters of the model that was kept:", table(["name", "value"], rows)) if rows else "",
     )
 
 
-def _told(story: Story) -> Iterator[str]:
-    aim = f", minimising {escaped(story.objective)}" if story.objective else ""
-    yield f"{counted('model', story.models)} side by side, {counted('epoch', story.epochs)}{aim}."
+def _sentences(summary: TrainingSummary) -> Iterator[str]:
+    aim = f", minimising {escaped(summary.objective)}" if summary.objective else ""
+    yield f"{counted('model', summary.models)} side by side, {counted('epoch', summary.epochs)}{aim}."
     yield (
-        "Training stopped early, as there was no more progress." if story.stopped_early else "Training ran to its end."
+        "Training stopped early, as there was no more progress."
+        if summary.stopped_early
+        else "Training ran to its end."
     )
-    if story.kept_epoch is not None:
-        which = "the best model" if story.kept_model is None else f"model {story.kept_model}"
-        criterion = escaped(story.criterion or "the criterion")
-        better = "lower" if story.lower_is_better else "higher"
-        value = f"{number(story.kept_value)} ({better} is better)"
-        yield f"Kept: {which} as it was at epoch {story.kept_epoch}, the first being 0: of all models then it had the"
-        yield f"best {criterion}, {value}."
-    if story.throughput is not None:
-        yield f"Speed: {number(story.throughput)} records per second."
+    if summary.saved_epoch is not None:
+        which = "the best model" if summary.saved_model is None else f"model {summary.saved_model}"
+        criterion = escaped(summary.criterion or "the criterion")
+        better = "lower" if summary.lower_is_better else "higher"
+        value = f"{number(summary.saved_value)} ({better} is better)"
+        yield f"Kept: {which} as it was at epoch {summary.saved_epoch}, the first being 0: of all models then it had"
+        yield f"the best {criterion}, {value}."
+    if summary.throughput is not None:
+        yield f"Speed: {number(summary.throughput)} records per second."
 
 
-def _thrown_away(story: Story) -> Iterator[str]:
-    lost = story.thrown_away
+def _thrown_away(summary: TrainingSummary) -> Iterator[str]:
+    lost = summary.discarded_improvement
     if lost:
         much = share(lost) if lost >= 1e-4 else "less than 0.01 %"
-        yield f"**Early stopping threw away {much}**: epoch {story.best_epoch} had {number(story.best_value)}."
+        yield f"**Early stopping threw away {much}**: epoch {summary.best_epoch} had {number(summary.best_value)}."
         yield "An epoch is kept only if it improves by more than early_stopping_tolerance; lower that to keep more."
     elif lost is not None:
         yield "Early stopping threw nothing away: the epoch that was kept is the best one."
 
 
-def _data(subject: Subject) -> str:
+def _data(subject: ReportContext) -> str:
     profile = subject.profile
     features = counted("feature", len(subject.model.weights))
     size = f"{counted('row', profile.rows)}, {counted('column', len(profile.columns))}, of which {features}"
@@ -189,7 +191,7 @@ def _data(subject: Subject) -> str:
     )
 
 
-def _split(subject: Subject) -> str:
+def _split(subject: ReportContext) -> str:
     split, whole = subject.split, sum(subject.rows.values())
     column = named(split.column or subject.target)
     method = {

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.logs.training_summary import EpochPoint, Story
+from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
 from tasks.evaluation.results import ClassCurves, Confusion, Curve, Density, Evaluation, Histogram
-from tasks.model_report.context import Effect, Subject, effects
+from tasks.model_report.context import Effect, ReportContext, effects
 from tasks.model_report.style import (
     BLUE,
     CARD,
@@ -19,15 +19,15 @@ from tasks.model_report.style import (
     ORANGE,
     Style,
     axes,
-    card,
+    colormap,
     legend,
+    new_figure,
     plain,
     png,
-    shades,
+    set_labels,
     square_card,
     styles,
     thousands,
-    titled,
 )
 from tasks.model_report.tables import counted, number, share
 
@@ -35,14 +35,14 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-MOST_BARS = 10
+MAX_BARS = 10
 _FEW_EPOCHS = 30
 
 
-def draw(subject: Subject) -> dict[str, bytes]:
+def draw(subject: ReportContext) -> dict[str, bytes]:
     """PNGs, 1280 pixels wide, by the names that the markdown's CAPTIONS explain; only of what there is to show."""
     return {
-        **_learning_curve(subject.story),
+        **_learning_curve(subject.summary),
         **regression_plots(subject.evaluation, subject.target),
         **classification_plots(subject.evaluation),
         **_effects(subject),
@@ -54,26 +54,26 @@ def data_urls(plots: Mapping[str, bytes]) -> dict[str, str]:
     return {name: f"data:image/png;base64,{b64encode(plot).decode()}" for name, plot in plots.items()}
 
 
-def _learning_curve(story: Story | None) -> dict[str, bytes]:
-    lines = dict(_lines(story)) if story else {}
-    if story is None or not lines:
+def _learning_curve(summary: TrainingSummary | None) -> dict[str, bytes]:
+    lines = dict(_lines(summary)) if summary else {}
+    if summary is None or not lines:
         return {}
     # Of a regression each loss has its own scale: training is told in units of the normalised label.
-    apart = len(lines) > 1 and not (story.objective or "").endswith("cross_entropy")
-    figure = card(4.6 if apart else 3.6)
+    apart = len(lines) > 1 and not (summary.objective or "").endswith("cross_entropy")
+    figure = new_figure(4.6 if apart else 3.6)
     groups = [{name: line} for name, line in lines.items()] if apart else [lines]
     for place, group in enumerate(groups, start=1):
         drawn = axes(figure, place, len(groups))
-        _losses(drawn, group, story)
+        _losses(drawn, group, summary)
         whose = f"{next(iter(group))} " if apart else ""
         below = "epoch" if place == len(groups) else ""
-        titled(figure, drawn, _title(story), below, whose + plain(story.objective or "loss"))
+        set_labels(figure, drawn, _title(summary), below, whose + plain(summary.objective or "loss"))
     return {"learning-curve": png(figure)}
 
 
-def _lines(story: Story) -> Iterator[tuple[str, list[tuple[int, float]]]]:
+def _lines(summary: TrainingSummary) -> Iterator[tuple[str, list[tuple[int, float]]]]:
     for name in ("validation", "train"):
-        known = [(point.index, loss) for point in story.curve if (loss := _loss(point, name)) is not None]
+        known = [(point.index, loss) for point in summary.curve if (loss := _loss(point, name)) is not None]
         if known:
             yield name, known
 
@@ -82,7 +82,7 @@ def _loss(point: EpochPoint, name: str) -> float | None:
     return point.validation if name == "validation" else point.train
 
 
-def _losses(drawn: "Axes", lines: Mapping[str, Sequence[tuple[int, float]]], story: Story) -> None:
+def _losses(drawn: "Axes", lines: Mapping[str, Sequence[tuple[int, float]]], summary: TrainingSummary) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
     looks = {"validation": (BLUE, "-"), "train": (ORANGE, "--")}
@@ -98,8 +98,8 @@ def _losses(drawn: "Axes", lines: Mapping[str, Sequence[tuple[int, float]]], sto
             markersize=3.5,
             label=name,
         )
-    if story.kept_epoch is not None:
-        drawn.axvline(story.kept_epoch, color=GREEN, linewidth=1.2, linestyle=":", label="kept")
+    if summary.saved_epoch is not None:
+        drawn.axvline(summary.saved_epoch, color=GREEN, linewidth=1.2, linestyle=":", label="note")
     losses = [loss for points in lines.values() for _, loss in points]
     if min(losses) > 0 and max(losses) > 20 * min(losses):
         drawn.set_yscale("log")
@@ -109,21 +109,21 @@ def _losses(drawn: "Axes", lines: Mapping[str, Sequence[tuple[int, float]]], sto
     legend(drawn)
 
 
-def _title(story: Story) -> str:
-    last = max(point.index for point in story.curve)
-    how = "Stopped early after" if story.stopped_early else "Ran to its last"
-    kept = "" if story.kept_epoch is None else f"; epoch {story.kept_epoch} was kept"
-    return f"{how} epoch {last}{kept}"
+def _title(summary: TrainingSummary) -> str:
+    last = max(point.index for point in summary.curve)
+    how = "Stopped early after" if summary.stopped_early else "Ran to its last"
+    note = "" if summary.saved_epoch is None else f"; epoch {summary.saved_epoch} was kept"
+    return f"{how} epoch {last}{note}"
 
 
-def _effects(subject: Subject) -> dict[str, bytes]:
-    known = [one for one in effects(subject)[:MOST_BARS] if one.largest >= 0]
+def _effects(subject: ReportContext) -> dict[str, bytes]:
+    known = [one for one in effects(subject)[:MAX_BARS] if one.largest >= 0]
     if not known:
         return {}
-    figure = card(1.3 + 0.3 * len(known))
+    figure = new_figure(1.3 + 0.3 * len(known))
     drawn = axes(figure)
     first = plain(known[0].feature, 36)
-    titled(figure, drawn, f"{first} decides most", f"effect of one standard deviation on {_output(subject)}", "")
+    set_labels(figure, drawn, f"{first} decides most", f"effect of one standard deviation on {_output(subject)}", "")
     _bars(drawn, known, several=subject.model.weights.shape[1] > 1)
     return {"effects": png(figure)}
 
@@ -141,7 +141,7 @@ def _bars(drawn: "Axes", shown: Sequence[Effect], *, several: bool) -> None:
     drawn.axvline(0, color=GREY, linewidth=1)
 
 
-def _output(subject: Subject) -> str:
+def _output(subject: ReportContext) -> str:
     if subject.model.predictor_type == "regressor":
         return plain(subject.target, 30)
     if subject.model.predictor_type == "multiclass_classifier":
@@ -161,13 +161,13 @@ def regression_plots(evaluation: Evaluation, target: str) -> dict[str, bytes]:
 
 
 def _predicted(evaluation: Evaluation, density: Density, target: str) -> bytes:
-    figure = card(5.0)
+    figure = new_figure(5.0)
     drawn = axes(figure)
     typical = evaluation.value("median_error")
     title = (
         "Predicted and actual values" if typical is None else f"Half of the rows are off by at most {number(typical)}"
     )
-    titled(figure, drawn, title, f"actual {target}", f"predicted {target}")
+    set_labels(figure, drawn, title, f"actual {target}", f"predicted {target}")
     _image(drawn, density)
     ends = density.edges[0], density.edges[-1]
     drawn.plot(ends, ends, color=ORANGE, linewidth=1.2, linestyle="--", label="predicted = actual")
@@ -185,7 +185,7 @@ def _image(drawn: "Axes", density: Density) -> None:
     counts = np.array(density.counts, np.float64).T
     shown = np.ma.masked_equal(counts, 0)
     norm = LogNorm(0.4, max(2.0, counts.max()))  # a single row is to be seen, too
-    image = drawn.pcolormesh(density.edges, density.edges, shown, cmap=shades(), norm=norm)
+    image = drawn.pcolormesh(density.edges, density.edges, shown, cmap=colormap(), norm=norm)
     bar = drawn.figure.colorbar(image, ax=drawn, format=FuncFormatter(lambda rows, _: f"{rows:,.0f}"), shrink=0.8)
     bar.ax.set_ylim(bottom=1)
     bar.set_label("rows per cell", color=INK, fontsize=9)
@@ -193,12 +193,12 @@ def _image(drawn: "Axes", density: Density) -> None:
 
 
 def _residuals(residuals: Histogram, quantiles: dict[float, float], target: str) -> bytes:
-    figure = card(3.4)
+    figure = new_figure(3.4)
     drawn = axes(figure)
     low, high = quantiles.get(0.05), quantiles.get(0.95)
     known = low is not None and high is not None
     title = f"90 % of the residuals are between {number(low)} and {number(high)}" if known else "Residuals"
-    titled(figure, drawn, title, f"actual - predicted {target}", "rows")
+    set_labels(figure, drawn, title, f"actual - predicted {target}", "rows")
     thousands(drawn.xaxis)
     thousands(drawn.yaxis)
     drawn.stairs(residuals.counts, residuals.edges, fill=True, color=BLUE, alpha=0.75)
@@ -210,7 +210,7 @@ def _residuals(residuals: Histogram, quantiles: dict[float, float], target: str)
     return png(figure)
 
 
-MOST_COUNTS = 10
+MAX_CELL_COUNTS = 10
 """Classes up to which the confusion matrix has room for numbers."""
 
 
@@ -240,7 +240,7 @@ def classification_plots(evaluation: Evaluation) -> dict[str, bytes]:
 
 def _roc(evaluation: Evaluation, curves: tuple[ClassCurves, ...]) -> bytes:
     figure, drawn = square_card()
-    titled(figure, drawn, _roc_title(evaluation), "false positive rate", "true positive rate")
+    set_labels(figure, drawn, _roc_title(evaluation), "false positive rate", "true positive rate")
     drawn.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
     for one, style in zip(curves, styles(len(curves)), strict=True):
         _line(drawn, one.roc, style, f"{_class(evaluation, one.label)}AUC {number(_area(evaluation, one.label))}")
@@ -253,7 +253,7 @@ def _roc(evaluation: Evaluation, curves: tuple[ClassCurves, ...]) -> bytes:
 
 def _precision_recall(evaluation: Evaluation, curves: tuple[ClassCurves, ...]) -> bytes:
     figure, drawn = square_card()
-    titled(figure, drawn, _precision_title(evaluation), "recall", "precision")
+    set_labels(figure, drawn, _precision_title(evaluation), "recall", "precision")
     for one, style in zip(curves, styles(len(curves)), strict=True):
         rate = _base_rate(evaluation, one.label)
         if _is_binary(evaluation) and rate is not None:
@@ -272,7 +272,7 @@ def _calibration(evaluation: Evaluation, curve: Curve) -> bytes:
     off = float(np.mean(np.abs(np.subtract(curve.x, curve.y)))) if curve.x else None
     what = ("label 1", "rows that are 1") if _is_binary(evaluation) else ("the predicted class", "rows that are right")
     title = f"Probabilities are off by {share(off)} on average"
-    titled(figure, drawn, title, f"mean probability of {what[0]}, per tenth of the rows", f"share of {what[1]}")
+    set_labels(figure, drawn, title, f"mean probability of {what[0]}, per tenth of the rows", f"share of {what[1]}")
     drawn.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="taken at their word")
     drawn.plot(curve.x, curve.y, color=BLUE, linewidth=1.8, marker="o", markersize=5, label="this model")
     legend(drawn, beside=True)
@@ -282,12 +282,12 @@ def _calibration(evaluation: Evaluation, curve: Curve) -> bytes:
 def _confusion(confusion: Confusion) -> bytes:
     from matplotlib.colors import PowerNorm
 
-    figure = card(5.2)
+    figure = new_figure(5.2)
     drawn = axes(figure)
     counts = np.array(confusion.counts, np.float64)
     of_actual = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    titled(figure, drawn, _confusion_title(confusion, counts), "predicted class", "actual class")
-    image = drawn.imshow(of_actual, cmap=shades(), norm=PowerNorm(0.5, 0, 1))  # rare mistakes are to be seen, too
+    set_labels(figure, drawn, _confusion_title(confusion, counts), "predicted class", "actual class")
+    image = drawn.imshow(of_actual, cmap=colormap(), norm=PowerNorm(0.5, 0, 1))  # rare mistakes are to be seen, too
     places = range(len(confusion.labels))
     drawn.set_xticks(places, [str(label) for label in confusion.labels])
     drawn.set_yticks(places, [str(label) for label in confusion.labels])
@@ -295,7 +295,7 @@ def _confusion(confusion: Confusion) -> bytes:
     bar = figure.colorbar(image, ax=drawn, shrink=0.8)
     bar.set_label("share of the actual class", color=INK, fontsize=9)
     bar.ax.tick_params(labelsize=8, labelcolor=INK)
-    if len(places) <= MOST_COUNTS:
+    if len(places) <= MAX_CELL_COUNTS:
         for (row, column), count in np.ndenumerate(counts):
             ink = CARD if of_actual[row, column] > 0.3 else INK
             drawn.text(column, row, f"{count:,.0f}", ha="center", va="center", fontsize=8, color=ink)

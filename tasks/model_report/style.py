@@ -37,7 +37,7 @@ class Style:
     marker: str
 
 
-def card(height: float = 4.0) -> "Figure":
+def new_figure(height: float = 4.0) -> "Figure":
     """An empty card, `height` inches high."""
     from matplotlib.figure import Figure
 
@@ -59,7 +59,7 @@ def axes(figure: "Figure", place: int = 1, places: int = 1) -> "Axes":
     return drawn
 
 
-def titled(figure: "Figure", drawn: "Axes", title: str, across: str, up: str) -> None:
+def set_labels(figure: "Figure", drawn: "Axes", title: str, across: str, up: str) -> None:
     """Say what was found and what the axes are, in text that is plain()."""
     figure.suptitle(title, color=INK, fontsize=11, fontweight="bold", x=0.02, ha="left")
     drawn.set_xlabel(across, color=INK, fontsize=10)
@@ -83,7 +83,7 @@ def thousands(axis: "Axis") -> None:
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
 
 
-def shades() -> "Colormap":
+def colormap() -> "Colormap":
     """From nearly white to dark; few, as each needs its place in a PNG's palette."""
     from matplotlib import colormaps
 
@@ -92,7 +92,7 @@ def shades() -> "Colormap":
 
 def square_card() -> tuple["Figure", "Axes"]:
     """A card with square axes that both run from 0 to 1, and room for a legend beside them."""
-    figure = card(4.6)
+    figure = new_figure(4.6)
     figure.set_layout_engine("none")  # which would cut the label of a square with something beside it
     drawn = axes(figure)
     drawn.set_position((0.115, 0.125, 0.775 * 4.6 / WIDTH, 0.775))
@@ -134,14 +134,14 @@ def _palette() -> "Image":
     from matplotlib.colors import to_rgb
     from PIL import Image
 
-    card = np.array(to_rgb(CARD))
+    new_figure = np.array(to_rgb(CARD))
     fading = [
-        card + part * (np.array(to_rgb(color)) - card)
+        new_figure + part * (np.array(to_rgb(color)) - new_figure)
         for color in (INK, BLUE, ORANGE, GREEN, PURPLE, GREY, FAINT)
         for part in np.linspace(0, 1, _FADING + 1)[1:]
     ]
-    ramp = shades()
-    levels = np.array([card, *fading, *(ramp(level)[:3] for level in range(ramp.N))])
+    ramp = colormap()
+    levels = np.array([new_figure, *fading, *(ramp(level)[:3] for level in range(ramp.N))])
     palette = Image.new("P", (1, 1))
     palette.putpalette((255 * levels).round().astype(int).ravel().tolist())
     return palette

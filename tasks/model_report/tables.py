@@ -5,7 +5,7 @@ from math import floor, isfinite, log10
 
 from tasks.data.profile_report import NAME_LENGTH, escaped
 from tasks.evaluation.results import METRICS, Confusion, Evaluation, Improvement, Metric, MetricName, Slice
-from tasks.model_report.context import Subject
+from tasks.model_report.context import ReportContext
 
 NOTHING = "\N{EN DASH}"
 """What stands where there is no figure."""
@@ -53,9 +53,9 @@ def counted(what: str, count: int) -> str:
     return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
-MOST_CLASSES = 50
+MAX_CLASSES = 50
 """Classes that are listed; of more, those with most rows."""
-MOST_SLICES = 50
+MAX_SLICES = 50
 _BESIDES: dict[str, tuple[MetricName, ...]] = {
     "regressor": ("r2", "mae"),
     "binary_classifier": ("precision", "recall"),
@@ -91,7 +91,7 @@ def summary(evaluation: Evaluation) -> str:
     return table(_header(evaluation), rows)
 
 
-def quality(subject: Subject) -> str:
+def quality(subject: ReportContext) -> str:
     """All that was measured."""
     evaluation = subject.evaluation
     intervals = f"Intervals: {100 * evaluation.confidence:g} % confidence, {evaluation.rounds:,} bootstrap samples."
@@ -137,14 +137,14 @@ def _improvements(evaluation: Evaluation) -> Iterator[list[str]]:
         "the baseline's": evaluation.over_baseline,
         "the champion's": evaluation.over_champion,
     }
-    for whose, gone in pairs.items():
-        if gone:
-            span = interval(share(gone.low), share(gone.high))
+    for whose, error_reduction in pairs.items():
+        if error_reduction:
+            span = interval(share(error_reduction.low), share(error_reduction.high))
             rest = [""] * (len(_header(evaluation)) - 3)
-            yield [f"Share of {whose} error that is gone", f"**{share(gone.value)}**", span, *rest]
+            yield [f"Share of {whose} error that is gone", f"**{share(error_reduction.value)}**", span, *rest]
 
 
-def _champion(subject: Subject) -> str:
+def _champion(subject: ReportContext) -> str:
     objection = subject.evaluation.champion_objection
     if subject.champion is None and objection is None:
         return "There is no other champion to compare it with."
@@ -156,7 +156,7 @@ def _champion(subject: Subject) -> str:
     return " ".join(said)
 
 
-def _residuals(subject: Subject) -> str:
+def _residuals(subject: ReportContext) -> str:
     picture = subject.evaluation.regression
     if picture is None or not picture.residual_quantiles:
         return ""
@@ -173,7 +173,7 @@ def _residuals(subject: Subject) -> str:
 def _classes(evaluation: Evaluation) -> str:
     if not evaluation.classes:
         return ""
-    by_rows = sorted(evaluation.classes, key=lambda one: one.rows, reverse=True)[:MOST_CLASSES]
+    by_rows = sorted(evaluation.classes, key=lambda one: one.rows, reverse=True)[:MAX_CLASSES]
     shown = [
         [
             str(one.label),
@@ -197,7 +197,7 @@ def _confusion(confusion: Confusion | None) -> str:
     return paragraphs("Rows by actual class, down, and predicted class, across; bold is right:", table(header, rows))
 
 
-def _slices(subject: Subject) -> str:
+def _slices(subject: ReportContext) -> str:
     slices = subject.evaluation.slices
     if not slices:
         return ""
@@ -209,8 +209,8 @@ def _slices(subject: Subject) -> str:
     by = f", by {named(subject.slice_by)}" if subject.slice_by else ""
     return paragraphs(
         f"Slices{by}; in bold where the model is no better than the baseline:",
-        table(header, [_slice(one, ordered, gate) for one in slices[:MOST_SLICES]]),
-        _more(len(slices) - MOST_SLICES),
+        table(header, [_slice(one, ordered, gate) for one in slices[:MAX_SLICES]]),
+        _more(len(slices) - MAX_SLICES),
     )
 
 

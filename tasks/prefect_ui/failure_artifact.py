@@ -12,7 +12,7 @@ from tasks.data.profile_report import escaped
 
 
 @contextmanager
-def explained() -> Iterator[None]:
+def failure_artifact() -> Iterator[None]:
     """Leave an artifact when the block fails for a reason that this project knows."""
     try:
         yield
@@ -28,9 +28,9 @@ def failure_report(error: AwsError | LinearLearnerError) -> str:
     said = str(error)
     if isinstance(error, DataError):  # which quotes what a table holds
         said = "\n".join(escaped(line) for line in said.splitlines())
-    sections = [("What happened", failed.ending.cause if failed.ending else said)]
-    if failed.ending:
-        sections.append(("What to do", failed.ending.cure))
+    sections = [("What happened", failed.outcome.cause if failed.outcome else said)]
+    if failed.outcome:
+        sections.append(("What to do", failed.outcome.remedy))
     if failed.log_tail:
         # Indented, since a log may hold whatever would end a fence.
         sections.append(("End of the log", "\n".join(f"    {line}" for line in failed.log_tail)))

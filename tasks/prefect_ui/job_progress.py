@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 TAIL = 40
 """Log lines that are kept for whoever has to say why the job failed."""
-MOST_ROWS = 50
+MAX_ROWS = 50
 """Epochs in the table of the learning curve; of more, every second, fourth, … is shown."""
 
 
-class Display:
+class JobProgress:
     """Told of a job's news it shows them, and remembers its epochs and the end of its log."""
 
     def __init__(self, job: str) -> None:
@@ -93,7 +93,7 @@ class Display:
 
 def curve(epochs: list[EpochReport]) -> list[dict[str, Any]]:
     """One row per epoch, or per second, fourth, … of many, the last one included: what the best model came to."""
-    chosen = thinned(epochs, MOST_ROWS)
+    chosen = thinned(epochs, MAX_ROWS)
     # What is not finite is told in words: JSON has no numbers for it.
     return [
         {

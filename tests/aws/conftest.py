@@ -37,7 +37,7 @@ Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox's jobs take less than the pauses that suit AWS."""
-    for pause in ("following.FIRST_PAUSE", "stopping.FIRST_PAUSE", "submission.STOPPING_PAUSE"):
+    for pause in ("following.FIRST_PAUSE_SECONDS", "stopping.FIRST_PAUSE_SECONDS", "submission.STOPPING_PAUSE_SECONDS"):
         monkeypatch.setattr(f"aws.{pause}", 0.02)
 
 

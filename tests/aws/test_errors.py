@@ -47,7 +47,7 @@ from aws.errors import (
     translated,
 )
 from aws.storage import StoredObject, fetch, look, put
-from aws.training.outcome import Ending
+from aws.training.outcome import JobOutcome
 from aws.workspace import Workspace
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -219,17 +219,17 @@ def test_a_code_never_heard_of_is_judged_by_its_http_status(status: int, expecte
 
 
 @pytest.mark.parametrize(("code", "message", "expected", "cure"), WORDINGS)
-def test_a_wording_of_aws_gets_the_cure_for_it(code: str, message: str, expected: type[AwsError], cure: str) -> None:
+def test_a_wording_of_aws_gets_the_cure_for_it(code: str, message: str, expected: type[AwsError], remedy: str) -> None:
     error = translate(client_error(code, message), "asking")
     assert type(error) is expected
-    assert str(error) == f"AWS failed while asking: {code}: {message.rstrip('.')}. {cure}"
+    assert str(error) == f"AWS failed while asking: {code}: {message.rstrip('.')}. {remedy}"
 
 
 @pytest.mark.parametrize(("denied", "cure"), DENIALS)
-def test_a_denial_says_who_must_be_allowed_what_on_which_resource(denied: str, cure: str) -> None:
+def test_a_denial_says_who_must_be_allowed_what_on_which_resource(denied: str, remedy: str) -> None:
     error = translate(client_error("AccessDenied", f"User: {CALLER} is not authorized to perform: {denied}"), "asking")
     assert type(error) is AccessDenied
-    assert str(error).endswith(f" {cure}")
+    assert str(error).endswith(f" {remedy}")
 
 
 @pytest.mark.parametrize(("limit", "name", "used", "asked", "helps"), QUOTAS)
@@ -311,14 +311,14 @@ def test_an_answer_without_code_or_message_is_still_an_error_of_the_tree() -> No
 
 
 def test_errors_keep_what_they_know_when_they_are_stored() -> None:
-    ending = Ending(kind="memory", cause="It was large.", cure="Take more.", again="never")
-    failed = pickle.loads(pickle.dumps(TrainingFailed("no model", ending=ending, usd=0.5, log_tail=("one", "two"))))  # noqa: S301
-    assert (str(failed), failed.ending, failed.usd, failed.log_tail) == ("no model", ending, 0.5, ("one", "two"))
+    outcome = JobOutcome(kind="memory", cause="It was large.", remedy="Take more.", again="never")
+    failed = pickle.loads(pickle.dumps(TrainingFailed("no model", outcome=outcome, usd=0.5, log_tail=("one", "two"))))  # noqa: S301
+    assert (str(failed), failed.outcome, failed.usd, failed.log_tail) == ("no model", outcome, 0.5, ("one", "two"))
     refused = pickle.loads(pickle.dumps(QuotaExceeded("too many", waiting_helps=False)))  # noqa: S301
     assert (str(refused), refused.waiting_helps) == ("too many", False)
 
 
-def test_the_original_error_is_kept_as_the_cause_and_others_pass_untouched() -> None:
+def test_the_original_error_is_retained_as_the_cause_and_others_pass_untouched() -> None:
     original = client_error("NoSuchKey")
     with pytest.raises(NotFound) as caught, translated("fetching"):
         raise original

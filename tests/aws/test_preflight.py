@@ -127,7 +127,9 @@ def test_what_trying_again_would_not_help_decides_the_class(hasty: Workspace, in
     assert "1. AWS failed while writing an empty object" in str(error)
 
 
-def test_credentials_that_are_not_there_are_told_with_what_needs_no_call(workspace: Workspace, calls: Calls) -> None:
+def test_credentials_that_are_not_there_are_reported_with_what_needs_no_call(
+    workspace: Workspace, calls: Calls
+) -> None:
     nobodys = with_credentials(workspace, profile_name="nobody")
     before = calls()
     error = problem(changed(nobodys, subnets=["one"], security_group_ids=["sg-1"]))
@@ -225,7 +227,7 @@ def test_s3s_redirect_or_refusal_tells_the_region_too(
     assert "is in eu-west-1, the workspace in us-east-1" in str(error)
 
 
-def test_credentials_that_have_expired_are_told_once_and_tried_on_nothing_else(
+def test_credentials_that_have_expired_are_reported_once_and_tried_on_nothing_else(
     workspace: Workspace, elsewhere: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Elsewhere, "code", "ExpiredToken")
@@ -273,9 +275,9 @@ def test_a_bucket_with_versions_keeps_none_of_the_probe(workspace: Workspace) ->
     s3.create_bucket(Bucket=versioned)
     s3.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Enabled"})
     assert check_workspace(changed(workspace, bucket=versioned)) == ()
-    kept = s3.list_object_versions(Bucket=versioned)
-    assert not kept.get("Versions")
-    assert not kept.get("DeleteMarkers")
+    retained = s3.list_object_versions(Bucket=versioned)
+    assert not retained.get("Versions")
+    assert not retained.get("DeleteMarkers")
 
 
 def test_a_role_that_was_deleted_is_not_found_and_not_simulated(workspace: Workspace, calls: Calls) -> None:
@@ -339,7 +341,7 @@ def test_iam_that_does_not_answer_stops_nobody(workspace: Workspace, inject: Inj
     ]
 
 
-def test_a_session_whose_role_may_not_pass_is_told_the_statement_that_would_let_it(workspace: Workspace) -> None:
+def test_a_session_whose_role_may_not_pass_is_reported_the_statement_that_would_let_it(workspace: Workspace) -> None:
     error = problem(run_as(workspace, PASSING | {"Action": "s3:*"}))
     assert type(error) is AccessDenied
     assert str(error).startswith("arn:aws:iam::123456789012:role/role-")
@@ -352,7 +354,7 @@ def test_a_permission_for_another_service_does_not_count(workspace: Workspace) -
     assert type(problem(run_as(workspace, PASSING | {"Condition": lambdas}))) is AccessDenied
 
 
-def test_a_deny_is_told_apart_as_no_permission_can_cure_it(workspace: Workspace) -> None:
+def test_a_deny_is_distinguished_as_no_permission_can_remedy_it(workspace: Workspace) -> None:
     error = problem(run_as(workspace, PASSING, PASSING | {"Effect": "Deny"}))
     assert type(error) is AccessDenied
     assert "is denied iam:PassRole on" in str(error)

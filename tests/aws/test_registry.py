@@ -342,7 +342,7 @@ def test_metadata_loses_the_characters_the_registry_does_not_take_and_what_is_to
     }
 
 
-def test_every_character_there_is_can_be_told(workspace: Workspace, group: str) -> None:
+def test_every_character_there_is_can_be_reported(workspace: Workspace, group: str) -> None:
     every = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) != "Cs"]
     # One of each category, and all of the first, which hold most that a table's names and a report's texts hold.
     some = "".join({unicodedata.category(char): char for char in every}.values()) + "".join(every[:400])

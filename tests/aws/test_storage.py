@@ -158,11 +158,11 @@ def test_what_a_killed_download_left_is_removed_and_nothing_else(
 ) -> None:
     stored = look(workspace, put_object("table", b"content"))
     left = Path(OSUtils().get_temp_filename(str(tmp_path / name)))  # the name under which boto3 writes
-    kept = [tmp_path / f"table1.csv{left.suffix}", tmp_path / f"{name}.notes123", tmp_path / "table.csv2"]
-    for path in (left, *kept):
+    retained = [tmp_path / f"table1.csv{left.suffix}", tmp_path / f"{name}.notes123", tmp_path / "table.csv2"]
+    for path in (left, *retained):
         path.write_bytes(b"cont")
     fetch(workspace, stored, tmp_path / name)
-    assert set(tmp_path.iterdir()) == {tmp_path / name, tmp_path / f"{name}.identity", *kept}
+    assert set(tmp_path.iterdir()) == {tmp_path / name, tmp_path / f"{name}.identity", *retained}
 
 
 def test_of_several_that_want_a_file_at_once_one_downloads_it(

@@ -61,9 +61,9 @@ class Production:
 
     @property
     def environment(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(STRANGE)}
+        retained = {name: value for name, value in os.environ.items() if not name.startswith(STRANGE)}
         return {
-            **kept,
+            **retained,
             "HOME": str(self.home),
             "PREFECT_API_URL": f"{self.url}/api",
             "PREFECT_SERVER_API_PORT": str(self.port),

@@ -36,7 +36,7 @@ NAMES = [sign.name for sign in SIGNS]
 FAILED, REJECTED, LATE, MISSED, LIFELESS = NAMES
 PATIENCE = 60.0
 VERDICT = "no better than the baseline: RMSE 4.1 instead of 4."
-Told = list[str]
+Notification = list[str]
 
 
 @pytest.fixture(scope="module")
@@ -46,14 +46,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    kept = {name: value for name, value in os.environ.items() if "_SERVER_SERVICES_" not in name}
+    retained = {name: value for name, value in os.environ.items() if "_SERVER_SERVICES_" not in name}
     quick = {"PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S"}
     url = f"http://127.0.0.1:{port}/api"
     with (
         (home / "log").open("wb") as log,
         subprocess.Popen(
             command,
-            env={**kept, **quick, "PREFECT_HOME": str(home), "PREFECT_API_URL": url},
+            env={**retained, **quick, "PREFECT_HOME": str(home), "PREFECT_API_URL": url},
             stdout=log,
             stderr=log,
         ) as process,
@@ -75,10 +75,10 @@ def client(server: str) -> Iterator[SyncPrefectClient]:
 
 
 @pytest.fixture(scope="module")
-def told(server: str) -> Iterator[Told]:
+def messages(server: str) -> Iterator[Notification]:
     """What the notification block custom-webhook/team told people, subject and body."""
     del server
-    heard: Told = []
+    heard: Notification = []
 
     class Ear(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -129,9 +129,9 @@ def registered(client: SyncPrefectClient, name: str) -> Automation:
 
 
 def test_registering_twice_leaves_one_of_each_and_what_people_added(
-    client: SyncPrefectClient, told: Told, run: Callable[..., list[str]]
+    client: SyncPrefectClient, messages: Notification, run: Callable[..., list[str]]
 ) -> None:
-    del told
+    del messages
     assert run() == ["created"] * len(SIGNS)
     assert registered(client, MISSED).actions == [DoNothing()]
     assert run() == ["unchanged"] * len(SIGNS)
@@ -147,8 +147,8 @@ def test_registering_twice_leaves_one_of_each_and_what_people_added(
     assert sorted(one.name for one in client.read_automations()) == sorted(NAMES)
 
 
-def test_a_rejected_model_of_this_project_is_told_with_a_link_to_the_run(
-    client: SyncPrefectClient, told: Told, run: Callable[..., list[str]]
+def test_a_rejected_model_of_this_project_is_reported_with_a_link_to_the_run(
+    client: SyncPrefectClient, messages: Notification, run: Callable[..., list[str]]
 ) -> None:
     @flow(name="train-linear-learner")
     def rejecting() -> State[None]:
@@ -159,33 +159,33 @@ def test_a_rejected_model_of_this_project_is_told_with_a_link_to_the_run(
     with tags("linear-learner"):
         state = rejecting(return_state=True)
     mine = client.read_flow_run(UUID(str(state.state_details.flow_run_id)))
-    until(lambda: bool(told), lambda: f"{client.read_automations()}")
-    subject, body = told[0].split("\n", 1)
+    until(lambda: bool(messages), lambda: f"{client.read_automations()}")
+    subject, body = messages[0].split("\n", 1)
     assert subject == f"{mine.name}: model rejected"
     assert VERDICT in body
     assert f"[{mine.name}](http://127.0.0.1:" in body
     assert f"/runs/flow-run/{mine.id})" in body
 
 
-def test_a_run_without_a_sign_of_life_is_marked_crashed_and_told_as_is_one_that_does_not_begin(
-    client: SyncPrefectClient, server: str, told: Told, run: Callable[..., list[str]]
+def test_a_run_without_a_sign_of_life_is_marked_crashed_and_reported_as_is_one_that_does_not_begin(
+    client: SyncPrefectClient, server: str, messages: Notification, run: Callable[..., list[str]]
 ) -> None:
     run("--notify", "custom-webhook/team")
     lifeless, late = started(client), started(client)
     ago(server, "heartbeat", lifeless, timedelta(hours=1))
     ago(server, "Late", late, timedelta(minutes=10))
 
-    def all_is_told() -> bool:
+    def all_notified() -> bool:
         for name in (LIFELESS, LATE):  # one that is switched on looks at once what is missing
             client.pause_automation(registered(client, name).id)
             client.resume_automation(registered(client, name).id)
         time.sleep(1)
-        return len(told) == 2
+        return len(messages) == 2
 
-    told.clear()
-    until(all_is_told, lambda: str(told))
-    assert any(one.endswith(f"/runs/flow-run/{lifeless})") and ": Crashed\nNo heartbeat" in one for one in told)
-    assert any(one.endswith(f"/runs/flow-run/{late})") and " has not begun\nDue at" in one for one in told)
+    messages.clear()
+    until(all_notified, lambda: str(messages))
+    assert any(one.endswith(f"/runs/flow-run/{lifeless})") and ": Crashed\nNo heartbeat" in one for one in messages)
+    assert any(one.endswith(f"/runs/flow-run/{late})") and " has not begun\nDue at" in one for one in messages)
     state = client.read_flow_run(lifeless).state
     assert state is not None
     assert state.is_crashed()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aws.training.leases import FOLLOWER_TAG
+from aws.training.leases import LEASE_TAG_PREFIX
 from aws.training.stopping import running_jobs
 from deployments.worker import descendants
 from sandbox import client, faults
@@ -52,7 +52,7 @@ class Runs:
         def found() -> str | None:
             for name, tags in running_jobs(self._workspace):
                 trains = "TrainingStartTime" in self.sagemaker.describe_training_job(TrainingJobName=name)
-                if trains and all(f"{FOLLOWER_TAG}{run}" in tags for run in runs):
+                if trains and all(f"{LEASE_TAG_PREFIX}{run}" in tags for run in runs):
                     return name
             return None
 

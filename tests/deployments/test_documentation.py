@@ -96,7 +96,7 @@ def rows() -> list[tuple[str, str, str]]:
     """Of the table of errors: what one reads, what it means, what to do."""
     table = PRODUCTION.split("## When something goes wrong")[1].split("And what is no error")[0]
     cells = [line.strip("|").split(" | ") for line in table.splitlines() if line.startswith("| `")]
-    return [(read.strip(" `"), means.strip(), cure.strip(" |")) for read, means, cure in cells]
+    return [(read.strip(" `"), means.strip(), remedy.strip(" |")) for read, means, remedy in cells]
 
 
 def classes(root: type[Exception]) -> set[str]:
@@ -128,13 +128,13 @@ def test_every_error_there_is_has_a_row() -> None:
 
 
 @pytest.mark.parametrize(("read", "means", "cure"), rows(), ids=[read[:60] for read, _, _ in rows()])
-def test_each_row_says_what_the_program_says(read: str, means: str, cure: str) -> None:
+def test_each_row_says_what_the_program_says(read: str, means: str, remedy: str) -> None:
     kind = means.split("*")[1]
     if kind == "TrainingFailed" and "it trained for longer" not in read:
         failed: Any = {"TrainingJobStatus": "Failed", "FailureReason": read}
-        assert ending(failed).cure == cure
+        assert ending(failed).remedy == remedy
     elif kind in {"AccessDenied", "NotFound", "InvalidRequest", "QuotaExceeded", "Unavailable"} and (
-        read_answer(*answer_of(read), 0, "CreateTrainingJob").cure == cure
+        read_answer(*answer_of(read), 0, "CreateTrainingJob").remedy == remedy
     ):
         assert read_answer(*answer_of(read), 0, "CreateTrainingJob").kind == kind
     else:  # the program's own words

@@ -109,8 +109,8 @@ def job_in(log: str) -> str:
 
 def result_of(there: Production, run: str) -> Any:
     """What a run returned, as Prefect keeps it on the worker's machine."""
-    kept = there.ask("GET", f"/flow_runs/{run}")["state"]["data"]["storage_key"]
-    return json.loads(Path(kept).read_text())["data"]
+    retained = there.ask("GET", f"/flow_runs/{run}")["state"]["data"]["storage_key"]
+    return json.loads(Path(retained).read_text())["data"]
 
 
 def test_a_scheduled_run_starts_by_itself_and_reuses_what_make_run_has_trained(there: Production) -> None:

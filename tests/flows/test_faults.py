@@ -23,7 +23,7 @@ from aws.errors import AccessDenied, AwsError, InvalidRequest, NoCapacity, Quota
 from aws.training.compute import Compute
 from aws.training.leases import RUN_TAG
 from aws.workspace import Workspace
-from flows.train import MOST_FAULTS, train_linear_learner
+from flows.train import MAX_INTERNAL_ERRORS, train_linear_learner
 from sandbox import faults
 from sandbox.client import calls
 
@@ -38,7 +38,7 @@ BUSIEST = 30
 @pytest.fixture(autouse=True)
 def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     """What takes half a minute takes half a second."""
-    monkeypatch.setattr("aws.training.compute.FIRST_PAUSE", 0.5)
+    monkeypatch.setattr("aws.training.compute.FIRST_PAUSE_SECONDS", 0.5)
     monkeypatch.setattr("aws.training.following.LATE_LOG_SECONDS", 1.5)
 
 
@@ -152,7 +152,7 @@ def test_a_fault_that_does_not_pass_fails_the_run_with_its_cure_where_people_loo
     inject(**fault)
     with pytest.raises(error) as caught:
         train_linear_learner(**parameters, compute=Compute(**compute))
-    assert len(jobs()) <= MOST_FAULTS
+    assert len(jobs()) <= MAX_INTERNAL_ERRORS
     assert type(caught.value) is error
     assert said in str(caught.value)
     assert said in why_it_failed()

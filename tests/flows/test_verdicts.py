@@ -181,7 +181,7 @@ def test_a_champion_scores_columns_by_their_names(table: Table, train: Callable[
         ("third", {"predictor_type": "multiclass_classifier", "num_classes": 3}, "log loss"),
     ],
 )
-def test_classifiers_are_judged_reported_and_told_apart_by_an_ignored_column(
+def test_classifiers_are_judged_reported_and_distinguished_by_an_ignored_column(
     target: str, chosen: dict[str, Any], shown: str, table: Table, train: Callable[..., State[TrainingRun]]
 ) -> None:
     columns = {"town", "old", "third", "pay"} - {target}

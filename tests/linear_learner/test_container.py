@@ -175,7 +175,7 @@ def customers_mistakes():
 @pytest.mark.parametrize(
     ("mistake", "words"), [pytest.param(do, words, id=name) for name, do, words in customers_mistakes()]
 )
-def test_a_customers_mistake_is_code_2_and_told_in_the_failure_file_and_the_log(job, mistake, words):
+def test_a_customers_mistake_is_code_2_and_reported_in_the_failure_file_and_the_log(job, mistake, words):
     mistake(job)
     code, report, log = job.run()
     assert code == 2
@@ -210,7 +210,7 @@ def test_a_real_job_ends_as_it_did_on_sagemaker(attrition):
     assert code == 0
     assert report.configuration == real.configuration
     assert (report.objective, report.stopped_early) == (real.objective, real.stopped_early)
-    assert (report.kept_epoch, report.kept_model) == (real.kept_epoch, real.kept_model)
+    assert (report.saved_epoch, report.saved_model) == (real.saved_epoch, real.saved_model)
     assert [epoch.improved for epoch in report.epochs] == [epoch.improved for epoch in real.epochs]
     assert report.epochs[-1].train == pytest.approx(real.epochs[-1].train, abs=1e-4)
     assert list(report.scores["train"]) == list(real.scores["train"])

@@ -413,9 +413,9 @@ def test_the_command_line_adds_lists_and_clears(user: Any, inject: Inject) -> No
 def test_the_command_line_explains_itself_and_says_when_no_sandbox_runs(tmp_path: Path) -> None:
     described = command("--help").stdout
     assert all(f"  {kind} " in described for kind in faults.KINDS)
-    gone = command("list", "--state-dir", str(tmp_path))
-    assert (gone.returncode, gone.stdout) == (1, "")
-    assert gone.stderr == f"sandbox: none serves {tmp_path}; start `python -m sandbox` or give --state-dir\n"
+    removed = command("list", "--state-dir", str(tmp_path))
+    assert (removed.returncode, removed.stdout) == (1, "")
+    assert removed.stderr == f"sandbox: none serves {tmp_path}; start `python -m sandbox` or give --state-dir\n"
 
 
 def test_asking_for_faults_imports_pydantic_and_nothing_heavier() -> None:

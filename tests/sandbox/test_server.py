@@ -73,7 +73,7 @@ def test_a_held_sandbox_is_launched_found_and_ends_when_nobody_holds_it(
     assert (state_dir / "server.log").read_text() == ""
 
 
-def test_a_sandbox_lives_until_its_last_client_is_gone_even_if_killed(state_dir: Path, processes: Any) -> None:
+def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_dir: Path, processes: Any) -> None:
     holder = "import sys, time; from pathlib import Path; from sandbox.client import hold\n"
     holder += "held = hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     for _ in range(2):
@@ -241,7 +241,7 @@ def test_the_model_registry_survives(restart: Restart) -> None:
     assert (make(**first), make()) == (arn, arn.removesuffix("1") + "3")
 
 
-def test_a_damaged_record_is_reported_and_the_other_jobs_kept(
+def test_a_damaged_record_is_reported_and_the_other_jobs_retained(
     restart: Restart, state_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     restart().train("sound")
@@ -370,10 +370,10 @@ def test_the_status_counts_the_jobs(restart: Restart, state_dir: Path) -> None:
     user = restart()
     user.start_endless("busy")
     user.train("failed", InputDataConfig=user.channel("s3://never-made/x"))
-    told = status(user.sandbox.endpoint_url)
-    assert told["sandbox"] == "linear-learner"
-    assert told["state_dir"] == str(state_dir)
-    assert told["jobs"] == {"InProgress": 1, "Failed": 1}
+    messages = status(user.sandbox.endpoint_url)
+    assert messages["sandbox"] == "linear-learner"
+    assert messages["state_dir"] == str(state_dir)
+    assert messages["jobs"] == {"InProgress": 1, "Failed": 1}
 
 
 def test_a_log_that_is_late_comes_with_the_next_server_and_faults_are_lost_with_the_last(restart: Restart) -> None:

@@ -39,8 +39,8 @@ def state(user: Any, bucket: str = BUCKET) -> dict[str, Any]:
     found = {}
     for key in user.object_keys(bucket):
         answer = user.s3.get_object(Bucket=bucket, Key=key)
-        kept = ("ETag", "ContentType", "Metadata", "ContentEncoding", "CacheControl", "TagCount")
-        found[key] = {name: answer.get(name) for name in kept} | {"bytes": answer["Body"].read()}
+        fields = ("ETag", "ContentType", "Metadata", "ContentEncoding", "CacheControl", "TagCount")
+        found[key] = {name: answer.get(name) for name in fields} | {"bytes": answer["Body"].read()}
     return found
 
 

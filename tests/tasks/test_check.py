@@ -63,8 +63,8 @@ def test_a_table_that_is_fine_passes_and_is_shown() -> None:
 @pytest.mark.usefixtures("machine")
 def test_warnings_are_logged_shown_and_returned(caplog: pytest.LogCaptureFixture) -> None:
     [warning] = check(profiled(labels=2), CHANNELS, Hyperparameters(), SOURCE)
-    told = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
-    assert str(warning) in told
+    messages = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+    assert str(warning) in messages
     assert f"**1 warning**\n\n- {escaped(str(warning))}" in shown()[0]
 
 
@@ -87,15 +87,15 @@ def test_ignored_columns_are_not_judged() -> None:
     assert "| x2 | ignored |" in shown()[0]
 
 
-def test_the_data_is_judged_anew_in_every_run_and_nothing_of_it_kept(machine: Path) -> None:
+def test_the_data_is_judged_anew_in_every_run_and_nothing_of_it_retained(machine: Path) -> None:
     @flow(persist_result=True)
     def judging() -> int:
         states = [check(profiled(), CHANNELS, Hyperparameters(), SOURCE, return_state=True) for _ in range(2)]
         return [state.name for state in states].count("Completed")
 
     assert judging() == 2
-    kept = [path.read_text() for path in (machine / "results").rglob("*") if path.is_file()]
-    assert len(kept) == 1  # the flow's own
+    retained = [path.read_text() for path in (machine / "results").rglob("*") if path.is_file()]
+    assert len(retained) == 1  # the flow's own
 
 
 @pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
@@ -107,7 +107,7 @@ def test_the_data_is_judged_while_prefect_is_away() -> None:
 
 
 def test_of_very_many_errors_some_are_listed() -> None:
-    errors = [Finding(level="error", where=f"row {row}", what="bad", cure="Mend it.") for row in range(50)]
+    errors = [Finding(level="error", where=f"row {row}", what="bad", remedy="Mend it.") for row in range(50)]
     lines = refusal(SOURCE, errors).splitlines()
     assert len(lines) == 22
     assert lines[1] == "- row 0: bad. Mend it."
@@ -116,8 +116,8 @@ def test_of_very_many_errors_some_are_listed() -> None:
 
 def test_the_verdict_stands_first_errors_before_warnings() -> None:
     findings = [
-        Finding(level="error", where="column 'a'", what="bad", cure="Mend it."),
-        Finding(level="warning", where="column 'b'", what="odd", cure="Look."),
+        Finding(level="error", where="column 'a'", what="bad", remedy="Mend it."),
+        Finding(level="warning", where="column 'b'", what="odd", remedy="Look."),
     ]
     report = data_report(profiled(), findings)
     order = [report.index(part) for part in ("## Verdict", "**1 error**", "'a'", "**1 warning**", "'b'", "## Labels")]
@@ -168,7 +168,7 @@ def test_a_table_without_rows_has_a_report() -> None:
 
 @pytest.mark.parametrize("name", ["a|b", "<script>x</script>", "a\nb", "*bold* _it_ `code` [a](b)", "a\\|b", "x" * 999])
 def test_a_name_cannot_break_the_report(name: str) -> None:
-    finding = Finding(level="error", where=f"column {name}", what="bad", cure="Mend it.")
+    finding = Finding(level="error", where=f"column {name}", what="bad", remedy="Mend it.")
     report = data_report(profiled(target=name), [finding])
     assert "<script" not in report
     assert "*bold*" not in report.replace("\\*", "")

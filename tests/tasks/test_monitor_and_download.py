@@ -34,7 +34,7 @@ from tasks.download import download
 from tasks.fit import fit
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, Split
-from tasks.prefect_ui.job_progress import Display
+from tasks.prefect_ui.job_progress import JobProgress
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
 
@@ -74,7 +74,7 @@ def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
     return FinishedJob(name="job-1", model_uri=uri, metrics={}, created=datetime.now(UTC), bill=bill)
 
 
-def told(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
+def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
     """What task runs logged."""
     records = [record for record in caplog.records if record.name == "prefect.task_runs"]
     return [record.getMessage() for record in records if record.levelno == level]
@@ -107,7 +107,7 @@ def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
         description["BillableTimeInSeconds"],
     )
     assert job.bill.usd == pytest.approx(job.bill.billable_seconds * 0.115 / 3600)
-    said = told(caplog, logging.INFO)
+    said = messages(caplog, logging.INFO)
     phases = [line.partition(":")[0] for line in said if line.startswith(("Start", "Down", "Train", "Upload", "Compl"))]
     assert phases == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
     assert {line.partition(":")[0] for line in said} >= {f"epoch {number}" for number in range(5)}
@@ -121,7 +121,7 @@ def test_the_progress_of_a_job_that_is_done_is_100_per_cent(
     epochs: str,
 ) -> None:
     monitor(workspace, submit(epochs=epochs, early_stopping_patience=epochs))
-    assert [line for line in told(caplog, logging.INFO) if line.startswith("epoch ")][-1].endswith(" 100 % done")
+    assert [line for line in messages(caplog, logging.INFO) if line.startswith("epoch ")][-1].endswith(" 100 % done")
     assert shown_progress() == 100
 
 
@@ -133,7 +133,7 @@ def test_a_job_that_is_done_is_reported_without_its_log(
     again = submit()
     assert again.how == "reused"
     assert monitor(workspace, again) == first
-    assert not any(line.startswith(("Starting", "epoch")) for line in told(caplog, logging.INFO))
+    assert not any(line.startswith(("Starting", "epoch")) for line in messages(caplog, logging.INFO))
 
 
 def test_a_failed_job_is_reported_with_the_containers_reason_and_not_retried(
@@ -189,7 +189,7 @@ def test_a_job_is_followed_on_while_prefect_is_away() -> None:
     line = "#early_stopping_criteria_metric: host=algo-1, epoch=0, criteria=mse_objective, value=1.5"
     throughput = "#throughput_metric: host=algo-1, train throughput=1.0 records/second"
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
-        display = Display("a-job")
+        display = JobProgress("a-job")
         for text in (line, "#progress_metric: host=algo-1, completed 50 % of epochs", throughput):
             display.show(LogLine(text))
     assert [epoch.value for epoch in display.epochs] == [1.5]
@@ -204,7 +204,7 @@ def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
         "predictor_type": "regressor", "mini_batch_size": "1", "epochs": "1", "num_models": "1", "margin": "2.0",
     }  # fmt: skip
     assert [channel["ChannelName"] for channel in asked["InputDataConfig"]] == ["train", "validation", "test"]
-    warnings = told(caplog, logging.WARNING)
+    warnings = messages(caplog, logging.WARNING)
     assert any("mini_batch_size is 1: the default of 1000 does not suit 28 training rows" in line for line in warnings)
     assert any(line.startswith("margin has no effect") for line in warnings)
     assert monitor(workspace, submission).name == submission.name
@@ -274,6 +274,6 @@ def test_what_is_no_model_is_refused(
 
 
 def test_a_deleted_model_is_not_found_by_its_uri(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
-    gone = finished.model_copy(update={"model_uri": workspace.uri("gone.tar.gz")})
+    removed = finished.model_copy(update={"model_uri": workspace.uri("gone.tar.gz")})
     with pytest.raises(NotFound, match=r"gone\.tar\.gz"):
-        download(workspace, gone, str(machine))
+        download(workspace, removed, str(machine))

@@ -19,7 +19,7 @@ from aws.training.submission import Submission
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.download import ModelFile, Trained, download
+from tasks.download import ModelFile, TrainedModel, download
 from tasks.evaluation.results import Evaluation
 from tasks.fit import fit
 from tasks.format import format_channels
@@ -53,8 +53,10 @@ class Steps:
 
     def recorded(self) -> tuple[str, Recorded]:
         """The state of the step, and what it returned."""
-        made = {name: getattr(self, name) for name in Trained.model_fields}
-        state: State[Any] = record(self.workspace, self.parameters, Trained(**made), self.evaluation, return_state=True)
+        made = {name: getattr(self, name) for name in TrainedModel.model_fields}
+        state: State[Any] = record(
+            self.workspace, self.parameters, TrainedModel(**made), self.evaluation, return_state=True
+        )
         return state.name or "", state.result()
 
     @property
@@ -164,7 +166,7 @@ def test_another_champion_is_no_reason_to_write_it_anew(steps: Steps) -> None:
     assert replace(steps, evaluation=evaluation).recorded()[0] == "Cached"
 
 
-def test_one_that_is_gone_or_was_changed_is_put_back(steps: Steps) -> None:
+def test_one_that_is_missing_or_was_changed_is_put_back(steps: Steps) -> None:
     _, recorded = steps.recorded()
     whole = steps.here.read_bytes()
     bucket, key = split_uri(recorded.uri)

@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 
 from linear_learner.model import PredictorType
 from tasks.data.profile import ColumnProfile
-from tasks.data.rules.finding import IGNORE, MOST_NAMED, Finding, columns, quoted
+from tasks.data.rules.finding import IGNORE, MAX_NAMES, Finding, columns, quoted
 
 Fault = Literal["missing", "infinite", "text", "too_large"]
 
@@ -13,8 +13,8 @@ Fault = Literal["missing", "infinite", "text", "too_large"]
 class Complaint(NamedTuple):
     one: str
     many: str
-    cure: str
-    label_cure: str
+    remedy: str
+    label_remedy: str
 
 
 _ENCODE = "Encode the classes as whole numbers from 0 on."
@@ -52,25 +52,25 @@ def cell_findings(
     """An error for each column with such cells, or one for all of them where they are many."""
     for fault, complaint in COMPLAINTS.items():
         if getattr(target, fault):
-            cure = complaint.label_cure
+            remedy = complaint.label_remedy
             if fault == "text" and predictor_type == "regressor":
-                cure = f"A regressor predicts numbers: give it numbers, or choose a classifier. {_ENCODE}"
-            yield _one(target, fault, complaint.one, cure)
+                remedy = f"A regressor predicts numbers: give it numbers, or choose a classifier. {_ENCODE}"
+            yield _one(target, fault, complaint.one, remedy)
         bad = [column for column in features if getattr(column, fault)]
-        if len(bad) <= MOST_NAMED:
-            yield from (_one(column, fault, complaint.one, complaint.cure) for column in bad)
+        if len(bad) <= MAX_NAMES:
+            yield from (_one(column, fault, complaint.one, complaint.remedy) for column in bad)
         else:
             yield _many(bad, fault, complaint)
 
 
-def _one(column: ColumnProfile, fault: Fault, what: str, cure: str) -> Finding:
+def _one(column: ColumnProfile, fault: Fault, what: str, remedy: str) -> Finding:
     count, row = getattr(column, fault), getattr(column, f"{fault}_row")
     more = f", the first of {count} such cells" if count > 1 else ""
     said = what.format(example=column.text_example) + more
-    return Finding(level="error", where=f"column {quoted(column.name)}, row {row}", what=said, cure=cure)
+    return Finding(level="error", where=f"column {quoted(column.name)}, row {row}", what=said, remedy=remedy)
 
 
 def _many(bad: Sequence[ColumnProfile], fault: Fault, complaint: Complaint) -> Finding:
     count, row = sum(getattr(column, fault) for column in bad), min(getattr(column, f"{fault}_row") for column in bad)
     said = f"{count} {complaint.many}, the first in row {row}"
-    return Finding(level="error", where=columns([column.name for column in bad]), what=said, cure=complaint.cure)
+    return Finding(level="error", where=columns([column.name for column in bad]), what=said, remedy=complaint.remedy)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from tasks.data.profile import ColumnProfile
-from tasks.data.rules.finding import IGNORE, MOST_NAMED, Finding, columns, quoted
+from tasks.data.rules.finding import IGNORE, MAX_NAMES, Finding, columns, quoted
 
 TELLTALE_CORRELATION: Final = 0.9999
 EXACT_INTEGERS: Final = 2**24
@@ -33,12 +33,12 @@ def feature_findings(features: Sequence[ColumnProfile], target: ColumnProfile, r
     indices = [column for column in features if _INDEX_NAME.fullmatch(column.name) or column.counts_up]
     unindexed = f"Write the table with to_csv(index=False), or {IGNORE}."
     yield from _about(indices, "warning", "looks like the row number that pandas writes beside a table", unindexed)
-    told = {column.name for column in indices}
-    ids = [column for column in varied if column.name not in told and is_id(column, rows)]
+    reported = {column.name for column in indices}
+    ids = [column for column in varied if column.name not in reported and is_id(column, rows)]
     encode = f"{_DROP}, or encode it (one-hot) if it names a category."
     yield from _about(ids, "warning", "looks like an id, whose size means nothing", encode)
-    told |= {column.name for column in ids}
-    large = [column for column in (*varied, target) if column.name not in told and _is_large(column)]
+    reported |= {column.name for column in ids}
+    large = [column for column in (*varied, target) if column.name not in reported and _is_large(column)]
     digits = f"whole numbers beyond {EXACT_INTEGERS}, whose last digits a float32 does not hold"
     yield from _about(large, "warning", digits, "Subtract an offset or rescale, if those digits matter.")
 
@@ -79,16 +79,16 @@ def _repeated(varied: Sequence[ColumnProfile]) -> Iterator[Finding]:
     for column in varied:
         groups.setdefault(column.digest, []).append(column.name)
     twins = [group for group in groups.values() if len(group) > 1]
-    if len(twins) <= MOST_NAMED:
+    if len(twins) <= MAX_NAMES:
         for group in twins:
             keep = f"Keep {quoted(group[0])} alone and leave out the other with the dataset's ignore parameter."
             what = "the same values in every row, so that they share one weight"
-            yield Finding(level="warning", where=columns(group), what=what, cure=keep)
+            yield Finding(level="warning", where=columns(group), what=what, remedy=keep)
     else:
         surplus = [name for group in twins for name in group[1:]]
         keep = "Keep one of each and leave out the others with the dataset's ignore parameter."
         what = f"the same values in every row as {len(twins)} others, such as {quoted(twins[0][0])}"
-        yield Finding(level="warning", where=columns(surplus), what=what, cure=keep)
+        yield Finding(level="warning", where=columns(surplus), what=what, remedy=keep)
 
 
 def _is_large(column: ColumnProfile) -> bool:
@@ -96,7 +96,7 @@ def _is_large(column: ColumnProfile) -> bool:
 
 
 def _about(
-    chosen: Sequence[ColumnProfile], level: Literal["error", "warning"], what: str, cure: str
+    chosen: Sequence[ColumnProfile], level: Literal["error", "warning"], what: str, remedy: str
 ) -> Iterator[Finding]:
     if chosen:
-        yield Finding(level=level, where=columns([column.name for column in chosen]), what=what, cure=cure)
+        yield Finding(level=level, where=columns([column.name for column in chosen]), what=what, remedy=remedy)

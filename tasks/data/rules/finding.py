@@ -5,7 +5,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-MOST_NAMED: Final = 12
+MAX_NAMES: Final = 12
 """Columns or labels that are listed by name; of more, as many are given as examples."""
 NAME_LENGTH = 60
 IGNORE: Final = "leave the column out with the dataset's ignore parameter"
@@ -20,10 +20,10 @@ class Finding(BaseModel):
     where: str
     """Column and row (1 is the first below the header), hyperparameter, channel, or the table."""
     what: str
-    cure: str
+    remedy: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.what}. {self.cure}"
+        return f"{self.where}: {self.what}. {self.remedy}"
 
 
 def quoted(name: str) -> str:
@@ -38,8 +38,8 @@ def listed(words: Sequence[str]) -> str:
 
 def columns(names: Sequence[str]) -> str:
     """`columns 'a' and 'b'`, or `300 columns, such as …`."""
-    some = listed([quoted(name) for name in names[:MOST_NAMED]])
-    if len(names) > MOST_NAMED:
+    some = listed([quoted(name) for name in names[:MAX_NAMES]])
+    if len(names) > MAX_NAMES:
         return f"{len(names)} columns, such as {some}"
     return f"column{'s' if len(names) > 1 else ''} {some}"
 
@@ -51,5 +51,5 @@ def spelled(label: float) -> str:
 
 def numbers(labels: Sequence[float], count: int | None = None) -> str:
     """`0, 1 and 2`, or `0, 1, … and 990 more`; `count` is how many there are where not all are given."""
-    more = (count or len(labels)) - len(labels[:MOST_NAMED])
-    return listed([*(spelled(label) for label in labels[:MOST_NAMED]), *([f"{more} more"] if more else [])])
+    more = (count or len(labels)) - len(labels[:MAX_NAMES])
+    return listed([*(spelled(label) for label in labels[:MAX_NAMES]), *([f"{more} more"] if more else [])])

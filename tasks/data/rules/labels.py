@@ -6,13 +6,13 @@ from typing import Final
 
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.training.input_checks import class_count
-from tasks.data.columns import MOST_LABELS
+from tasks.data.columns import MAX_LABELS
 from tasks.data.profile import ColumnProfile, LabelCount, Profile
-from tasks.data.rules.finding import MOST_NAMED, Finding, listed, numbers, quoted, spelled
+from tasks.data.rules.finding import MAX_NAMES, Finding, listed, numbers, quoted, spelled
 
 FEW_ROWS: Final = 10
 MANY_LABELS: Final = 20
-MOST_CLASSES: Final = 1_000_000
+MAX_CLASSES: Final = 1_000_000
 
 
 def label_findings(
@@ -28,7 +28,7 @@ def label_findings(
             level="error",
             where=column,
             what=what,
-            cure="Choose another column to predict: this one has nothing to learn.",
+            remedy="Choose another column to predict: this one has nothing to learn.",
         )
     elif hyperparameters.predictor_type == "regressor":
         yield from _numbers(profile, column)
@@ -36,7 +36,7 @@ def label_findings(
         row, what = wrong
         where = column if row is None else f"{column}, row {row}"
         wanted = f"{what}, where a {hyperparameters.predictor_type} {_wants(hyperparameters)}"
-        yield Finding(level="error", where=where, what=wanted, cure=_cure(profile, target, hyperparameters))
+        yield Finding(level="error", where=where, what=wanted, remedy=_cure(profile, target, hyperparameters))
     elif profile.labels is not None:
         yield from _absent(profile.labels, column, hyperparameters)
         yield from _rare(profile.labels, column, channels, hyperparameters)
@@ -46,7 +46,7 @@ def _numbers(profile: Profile, column: str) -> Iterator[Finding]:
     if profile.labels is not None and {label.value for label in profile.labels} == {0, 1}:
         what = "every label is 0 or 1, and a regressor predicts any number"
         choose = "If they stand for no and yes, set predictor_type to binary_classifier."
-        yield Finding(level="warning", where=column, what=what, cure=choose)
+        yield Finding(level="warning", where=column, what=what, remedy=choose)
 
 
 def _wrong(profile: Profile, target: ColumnProfile, classes: int) -> tuple[int | None, str] | None:
@@ -55,12 +55,12 @@ def _wrong(profile: Profile, target: ColumnProfile, classes: int) -> tuple[int |
     if profile.labels is not None:
         bad = [one for one in profile.labels if not (0 <= one.value < classes and one.value.is_integer())]
         first = min(bad, key=lambda one: one.first_row, default=None)
-        many = f", one of {len(profile.labels)} different ones" if len(profile.labels) > MOST_NAMED else ""
+        many = f", one of {len(profile.labels)} different ones" if len(profile.labels) > MAX_NAMES else ""
         return (first.first_row, f"the label is {spelled(first.value)}{many}") if first else None
     if profile.fractional_label_row is not None:
-        return profile.fractional_label_row, f"the label has a fraction, and there are more than {MOST_LABELS} of them"
+        return profile.fractional_label_row, f"the label has a fraction, and there are more than {MAX_LABELS} of them"
     if low < 0 or high >= classes:
-        return None, f"there are more than {MOST_LABELS} labels, from {spelled(low)} to {spelled(high)}"
+        return None, f"there are more than {MAX_LABELS} labels, from {spelled(low)} to {spelled(high)}"
     return None
 
 
@@ -76,7 +76,7 @@ def _cure(profile: Profile, target: ColumnProfile, hyperparameters: Hyperparamet
     if _is_continuous(profile):
         return "Such a target is a number to predict: set predictor_type to regressor."
     if profile.labels is None:
-        if low >= 0 and high < MOST_CLASSES:
+        if low >= 0 and high < MAX_CLASSES:
             return f"For classes {_setting(int(high) + 1, hyperparameters)}; else set predictor_type to regressor."
         return "Map classes to 0, 1, 2, …; or set predictor_type to regressor, if these are numbers."
     mapping, classes = _mapping([label.value for label in profile.labels], hyperparameters)
@@ -119,16 +119,16 @@ def _setting(classes: int, hyperparameters: Hyperparameters) -> str:
 def _absent(labels: Sequence[LabelCount], column: str, hyperparameters: Hyperparameters) -> Iterator[Finding]:
     present = {int(label.value) for label in labels}
     classes = class_count(hyperparameters)
-    examples = [*islice((label for label in range(classes) if label not in present), MOST_NAMED)]
+    examples = [*islice((label for label in range(classes) if label not in present), MAX_NAMES)]
     if len(present) == 2 and classes > 2:
         what = f"only the two classes {numbers([label.value for label in labels])} occur"
         choose = "Set predictor_type to binary_classifier, with labels 0 and 1: it also searches the best threshold."
-        yield Finding(level="warning", where=column, what=what, cure=choose)
+        yield Finding(level="warning", where=column, what=what, remedy=choose)
     elif examples:
         known = max(present) + 1
         fewer = f"Set num_classes to {known}, or see" if examples[0] >= known else "See"
         what = f"no row has the label {numbers(examples, classes - len(present))}"
-        yield Finding(level="warning", where=column, what=what, cure=f"{fewer} that no class was lost.")
+        yield Finding(level="warning", where=column, what=what, remedy=f"{fewer} that no class was lost.")
 
 
 def _rare(
@@ -144,9 +144,9 @@ def _rare(
     for label in hopeless:
         what = f"label {spelled(label.value)} is in {label.rows} of the rows, too few for {listed([*channels])}"
         get = "Get more rows of this class: it must be in every channel."
-        yield Finding(level="error", where=f"{column}, row {label.first_row}", what=what, cure=get)
+        yield Finding(level="error", where=f"{column}, row {label.first_row}", what=what, remedy=get)
     few = [label.value for label in rare if label not in hopeless]
     if few:
         what = f"fewer than {FEW_ROWS} rows have the label {numbers(few)}"
         get = "Get more rows of such classes, or merge them: what a channel has none of is neither learnt nor judged."
-        yield Finding(level="warning", where=column, what=what, cure=get)
+        yield Finding(level="warning", where=column, what=what, remedy=get)

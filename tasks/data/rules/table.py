@@ -9,15 +9,15 @@ from linear_learner.hyperparameters import Hyperparameters
 from tasks.data.profile import ColumnProfile, Profile
 from tasks.data.rules.cells import cell_findings
 from tasks.data.rules.features import feature_findings
-from tasks.data.rules.finding import MOST_NAMED, Finding, listed, quoted
+from tasks.data.rules.finding import MAX_NAMES, Finding, listed, quoted
 from tasks.data.rules.labels import label_findings
 
 __all__ = ["Finding", "judge", "refusal"]
 
-LEAST_TO_TRAIN: Final = 10
-LEAST_TO_SCORE: Final = 30
+MIN_TRAINING_ROWS: Final = 10
+MIN_SCORING_ROWS: Final = 30
 """With fewer rows, a score's error of chance is larger than most differences between models."""
-MOST_ERRORS: Final = 20
+MAX_ERRORS: Final = 20
 _TABLE = "the table"
 
 
@@ -46,18 +46,18 @@ def refusal(source: str, errors: Sequence[Finding]) -> str:
     """All errors, a line each, under the name of the table they are in."""
     if len(errors) == 1:
         return f"{source} cannot be trained on: {errors[0]}"
-    lines = [f"- {error}" for error in errors[:MOST_ERRORS]]
-    if len(errors) > MOST_ERRORS:
-        lines.append(f"- and {len(errors) - MOST_ERRORS} more of the kind, once these are gone.")
+    lines = [f"- {error}" for error in errors[:MAX_ERRORS]]
+    if len(errors) > MAX_ERRORS:
+        lines.append(f"- and {len(errors) - MAX_ERRORS} more of the kind, once these are gone.")
     return "\n".join([f"{source} cannot be trained on:", *lines])
 
 
 def _header(names: Sequence[str]) -> Iterator[Finding]:
     if all(_is_number(name) for name in names) and not _are_places(names):
         what = (
-            f"the first line looks like data, not like a header: {listed([quoted(one) for one in names[:MOST_NAMED]])}"
+            f"the first line looks like data, not like a header: {listed([quoted(one) for one in names[:MAX_NAMES]])}"
         )
-        yield Finding(level="error", where=_TABLE, what=what, cure="Put a line with the columns' names before it.")
+        yield Finding(level="error", where=_TABLE, what=what, remedy="Put a line with the columns' names before it.")
 
 
 def _are_places(names: Sequence[str]) -> bool:
@@ -77,22 +77,22 @@ def _width(features: Sequence[ColumnProfile], target: str, hyperparameters: Hype
     width = len(features)
     if not features:
         what = f"no feature is left beside the target {quoted(target)}"
-        yield Finding(level="error", where=_TABLE, what=what, cure="Give it one, or ignore fewer columns.")
+        yield Finding(level="error", where=_TABLE, what=what, remedy="Give it one, or ignore fewer columns.")
     elif hyperparameters.feature_dim not in {None, width}:
         what = f"it is {hyperparameters.feature_dim}, and the table has {width} feature columns"
-        cure = f"Set it to {width} or leave it empty, which reads it off the data."
-        yield Finding(level="error", where="hyperparameter feature_dim", what=what, cure=cure)
+        remedy = f"Set it to {width} or leave it empty, which reads it off the data."
+        yield Finding(level="error", where="hyperparameter feature_dim", what=what, remedy=remedy)
 
 
 def _channels(rows: Mapping[str, int]) -> Iterator[Finding]:
-    cure = "Give the table more rows, or this channel a larger share of them."
+    remedy = "Give the table more rows, or this channel a larger share of them."
     for name, count in rows.items():
         where = f"channel {name}"
         if not count:
-            yield Finding(level="error", where=where, what="it has no rows", cure=cure)
-        elif name == "train" and count < LEAST_TO_TRAIN:
-            what = f"it has {count} rows, and training wants at least {LEAST_TO_TRAIN}"
-            yield Finding(level="error", where=where, what=what, cure=cure)
-        elif name != "train" and count < LEAST_TO_SCORE:
-            what = f"it has {count} rows, and a score of fewer than {LEAST_TO_SCORE} says little"
-            yield Finding(level="warning", where=where, what=what, cure=cure)
+            yield Finding(level="error", where=where, what="it has no rows", remedy=remedy)
+        elif name == "train" and count < MIN_TRAINING_ROWS:
+            what = f"it has {count} rows, and training wants at least {MIN_TRAINING_ROWS}"
+            yield Finding(level="error", where=where, what=what, remedy=remedy)
+        elif name != "train" and count < MIN_SCORING_ROWS:
+            what = f"it has {count} rows, and a score of fewer than {MIN_SCORING_ROWS} says little"
+            yield Finding(level="warning", where=where, what=what, remedy=remedy)

@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aws.training.compute import FIRST_PAUSE, LONGEST_PAUSE, Compute, Offer, kinds, offers
+from aws.training.compute import (
+    FIRST_PAUSE_SECONDS,
+    MAX_PAUSE_SECONDS,
+    CapacityOption,
+    Compute,
+    capacity_options,
+    kinds,
+)
 
 LARGE, XLARGE, OTHER = "ml.m5.large", "ml.m5.xlarge", "ml.c5.large"
 
@@ -22,20 +29,22 @@ computes = st.builds(
 )
 
 
-def rounds(compute: Compute, first: int = 0) -> list[list[Offer]]:
+def rounds(compute: Compute, first: int = 0) -> list[list[CapacityOption]]:
     """The offers, cut before each kind that comes first."""
     size = len(kinds(compute))
-    return [list(group) for _, group in groupby(offers(compute, first), key=lambda offer: offer.step // size)]
+    return [
+        list(group) for _, group in groupby(capacity_options(compute, first), key=lambda option: option.step // size)
+    ]
 
 
-def asked(offer: Offer) -> tuple[str, bool]:
-    return offer.compute.instance_type, offer.compute.spot
+def asked(option: CapacityOption) -> tuple[str, bool]:
+    return option.compute.instance_type, option.compute.spot
 
 
 def test_spot_comes_before_on_demand_and_each_in_the_order_of_the_types() -> None:
     compute = Compute(instance_type=LARGE, fallback_instance_types=(XLARGE, LARGE, OTHER), spot=True)
     one, *_ = rounds(compute)
-    assert [asked(offer) for offer in one] == [
+    assert [asked(option) for option in one] == [
         (LARGE, True),
         (XLARGE, True),
         (OTHER, True),
@@ -46,7 +55,7 @@ def test_spot_comes_before_on_demand_and_each_in_the_order_of_the_types() -> Non
 
 
 def test_on_demand_is_never_turned_into_spot() -> None:
-    assert [asked(offer) for offer in rounds(Compute(fallback_instance_types=(XLARGE,)))[0]] == [
+    assert [asked(option) for option in rounds(Compute(fallback_instance_types=(XLARGE,)))[0]] == [
         (LARGE, False),
         (XLARGE, False),
     ]
@@ -64,31 +73,31 @@ def test_on_demand_is_never_turned_into_spot() -> None:
 )
 def test_the_pauses_between_the_rounds_double_up_to_five_minutes(seconds: int, pauses: list[int]) -> None:
     compute = Compute(fallback_instance_types=(XLARGE,), max_queue_seconds=seconds)
-    assert [[offer.pause for offer in one] for one in rounds(compute)] == [[pause, 0] for pause in pauses]
+    assert [[option.pause for option in one] for one in rounds(compute)] == [[pause, 0] for pause in pauses]
 
 
 @given(computes)
 def test_every_round_asks_for_every_kind_once_and_pauses_only_before_it(compute: Compute) -> None:
     for number, one in enumerate(rounds(compute)):
-        assert [offer.compute for offer in one] == list(kinds(compute))
+        assert [option.compute for option in one] == list(kinds(compute))
         assert bool(one[0].pause) == bool(number)
-        assert not any(offer.pause for offer in one[1:])
+        assert not any(option.pause for option in one[1:])
 
 
 @given(computes)
 def test_no_run_waits_longer_than_it_may_nor_gives_up_while_another_pause_would_fit(compute: Compute) -> None:
     pauses = [one[0].pause for one in rounds(compute)]
     assert pauses == sorted(pauses)
-    assert pauses[-1] <= LONGEST_PAUSE
-    another = min(2 * pauses[-1], LONGEST_PAUSE) or FIRST_PAUSE
+    assert pauses[-1] <= MAX_PAUSE_SECONDS
+    another = min(2 * pauses[-1], MAX_PAUSE_SECONDS) or FIRST_PAUSE_SECONDS
     assert sum(pauses) <= compute.max_queue_seconds < sum(pauses) + another
 
 
 @given(computes, st.integers(0, 60))
 def test_offers_are_taken_up_where_they_were_left(compute: Compute, first: int) -> None:
-    every = list(offers(compute))
-    assert [offer.step for offer in every] == list(range(len(every)))
-    assert list(offers(compute, first)) == every[first:]
+    every = list(capacity_options(compute))
+    assert [option.step for option in every] == list(range(len(every)))
+    assert list(capacity_options(compute, first)) == every[first:]
 
 
 @given(computes)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from aws.training.compute import LONGEST_WAIT_WITHOUT_CHECKPOINTS, Compute
+from aws.training.compute import MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS, Compute
 
 runtimes = st.integers(60, 432_000)
 
@@ -69,7 +69,7 @@ def test_what_aws_allows_is_allowed(choice: dict[str, Any]) -> None:
     assert Compute(**choice).model_dump() == Compute().model_dump() | choice
 
 
-def test_a_chosen_wait_is_kept() -> None:
+def test_a_chosen_wait_is_retained() -> None:
     assert Compute(spot=True, max_runtime_seconds=600, max_wait_seconds=700).wait_limit == 700
 
 
@@ -78,10 +78,10 @@ def test_a_spot_job_may_wait_an_hour_longer_than_it_trains(seconds: int) -> None
     assert Compute(spot=True, max_runtime_seconds=seconds).wait_limit == seconds + 3600
 
 
-@given(st.integers(60, LONGEST_WAIT_WITHOUT_CHECKPOINTS))
+@given(st.integers(60, MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS))
 def test_without_checkpoints_a_spot_job_may_wait_as_long_as_aws_allows(seconds: int) -> None:
     compute = Compute(spot=True, checkpoints=False, max_runtime_seconds=seconds)
-    assert compute.wait_limit == LONGEST_WAIT_WITHOUT_CHECKPOINTS
+    assert compute.wait_limit == MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS
 
 
 def test_compute_cannot_be_changed_once_it_is_chosen() -> None:

@@ -33,7 +33,7 @@ counts = st.integers(1, 20)
 runtimes = st.integers(SHORTEST_RUN_SECONDS, 432_000)
 
 
-def told(spot: bool = False, instances: int = 1, **times: int) -> Any:
+def found(spot: bool = False, instances: int = 1, **times: int) -> Any:
     """What DescribeTrainingJob says of a job on ml.m5.large."""
     resources = {"InstanceType": "ml.m5.large", "InstanceCount": instances, "VolumeSizeInGB": 10}
     return {"ResourceConfig": resources, "EnableManagedSpotTraining": spot, **times}
@@ -182,31 +182,31 @@ def test_the_worst_case_said_is_never_less_than_the_worst_case(runtime: int, rat
 
 
 def test_a_bill_is_billable_seconds_of_every_instance_at_the_price() -> None:
-    bill = Bill.of(told(TrainingTimeInSeconds=120, BillableTimeInSeconds=120), LARGE)
+    bill = Bill.of(found(TrainingTimeInSeconds=120, BillableTimeInSeconds=120), LARGE)
     assert str(bill) == "0.0038 USD: 120 billable s x 1 ml.m5.large at 0.115 USD an hour"
     assert bill.usd == pytest.approx(0.115 / 30)
     assert bill.spot_saving_usd == 0.0
-    four = Bill.of(told(instances=4, TrainingTimeInSeconds=3600, BillableTimeInSeconds=3600), LARGE)
+    four = Bill.of(found(instances=4, TrainingTimeInSeconds=3600, BillableTimeInSeconds=3600), LARGE)
     assert four.usd == 0.46
     assert str(four) == "0.4600 USD: 3600 billable s x 4 ml.m5.large at 0.115 USD an hour"
 
 
 def test_a_spot_bill_says_what_spot_saved() -> None:
-    bill = Bill.of(told(spot=True, instances=2, TrainingTimeInSeconds=400, BillableTimeInSeconds=120), LARGE)
+    bill = Bill.of(found(spot=True, instances=2, TrainingTimeInSeconds=400, BillableTimeInSeconds=120), LARGE)
     assert bill.usd == pytest.approx(2 * 120 * 0.115 / 3600)
     assert bill.spot_saving_usd == pytest.approx(2 * 280 * 0.115 / 3600)
     assert str(bill) == "0.0077 USD: 120 billable s x 2 ml.m5.large at 0.115 USD an hour, 70 % saved by spot"
 
 
 def test_a_bill_at_an_unknown_price_still_tells_the_seconds() -> None:
-    bill = Bill.of(told(spot=True, TrainingTimeInSeconds=400, BillableTimeInSeconds=120), None)
+    bill = Bill.of(found(spot=True, TrainingTimeInSeconds=400, BillableTimeInSeconds=120), None)
     assert (bill.usd, bill.spot_saving_usd) == (None, None)
     assert str(bill) == "price unknown: 120 billable s x 1 ml.m5.large, 70 % saved by spot"
 
 
 @pytest.mark.parametrize("times", [{}, {"TrainingTimeInSeconds": 300}], ids=["never started", "running"])
 def test_a_job_without_billable_seconds_costs_nothing_and_saved_nothing(times: dict[str, int]) -> None:
-    bill = Bill.of(told(spot=True, **times), LARGE)
+    bill = Bill.of(found(spot=True, **times), LARGE)
     assert (bill.billable_seconds, bill.usd, bill.spot_saving_usd) == (0, 0.0, 0.0)
     assert str(bill) == "0.0000 USD: 0 billable s x 1 ml.m5.large at 0.115 USD an hour"
 
@@ -215,7 +215,7 @@ def test_a_job_without_billable_seconds_costs_nothing_and_saved_nothing(times: d
 def test_a_bill_survives_json_and_can_always_be_said(
     spot: bool, instances: int, training: int, billable: int, hourly: Price | None
 ) -> None:
-    bill = Bill.of(told(spot, instances, TrainingTimeInSeconds=training, BillableTimeInSeconds=billable), hourly)
+    bill = Bill.of(found(spot, instances, TrainingTimeInSeconds=training, BillableTimeInSeconds=billable), hourly)
     assert Bill.model_validate_json(bill.model_dump_json()) == bill
     assert f"{billable} billable s x {instances} ml.m5.large" in str(bill)
     if bill.usd is not None and bill.spot_saving_usd is not None:

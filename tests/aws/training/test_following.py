@@ -14,7 +14,7 @@ from aws.errors import AccessDenied, NotFound, Unavailable
 from aws.training import following
 from aws.training.compute import Compute
 from aws.training.following import LOG_GROUP, LogLine, Position, Status, described, follow
-from aws.training.leases import FOLLOWER_TAG, add_tags, followers, tags_of
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, tags_of
 from aws.training.request import TrainingJobSpec
 from aws.training.stopping import stop
 from aws.training.submission import Submission, start_or_adopt
@@ -86,7 +86,7 @@ def after(times: int, action: Callable[[], object]) -> Callable[[], None]:
     return call
 
 
-def leave() -> None:
+def release_lease() -> None:
     raise Enough
 
 
@@ -110,14 +110,16 @@ def cloudwatch(workspace: Workspace, name: str) -> list[str]:
     return [event["message"] for event in answer["events"]]
 
 
-def test_every_phase_and_every_log_line_is_told_once_and_in_order(workspace: Workspace, make_spec: MakeSpec) -> None:
+def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
     name = submit(workspace, make_spec(epochs="40")).name
-    told, again = Audience(), Audience()
-    job = follow_to_the_end(workspace, name, told)
+    messages, retry = Audience(), Audience()
+    job = follow_to_the_end(workspace, name, messages)
     assert job["TrainingJobStatus"] == "Completed"
     lines = cloudwatch(workspace, name)
     assert sum("#progress_metric" in line for line in lines) >= 4
-    assert told.events == [
+    assert messages.events == [
         Status("Starting", "Starting the training job"),
         Status("Downloading", "Downloading input data"),
         Status("Training", "Training image download completed. Training in progress."),
@@ -125,17 +127,17 @@ def test_every_phase_and_every_log_line_is_told_once_and_in_order(workspace: Wor
         Status("Uploading", "Uploading generated training model"),
         Status("Completed", "Training job completed"),
     ]
-    follow_to_the_end(workspace, name, again)
-    assert again.events == told.events
+    follow_to_the_end(workspace, name, retry)
+    assert retry.events == messages.events
 
 
 def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec: MakeSpec) -> None:
     name = submit(workspace, make_spec(epochs="none")).name
-    told = Audience()
-    job = follow_to_the_end(workspace, name, told)
+    messages = Audience()
+    job = follow_to_the_end(workspace, name, messages)
     assert "epochs" in job["FailureReason"]
-    assert told.events[-1] == Status("Failed", "Training job failed")
-    assert any("Customer Error" in line for line in told.lines)
+    assert messages.events[-1] == Status("Failed", "Training job failed")
+    assert any("Customer Error" in line for line in messages.lines)
 
 
 def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
@@ -143,16 +145,16 @@ def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
         follow_to_the_end(workspace, "nobodys", Audience())
 
 
-def test_a_spot_interruption_is_told_as_a_phase_and_what_the_container_says_afterwards_too(
+def test_a_spot_interruption_is_reported_as_a_phase_and_what_the_container_says_afterwards_too(
     workspace: Workspace, make_spec: MakeSpec, inject: Inject
 ) -> None:
     inject(kind="spot-interruption")
     name = submit(workspace, make_spec(compute=Compute(spot=True))).name
-    told = Audience()
-    assert follow_to_the_end(workspace, name, told)["TrainingJobStatus"] == "Completed"
-    assert told.phases == [*PHASES[:3], "Interrupted", *PHASES]
-    assert told.lines == cloudwatch(workspace, name)
-    assert sum("Reading default configuration" in line for line in told.lines) == 2
+    messages = Audience()
+    assert follow_to_the_end(workspace, name, messages)["TrainingJobStatus"] == "Completed"
+    assert messages.phases == [*PHASES[:3], "Interrupted", *PHASES]
+    assert messages.lines == cloudwatch(workspace, name)
+    assert sum("Reading default configuration" in line for line in messages.lines) == 2
 
 
 def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_log_group(
@@ -163,11 +165,11 @@ def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_l
     workspace.client("logs").delete_log_group(logGroupName=LOG_GROUP)
     inject(kind="late-log", seconds=0.3)
     name = submit(workspace, spec).name
-    told = Audience()
-    follow_to_the_end(workspace, name, told)
-    assert told.lines == cloudwatch(workspace, name) != []
-    assert told.phases == PHASES
-    assert told.events[-1] == Status("Completed", "Training job completed")
+    messages = Audience()
+    follow_to_the_end(workspace, name, messages)
+    assert messages.lines == cloudwatch(workspace, name) != []
+    assert messages.phases == PHASES
+    assert messages.events[-1] == Status("Completed", "Training job completed")
 
 
 def test_a_log_that_never_appears_is_not_waited_for_without_end(
@@ -175,10 +177,10 @@ def test_a_log_that_never_appears_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.2)
     inject(kind="missing-log")
-    told = Audience()
-    job = follow_to_the_end(workspace, submit(workspace, make_spec()).name, told)
+    messages = Audience()
+    job = follow_to_the_end(workspace, submit(workspace, make_spec()).name, messages)
     assert job["TrainingJobStatus"] == "Completed"
-    assert (told.phases, told.lines) == (PHASES, [])
+    assert (messages.phases, messages.lines) == (PHASES, [])
 
 
 @pytest.mark.parametrize(("data", "phases"), [("train", ["Starting"]), ("nowhere", ["Starting", "Downloading"])])
@@ -197,13 +199,13 @@ def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
     spec = make_spec()
     channel = spec.channels[0].model_copy(update={"uri": workspace.uri(data) + "/"})
     name = submit(workspace, spec.model_copy(update={"channels": (channel,)})).name
-    told, before = Audience(), calls()
-    follow_to_the_end(workspace, name, told)
-    assert (told.phases, told.lines) == ([*phases, "Failed"], [])
+    messages, before = Audience(), calls()
+    follow_to_the_end(workspace, name, messages)
+    assert (messages.phases, messages.lines) == ([*phases, "Failed"], [])
     assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
 
 
-def test_the_log_of_every_host_is_told_page_by_page_even_if_a_page_fails(
+def test_the_log_of_every_host_is_reported_page_by_page_even_if_a_page_fails(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.0)
@@ -212,19 +214,19 @@ def test_the_log_of_every_host_is_told_page_by_page_even_if_a_page_fails(
         "algo-2": [f"algo-2 says {number}" for number in range(12_000)],  # a page of CloudWatch's has 10 000 events
         "algo-3": [f"algo-3 says {number}" for number in range(10)],
     }
-    told = Audience(
+    messages = Audience(
         at_line=after(9_000, lambda: inject(kind="service-error", action="GetLogEvents")),
-        at_wait=lambda: stop(hasty, name) if len(told.lines) >= 12_010 else None,
+        at_wait=lambda: stop(hasty, name) if len(messages.lines) >= 12_010 else None,
     )
     for host, lines in written.items():
         put_log(hasty, f"{name}/{host}-1700000000", lines)
     put_log(hasty, f"{name}-2/algo-1-1700000000", ["of the next attempt"])
     before = calls()
-    follow_to_the_end(hasty, name, told)
+    follow_to_the_end(hasty, name, messages)
     assert (calls() - before)["logs:GetLogEvents"] > 4
     for host, lines in written.items():
-        assert [line for line in told.lines if line.startswith(host)] == lines
-    assert "of the next attempt" not in told.lines
+        assert [line for line in messages.lines if line.startswith(host)] == lines
+    assert "of the next attempt" not in messages.lines
 
 
 def put_log(workspace: Workspace, stream: str, lines: list[str]) -> None:
@@ -244,12 +246,12 @@ def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.5)  # a job that is stopped does not end its log
     name = submit(workspace, make_spec(endless=True)).name
     file = tmp_path / "new folder" / "job.json"
-    first = Audience(at_wait=lambda: leave() if len(first.lines) > 20 else None)
+    first = Audience(at_wait=lambda: release_lease() if len(first.lines) > 20 else None)
     with pytest.raises(Enough):
-        follow_to_the_end(workspace, name, first, Position.kept(file))
+        follow_to_the_end(workspace, name, first, Position.load(file))
     assert first.phases == PHASES[:3]
     second = Audience(at_wait=after(10, lambda: stop(workspace, name)))
-    follow_to_the_end(workspace, name, second, Position.kept(file))
+    follow_to_the_end(workspace, name, second, Position.load(file))
     assert second.phases == ["Stopping", "Stopped"]
     assert second.lines[: len(first.lines)] == first.lines
     assert second.new_lines == second.lines[len(first.lines) :] != []
@@ -274,16 +276,16 @@ def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
 )
 def test_a_damaged_position_is_the_beginning(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "job.json").write_bytes(content)
-    assert Position.kept(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
+    assert Position.load(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
 
 
-def test_a_position_is_found_again_where_it_was_kept(tmp_path: Path) -> None:
-    kept = Position(file=tmp_path / "job.json", phases=3, lines={"job/algo-1-1700000000": 17})
-    kept.keep()
-    assert Position.kept(tmp_path / "job.json") == kept
-    kept.forget()
-    kept.forget()
-    assert Position.kept(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
+def test_a_position_is_found_again_where_it_was_retained(tmp_path: Path) -> None:
+    load = Position(file=tmp_path / "job.json", phases=3, lines={"job/algo-1-1700000000": 17})
+    load.save()
+    assert Position.load(tmp_path / "job.json") == load
+    load.delete()
+    load.delete()
+    assert Position.load(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
 
 
 @pytest.mark.parametrize("kind", ["throttling", "service-error", "lost-answer"])
@@ -297,10 +299,10 @@ def test_passing_faults_neither_end_the_following_nor_lose_or_repeat_anything(
             inject(kind=kind, action=action, times=2)
 
     name = submit(hasty, make_spec(epochs="200")).name
-    told = Audience(at_line=after(1, trouble))
-    assert follow_to_the_end(hasty, name, told)["TrainingJobStatus"] == "Completed"
-    assert told.phases == PHASES
-    assert told.lines == cloudwatch(hasty, name)
+    messages = Audience(at_line=after(1, trouble))
+    assert follow_to_the_end(hasty, name, messages)["TrainingJobStatus"] == "Completed"
+    assert messages.phases == PHASES
+    assert messages.lines == cloudwatch(hasty, name)
 
 
 def test_after_minutes_without_an_answer_following_ends_and_the_job_goes_on(
@@ -308,11 +310,11 @@ def test_after_minutes_without_an_answer_following_ends_and_the_job_goes_on(
 ) -> None:
     monkeypatch.setattr(following, "OFFLINE_SECONDS", 0.2)
     name = submit(hasty, make_spec(held=True)).name
-    told = Audience(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
+    messages = Audience(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
     with pytest.raises(Unavailable) as caught:
-        follow_to_the_end(hasty, name, told)
+        follow_to_the_end(hasty, name, messages)
     assert caught.value.retryable
-    assert len(told.waits) > 3
+    assert len(messages.waits) > 3
     faults.clear(sandbox_url)
     assert described(hasty, name)["TrainingJobStatus"] == "InProgress"
 
@@ -323,7 +325,7 @@ def test_only_time_without_an_answer_counts_as_offline(
     monkeypatch.setattr(following, "OFFLINE_SECONDS", 1.0)
     name = submit(hasty, make_spec(held=True)).name
     late = time.monotonic() + following.OFFLINE_SECONDS
-    enough = after(3, leave)
+    enough = after(3, release_lease)
 
     def meet_faults_late() -> None:
         if time.monotonic() > late:
@@ -346,29 +348,29 @@ def test_what_does_not_pass_ends_the_following_at_once(
 def test_the_lease_is_renewed_while_the_job_is_followed(
     workspace: Workspace, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "RENEWAL", timedelta(0))
+    monkeypatch.setattr(following, "LEASE_RENEWAL", timedelta(0))
     job = submit(workspace, make_spec(held=True))
-    add_tags(workspace, job.arn, {f"{FOLLOWER_TAG}{RUN}": "2001-01-01T00:00:00+00:00 elsewhere 1"})
-    assert followers(tags_of(workspace, job.arn)) == []
+    add_tags(workspace, job.arn, {f"{LEASE_TAG_PREFIX}{RUN}": "2001-01-01T00:00:00+00:00 elsewhere 1"})
+    assert active_leases(tags_of(workspace, job.arn)) == []
     with pytest.raises(Enough):
-        follow_to_the_end(workspace, job.name, Audience(at_wait=after(2, leave)))
-    assert [follower.run for follower in followers(tags_of(workspace, job.arn))] == [RUN]
+        follow_to_the_end(workspace, job.name, Audience(at_wait=after(2, release_lease)))
+    assert [follower.run for follower in active_leases(tags_of(workspace, job.arn))] == [RUN]
 
 
 def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
     workspace: Workspace, make_spec: MakeSpec, calls: Calls
 ) -> None:
     name = submit(workspace, make_spec(held=True)).name
-    told, looks, before = Audience(at_wait=after(30, leave)), 30, calls()
+    messages, looks, before = Audience(at_wait=after(30, release_lease)), 30, calls()
     with pytest.raises(Enough):
-        follow_to_the_end(workspace, name, told)
+        follow_to_the_end(workspace, name, messages)
     made = calls() - before
     assert made["sagemaker:DescribeTrainingJob"] == looks
     assert made["logs:DescribeLogStreams"] <= looks
     assert made["logs:GetLogEvents"] <= looks + 1
     assert set(made) <= {"sagemaker:DescribeTrainingJob", "logs:DescribeLogStreams", "logs:GetLogEvents"}
-    assert told.waits == sorted(told.waits)
-    assert told.waits[-1] == following.LONGEST_PAUSE
+    assert messages.waits == sorted(messages.waits)
+    assert messages.waits[-1] == following.MAX_PAUSE_SECONDS
 
 
 def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_others(
@@ -376,6 +378,6 @@ def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_other
 ) -> None:
     job = submit(workspace, make_spec(endless=True))
     with pytest.raises(Enough):
-        follow_to_the_end(workspace, job.name, Audience(at_line=leave))
+        follow_to_the_end(workspace, job.name, Audience(at_line=release_lease))
     assert described(workspace, job.name)["TrainingJobStatus"] == "InProgress"
-    assert [follower.run for follower in followers(tags_of(workspace, job.arn))] == [RUN]
+    assert [follower.run for follower in active_leases(tags_of(workspace, job.arn))] == [RUN]

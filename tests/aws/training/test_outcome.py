@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aws.training.outcome import _REASONS, Ending, Kind, ending
+from aws.training.outcome import _REASONS, JobOutcome, OutcomeKind, job_outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
@@ -75,33 +75,35 @@ def described(status: str, secondary: str | None = None, passed: tuple[str, ...]
     }
 
 
-def ended(*arguments: Any, **rest: Any) -> Ending:
-    return ending(cast("DescribeTrainingJobResponseTypeDef", described(*arguments, **rest)))
+def ended(*arguments: Any, **rest: Any) -> JobOutcome:
+    return job_outcome(cast("DescribeTrainingJobResponseTypeDef", described(*arguments, **rest)))
 
 
 @pytest.mark.parametrize(("reason", "kind", "again", "cure"), REASONS)
-def test_a_failure_is_told_in_the_words_of_aws_with_a_cure(reason: str, kind: str, again: str, cure: str) -> None:
+def test_a_failure_is_reported_in_the_words_of_aws_with_a_remedy(
+    reason: str, kind: str, retry: str, remedy: str
+) -> None:
     found = ended("Failed", FailureReason=reason)
-    assert (found.kind, found.again) == (kind, again)
+    assert (found.kind, found.retry) == (kind, retry)
     assert found.cause == f"{reason.removesuffix('.') or 'AWS gives no reason'}."
-    assert cure in found.cure
+    assert remedy in found.remedy
 
 
 def test_every_row_of_the_table_is_reached_by_a_real_wording_and_ends_as_a_sentence() -> None:
-    reached = {ended("Failed", FailureReason=reason).cure for reason, *_ in REASONS}
-    assert {cure for *_, cure in _REASONS} <= reached
-    assert all(re.fullmatch(r"[A-Z].*\.", cure) for cure in reached)
+    reached = {ended("Failed", FailureReason=reason).remedy for reason, *_ in REASONS}
+    assert {remedy for *_, remedy in _REASONS} <= reached
+    assert all(re.fullmatch(r"[A-Z].*\.", remedy) for remedy in reached)
 
 
 def test_every_kind_occurs() -> None:
     kinds = {ended("Failed", FailureReason=reason).kind for reason, *_ in REASONS}
     kinds |= {ended("Stopped", status).kind for status in ("MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Stopped")}
-    assert kinds | {ended("Completed").kind} == set(get_args(Kind))
+    assert kinds | {ended("Completed").kind} == set(get_args(OutcomeKind))
 
 
 def test_what_the_algorithm_refuses_is_not_tried_again_whatever_its_message_says() -> None:
     said = "ClientError: Artifact upload failed: AccessDenied, CapacityError in row 3, exit code: 2"
-    assert ended("Failed", FailureReason=said).again == "never"
+    assert ended("Failed", FailureReason=said).retry == "never"
 
 
 def test_a_failure_without_a_reason_is_unknown() -> None:
@@ -110,22 +112,22 @@ def test_a_failure_without_a_reason_is_unknown() -> None:
 
 def test_a_job_over_its_time_needs_more_of_it() -> None:
     found = ended("Stopped", "MaxRuntimeExceeded")
-    assert (found.kind, found.again) == ("max_runtime", "never")
+    assert (found.kind, found.retry) == ("max_runtime", "never")
     assert found.cause == "MaxRuntimeExceeded: it trained for longer than its limit of 3600 s."
-    assert "max_runtime_seconds" in found.cure
-    assert "max_cost_usd" in found.cure
+    assert "max_runtime_seconds" in found.remedy
+    assert "max_cost_usd" in found.remedy
 
 
 def test_spot_instances_that_never_came_may_be_asked_for_again_at_once() -> None:
     found = ended("Stopped", "MaxWaitTimeExceeded", ("Starting",))
-    assert (found.kind, found.again) == ("max_wait", "now")
+    assert (found.kind, found.retry) == ("max_wait", "now")
     assert found.cause == "MaxWaitTimeExceeded: its limit of 7200 s passed before spot had trained it."
     assert "by spot" not in found.cause
 
 
 def test_a_job_stopped_by_somebody_is_left_to_a_later_run() -> None:
     found = ended("Stopped", ModelArtifacts={"S3ModelArtifacts": "s3://models/half-trained/model.tar.gz"})
-    assert (found.kind, found.again) == ("stopped", "later")
+    assert (found.kind, found.retry) == ("stopped", "later")
     assert found.cause.startswith("Stopped: ")
 
 
@@ -141,14 +143,14 @@ def test_interruptions_by_spot_are_counted(interruptions: int, said: str) -> Non
 
 
 @given(st.text())
-def test_whatever_the_reason_there_is_a_cause_and_a_cure(reason: str) -> None:
+def test_whatever_the_reason_there_is_a_cause_and_a_remedy(reason: str) -> None:
     found = ended("Failed", FailureReason=reason)
     assert found.cause.strip(" .")
-    assert found.cure.strip()
+    assert found.remedy.strip()
 
 
 @given(st.text())
-def test_a_stop_of_any_kind_has_a_cause_and_a_cure(secondary: str) -> None:
+def test_a_stop_of_any_kind_has_a_cause_and_a_remedy(secondary: str) -> None:
     found = ended("Stopped", secondary, StoppingCondition={})
     assert found.cause.strip()
-    assert found.cure.strip()
+    assert found.remedy.strip()

@@ -15,9 +15,9 @@ from prefect.exceptions import CancelledRun
 
 from aws.errors import AccessDenied, NotFound, TrainingFailed, Unavailable
 from aws.training.following import described
-from aws.training.leases import FOLLOWER_TAG, add_tags, followers, lease, tags_of
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, lease_tag, tags_of
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
-from aws.training.stopping import abandon, abandoned_when_interrupted, running_jobs, stop
+from aws.training.stopping import running_jobs, stop, stop_unless_followed, stop_when_interrupted
 from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
 
@@ -43,11 +43,13 @@ def status(workspace: Workspace, name: str) -> str:
 
 
 def follow_too(workspace: Workspace, name: str, run: str = THEIRS) -> None:
-    add_tags(workspace, described(workspace, name)["TrainingJobArn"], lease(run))
+    add_tags(workspace, described(workspace, name)["TrainingJobArn"], lease_tag(run))
 
 
 def following(workspace: Workspace, name: str) -> set[str]:
-    return {follower.run for follower in followers(tags_of(workspace, described(workspace, name)["TrainingJobArn"]))}
+    return {
+        follower.run for follower in active_leases(tags_of(workspace, described(workspace, name)["TrainingJobArn"]))
+    }
 
 
 def test_a_job_in_training_is_stopped_and_stopping_it_again_is_fine(
@@ -83,19 +85,19 @@ def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
         with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
             ask(workspace, "nobodys")
     with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
-        abandon(workspace, "nobodys", MINE)
+        stop_unless_followed(workspace, "nobodys", MINE)
 
 
 def test_a_job_that_is_abandoned_by_the_last_who_followed_it_is_stopped(workspace: Workspace, job: str) -> None:
-    assert abandon(workspace, job, MINE) in {"Stopping", "Stopped"}
+    assert stop_unless_followed(workspace, job, MINE) in {"Stopping", "Stopped"}
     assert following(workspace, job) == set()
 
 
 def test_a_job_that_another_run_follows_goes_on(workspace: Workspace, job: str) -> None:
     follow_too(workspace, job)
-    assert abandon(workspace, job, MINE) is None
+    assert stop_unless_followed(workspace, job, MINE) is None
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {THEIRS})
-    assert abandon(workspace, job, THEIRS) in {"Stopping", "Stopped"}
+    assert stop_unless_followed(workspace, job, THEIRS) in {"Stopping", "Stopped"}
 
 
 def test_of_those_that_abandon_a_job_at_once_one_stops_it(workspace: Workspace, job: str) -> None:
@@ -104,7 +106,7 @@ def test_of_those_that_abandon_a_job_at_once_one_stops_it(workspace: Workspace, 
 
     def go(run: str) -> str | None:
         together.wait()
-        return abandon(workspace, job, run)
+        return stop_unless_followed(workspace, job, run)
 
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(go, (MINE, THEIRS)))
@@ -115,9 +117,9 @@ def test_a_job_that_is_over_is_not_touched(workspace: Workspace, make_spec: Make
     name = start_or_adopt(workspace, make_spec(), MINE, {}).name
     over(name)
     before = calls()
-    assert abandon(workspace, name, MINE) is None
+    assert stop_unless_followed(workspace, name, MINE) is None
     assert calls() - before == {"sagemaker:DescribeTrainingJob": 1}
-    assert f"{FOLLOWER_TAG}{MINE}" in tags_of(workspace, described(workspace, name)["TrainingJobArn"])
+    assert f"{LEASE_TAG_PREFIX}{MINE}" in tags_of(workspace, described(workspace, name)["TrainingJobArn"])
 
 
 def test_where_tags_cannot_be_read_a_job_is_stopped_rather_than_forgotten(
@@ -125,14 +127,14 @@ def test_where_tags_cannot_be_read_a_job_is_stopped_rather_than_forgotten(
 ) -> None:
     follow_too(workspace, job)
     inject(kind="access-denied", action="ListTags")
-    assert abandon(workspace, job, MINE) in {"Stopping", "Stopped"}
+    assert stop_unless_followed(workspace, job, MINE) in {"Stopping", "Stopped"}
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
 def test_a_job_is_stopped_when_whoever_follows_it_is_interrupted(
     workspace: Workspace, job: str, interruption: type[BaseException]
 ) -> None:
-    with pytest.raises(interruption), abandoned_when_interrupted(workspace, job, MINE):
+    with pytest.raises(interruption), stop_when_interrupted(workspace, job, MINE):
         raise interruption
     assert status(workspace, job) in {"Stopping", "Stopped"}
 
@@ -142,7 +144,7 @@ def test_an_interruption_leaves_the_job_to_others_who_follow_it(
     workspace: Workspace, job: str, interruption: type[BaseException]
 ) -> None:
     follow_too(workspace, job)
-    with pytest.raises(interruption), abandoned_when_interrupted(workspace, job, MINE):
+    with pytest.raises(interruption), stop_when_interrupted(workspace, job, MINE):
         raise interruption
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {THEIRS})
 
@@ -151,13 +153,13 @@ def test_an_interruption_leaves_the_job_to_others_who_follow_it(
 def test_a_job_goes_on_when_its_follower_fails_since_whoever_retries_follows_it_again(
     workspace: Workspace, job: str, error: type[Exception]
 ) -> None:
-    with pytest.raises(error), abandoned_when_interrupted(workspace, job, MINE):
+    with pytest.raises(error), stop_when_interrupted(workspace, job, MINE):
         raise error
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {MINE})
 
 
 def test_a_job_goes_on_when_its_follower_ends_well(workspace: Workspace, job: str) -> None:
-    with abandoned_when_interrupted(workspace, job, MINE):
+    with stop_when_interrupted(workspace, job, MINE):
         pass
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {MINE})
 
@@ -180,17 +182,17 @@ def test_a_second_signal_does_not_keep_the_job_running(
         os.kill(os.getpid(), number)
 
     def be_interrupted() -> None:
-        with abandoned_when_interrupted(workspace, job, MINE):
+        with stop_when_interrupted(workspace, job, MINE):
             os.kill(os.getpid(), number)
             time.sleep(30)
 
     give_up, standing = time.monotonic() + 30, signal.signal(number, interrupt)
     try:
         with ThreadPoolExecutor(1) as pool:
-            again = pool.submit(interrupt_again)
+            retry = pool.submit(interrupt_again)
             with pytest.raises(KeyboardInterrupt):
                 be_interrupted()
-            again.result()
+            retry.result()
         assert heard == [number]
         assert signal.getsignal(number) is interrupt
     finally:
@@ -200,7 +202,7 @@ def test_a_second_signal_does_not_keep_the_job_running(
 
 def test_a_follower_in_a_thread_may_be_interrupted_too(workspace: Workspace, job: str) -> None:
     def be_cancelled() -> None:
-        with abandoned_when_interrupted(workspace, job, MINE):
+        with stop_when_interrupted(workspace, job, MINE):
             raise CancelledRun
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(CancelledRun):
@@ -214,7 +216,7 @@ def test_what_prevents_the_stop_is_said_since_the_job_goes_on_costing(
     inject(kind="access-denied", action="StopTrainingJob")
     with (
         pytest.raises(AccessDenied, match=f"stopping training job {job}.*StopTrainingJob") as caught,
-        abandoned_when_interrupted(workspace, job, MINE),
+        stop_when_interrupted(workspace, job, MINE),
     ):
         raise KeyboardInterrupt
     assert isinstance(caught.value.__context__, BaseException)
@@ -240,7 +242,7 @@ def test_the_running_jobs_are_those_of_this_project_all_of_them(
     for spec in specs:
         tags = found[spec.name(1)]
         assert (tags["cost"], tags[FINGERPRINT_TAG]) == ("7", spec.fingerprint)
-        assert [follower.run for follower in followers(tags)] == [MINE]
+        assert [follower.run for follower in active_leases(tags)] == [MINE]
     for name in foreign:
         client.stop_training_job(TrainingJobName=name)
         over(name)

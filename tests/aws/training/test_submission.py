@@ -11,10 +11,10 @@ import pytest
 from aws.errors import InvalidRequest, TrainingFailed, Unavailable
 from aws.training import submission
 from aws.training.compute import Compute
-from aws.training.leases import FOLLOWER_TAG, RUN_TAG, add_tags, followers, tags_of
+from aws.training.leases import LEASE_TAG_PREFIX, RUN_TAG, active_leases, add_tags, tags_of
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
 from aws.training.stopping import stop
-from aws.training.submission import DIVERGED_CURE, DIVERGED_TAG, IfExists, Submission, describe, start_or_adopt
+from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, IfExists, Submission, describe, start_or_adopt
 from aws.workspace import Workspace, split_uri
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_a_job_is_started_then_followed_while_it_runs(workspace: Workspace, make
     assert jobs(workspace, spec) == [spec.name(1)]
     tags = tags_of(workspace, started.arn)
     assert tags | {RUN_TAG: MINE, "cost": "7", FINGERPRINT_TAG: spec.fingerprint} == tags
-    assert {follower.run for follower in followers(tags)} == {MINE, THEIRS}
+    assert {follower.run for follower in active_leases(tags)} == {MINE, THEIRS}
 
 
 @pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
@@ -80,10 +80,10 @@ def test_a_completed_job_is_reused_whatever_it_would_run_on(
     job = over(spec.name(1))
     assert job["TrainingJobStatus"] == "Completed"
     faster = spec.model_copy(update={"compute": Compute(instance_type="ml.c5.9xlarge", volume_size_gb=50)})
-    again = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
-    assert again == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
+    retry = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
+    assert retry == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert not {"other", f"{FOLLOWER_TAG}{THEIRS}"} & set(tags_of(workspace, again.arn))
+    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(tags_of(workspace, retry.arn))
 
 
 def test_a_job_that_failed_for_want_of_its_data_is_left_behind_for_the_next_attempt(
@@ -159,7 +159,7 @@ def test_a_job_that_was_stopped_because_it_diverged_is_not_paid_for_again(
     stop(workspace, started.name)
     with pytest.raises(TrainingFailed, match=r"stopped, as its loss is inf in epoch 3") as refused:
         submit(workspace, spec, THEIRS)
-    assert str(refused.value).endswith(DIVERGED_CURE)
+    assert str(refused.value).endswith(DIVERGED_REMEDY)
     assert jobs(workspace, spec) == [spec.name(1)]
 
 
@@ -193,7 +193,7 @@ def test_a_job_that_is_about_to_stop_is_not_waited_for_for_ever(
     stopping: Callable[[str], Callable[[], None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(submission, "STOPPING_LOOKS", 3)
+    monkeypatch.setattr(submission, "MAX_STOPPING_POLLS", 3)
     spec = make_spec(endless=True)
     submit(workspace, spec)
     let_it_end = stopping(spec.name(1))
@@ -239,7 +239,7 @@ def test_callers_at_the_same_instant_end_with_one_job_that_all_of_them_follow(
     assert sorted(submission.how for submission in submissions) == ["followed"] * 5 + ["started"]
     assert {submission.name for submission in submissions} == {spec.name(1)}
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert sorted(follower.run for follower in followers(tags_of(workspace, submissions[0].arn))) == runs
+    assert sorted(follower.run for follower in active_leases(tags_of(workspace, submissions[0].arn))) == runs
 
 
 @pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
@@ -292,7 +292,7 @@ def test_with_if_exists_fail_no_job_of_others_is_used_whether_it_runs_or_is_comp
         with pytest.raises(InvalidRequest, match=rf'is {status}\. To use it, choose if_exists "adopt"'):
             submit(workspace, spec, MINE, "fail")
         assert jobs(workspace, spec) == [spec.name(1)]
-        assert f"{FOLLOWER_TAG}{MINE}" not in tags_of(workspace, arn(workspace, spec.name(1)))
+        assert f"{LEASE_TAG_PREFIX}{MINE}" not in tags_of(workspace, arn(workspace, spec.name(1)))
     stop(workspace, running.name(1))
     assert submit(workspace, running, MINE, "fail") == ("started", running.name(2))
 
@@ -312,13 +312,13 @@ def test_with_if_exists_new_each_run_has_one_job_of_its_own(
             assert submit(workspace, spec, run, "new") == ("started", name)
             over(name)
     assert sorted(jobs(workspace, spec)) == [spec.name(1), spec.name(2)]
-    assert [one.run for one in followers(tags_of(workspace, arn(workspace, spec.name(1))))] == [THEIRS]
+    assert [one.run for one in active_leases(tags_of(workspace, arn(workspace, spec.name(1))))] == [THEIRS]
 
 
 def test_no_input_is_attempted_without_end(
     workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(submission, "MOST_ATTEMPTS", 3)
+    monkeypatch.setattr(submission, "MAX_ATTEMPTS", 3)
     spec = make_spec()
     inject(kind="internal-error", times=3)
     for attempt in (1, 2, 3):

@@ -11,7 +11,7 @@ from prefect.states import State
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.policy import KEPT
+from tasks.caching.policy import PERSISTED
 from tasks.parameters import Dataset, Split
 
 ROWS = [(number * 7 % 50 + number / 100, number % 13, number * 3 % 11, number % 2) for number in range(60)]
@@ -175,7 +175,7 @@ MEANING: dict[str, Case] = {
 CATALOGUE = FILES | CELLS | MEANING
 
 
-@flow(name="refusals", **KEPT)
+@flow(name="refusals", **PERSISTED)
 def refusals(runs: dict[str, dict[str, Any]]) -> dict[str, Exception]:
     """What the body of the real flow answers to each; one flow run for all, as each costs most of a second."""
     answers: dict[str, Exception] = {}
@@ -186,7 +186,7 @@ def refusals(runs: dict[str, dict[str, Any]]) -> dict[str, Exception]:
     return answers
 
 
-def test_every_bad_input_is_refused_with_its_place_and_a_cure_and_starts_no_job(
+def test_every_bad_input_is_refused_with_its_place_and_a_remedy_and_starts_no_job(
     parameters: dict[str, Any], put_object: Callable[[str, bytes], str], jobs: Callable[[], list[str]]
 ) -> None:
     runs = {}

@@ -27,8 +27,8 @@ HOUSES = "rooms,area,price\n" + "".join(f"{i % 5 + 1},{40 + i},{1000 * (40 + i) 
 
 
 def environment(home: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
-    return {**kept, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
+    retained = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
+    return {**retained, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
 
 
 @pytest.fixture(scope="module")

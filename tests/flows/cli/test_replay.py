@@ -95,7 +95,7 @@ def test_a_table_that_has_changed_is_refused_before_anything_runs_and_taken_when
     assert again.job.name != run.job.name
 
 
-def test_a_table_that_is_gone_is_not_found(run: TrainingRun, said: dict[str, Any], workspace: Workspace) -> None:
+def test_a_table_that_is_missing_is_not_found(run: TrainingRun, said: dict[str, Any], workspace: Workspace) -> None:
     name = workspace.bucket.bucket_name
     workspace.client("s3").delete_object(Bucket=name, Key=run.table.source.uri.removeprefix(f"s3://{name}/"))
     with pytest.raises(NotFound, match=run.table.source.uri):

@@ -80,7 +80,7 @@ def test_a_whole_real_job_is_understood():
     report = report_of("jobs/attrition/job.log")
     assert report.objective == "binary_classification_cross_entropy"
     assert [len(epoch.train) for epoch in report.epochs] == [32] * 10
-    assert (report.kept_epoch, report.kept_model, report.best_epoch) == (5, 2, 9)
+    assert (report.saved_epoch, report.saved_model, report.best_epoch) == (5, 2, 9)
     assert report.stopped_early
     assert report.progress == 100
     assert report.throughput == pytest.approx(4366.7062)
@@ -99,8 +99,8 @@ def test_a_job_that_ran_all_its_epochs_did_not_stop_early():
 @needs_real_logs
 def test_the_models_of_a_job_that_compares_accuracies_are_not_ranked_by_their_losses():
     report = report_of("logs/binary_val_2023_flightdelay_sampled_accuracy.log")
-    assert report.kept_epoch == 14
-    assert report.kept_model is None
+    assert report.saved_epoch == 14
+    assert report.saved_model is None
     assert report.epochs[report.best_epoch].value == max(epoch.value for epoch in report.epochs)
 
 
@@ -164,7 +164,7 @@ def test_not_a_number_is_a_loss_but_never_the_best():
     verdict = "Epoch 0: Loss improved. Updating best model"
     report = read(line % (0, "NaN"), line % (1, "Infinity"), line % (2, "4.5"), verdict)
     assert math.isnan(report.epochs[0].train[0])
-    assert report.kept_model == 2
+    assert report.saved_model == 2
     assert LogReport.model_validate_json(report.model_dump_json()).epochs[0].train[1] == math.inf
 
 
@@ -282,7 +282,7 @@ def test_what_is_written_is_read_back(training):
         assert same(found.validation, epoch.validation)
         assert (found.criteria, found.value, found.improved) == (epoch.criteria, epoch.value, epoch.improved)
         assert found.throughput == epoch.records / epoch.seconds
-    assert report.kept_epoch == max(epoch.index for epoch in training.epochs if epoch.improved)
+    assert report.saved_epoch == max(epoch.index for epoch in training.epochs if epoch.improved)
     assert report.stopped_early == training.epochs[-1].stop
     assert report.progress == 100
     assert report.best_hyperparameters == dict(training.hyperparameters)

@@ -248,7 +248,7 @@ def test_the_threshold_is_searched_on_the_calibration_samples_only():
     assert one.model.threshold == other.model.threshold
 
 
-def test_the_kept_model_is_of_the_last_improved_epoch():
+def test_the_retained_model_is_of_the_last_improved_epoch():
     settings = Hyperparameters(mini_batch_size=20, epochs=15, early_stopping_tolerance=0.2, num_models=4)
     training = train(settings, rows())
     improved = [epoch for epoch in training.epochs if epoch.improved]

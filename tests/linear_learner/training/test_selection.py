@@ -59,7 +59,7 @@ def test_the_best_value_is_the_best_over_all_cuts_with_ties_never_split(rows):
     assert value == pytest.approx(max(np.mean((scores >= cut) == labels) for cut in np.unique(scores)))
 
 
-def test_only_an_improvement_beyond_the_tolerance_is_kept():
+def test_only_an_improvement_beyond_the_tolerance_is_retained():
     stopping = EarlyStopping(patience=3, tolerance=0.1)
     values = [1.0, 0.95, 0.91, 0.80, 0.79]
     assert [stopping.observe(epoch, value)[0] for epoch, value in enumerate(values)] == [
@@ -71,7 +71,7 @@ def test_only_an_improvement_beyond_the_tolerance_is_kept():
     ]
 
 
-def test_small_improvements_move_the_mark_without_being_kept():
+def test_small_improvements_move_the_mark_without_being_retained():
     stopping = EarlyStopping(patience=3, tolerance=0.1)
     assert [stopping.observe(epoch, value)[0] for epoch, value in enumerate([1.0, 0.95, 0.87])] == [True, False, False]
 

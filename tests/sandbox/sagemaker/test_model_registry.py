@@ -123,7 +123,7 @@ def test_a_version_is_described_as_it_was_created(user: Any, group: str) -> None
         assert package["CreationTime"] == package["LastModifiedTime"]
 
 
-def test_a_version_waits_for_approval_unless_told_otherwise(user: Any, group: str) -> None:
+def test_a_version_waits_for_approval_unless_reported_otherwise(user: Any, group: str) -> None:
     assert described(user, add(user, group))["ModelApprovalStatus"] == "PendingManualApproval"
 
 
@@ -314,7 +314,9 @@ def test_tags_that_the_service_does_not_take_are_refused(user: Any) -> None:
     assert "at 'tags.1.member.value' failed to satisfy constraint" in message
 
 
-def test_a_damaged_group_is_reported_and_the_others_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_group_is_reported_and_the_others_retained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     ModelRegistry(tmp_path).answer("CreateModelPackageGroup", {"ModelPackageGroupName": "sound"})
     damaged = tmp_path / "damaged.json"
     damaged.write_text("{")

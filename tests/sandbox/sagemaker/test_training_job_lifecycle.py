@@ -123,7 +123,7 @@ def test_a_log_can_be_read_while_the_job_runs(user: Any) -> None:
     assert user.wait("followed")["TrainingJobStatus"] == "Stopped"
 
 
-def test_a_stopped_job_is_stopping_and_then_stopped_and_its_process_gone(user: Any) -> None:
+def test_a_stopped_job_is_stopping_and_then_stopped_and_its_process_missing(user: Any) -> None:
     user.start_endless("stopped")
     user.wait("stopped", "Training")
     user.stop("stopped")

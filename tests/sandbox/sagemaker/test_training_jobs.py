@@ -109,7 +109,7 @@ def test_a_bad_request_is_refused_with_its_field(user: Any, unchecked: Any, chan
     assert refusal(user.describe, name="refused")[0] == "ValidationException"
 
 
-def test_every_broken_constraint_is_told_at_once(user: Any, unchecked: Any) -> None:
+def test_every_broken_constraint_is_reported_at_once(user: Any, unchecked: Any) -> None:
     _, message = refusal(unchecked.create_training_job, **user.request("_", RoleArn="x" * 30))
     assert message.startswith("2 validation errors detected: ")
 

@@ -16,7 +16,7 @@ from aws.storage import read_object, write_object
 from aws.training.compute import Compute
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import DATA, differences, flattened, note, reason, remembered, why
+from tasks.caching.explain_rerun import DATA, differences, flattened, reason, record_input, track_inputs, why
 from tasks.parameters import Dataset, Split
 
 FIT = (*DATA, "hyperparameters", "compute.instance_count")
@@ -64,9 +64,9 @@ def facts(identity: str = "e1", size: int = 3_100_000, **parts: Any) -> dict[str
     ],
 )
 def test_a_reason_says_what_changed_and_whether_the_data_did(now: dict[str, Any], said: str) -> None:
-    told = reason(facts(), now, "fit")
-    assert told.startswith(f"again, because {said.removesuffix('…')}")
-    assert said.endswith("…") or told == f"again, because {said}"
+    messages = reason(facts(), now, "fit")
+    assert messages.startswith(f"again, because {said.removesuffix('…')}")
+    assert said.endswith("…") or messages == f"again, because {said}"
 
 
 def test_what_was_never_done_is_done_for_the_first_time() -> None:
@@ -118,13 +118,13 @@ def test_parameters_are_flattened_under_the_names_people_know() -> None:
     assert all(value is None or isinstance(value, str | int | float) for value in flat.values())
 
 
-def told(
+def messages(
     workspace: Workspace, *, size: int = 3_100_000, dataset: Dataset = DATASET, fail: bool = False, **changes: Any
 ) -> list[str]:
     """What the steps of one run are told."""
     chosen = {"split": Split(), "hyperparameters": Hyperparameters(), "compute": Compute(), **changes}
-    with remembered(workspace, dataset, **chosen):
-        note({"table.identity": f"e{size}", "table.size": size})
+    with track_inputs(workspace, dataset, **chosen):
+        record_input({"table.identity": f"e{size}", "table.size": size})
         if fail:
             raise ValueError(why("load", ("table",), f"of size {size}"))
         return [why("load", ("table",), "load it"), why("fit", FIT, "training job a", "its model is gone")]
@@ -137,63 +137,63 @@ def ledgers(workspace: Workspace) -> list[str]:
 
 def test_runs_of_one_table_compare_themselves_each_with_the_last(workspace: Workspace) -> None:
     regularised = Hyperparameters(l1=0.01)
-    assert told(workspace) == ["for the first time: load it", "for the first time: training job a"]
-    assert told(workspace, hyperparameters=regularised) == [
+    assert messages(workspace) == ["for the first time: load it", "for the first time: training job a"]
+    assert messages(workspace, hyperparameters=regularised) == [
         "again, because nothing is left of what the last run made",
         "again, because hyperparameter l1 changed auto → 0.01; data identical",
     ]
-    assert told(workspace, hyperparameters=regularised)[1] == "again, because its model is gone"
+    assert messages(workspace, hyperparameters=regularised)[1] == "again, because its model is gone"
     assert (
-        told(workspace, hyperparameters=regularised, size=3_200_000)
+        messages(workspace, hyperparameters=regularised, size=3_200_000)
         == ["again, because the table changed (3.1 MB → 3.2 MB)"] * 2
     )
-    assert told(workspace, size=3_200_000)[1] == (
+    assert messages(workspace, size=3_200_000)[1] == (
         "again, because hyperparameter l1 changed 0.01 → auto; data identical"
     )
     assert len(ledgers(workspace)) == 1
 
 
 def test_what_does_not_decide_a_steps_outcome_is_no_reason_for_it(workspace: Workspace) -> None:
-    told(workspace)
-    larger = told(workspace, compute=Compute(instance_type="ml.m5.4xlarge"))
+    messages(workspace)
+    larger = messages(workspace, compute=Compute(instance_type="ml.m5.4xlarge"))
     assert larger[1] == "again, because its model is gone"
-    more = told(workspace, compute=Compute(instance_count=2))
+    more = messages(workspace, compute=Compute(instance_count=2))
     assert more[1] == "again, because compute.instance_count changed 1 → 2; data identical"
 
 
 def test_another_table_target_or_workspace_has_a_ledger_of_its_own(workspace: Workspace) -> None:
-    told(workspace)
+    messages(workspace)
     others = [DATASET.model_copy(update=change) for change in ({"source": "other.csv"}, {"target": "age"})]
     elsewhere = workspace.model_copy(update={"prefix": f"{workspace.prefix}/other"})
-    said = [told(workspace, dataset=other) for other in others] + [told(elsewhere)]
+    said = [messages(workspace, dataset=other) for other in others] + [messages(elsewhere)]
     assert {one[0] for one in said} == {"for the first time: load it"}
 
 
 def test_a_file_that_is_uploaded_under_its_content_is_the_same_table_when_it_changes(workspace: Workspace) -> None:
     versions = [Dataset(source=f"s3://bucket/sources/{digit * 20}/pay.csv") for digit in "ab"]
-    told(workspace, dataset=versions[0])
-    assert told(workspace, dataset=versions[1], size=1)[0] == "again, because the table changed (3.1 MB → 1 bytes)"
+    messages(workspace, dataset=versions[0])
+    assert messages(workspace, dataset=versions[1], size=1)[0] == "again, because the table changed (3.1 MB → 1 bytes)"
 
 
 def test_a_run_that_fails_is_remembered_for_what_it_tried(workspace: Workspace) -> None:
-    told(workspace)
+    messages(workspace)
     with pytest.raises(ValueError, match="the table changed"):
-        told(workspace, size=10, fail=True)
-    assert told(workspace)[0] == "again, because the table changed (10 bytes → 3.1 MB)"
+        messages(workspace, size=10, fail=True)
+    assert messages(workspace)[0] == "again, because the table changed (10 bytes → 3.1 MB)"
 
 
 def test_an_unchanged_run_reads_the_ledger_once_and_writes_nothing(
     workspace: Workspace, calls: Callable[[], dict[str, int]]
 ) -> None:
-    told(workspace)
+    messages(workspace)
     before = calls()
-    told(workspace)
+    messages(workspace)
     made = {action: count - before.get(action, 0) for action, count in calls().items()}
     assert {action: count for action, count in made.items() if count} == {"s3:GetObject": 1}
 
 
 def test_the_ledger_is_readable_and_holds_what_people_chose_and_no_secret(workspace: Workspace) -> None:
-    told(workspace)
+    messages(workspace)
     (uri,) = ledgers(workspace)
     content = read_object(workspace, uri)[0].decode()
     document = json.loads(content)
@@ -208,10 +208,10 @@ def test_the_ledger_is_readable_and_holds_what_people_chose_and_no_secret(worksp
 
 @pytest.mark.parametrize("damage", [b"not JSON", b"[]", b'{"load": {"table.size": []}}', b'{"load": 1}', b""])
 def test_a_ledger_that_does_not_open_counts_as_none(workspace: Workspace, damage: bytes) -> None:
-    told(workspace)
+    messages(workspace)
     (uri,) = ledgers(workspace)
     write_object(workspace, uri, damage)
-    assert told(workspace)[0] == "for the first time: load it"
+    assert messages(workspace)[0] == "for the first time: load it"
 
 
 def test_where_nothing_is_remembered_no_reason_is_made_up() -> None:
@@ -253,13 +253,13 @@ def calls(sandbox_url: str) -> Callable[[], dict[str, int]]:
 def test_a_ledger_out_of_reach_stops_no_run(  # the next run compares itself with what was written last
     hasty: Workspace, inject: Inject, action: str, kind: str, said: str, next_said: str
 ) -> None:
-    told(hasty)
+    messages(hasty)
 
     @flow
     def telling() -> list[str]:
         inject(kind=kind, action=action)
-        return told(hasty, size=1)
+        return messages(hasty, size=1)
 
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         assert telling()[0] == said
-    assert told(hasty)[0] == next_said
+    assert messages(hasty)[0] == next_said

@@ -17,7 +17,7 @@ from aws.storage import look, put, sha256_of
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError, DataError, HyperparameterError
 from tasks.caching.local_files import work_folder
-from tasks.caching.policy import WhileItExists, fingerprint, worth_retrying
+from tasks.caching.policy import ContentCachePolicy, fingerprint, worth_retrying
 from tasks.format import Formatted, format_channels
 from tasks.load import Table, load
 from tasks.parameters import Dataset, Split
@@ -193,7 +193,7 @@ def test_nothing_is_left_on_the_machine_once_it_is_in_the_bucket(
     assert [path for path in (machine / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_what_is_kept_is_readable_json_without_secrets(
+def test_what_is_retained_is_readable_json_without_secrets(
     workspace: Workspace, machine: Path, make_table: MakeTable
 ) -> None:
     secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -201,9 +201,9 @@ def test_what_is_kept_is_readable_json_without_secrets(
     assert isinstance(credentials, AwsCredentials)
     workspace.bucket.credentials = credentials.model_copy(update={"aws_secret_access_key": SecretStr(secret)})
     prepared(workspace, make_table())
-    kept = [path for path in (machine / "results").rglob("*") if path.is_file()]
-    assert len(kept) == len(STEPS)
-    for path in kept:
+    retained = [path for path in (machine / "results").rglob("*") if path.is_file()]
+    assert len(retained) == len(STEPS)
+    for path in retained:
         text = path.read_text()
         assert json.loads(text)["metadata"]["serializer"]["type"] == "json"
         assert secret not in text
@@ -230,7 +230,7 @@ def test_a_missing_source_fails_as_not_found_by_name_without_retries(workspace: 
 
 def test_a_step_that_raises_keeps_nothing_and_runs_again(machine: Path) -> None:
     calls = []
-    policy = WhileItExists(step="moody", identity=lambda inputs: (inputs["number"],))
+    policy = ContentCachePolicy(step="moody", identity=lambda inputs: (inputs["number"],))
 
     @task(cache_policy=policy, persist_result=True, result_serializer="json")
     def moody(number: int) -> int:

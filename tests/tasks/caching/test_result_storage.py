@@ -18,8 +18,8 @@ from aws.storage import look, read_object, write_object
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from sandbox import client
-from tasks.caching.policy import KEPT, RETRIES, Inputs, Result, WhileItExists
-from tasks.caching.result_storage import results_in
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
+from tasks.caching.result_storage import bucket_results
 from tasks.parameters import Reuse
 
 pytestmark = pytest.mark.usefixtures("machine", "_quick")
@@ -43,22 +43,22 @@ def identity(inputs: Inputs) -> tuple[object, ...]:
     return (look(inputs["workspace"], inputs["uri"]).identity,)
 
 
-def missing(inputs: Inputs, kept: Copied) -> list[str]:
+def missing(inputs: Inputs, retained: Copied) -> list[str]:
     try:
-        read_object(inputs["workspace"], kept.uri)
+        read_object(inputs["workspace"], retained.uri)
     except AwsError:
-        return [kept.uri]
+        return [retained.uri]
     return []
 
 
-@task(cache_policy=WhileItExists(step="copy", identity=identity, missing=missing), **KEPT, **RETRIES)
+@task(cache_policy=ContentCachePolicy(step="copy", identity=identity, missing=missing), **PERSISTED, **RETRIES)
 def copy(workspace: Workspace, uri: str) -> Copied:
     ran.append(uri)
     write_object(workspace, workspace.uri("copy"), b"{}")
     return Copied(uri=workspace.uri("copy"), call=len(ran))
 
 
-@task(cache_policy=WhileItExists(step="refuse", identity=lambda inputs: (inputs["number"],)), **KEPT)
+@task(cache_policy=ContentCachePolicy(step="refuse", identity=lambda inputs: (inputs["number"],)), **PERSISTED)
 def refuse(number: int) -> int:
     raise DataError(f"{number} is too small")
 
@@ -67,9 +67,9 @@ def run(workspace: Workspace, uri: str, reuse: Reuse | None = None) -> State[Any
     """The state of the one step of a flow run."""
     states: list[State[Any]] = []
 
-    @flow(name="copying", **KEPT)
+    @flow(name="copying", **PERSISTED)
     def copying() -> int:
-        with results_in(workspace, reuse or Reuse()):
+        with bucket_results(workspace, reuse or Reuse()):
             states.append(copy(workspace, uri, return_state=True))
         return len(states)
 
@@ -77,7 +77,7 @@ def run(workspace: Workspace, uri: str, reuse: Reuse | None = None) -> State[Any
     return states[0]
 
 
-def kept(workspace: Workspace, folder: str = "results") -> dict[str, str]:
+def retained(workspace: Workspace, folder: str = "results") -> dict[str, str]:
     """What is in the workspace's bucket under a folder of its prefix, by key."""
     s3, bucket = workspace.client("s3"), workspace.bucket.bucket_name
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=workspace.key(folder))
@@ -121,18 +121,20 @@ def test_the_flows_own_result_stays_on_the_machine_and_only_steps_are_in_the_buc
 ) -> None:
     run(workspace, uri)
     assert len(list((machine / "results").iterdir())) == 1
-    (key,) = kept(workspace)
+    (key,) = retained(workspace)
     assert key.rpartition("/")[2].startswith("copy-")
     assert key.endswith(".json")
 
 
-def test_what_is_kept_is_readable_json_and_nothing_in_the_bucket_has_the_secret(workspace: Workspace, uri: str) -> None:
+def test_what_is_retained_is_readable_json_and_nothing_in_the_bucket_has_the_secret(
+    workspace: Workspace, uri: str
+) -> None:
     credentials = workspace.bucket.credentials
     assert isinstance(credentials, AwsCredentials)
     own = credentials.model_copy(update={"aws_secret_access_key": SecretStr(SECRET)})
     workspace.bucket = workspace.bucket.model_copy(update={"credentials": own})
     run(workspace, uri)
-    everything = kept(workspace, "")
+    everything = retained(workspace, "")
     (record,) = [json.loads(content) for key, content in everything.items() if "/results/" in key]
     assert record["metadata"]["serializer"]["type"] == "json"
     assert json.loads(record["result"])["data"]["uri"] == workspace.uri("copy")
@@ -149,14 +151,14 @@ def test_a_step_that_is_reused_costs_one_call_to_look_for_it_and_none_to_write(
     assert Counter(client.calls(sandbox_url)) - before == {"s3:HeadObject": 1, "s3:GetObject": 2}
 
 
-def test_a_result_whose_object_is_gone_is_made_again_and_then_reused_again(
+def test_a_result_whose_object_is_missing_is_made_again_and_then_reused_again(
     workspace: Workspace, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(workspace, uri)
     workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key("copy"))
     assert [run(workspace, uri).name for _ in range(2)] == ["Completed", "Cached"]
     assert f"again, because {workspace.uri('copy')} is gone or changed in the bucket" in caplog.messages
-    assert len(kept(workspace)) == 1
+    assert len(retained(workspace)) == 1
 
 
 def test_a_changed_input_is_a_new_result_beside_the_old_one(
@@ -167,7 +169,7 @@ def test_a_changed_input_is_a_new_result_beside_the_old_one(
     assert run(workspace, uri).name == "Completed"
     put_object("original", b"1")
     assert run(workspace, uri).name == "Cached"
-    assert len(kept(workspace)) == 2
+    assert len(retained(workspace)) == 2
 
 
 def test_refresh_does_a_step_again_and_later_runs_reuse_what_that_made(
@@ -178,7 +180,7 @@ def test_refresh_does_a_step_again_and_later_runs_reuse_what_that_made(
     assert (fresh.name, fresh.result().call) == ("Completed", 2)
     assert "again, because refresh was asked for" in caplog.messages
     later = run(workspace, uri)
-    assert (later.name, later.result().call, len(kept(workspace))) == ("Cached", 2, 1)
+    assert (later.name, later.result().call, len(retained(workspace))) == ("Cached", 2, 1)
 
 
 def test_a_result_older_than_the_limit_is_made_again_and_a_younger_one_reused(
@@ -206,38 +208,38 @@ def test_workspaces_that_write_elsewhere_share_nothing(workspace: Workspace, uri
         other = workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"bucket_folder": "team"})})
     assert run(other, uri).name == "Completed"
     assert run(other, uri).name == "Cached"
-    assert len(kept(other)) == 1
+    assert len(retained(other)) == 1
 
 
 def test_a_record_that_does_not_open_is_replaced(workspace: Workspace, uri: str) -> None:
     run(workspace, uri)
-    (key,) = kept(workspace)
+    (key,) = retained(workspace)
     write_object(workspace, f"s3://{workspace.bucket.bucket_name}/{key}", b"what some older release wrote")
     assert [run(workspace, uri).name for _ in range(2)] == ["Completed", "Cached"]
 
 
 def test_a_step_that_fails_leaves_nothing_in_the_bucket(workspace: Workspace) -> None:
-    @flow(**KEPT)
+    @flow(**PERSISTED)
     def refusing() -> None:
-        with results_in(workspace):
+        with bucket_results(workspace):
             refuse(1)
 
     with pytest.raises(DataError, match="1 is too small"):
         refusing()
-    assert kept(workspace) == {}
+    assert retained(workspace) == {}
 
 
 def test_a_bucket_that_takes_no_result_costs_the_run_nothing_but_the_reuse(
     hasty: Workspace, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    @task(cache_policy=WhileItExists(step="count", identity=lambda _: (1,)), **KEPT)
+    @task(cache_policy=ContentCachePolicy(step="count", identity=lambda _: (1,)), **PERSISTED)
     def count() -> int:
         ran.append("count")
         return len(ran)
 
     @flow
     def counting() -> tuple[int, str | None]:
-        with results_in(hasty):
+        with bucket_results(hasty):
             state = count(return_state=True)
         return state.result(), state.name
 
@@ -255,19 +257,19 @@ def test_a_bucket_that_does_not_answer_at_once_is_asked_again_and_not_taken_for_
     assert (run(hasty, uri).name, len(ran)) == ("Cached", 1)
 
 
-def test_a_bucket_that_cannot_be_read_is_said_and_the_step_done_and_what_was_kept_stays(
+def test_a_bucket_that_cannot_be_read_is_said_and_the_step_done_and_what_was_retained_stays(
     hasty: Workspace, uri: str, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     run(hasty, uri)
-    before = kept(hasty)
+    before = retained(hasty)
     inject(kind="throttling", action="GetObject", times=3)
     assert (run(hasty, uri).name, len(ran)) == ("Completed", 2)
     assert any("cannot be told whether this step may be reused" in said for said in caplog.messages)
-    assert kept(hasty) == before
+    assert retained(hasty) == before
     assert run(hasty, uri).name == "Cached"
 
 
-def test_who_may_not_read_results_is_told_so_and_still_keeps_them_for_others(
+def test_who_may_not_read_results_is_informed_and_still_keeps_them_for_others(
     hasty: Workspace, uri: str, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     inject(kind="access-denied", action="GetObject", times=1)
@@ -280,7 +282,7 @@ def test_after_the_block_the_flow_is_as_it_was(workspace: Workspace) -> None:
     @flow
     def flowing() -> bool:
         before = FlowRunContext.get()
-        with results_in(workspace):
+        with bucket_results(workspace):
             within = FlowRunContext.get()
         after = FlowRunContext.get()
         assert before is not None
@@ -290,6 +292,6 @@ def test_after_the_block_the_flow_is_as_it_was(workspace: Workspace) -> None:
     assert flowing()
 
 
-def test_outside_of_a_flow_results_cannot_be_kept_in_a_workspace(workspace: Workspace) -> None:
-    with pytest.raises(RuntimeError, match="body of a flow"), results_in(workspace):
+def test_outside_of_a_flow_results_cannot_be_retained_in_a_workspace(workspace: Workspace) -> None:
+    with pytest.raises(RuntimeError, match="body of a flow"), bucket_results(workspace):
         pass

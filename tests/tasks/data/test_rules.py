@@ -183,7 +183,7 @@ def test_a_classifier_of_a_target_that_measures_is_an_error(
     ],
 )
 @pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
-def test_more_labels_than_can_be_listed_are_told_by_their_range(
+def test_more_labels_than_can_be_listed_are_reported_by_their_range(
     labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
 ) -> None:
     table = {"pay": labels, "score": np.random.default_rng(0).normal(size=3000)}
@@ -353,5 +353,5 @@ def test_there_is_a_verdict_on_any_table(
 ) -> None:
     for ignored in ((), tuple(column.name for column in profile.columns[:2])):
         findings = judge(profile, rows, hyperparameters, ignored)
-        assert all(finding.where and finding.what and finding.cure.endswith(".") for finding in findings)
+        assert all(finding.where and finding.what and finding.remedy.endswith(".") for finding in findings)
         assert [finding.level for finding in findings] == sorted(finding.level for finding in findings)

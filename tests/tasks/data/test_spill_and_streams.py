@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from linear_learner.errors import DataError
 from tasks.caching.local_files import MAX_AGE_SECONDS, sweep, work_folder
 from tasks.data import streams as progress
-from tasks.data.reader import Piece, blocks, pieces
-from tasks.data.spill import keeping, kept
-from tasks.data.streams import ahead
+from tasks.data.reader import Chunk, blocks, pieces
+from tasks.data.spill import spill, take_spilled
+from tasks.data.streams import prefetch
 
 
 @given(st.lists(st.text("ab1,", max_size=6), max_size=40), st.integers(1, 40))
@@ -40,30 +40,30 @@ def test_a_quote_that_is_never_closed_does_not_take_the_rest_of_the_file_into_me
     assert len(next(blocks(stream, 100))) <= 300
 
 
-def test_what_fails_ahead_fails_where_it_is_used() -> None:
+def test_what_fails_in_advance_fails_where_it_is_used() -> None:
     def numbers() -> Iterator[int]:
         yield 1
         raise DataError("two is missing")
 
-    found = ahead(numbers())
+    found = prefetch(numbers())
     assert next(found) == 1
     with pytest.raises(DataError, match="two is missing"):
         next(found)
 
 
-def test_pieces_are_kept_whole_or_not_at_all(tmp_path: Path) -> None:
-    whole = [Piece(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
+def test_pieces_are_retained_whole_or_not_at_all(tmp_path: Path) -> None:
+    whole = [Chunk(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
     folder = tmp_path / "kept"
-    reading = keeping(whole, folder)
+    reading = spill(whole, folder)
     next(reading)
-    assert kept(folder) is None
-    assert list(keeping(whole, folder)) == whole
-    found = kept(folder)
+    assert take_spilled(folder) is None
+    assert list(spill(whole, folder)) == whole
+    found = take_spilled(folder)
     assert found is not None
     for frame, piece in zip(found, whole, strict=True):
         assert frame.schema == {"a": pl.Int16(), "b": pl.Float64()}
         assert frame.cast({"a": pl.Int64}).equals(piece.frame)
-    assert kept(folder) is None
+    assert take_spilled(folder) is None
     assert list(tmp_path.iterdir()) == []
 
 
@@ -91,5 +91,5 @@ def test_long_work_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: p
     monkeypatch.setattr(progress, "EVERY", 0.0)
     frames = [pl.DataFrame({"a": range(rows)}) for rows in (1500, 2)]
     with caplog.at_level("INFO"):
-        assert list(progress.told(iter(frames), "reading t.csv")) == frames
+        assert list(progress.log_progress(iter(frames), "reading t.csv")) == frames
     assert caplog.messages == ["reading t.csv: 1,500 rows so far", "reading t.csv: 1,502 rows so far"]

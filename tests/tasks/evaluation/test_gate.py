@@ -14,7 +14,7 @@ from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel, PredictorType
 from linear_learner.training.engine import train
 from linear_learner.training.examples import Examples
-from tasks.evaluation.assessment import HOPELESS, assess, gone
+from tasks.evaluation.assessment import HOPELESS, assess, error_reduction
 from tasks.evaluation.gate import decide, gate_metric
 from tasks.evaluation.results import Evaluation, Verdict
 from tasks.parameters import Gate, GateMetric
@@ -44,8 +44,8 @@ def judged(
     model: LinearModel, data: Examples, champion: LinearModel | None = None, gate: Gate | None = None, **options: Any
 ) -> tuple[Evaluation, Verdict]:
     gate = gate or Gate()
-    rival = champion.predict(data.features) if champion else None
-    evaluation = assess(model, data.labels, model.predict(data.features), gate, rival=rival, **options)
+    champion = champion.predict(data.features) if champion else None
+    evaluation = assess(model, data.labels, model.predict(data.features), gate, champion=champion, **options)
     return evaluation, decide(evaluation, gate, has_champion=champion is not None)
 
 
@@ -248,10 +248,10 @@ def test_classes_are_shown_one_by_one(kind: PredictorType) -> None:
     assert all(one.roc_auc and one.roc_auc > 0.5 for one in evaluation.classes)
 
 
-def test_beside_no_error_at_all_nothing_is_gone_or_it_is_hopeless() -> None:
-    share = gone("rmse", np.array([0.0, 0.1, 1.0, np.nan]), np.array([0.0, 0.0, 2.0, 1.0]))
+def test_beside_no_error_at_all_nothing_is_missing_or_it_is_hopeless() -> None:
+    share = error_reduction("rmse", np.array([0.0, 0.1, 1.0, np.nan]), np.array([0.0, 0.0, 2.0, 1.0]))
     np.testing.assert_array_equal(share, [0, HOPELESS, 0.5, np.nan])
-    assert gone("accuracy", np.array([0.75]), np.array([0.5])) == [0.5]
+    assert error_reduction("accuracy", np.array([0.75]), np.array([0.5])) == [0.5]
 
 
 def test_no_champion_without_error_is_displaced() -> None:

@@ -31,7 +31,7 @@ def by_hand(truth: Truth, guess: Guess) -> dict[str, float]:
         pinball = {"pinball": metrics.mean_pinball_loss(y, scores, alpha=truth.quantile)} if truth.quantile else {}
         return found | pinball
     average = {"average": "binary"} if truth.classes == 2 else {"average": "macro"}
-    classes = [c for c in truth.classes_told if 0 < (y == c).mean() < 1]
+    classes = [c for c in truth.by_class if 0 < (y == c).mean() < 1]
     of = guess.of_class
     return {
         "accuracy": metrics.accuracy_score(y, said),

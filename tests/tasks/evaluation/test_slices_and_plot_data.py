@@ -78,7 +78,7 @@ def test_thinned_curves_keep_their_ends_and_areas(steps: int, share: float) -> N
     assert steps_sum == pytest.approx(average_precision_score(positive, scores), abs=0.01)
 
 
-def test_few_points_are_all_kept() -> None:
+def test_few_points_are_all_retained() -> None:
     positive, scores = np.array([False, True, False, True]), np.array([0.1, 0.2, 0.3, 0.3])
     false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
     assert curves(positive, scores, 1).roc.model_dump() == {"x": tuple(false), "y": tuple(true)}

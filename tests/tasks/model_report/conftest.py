@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
 
-from linear_learner.logs.training_summary import EpochPoint, Story
+from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
 from linear_learner.model import LinearModel, PredictorType
 from tasks.data.profile import Accumulator
 from tasks.evaluation.results import (
@@ -28,10 +28,10 @@ from tasks.evaluation.results import (
     Slice,
     Verdict,
 )
-from tasks.model_report.context import Subject
+from tasks.model_report.context import ReportContext
 from tasks.parameters import Split
 
-MakeSubject = Callable[..., Subject]
+MakeSubject = Callable[..., ReportContext]
 ROWS = 4000
 NAMES = ("years_employed", "salary", "age", "distance_km", "overtime_hours", "satisfaction", "team_size")
 OBJECTIVES = {
@@ -80,7 +80,7 @@ def subject_of() -> MakeSubject:
 
 def make(
     kind: PredictorType = "regressor", *, classes: int = 5, names: tuple[str, ...] = NAMES, **changes: object
-) -> Subject:
+) -> ReportContext:
     random = np.random.default_rng(7)
     spread = np.logspace(-1, 4, len(names))
     features = random.normal(0, spread, (ROWS, len(names)))
@@ -90,7 +90,7 @@ def make(
     target = str(changes.get("target", "bonus"))
     accumulator = Accumulator([target, *names], target)
     accumulator.add(np.vstack([np.arange(ROWS), features.T]).astype(np.float64), ["number"] * (len(names) + 1), {})
-    subject = Subject(
+    subject = ReportContext(
         target=target,
         source="s3://people-data/output/transformed_data.csv",
         verdict=Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
@@ -98,8 +98,8 @@ def make(
         profile=accumulator.profile(),
         rows={"train": 28_000, "validation": 8_040, "test": 3_960},
         split=Split(),
-        story=story(kind),
-        story_objection=None,
+        summary=summary(kind),
+        summary_error=None,
         evaluation=evaluation(kind, model, features, classes),
         model=model,
         job="linear-learner-bonus-3f9a1c07",
@@ -112,19 +112,19 @@ def make(
     return replace(subject, **changes)  # type: ignore[arg-type]
 
 
-def story(kind: PredictorType, epochs: int = 15) -> Story:
+def summary(kind: PredictorType, epochs: int = 15) -> TrainingSummary:
     losses = [0.35 + 2.2 * 0.6**epoch + 0.004 * max(0, epoch - 9) for epoch in range(epochs)]
     curve = tuple(EpochPoint(index=n, criterion=v, train=v * 0.4, validation=v) for n, v in enumerate(losses))
-    return Story(
+    return TrainingSummary(
         objective=OBJECTIVES[kind],
         criterion=f"{OBJECTIVES[kind]}_objective",
         lower_is_better=True,
         models=32,
-        kept_model=7,
+        saved_model=7,
         hyperparameters={"learning_rate": 0.1, "wd": 0.0001, "l1": 0.0, "optimizer": "adam", "lr_scheduler_step": 10},
         epochs=epochs,
-        kept_epoch=9,
-        kept_value=losses[9],
+        saved_epoch=9,
+        saved_value=losses[9],
         best_epoch=10,
         best_value=0.3687,
         stopped_early=True,

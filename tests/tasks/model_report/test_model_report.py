@@ -14,13 +14,13 @@ from markdown_it import MarkdownIt
 from linear_learner.model import PredictorType
 from tasks.data.profile_report import escaped
 from tasks.evaluation.results import Evaluation, Metric, Outcome, Verdict
-from tasks.model_report.context import Subject, effects
-from tasks.model_report.markdown import CAPTIONS, MOST_FEATURES, report
+from tasks.model_report.context import ReportContext, effects
+from tasks.model_report.markdown import CAPTIONS, MAX_FEATURES, report
 from tasks.model_report.page import page
 from tasks.model_report.tables import metrics_table, number, share
 from tasks.parameters import Split
 
-MakeSubject = Callable[..., Subject]
+MakeSubject = Callable[..., ReportContext]
 KINDS: tuple[PredictorType, ...] = ("regressor", "binary_classifier", "multiclass_classifier")
 HOSTILE = (
     "a|b",
@@ -72,7 +72,7 @@ def rendered(text: str) -> str:
     return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
-def with_figures(subject: Subject, **figures: float | None) -> Subject:
+def with_figures(subject: ReportContext, **figures: float | None) -> ReportContext:
     metrics = tuple(metric.model_copy(update=figures) for metric in subject.evaluation.metrics)
     return replace(subject, evaluation=subject.evaluation.model_copy(update={"metrics": metrics}))
 
@@ -205,17 +205,17 @@ def test_features_without_a_known_spread_come_last_without_an_effect(subject_of:
 
 def test_of_very_many_features_those_with_the_largest_effects_are_listed(subject_of: MakeSubject) -> None:
     text = section(report(subject_of(names=tuple(f"x{index}" for index in range(70))), {}), "What decides")
-    assert len(tables(text)[0]) == MOST_FEATURES + 1
+    assert len(tables(text)[0]) == MAX_FEATURES + 1
     assert "and 50 more" in text
 
 
-def test_a_binary_classifier_s_threshold_is_told(subject_of: MakeSubject) -> None:
+def test_a_binary_classifier_s_threshold_is_reported(subject_of: MakeSubject) -> None:
     text = report(subject_of("binary_classifier"), {})
     assert "Threshold: 0.4000; a row whose score is at least that is labelled 1." in text
     assert "Threshold" not in report(subject_of("regressor"), {})
 
 
-def test_what_was_trained_and_what_was_thrown_away_is_told_in_words(subject_of: MakeSubject) -> None:
+def test_what_was_trained_and_what_was_discarded_is_reported_in_words(subject_of: MakeSubject) -> None:
     text = section(report(subject_of(), {}), "What was trained")
     assert "32 models side by side, 15 epochs, minimising mse. Training stopped early" in text
     assert "Kept: model 7 as it was at epoch 9, the first being 0" in text
@@ -223,17 +223,19 @@ def test_what_was_trained_and_what_was_thrown_away_is_told_in_words(subject_of: 
     assert ["learning_rate", "0.1"] in tables(text)[0]
 
 
-def test_where_the_best_epoch_was_kept_nothing_was_thrown_away(subject_of: MakeSubject) -> None:
-    story = subject_of().story
-    assert story is not None
-    kept = story.model_copy(update={"best_epoch": 9, "best_value": story.kept_value})
-    assert "threw nothing away" in report(subject_of(story=kept), {})
-    unknown = story.model_copy(update={"best_value": None, "kept_epoch": None, "throughput": None, "objective": None})
-    assert "threw" not in report(subject_of(story=unknown), {})
+def test_where_the_best_epoch_was_retained_nothing_was_discarded(subject_of: MakeSubject) -> None:
+    summary = subject_of().summary
+    assert summary is not None
+    retained = summary.model_copy(update={"best_epoch": 9, "best_value": summary.saved_value})
+    assert "threw nothing away" in report(subject_of(summary=retained), {})
+    unknown = summary.model_copy(
+        update={"best_value": None, "saved_epoch": None, "throughput": None, "objective": None}
+    )
+    assert "threw" not in report(subject_of(summary=unknown), {})
 
 
 def test_without_a_log_the_report_says_why(subject_of: MakeSubject) -> None:
-    text = report(subject_of(story=None, story_objection="it was deleted", submission="reused"), {})
+    text = report(subject_of(summary=None, summary_error="it was deleted", submission="reused"), {})
     assert "had been done before and was reused. Its log tells no more: it was deleted." in text
 
 

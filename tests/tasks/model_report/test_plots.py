@@ -13,19 +13,19 @@ from PIL import Image
 from linear_learner.logs.training_summary import EpochPoint
 from linear_learner.model import PredictorType
 from tasks.evaluation.results import Curve, Density
-from tasks.model_report.context import Subject
+from tasks.model_report.context import ReportContext
 from tasks.model_report.markdown import CAPTIONS
 from tasks.model_report.plots import data_urls, draw
 from tasks.model_report.style import plain, styles
 
-MakeSubject = Callable[..., Subject]
+MakeSubject = Callable[..., ReportContext]
 OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
 OF_KIND: dict[PredictorType, set[str]] = {
     "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
     "binary_classifier": OF_CLASSES,
     "multiclass_classifier": {*OF_CLASSES, "confusion"},
 }
-MOST_CHARACTERS = 300_000
+MAX_CHARACTERS = 300_000
 
 
 def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -63,7 +63,7 @@ def test_the_largest_reports_stay_small(subject_of: MakeSubject) -> None:
         subject_of("multiclass_classifier", names=names, classes=20),
     )
     for subject in largest:
-        assert sum(map(len, data_urls(draw(subject)).values())) < MOST_CHARACTERS
+        assert sum(map(len, data_urls(draw(subject)).values())) < MAX_CHARACTERS
 
 
 @pytest.mark.parametrize("kind", OF_KIND)
@@ -96,18 +96,20 @@ def test_text_that_is_plain_is_one_short_line_without_formulas() -> None:
 
 
 def test_without_a_log_there_is_no_learning_curve(subject_of: MakeSubject) -> None:
-    assert "learning-curve" not in draw(subject_of(story=None))
-    story = subject_of().story
-    assert story is not None
-    assert "learning-curve" not in draw(subject_of(story=story.model_copy(update={"curve": ()})))
+    assert "learning-curve" not in draw(subject_of(summary=None))
+    summary = subject_of().summary
+    assert summary is not None
+    assert "learning-curve" not in draw(subject_of(summary=summary.model_copy(update={"curve": ()})))
 
 
 @pytest.mark.parametrize("epochs", [1, 200])
 def test_any_number_of_epochs_is_a_learning_curve(subject_of: MakeSubject, epochs: int) -> None:
-    story = subject_of().story
-    assert story is not None
+    summary = subject_of().summary
+    assert summary is not None
     curve = tuple(EpochPoint(index=n, criterion=None, train=10.0**-n, validation=None) for n in range(epochs))
-    assert "learning-curve" in draw(subject_of(story=story.model_copy(update={"curve": curve, "kept_epoch": None})))
+    assert "learning-curve" in draw(
+        subject_of(summary=summary.model_copy(update={"curve": curve, "saved_epoch": None}))
+    )
 
 
 def test_curves_that_an_evaluation_lacks_are_not_drawn(subject_of: MakeSubject) -> None:
@@ -156,7 +158,7 @@ def test_features_of_unknown_spread_have_no_bar(subject_of: MakeSubject) -> None
     assert "effects" not in draw(replace(subject, profile=bare))
 
 
-def test_lines_are_told_apart_without_colour() -> None:
+def test_lines_are_distinguished_without_colour() -> None:
     looks = [(style.linestyle, style.marker) for style in styles(20)]
     assert len(set(looks)) == 20
 
