@@ -18,13 +18,13 @@ from pathlib import Path
 from linear_learner.errors import LinearLearnerError
 
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
-_BROKEN_PIPE = 128 + 13  # as the shell tells of a process that ended by SIGPIPE
+_BROKEN_PIPE_EXIT_CODE = 128 + 13  # as the shell tells of a process that ended by SIGPIPE
 _RECORDIO_MAGIC = b"\x0a\x23\xd7\xce"
-_RECORD = "run.json"
+_RUN_RECORD = "run.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code; a mistake is told in one sentence on stderr and is 2."""
+    """Run a command and return its exit code: 2, with one sentence on stderr, when the input is at fault."""
     options = _parser().parse_args(arguments)
     try:
         code: int = options.command(options)
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; Python would complain once more when it flushes at exit.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _BROKEN_PIPE
+        return _BROKEN_PIPE_EXIT_CODE
     except LinearLearnerError as error:
         return _refuse(str(error))
     except OSError as error:
@@ -105,9 +105,9 @@ def _inspect(options: argparse.Namespace) -> int:
     from linear_learner.formats.artifact import read_model
 
     model = read_model(options.model)
-    model = dataclasses.replace(model, feature_names=_names(options.model, len(model.weights)))
+    model = dataclasses.replace(model, feature_names=_feature_names(options.model, len(model.weights)))
     coefficients = dict(sorted(model.coefficients().items(), key=lambda named: -abs(named[1])))
-    facts = {
+    properties = {
         "predictor_type": model.predictor_type,
         "loss": model.loss,
         "features": model.weights.shape[0],
@@ -116,18 +116,20 @@ def _inspect(options: argparse.Namespace) -> int:
         "bias": model.bias.tolist(),
     }
     if options.json:
-        print(json.dumps(facts | {"coefficients": coefficients}, indent=2))
+        print(json.dumps(properties | {"coefficients": coefficients}, indent=2))
         return 0
-    rows = [(name, str(fact)) for name, fact in facts.items()] + [(n, f"{c:.6g}") for n, c in coefficients.items()]
+    rows = [(name, str(value)) for name, value in properties.items()] + [
+        (n, f"{c:.6g}") for n, c in coefficients.items()
+    ]
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
     return 0
 
 
-def _names(model: Path, features: int) -> tuple[str, ...] | None:
+def _feature_names(model: Path, features: int) -> tuple[str, ...] | None:
     """The features' names, where the record of the run that made the model lies beside it and names as many."""
     try:
-        names = json.loads((model.parent / _RECORD).read_bytes())["features"]
+        names = json.loads((model.parent / _RUN_RECORD).read_bytes())["features"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -1,4 +1,4 @@
-"""SageMaker's container contract: read a job's folder, train, leave the model or the reason of the failure in it.
+"""SageMaker's container contract: read a job's folder, train, write the model or the reason of the failure to it.
 
 input/config/hyperparameters.json     name → string
 input/config/inputdataconfig.json     channel → {"ContentType": …}
@@ -20,9 +20,8 @@ from linear_learner.formats.artifact import write_model
 from linear_learner.formats.channels import RECORDIO, read_channel
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.logs.writer import TrainingLog
-from linear_learner.training.engine import train
-from linear_learner.training.losses import loss_of
-from linear_learner.training.results import Epoch, Training
+from linear_learner.training.engine import Epoch, TrainingResult, train
+from linear_learner.training.losses import make_loss
 
 CHANNELS: Final = ("train", "validation", "test")
 SUCCEEDED, FAILED, FAILED_BY_CUSTOMER = 0, 1, 2
@@ -38,21 +37,21 @@ def run(base: Path, stdout: TextIO) -> int:
     try:
         training = _train(base, log)
     except LinearLearnerError as error:
-        _leave_failure(base, str(error))
-        log.failed(str(error))
+        _write_failure(base, str(error))
+        log.write_failure(str(error))
         return FAILED_BY_CUSTOMER
     except Exception as error:  # noqa: BLE001  # whatever it is, the job's owner is to find it in the log
-        _leave_failure(base, f"Internal error, see the job's log: {error!r}")
-        log.failed(traceback.format_exc().rstrip(), culprit="Algorithm")
+        _write_failure(base, f"Internal error, see the job's log: {error!r}")
+        log.write_failure(traceback.format_exc().rstrip(), origin="Algorithm")
         return FAILED
-    log.finished(training)
+    log.write_result(training)
     return SUCCEEDED
 
 
-def _train(base: Path, log: TrainingLog) -> Training:
+def _train(base: Path, log: TrainingLog) -> TrainingResult:
     config = base / "input" / "config"
     provided = {name: str(value) for name, value in _read_object(config / "hyperparameters.json").items()}
-    log.configuration(provided, str(config / "hyperparameters.json"))
+    log.write_configuration(provided, str(config / "hyperparameters.json"))
     hyperparameters = Hyperparameters.from_wire(provided)
     for warning in hyperparameters.warnings():
         log.warning(warning)
@@ -67,13 +66,13 @@ def _train(base: Path, log: TrainingLog) -> Training:
         @cache
         def objective() -> str:
             # Counts labels where classes are balanced; only after `train` has found them fit to be counted.
-            return loss_of(hyperparameters, rows.labels).objective
+            return make_loss(hyperparameters, rows.labels).objective
 
-        def tell(epoch: Epoch) -> None:
-            log.epoch(epoch, objective(), hyperparameters.epochs)
+        def log_epoch(epoch: Epoch) -> None:
+            log.write_epoch(epoch, objective(), hyperparameters.epochs)
 
         validation, test = channels.get("validation"), channels.get("test")
-        training = train(hyperparameters, rows, validation, test, on_epoch=tell)
+        training = train(hyperparameters, rows, validation, test, on_epoch=log_epoch)
     (base / "model").mkdir(exist_ok=True)
     write_model(training.model, base / "model")
     return training
@@ -100,7 +99,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     return content
 
 
-def _leave_failure(base: Path, message: str) -> None:
+def _write_failure(base: Path, message: str) -> None:
     folder = base / "output"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "failure").write_text(message, encoding="utf-8")

@@ -1,11 +1,11 @@
-"""What can be wrong with what the user gave, drawn as a tree.
+"""The errors of the package; all of them are mistakes in the input.
 
 LinearLearnerError
 ├── HyperparameterError   a value, or a combination of values, that the algorithm refuses
 ├── DataError             a channel that cannot be trained on: row, column, what was found
 └── ArtifactError         a model archive or a record file that is not what it says it is
 
-Every message says what was wrong, where, and what to do. None of them is helped by a retry.
+Every message says what was wrong, where, and what to do. A retry does not help with any of them.
 """
 
 

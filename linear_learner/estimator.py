@@ -1,6 +1,6 @@
-"""A trained model as a scikit-learn estimator, to score, plot, calibrate and explain it with what people know.
+"""A trained model as a fitted scikit-learn estimator, for scoring, plotting, calibration and explanation.
 
-Nothing of the flow imports this module.
+This is the only module of the package that needs scikit-learn.
 """
 
 from typing import Any
@@ -22,7 +22,7 @@ class ThresholdLogisticRegression(LogisticRegression):  # type: ignore[misc] # s
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:  # noqa: N803 - scikit-learn's name
         """The classes (rows,) of the rows (rows, features)."""
-        return _labels(self, self.predict_proba(X)[:, 1])
+        return _predict_labels(self, self.predict_proba(X)[:, 1])
 
 
 class ThresholdSVC(LinearSVC):  # type: ignore[misc] # the same
@@ -34,10 +34,10 @@ class ThresholdSVC(LinearSVC):  # type: ignore[misc] # the same
 
     def predict(self, X: ArrayLike) -> NDArray[np.int64]:  # noqa: N803 - scikit-learn's name
         """The classes (rows,) of the rows (rows, features)."""
-        return _labels(self, self.decision_function(X))
+        return _predict_labels(self, self.decision_function(X))
 
 
-def estimator(model: LinearModel) -> LinearRegression | LogisticRegression | LinearSVC:
+def to_estimator(model: LinearModel) -> LinearRegression | LogisticRegression | LinearSVC:
     """A fitted estimator that predicts as `model` does, to the precision of float32, and can be pickled.
 
     A regressor becomes a LinearRegression with `coef_` (features,); the others have `coef_` (1 or classes, features)
@@ -48,25 +48,25 @@ def estimator(model: LinearModel) -> LinearRegression | LogisticRegression | Lin
     """
     weights, bias = model.weights.astype(np.float64), model.bias.astype(np.float64)
     if model.predictor_type == "regressor":
-        return _fitted(LinearRegression(), model, coef_=weights[:, 0], intercept_=float(bias[0]))
+        return _set_fitted(LinearRegression(), model, coef_=weights[:, 0], intercept_=float(bias[0]))
     if weights.shape[1] == 2:  # which scikit-learn has no softmax for; the sigmoid of the difference is the same
         weights, bias = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
-    made = LogisticRegression()
+    estimator = LogisticRegression()
     if model.predictor_type == "binary_classifier":
-        made = (ThresholdLogisticRegression if model.has_sigmoid else ThresholdSVC)(model.threshold)
+        estimator = (ThresholdLogisticRegression if model.has_sigmoid else ThresholdSVC)(model.threshold)
     classes = np.arange(max(2, weights.shape[1]))
-    return _fitted(made, model, coef_=np.ascontiguousarray(weights.T), intercept_=bias, classes_=classes)
+    return _set_fitted(estimator, model, coef_=np.ascontiguousarray(weights.T), intercept_=bias, classes_=classes)
 
 
-def _fitted(made: Any, model: LinearModel, **learned: object) -> Any:
-    """`made` with what fitting would have set."""
+def _set_fitted(estimator: Any, model: LinearModel, **attributes: object) -> Any:
+    """`estimator` with the attributes that fitting would have set."""
     if model.feature_names is not None:
-        learned["feature_names_in_"] = np.array(model.feature_names, dtype=object)
-    for name, value in {"n_features_in_": len(model.weights), **learned}.items():
-        setattr(made, name, value)
-    return made
+        attributes["feature_names_in_"] = np.array(model.feature_names, dtype=object)
+    for name, value in {"n_features_in_": len(model.weights), **attributes}.items():
+        setattr(estimator, name, value)
+    return estimator
 
 
-def _labels(made: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    positive = scores.astype(np.float32) >= np.float32(made.threshold)
-    return np.asarray(made.classes_[positive.astype(np.intp)])
+def _predict_labels(estimator: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:
+    positive = scores.astype(np.float32) >= np.float32(estimator.threshold)
+    return np.asarray(estimator.classes_[positive.astype(np.intp)])

@@ -1,19 +1,59 @@
-"""The hyperparameters of Amazon SageMaker's Linear Learner as one: what has no effect, to and from the wire."""
+"""The hyperparameters of Amazon SageMaker's Linear Learner, and their spelling on the wire, where each is a string."""
 
+import re
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Final, Self
+from decimal import Decimal
+from difflib import get_close_matches
+from math import inf
+from types import MappingProxyType, NoneType
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from linear_learner import wire
 from linear_learner.errors import HyperparameterError
-from linear_learner.hyperparameter_groups import LOSSES, CommonHyperparameters, RareHyperparameters
+from linear_learner.model import PredictorType
+
+RegressionLoss = Literal[
+    "squared_loss",
+    "absolute_loss",
+    "eps_insensitive_squared_loss",
+    "eps_insensitive_absolute_loss",
+    "quantile_loss",
+    "huber_loss",
+]
+BinaryLoss = Literal["logistic", "hinge_loss"]
+MulticlassLoss = Literal["softmax_loss"]
+Loss = Literal["auto", RegressionLoss, BinaryLoss, MulticlassLoss]
+Criteria = Literal["accuracy", "f_beta", "f1", "precision_at_target_recall", "recall_at_target_precision"]
+LossCriteria = Literal["loss_function", "cross_entropy_loss"]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
+LOSSES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "regressor": get_args(RegressionLoss),
+        "binary_classifier": get_args(BinaryLoss),
+        "multiclass_classifier": get_args(MulticlassLoss),
+    }
+)
+"""The losses of each predictor type; the first is what `auto` means."""
 
 _MULTICLASS = ("predictor_type", ("multiclass_classifier",))
 _BINARY = ("predictor_type", ("binary_classifier",))
 _SCHEDULED = ("use_lr_scheduler", (True,))
-_USED_ONLY_WITH: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = MappingProxyType(
+_CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = MappingProxyType(
     {
         "num_classes": _MULTICLASS,
         "accuracy_top_k": _MULTICLASS,
@@ -42,28 +82,130 @@ _USED_ONLY_WITH: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = MappingPr
         "init_sigma": ("init_method", ("normal",)),
     }
 )
-"""A field, and the field with the values without which the container reads it and does nothing with it."""
+"""Per field, another field and the values of that one with which the container uses it; with others it ignores it."""
 
 
-class Hyperparameters(CommonHyperparameters, RareHyperparameters):
-    """What Linear Learner lets its user decide; `None` leaves the choice to the container (its `auto`).
+class Hyperparameters(BaseModel):
+    """The hyperparameters of Linear Learner; `None` leaves the value to the container (its `auto`).
 
-    Names, values and defaults are the container's. A combination the container refuses raises ValidationError here.
+    Names, values and defaults are the container's. A combination that the container refuses raises ValidationError.
     """
 
-    @classmethod
-    def of(cls, common: CommonHyperparameters, rare: RareHyperparameters) -> Self:
-        """Both groups of a form as one; where the first is the whole already, it stands."""
-        return cls(**{**dict(rare), **dict(common)})
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
-    @property
-    def groups(self) -> tuple[CommonHyperparameters, RareHyperparameters]:
-        """The same as the two groups of a form."""
-        common, rare = CommonHyperparameters.model_fields, RareHyperparameters.model_fields
-        return (
-            CommonHyperparameters(**{name: getattr(self, name) for name in common}),
-            RareHyperparameters(**{name: getattr(self, name) for name in rare}),
-        )
+    predictor_type: PredictorType = "regressor"
+    """What is predicted: a number (regressor), yes or no (binary_classifier), or one of several classes."""
+    num_classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """How many classes the labels 0, 1, 2, … name. Required for multiclass_classifier, 3 to 1 000 000; else empty."""
+    loss: Loss = "auto"
+    """What training minimises. auto: squared_loss for a regressor, logistic for binary, softmax_loss for multiclass."""
+    epochs: PositiveInt = 15
+    """The most passes over the training data; early stopping may need fewer. At least 1; default 15."""
+    mini_batch_size: PositiveInt = 1000
+    """Rows per update of the weights. At least 1 and at most the number of training rows; default 1000."""
+    early_stopping_patience: PositiveInt = 3
+    """Epochs without enough improvement after which training stops. At least 1; default 3."""
+    num_models: PositiveInt | None = None
+    """Models trained side by side, of which the best is kept. At least 1; empty: 32, or about 28 for multiclass."""
+    optimizer: Literal["auto", "adam", "sgd", "rmsprop"] = "auto"
+    """How the weights are updated. auto: adam."""
+    learning_rate: PositiveFloat | None = None
+    """Size of a step. Above 0; empty: several are tried."""
+    l1: NonNegativeFloat | None = Field(None, title="L1 Regularisation")
+    """Strength of L1 regularisation. 0 or more; empty: 0, or several for multiclass."""
+    wd: NonNegativeFloat | None = Field(None, title="Weight Decay (L2)")
+    """Strength of L2 regularisation. 0 or more; empty: several are tried."""
+    quantile: OpenFraction = 0.5
+    """The quantile that quantile_loss predicts. Between 0 and 1; default 0.5, the median."""
+    huber_delta: NonNegativeFloat = 1.0
+    """Where huber_loss turns from squared to absolute. 0 or more, in label units; default 1.0."""
+    positive_example_weight_mult: str = "1.0"
+    """Weight of positive examples where negatives weigh 1: a number above 0, or balanced, or auto. Default 1.0."""
+    balance_multiclass_weights: bool = False
+    """Whether each class gets the same total weight. Default false."""
+    binary_classifier_model_selection_criteria: Literal[Criteria, LossCriteria] = "accuracy"
+    """What picks the best binary model and its threshold. f1 is f_beta with beta 1. Default accuracy."""
+    target_recall: Fraction = 0.8
+    """The recall to hold with precision_at_target_recall. 0 to 1; default 0.8."""
+    target_precision: Fraction = 0.8
+    """The precision to hold with recall_at_target_precision. 0 to 1; default 0.8."""
+    feature_dim: PositiveInt | None = None
+    """Number of feature columns, to have it checked. At least 1; empty: read off the data."""
+    use_bias: bool = True
+    """Whether the model has an intercept. Default true."""
+    loss_insensitivity: PositiveFloat = 0.01
+    """Errors below it cost nothing with the eps_insensitive losses. Above 0; default 0.01."""
+    margin: NonNegativeFloat = Field(1.0, title="Hinge Margin")
+    """How far from the boundary hinge_loss wants every example. 0 or more; default 1.0."""
+    beta_1: Decay | None = Field(None, title="Adam Beta 1")
+    """Decay of adam's mean of gradients. At least 0 and below 1; empty: 0.9."""
+    beta_2: Decay | None = Field(None, title="Adam Beta 2")
+    """Decay of adam's mean of squared gradients. At least 0 and below 1; empty: 0.999."""
+    momentum: Decay | None = Field(None, title="SGD Momentum")
+    """Share of the last step that sgd repeats. At least 0 and below 1; empty: 0."""
+    bias_lr_mult: PositiveFloat | None = Field(None, title="Bias Learning Rate Multiplier")
+    """The intercept's learning rate as a multiple of the weights'. Above 0; empty: 10."""
+    bias_wd_mult: NonNegativeFloat | None = Field(None, title="Bias Weight Decay Multiplier")
+    """The intercept's weight decay as a multiple of the weights'. 0 or more; empty: 0."""
+    use_lr_scheduler: bool = Field(default=True, title="Use Learning Rate Scheduler")
+    """Whether the learning rate falls during training. Default true."""
+    lr_scheduler_step: PositiveInt | None = Field(None, title="Learning Rate Scheduler Step")
+    """Mini-batches between two reductions of the learning rate. At least 1; empty: several are tried."""
+    lr_scheduler_factor: OpenFraction | None = Field(None, title="Learning Rate Scheduler Factor")
+    """What the learning rate is multiplied by at each reduction. Between 0 and 1; empty: 0.99."""
+    lr_scheduler_minimum_lr: PositiveFloat | None = Field(None, title="Minimum Learning Rate")
+    """The learning rate never falls below it. Above 0; empty: several are tried."""
+    init_method: Literal["uniform", "normal"] = "uniform"
+    """Distribution of the weights before training. Default uniform."""
+    init_scale: PositiveFloat = 0.07
+    """With init_method uniform, weights start between minus and plus this. Above 0; default 0.07."""
+    init_sigma: PositiveFloat = 0.01
+    """With init_method normal, standard deviation of the weights at the start. Above 0; default 0.01."""
+    init_bias: float = 0.0
+    """The intercept before training. Any number; default 0."""
+    normalize_data: bool | None = True
+    """Whether features are scaled to unit standard deviation during training. Default true; empty: auto."""
+    normalize_label: bool | None = None
+    """Whether a regressor's label is scaled likewise. Empty: yes for regression."""
+    unbias_data: bool | None = None
+    """Whether features are shifted to mean 0 during training. Empty: auto."""
+    unbias_label: bool | None = None
+    """Whether a regressor's label is shifted to mean 0 during training. Empty: auto."""
+    num_point_for_scaler: PositiveInt = Field(10_000, title="Rows for the Scaler")
+    """Rows from which means and standard deviations are computed. At least 1; default 10 000."""
+    early_stopping_tolerance: PositiveFloat = 0.001
+    """Relative improvement of the loss that counts; smaller ones are not kept. Above 0; default 0.001."""
+    num_calibration_samples: PositiveInt | None = None
+    """Rows used to search the binary threshold. At least 1; empty: 10 000 000."""
+    f_beta: PositiveFloat = Field(1.0, title="F-Score Beta")
+    """Weight of recall against precision in the F-score. Above 0; default 1.0."""
+    accuracy_top_k: PositiveInt = 3
+    """A multiclass prediction counts as right among its k likeliest classes. At least 1; default 3."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _read_auto(cls, value: object, info: ValidationInfo) -> object:
+        name = info.field_name or ""
+        auto = name != "num_classes" and NoneType in get_args(cls.model_fields[name].annotation)
+        return None if auto and value == "auto" else value
+
+    @field_validator("positive_example_weight_mult", mode="before")
+    @classmethod
+    def _check_weight(cls, value: object) -> object:
+        text = value if isinstance(value, (str, bool)) else to_wire_text(value)
+        number = is_wire_value("number", text) and 0 < float(str(text)) < inf
+        if not number and text not in {"balanced", "auto"}:
+            raise HyperparameterError("give a number above 0, balanced, or auto")
+        return text
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.loss != "auto" and self.loss not in LOSSES[self.predictor_type]:
+            allowed = ", ".join(LOSSES[self.predictor_type])
+            raise HyperparameterError(f"loss {self.loss} is not one of a {self.predictor_type}: {allowed}, or auto")
+        if self.predictor_type == "multiclass_classifier" and (self.num_classes or 0) < 3:
+            raise HyperparameterError("num_classes must be given, and at least 3, with multiclass_classifier")
+        return self
 
     @property
     def positive_weight(self) -> float | None:
@@ -74,17 +216,17 @@ class Hyperparameters(CommonHyperparameters, RareHyperparameters):
     def warnings(self) -> list[str]:
         """One sentence for each value that was set and that the container will read and silently not use."""
         found = []
-        for name, (condition, values) in _USED_ONLY_WITH.items():
+        for name, (condition, values) in _CONDITIONS_OF_USE.items():
             if getattr(self, name) != type(self).model_fields[name].default and getattr(self, condition) not in values:
-                needed = " or ".join(wire.text(value) for value in values)
-                actual = wire.text(getattr(self, condition))
+                needed = " or ".join(to_wire_text(value) for value in values)
+                actual = to_wire_text(getattr(self, condition))
                 found.append(f"{name} has no effect: it needs {condition} {needed}, and {condition} is {actual}.")
         return found
 
     def to_wire(self) -> dict[str, str]:
         """predictor_type and whatever differs from the container's default, as the strings CreateTrainingJob takes."""
         return {
-            name: wire.text(getattr(self, name))
+            name: to_wire_text(getattr(self, name))
             for name, field in type(self).model_fields.items()
             if name == "predictor_type" or getattr(self, name) != field.default
         }
@@ -100,8 +242,63 @@ class Hyperparameters(CommonHyperparameters, RareHyperparameters):
             raise HyperparameterError(f"predictor_type is missing: give one of {', '.join(LOSSES)}")
         schemas = cls.model_json_schema()["properties"]
         for name, value in given.items():
-            wire.check(name, value, schemas)
+            check_wire_value(name, value, schemas)
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise HyperparameterError(wire.sentences(error)) from None
+            raise HyperparameterError(describe_errors(error)) from None
+
+
+_WIRE_PATTERNS: Final = MappingProxyType(
+    {
+        "integer": (re.compile(r"[+-]?[0-9]{1,18}"), "a whole number"),
+        "number": (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a number"),
+        # The container was seen to take `True` as well as `true`.
+        "boolean": (re.compile(r"[Tt]rue|[Ff]alse"), "true or false"),
+    }
+)
+"""JSON schema type to spelling. pydantic alone would also take `1_000`, ` 10 ` and `yes`."""
+
+
+def check_wire_value(name: str, value: object, schemas: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise HyperparameterError unless `name` is in `schemas` (JSON schema per name) and `value` is spelled as it says.
+
+    A schema that allows null is spelled `auto` where the value is left to the container.
+    """
+    schema = schemas.get(name)
+    if schema is None:
+        close = get_close_matches(name, schemas, n=1)
+        remedy = f"did you mean {close[0]}?" if close else "remove it"
+        raise HyperparameterError(f"{name} is not a hyperparameter of Linear Learner: {remedy}")
+    kind = schema.get("type") or schema["anyOf"][0]["type"]
+    allowed = _WIRE_PATTERNS[kind][1] if kind in _WIRE_PATTERNS else "a string"
+    if not (is_wire_value(kind, value) or (value == "auto" and "anyOf" in schema)):
+        auto = ", or auto" if "anyOf" in schema else ""
+        raise HyperparameterError(f"{name} is {str(value)[:80]!r}: give {allowed}{auto}")
+
+
+def is_wire_value(kind: str, value: object) -> bool:
+    """Whether `value` is a string that reads as the JSON schema type `kind`."""
+    return isinstance(value, str) and (
+        kind not in _WIRE_PATTERNS or _WIRE_PATTERNS[kind][0].fullmatch(value) is not None
+    )
+
+
+def to_wire_text(value: object) -> str:
+    """Spell a value for the wire; None is `auto`."""
+    if value is None:
+        return "auto"
+    if isinstance(value, bool):
+        return str(value).lower()
+    # Without an exponent: not every reader is known to take `1e-07` for a number.
+    return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
+
+
+def describe_errors(error: ValidationError) -> str:
+    """Say which field, what was found and what is allowed, for each of the errors."""
+    return "; ".join(_describe_error(**detail) for detail in error.errors(include_url=False, include_context=False))
+
+
+def _describe_error(loc: tuple[int | str, ...], msg: str, input: object, **_: object) -> str:  # noqa: A002  # pydantic's name
+    message = msg.removeprefix("Value error, ")
+    return f"{loc[0]} is {str(input)[:80]!r}: {message[0].lower()}{message[1:]}" if loc else message

@@ -1,4 +1,4 @@
-"""A trained linear model, in the units of the data it was trained on."""
+"""Labelled examples, the linear model that is trained on them, and its predictions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +11,15 @@ from linear_learner.errors import DataError
 
 PredictorType = Literal["regressor", "binary_classifier", "multiclass_classifier"]
 
-_ROWS_AT_ONCE = 65_536
+_BATCH_ROWS = 65_536
+
+
+@dataclass(frozen=True)
+class Examples:
+    """`features` (rows, features) and `labels` (rows,), both float32; either may be a memory map of a file on disk."""
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -24,7 +32,10 @@ class Predictions:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """`weights` (features, outputs) and `bias` (outputs,), float32, de-normalised; one output unless multiclass."""
+    """`weights` (features, outputs) and `bias` (outputs,), float32; one output unless multiclass.
+
+    They apply to features, and give scores, in the units of the training data: nothing has to be standardised.
+    """
 
     predictor_type: PredictorType
     loss: str
@@ -59,7 +70,7 @@ class LinearModel:
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
             raise DataError(_wrong_shape(rows.shape, len(self.weights)))
         scores = np.empty((len(rows), self.weights.shape[1]), np.float32)
-        for part in _parts(len(rows)):
+        for part in _batches(len(rows)):
             scores[part] = self._score(np.asarray(rows[part], np.float32))
         if self.predictor_type == "multiclass_classifier":
             return Predictions(scores, scores.argmax(axis=1).astype(np.float32))
@@ -82,8 +93,8 @@ class LinearModel:
     def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         raw: NDArray[np.float32] = rows @ self.weights + self.bias
         if self.predictor_type == "multiclass_classifier":
-            powers = np.exp(raw - raw.max(axis=1, keepdims=True))
-            return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+            exponentials = np.exp(raw - raw.max(axis=1, keepdims=True))
+            return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
         return sigmoid(raw) if self.has_sigmoid else raw
 
 
@@ -93,8 +104,8 @@ def sigmoid(raw: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(1 / (1 + np.exp(-raw)), np.float32)
 
 
-def _parts(rows: int) -> Iterator[slice]:
-    return (slice(start, start + _ROWS_AT_ONCE) for start in range(0, rows, _ROWS_AT_ONCE))
+def _batches(rows: int) -> Iterator[slice]:
+    return (slice(start, start + _BATCH_ROWS) for start in range(0, rows, _BATCH_ROWS))
 
 
 def _wrong_shape(shape: tuple[int, ...], features: int) -> str:

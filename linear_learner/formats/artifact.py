@@ -22,15 +22,15 @@ from typing import Any, get_args
 import numpy as np
 
 from linear_learner.errors import ArtifactError
-from linear_learner.formats.mxnet import has_sigmoid, params_bytes, read_params, symbol_json
+from linear_learner.formats.mxnet import encode_params, encode_symbol, has_sigmoid, read_params
 from linear_learner.model import LinearModel, PredictorType
 
 MAX_BYTES = 512 << 20  # of an archive, packed or unpacked: 134 million weights
 MODEL_FILE = "model_algo-1"
 
 _SYMBOL, _PARAMS = "mx-mod-symbol.json", "mx-mod-0000.params"
-_MANIFEST, _EXTRA = "manifest.json", "additional-params.json"
-_MANIFEST_CONTENT = {"mx-mod": "mxnet_module", _EXTRA: "json", "version": 1}
+_MANIFEST, _ADDITIONAL_PARAMS = "manifest.json", "additional-params.json"
+_MANIFEST_CONTENT = {"mx-mod": "mxnet_module", _ADDITIONAL_PARAMS: "json", "version": 1}
 _METRICS_PARAMS: dict[str, Any] = {  # as real artifacts have them when nothing was set
     "quantile": None,
     "huber_delta": None,
@@ -43,12 +43,12 @@ _METRICS_PARAMS: dict[str, Any] = {  # as real artifacts have them when nothing 
     "class_weights": None,
 }
 _MAX_MEMBERS = 64
-_DAMAGE: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
-_DAMAGE += (ArithmeticError, struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error)
+_DAMAGE_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
+_DAMAGE_ERRORS += (ArithmeticError, struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclass(frozen=True)
-class Part:
+class ArchiveFile:
     """A file in an archive, by its path there, and its size in bytes."""
 
     name: str
@@ -62,12 +62,12 @@ def read_model(path: Path) -> LinearModel:
     that are not finite.
     """
     data = _read_bytes(path)
-    with _readable(path.name):
-        members = _zip_members(_inner_zip(data)[1])
-        if absent := [name for name in (_SYMBOL, _PARAMS, _MANIFEST, _EXTRA) if name not in members]:
-            raise ArtifactError(f"{path.name} has no {' and no '.join(absent)}: it is not a Linear Learner model")
-        extra = json.loads(members[_EXTRA])
-        return _model(members, extra if isinstance(extra, dict) else {})
+    with _damage_as_artifact_error(path.name):
+        members = _zip_members(_unpack_tar(data)[1])
+        if missing := [name for name in (_SYMBOL, _PARAMS, _MANIFEST, _ADDITIONAL_PARAMS) if name not in members]:
+            raise ArtifactError(f"{path.name} has no {' and no '.join(missing)}: it is not a Linear Learner model")
+        additional_params = json.loads(members[_ADDITIONAL_PARAMS])
+        return _build_model(members, additional_params if isinstance(additional_params, dict) else {})
 
 
 def write_model(model: LinearModel, folder: Path) -> Path:
@@ -90,21 +90,23 @@ def write_archive(model: LinearModel, path: Path) -> None:
         tar.addfile(member, io.BytesIO(content))
 
 
-def list_parts(path: Path) -> tuple[Part, ...]:
+def list_archive_files(path: Path) -> tuple[ArchiveFile, ...]:
     """Every file in the archive and, under `model_algo-1/`, in the zip inside it; ArtifactError as in `read_model`."""
     data = _read_bytes(path)
-    with _readable(path.name):
-        outer, inner = _inner_zip(data)
-        return *outer, *(Part(f"{MODEL_FILE}/{name}", len(content)) for name, content in _zip_members(inner).items())
+    with _damage_as_artifact_error(path.name):
+        outer, inner = _unpack_tar(data)
+        return *outer, *(
+            ArchiveFile(f"{MODEL_FILE}/{name}", len(content)) for name, content in _zip_members(inner).items()
+        )
 
 
 @contextmanager
-def _readable(name: str) -> Iterator[None]:
+def _damage_as_artifact_error(name: str) -> Iterator[None]:
     try:
         yield
     except ArtifactError:
         raise
-    except _DAMAGE as error:
+    except _DAMAGE_ERRORS as error:
         raise ArtifactError(f"{name} is damaged: {error or type(error).__name__}; download it again") from error
 
 
@@ -115,7 +117,7 @@ def _read_bytes(path: Path) -> bytes:
     return path.read_bytes()
 
 
-def _inner_zip(data: bytes) -> tuple[list[Part], bytes]:
+def _unpack_tar(data: bytes) -> tuple[list[ArchiveFile], bytes]:
     """The files of the tar, and the bytes of the one that is the model."""
     if data.startswith(b"PK\x03\x04"):
         return [], data
@@ -136,7 +138,7 @@ def _inner_zip(data: bytes) -> tuple[list[Part], bytes]:
         if len(models) != 1:
             raise ArtifactError(f"the archive holds {len(models)} files named {MODEL_FILE!r} instead of one")
         content = tar.extractfile(models[0])
-        return [Part(member.name, member.size) for member in files], content.read() if content else b""
+        return [ArchiveFile(member.name, member.size) for member in files], content.read() if content else b""
 
 
 def _is_file(member: tarfile.TarInfo, limit: int) -> bool:
@@ -165,18 +167,22 @@ def _zip_members(data: bytes) -> dict[str, bytes]:
         return {member.filename: archive.read(member) for member in members}
 
 
-def _model(members: dict[str, bytes], extra: dict[str, Any]) -> LinearModel:
+def _build_model(members: dict[str, bytes], additional_params: dict[str, Any]) -> LinearModel:
     arrays = read_params(members[_PARAMS])
     weights, bias = arrays.get("arg:fc0_weight"), arrays.get("arg:fc0_bias")
     if weights is None or bias is None:
         raise ArtifactError(f"the model has the arrays {sorted(arrays)} instead of arg:fc0_weight and arg:fc0_bias")
-    predictor_type: Any = extra.get("predictor_type")
-    loss = extra.get("loss_type")
-    threshold, metrics_params = extra.get("threshold"), extra.get("metrics_params") or {}
+    predictor_type: Any = additional_params.get("predictor_type")
+    loss = additional_params.get("loss_type")
+    threshold, metrics_params = additional_params.get("threshold"), additional_params.get("metrics_params") or {}
     if predictor_type not in get_args(PredictorType) or not isinstance(loss, str):
-        raise ArtifactError(f"{_EXTRA} has predictor_type {predictor_type!r:.60} and loss_type {loss!r:.60}")
+        raise ArtifactError(
+            f"{_ADDITIONAL_PARAMS} has predictor_type {predictor_type!r:.60} and loss_type {loss!r:.60}"
+        )
     if not isinstance(threshold, float | int) or not np.isfinite(threshold) or not isinstance(metrics_params, dict):
-        raise ArtifactError(f"{_EXTRA} has threshold {threshold!r:.60} and metrics_params {metrics_params!r:.60}")
+        raise ArtifactError(
+            f"{_ADDITIONAL_PARAMS} has threshold {threshold!r:.60} and metrics_params {metrics_params!r:.60}"
+        )
     model = LinearModel(predictor_type, loss, weights, bias.reshape(-1), float(threshold), metrics_params)
     if has_sigmoid(members[_SYMBOL]) != model.has_sigmoid:
         raise ArtifactError(f"the graph's output does not fit a {predictor_type} with {loss}")
@@ -193,7 +199,7 @@ def _zip_bytes(model: LinearModel) -> bytes:
     metrics_params = {**_METRICS_PARAMS, **model.metrics_params, "threshold": model.threshold}
     if model.predictor_type != "regressor" and "f_beta" not in model.metrics_params:
         metrics_params["f_beta"] = 1.0
-    extra = {
+    additional_params = {
         "threshold": model.threshold,
         "loss_type": model.loss,
         "predictor_type": model.predictor_type,
@@ -201,10 +207,10 @@ def _zip_bytes(model: LinearModel) -> bytes:
     }
     arrays = {"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias[np.newaxis]}
     content: dict[str, str | bytes] = {
-        _SYMBOL: symbol_json(model),
-        _PARAMS: params_bytes(arrays),
+        _SYMBOL: encode_symbol(model),
+        _PARAMS: encode_params(arrays),
         _MANIFEST: json.dumps(_MANIFEST_CONTENT),
-        _EXTRA: json.dumps(extra),
+        _ADDITIONAL_PARAMS: json.dumps(additional_params),
     }
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

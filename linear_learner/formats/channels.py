@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError
-from linear_learner.formats.csv import Place, parse_block, read_blocks
+from linear_learner.formats.csv import BlockPosition, parse_block, read_blocks
 from linear_learner.formats.recordio import MAGIC, iter_records
-from linear_learner.training.examples import Examples
+from linear_learner.model import Examples
 
 CSV = "text/csv"
 RECORDIO = "application/x-recordio-protobuf"
-_IN_MEMORY = 64 << 20
+_MAX_BYTES_IN_MEMORY = 64 << 20
 
 Reader = Callable[[Path, str, int], Iterator[Examples]]
 """Yields blocks of rows from a file, given its name in the channel and the rows of the channel before it."""
@@ -29,7 +29,7 @@ def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
     file and row.
     """
     read = _READERS[media_type(content_type)]
-    table = _Table(spool, folder.name)
+    table = _ChannelTable(spool, folder.name)
     for file in channel_files(folder):
         name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
         for block in read(file, name, table.rows):
@@ -58,8 +58,8 @@ def media_type(content_type: str) -> str:
     return kind
 
 
-class _Table:
-    """Blocks of rows, kept in memory until they are too many and in files from then on."""
+class _ChannelTable:
+    """Collects blocks of rows, in memory up to _MAX_BYTES_IN_MEMORY and in files beyond that."""
 
     def __init__(self, spool: Path, name: str) -> None:
         self.rows = 0
@@ -75,15 +75,15 @@ class _Table:
             raise DataError(f"{source} has {width} features where the channel has {self._width}")
         self._blocks.append(block)
         self.rows += len(block.labels)
-        if self._folder or 4 * self.rows * (self._width + 1) > _IN_MEMORY:
+        if self._folder or 4 * self.rows * (self._width + 1) > _MAX_BYTES_IN_MEMORY:
             self._flush()
 
     def examples(self) -> Examples:
         if self._folder is None:
             features = np.concatenate([block.features for block in self._blocks])
             return Examples(features, np.concatenate([block.labels for block in self._blocks]))
-        features = _map(self._folder / "features", (self.rows, self._width))
-        return Examples(features, _map(self._folder / "labels", (self.rows,)))
+        features = _memory_map(self._folder / "features", (self.rows, self._width))
+        return Examples(features, _memory_map(self._folder / "labels", (self.rows,)))
 
     def _flush(self) -> None:
         if self._folder is None:
@@ -96,7 +96,7 @@ class _Table:
         self._blocks.clear()
 
 
-def _map(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
+def _memory_map(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
     return np.memmap(file, np.dtype("<f4"), "r", shape=shape)
 
 
@@ -106,7 +106,7 @@ def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
         if stream.peek(4).startswith(MAGIC.to_bytes(4, "little")):
             raise DataError(f"{name} is RecordIO, not CSV; set the channel's content type to {RECORDIO!r}")
         for block in read_blocks(stream):
-            table = parse_block(block, columns, Place(name, rows, rows_before))
+            table = parse_block(block, columns, BlockPosition(name, rows, rows_before))
             columns, rows = table.shape[1], rows + len(table)
             if columns == 1:
                 raise DataError(f"{name} has one column; Linear Learner wants the label and at least one feature")

@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import DataError
 
-_BLOCK = 4 << 20
+_BLOCK_BYTES = 4 << 20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\v\f"
-_MISSING_SHOWN = 16  # where the container stops counting, too
+_MAX_MISSING_SHOWN = 16  # where the container stops counting, too
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockPosition:
     """Where a block of lines begins: the file, or what else they come from, and the rows before it."""
 
     source: str
@@ -38,8 +38,8 @@ class Place:
 
 def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
     """Whole lines in blocks of about 4 MiB, without the last line end of each; empty lines end only the file."""
-    rest = stream.read(_BLOCK)
-    while more := stream.read(_BLOCK):
+    rest = stream.read(_BLOCK_BYTES)
+    while more := stream.read(_BLOCK_BYTES):
         cut = rest.rfind(b"\n", 0, len(rest.rstrip(b"\r\n")))
         if cut >= 0:
             yield rest[:cut]
@@ -48,20 +48,20 @@ def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
         yield rest
 
 
-def parse_block(block: bytes, columns: int, place: Place) -> NDArray[np.float32]:
+def parse_block(block: bytes, columns: int, position: BlockPosition) -> NDArray[np.float32]:
     """The lines of a block as (rows, columns), float32; `columns` 0 takes the number of the first line.
 
     Numbers may be in scientific notation and have blanks around them. Raises DataError with row and column for text,
     quotes, missing and non-finite values, empty lines and lines of another length.
     """
     columns = columns or block.partition(b"\n")[0].count(b",") + 1
-    numbers = _loaded(block)
+    numbers = _load_numbers(block)
     if numbers is not None and numbers.shape == (block.count(b"\n") + 1, columns) and np.isfinite(numbers).all():
         return numbers
-    raise _diagnosis(block.decode("utf-8", "backslashreplace"), columns, place)
+    raise _diagnose(block.decode("utf-8", "backslashreplace"), columns, position)
 
 
-def _loaded(block: bytes) -> NDArray[np.float32] | None:
+def _load_numbers(block: bytes) -> NDArray[np.float32] | None:
     """The block as numpy reads it, which skips empty lines, or None where it is no table of numbers."""
     if not block.strip() or not block.isascii():
         return None
@@ -71,28 +71,29 @@ def _loaded(block: bytes) -> NDArray[np.float32] | None:
         return None
 
 
-def _diagnosis(block: str, columns: int, place: Place) -> DataError:
+def _diagnose(block: str, columns: int, position: BlockPosition) -> DataError:
     """The first thing wrong in a block that is known to be wrong; missing values are listed as the container does."""
     missing: list[str] = []
     for index, line in enumerate(block.split("\n")):
         fields = [field.strip(_BLANKS) for field in line.removesuffix("\r").split(",")]
-        problem = _line_problem(fields, columns, first=place.rows_before + index == 0)
+        problem = _find_line_problem(fields, columns, first=position.rows_before + index == 0)
         if problem and missing:
             break
         if problem:
-            return DataError(f"{place.row(index)}{problem}")
-        row = place.rows_before + index + 1
+            return DataError(f"{position.row(index)}{problem}")
+        row = position.rows_before + index + 1
         missing += [f"Row {row}, column {column}" for column, field in enumerate(fields, start=1) if not field]
-        if len(missing) >= _MISSING_SHOWN:
+        if len(missing) >= _MAX_MISSING_SHOWN:
             break
-    listed = "\n".join(missing[:_MISSING_SHOWN])
+    shown = missing[:_MAX_MISSING_SHOWN]
+    listed = "\n".join(shown)
     return DataError(
-        f"Found at least {min(len(missing), _MISSING_SHOWN)} entries in {place.source} with missing values:\n{listed}\n"
+        f"Found at least {len(shown)} entries in {position.source} with missing values:\n{listed}\n"
         "Fill them or drop their rows; Linear Learner takes no missing values."
     )
 
 
-def _line_problem(fields: list[str], columns: int, *, first: bool) -> str | None:
+def _find_line_problem(fields: list[str], columns: int, *, first: bool) -> str | None:
     if fields == [""]:
         return " is empty; remove it"
     if len(fields) != columns:
@@ -100,12 +101,12 @@ def _line_problem(fields: list[str], columns: int, *, first: bool) -> str | None
     if first and not any(_NUMBER.fullmatch(field) for field in fields) and any(fields):
         return f" looks like a header: {','.join(fields)[:60]!r}; Linear Learner wants none, remove it"
     for column, field in enumerate(fields, start=1):
-        if field and (problem := _field_problem(field)):
+        if field and (problem := _find_field_problem(field)):
             return f", column {column}: found {field[:40]!r}, {problem}"
     return None
 
 
-def _field_problem(field: str) -> str | None:
+def _find_field_problem(field: str) -> str | None:
     if field.encode().startswith(_BOM):
         return "a UTF-8 byte order mark before the number; save the file without one"
     if _NUMBER.fullmatch(field):

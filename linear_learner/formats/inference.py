@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import DataError
 from linear_learner.formats.channels import CSV, RECORDIO
-from linear_learner.formats.csv import Place, parse_block
+from linear_learner.formats.csv import BlockPosition, parse_block
 from linear_learner.formats.recordio import LABEL, read_records, scatter, write_tensors
 from linear_learner.model import Predictions
 
@@ -30,34 +30,34 @@ def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
     [...]}}}`, sparse with `keys` and `shape` beside the values; JSON lines has one instance a line. Raises DataError
     with the row, and ArtifactError for damaged records.
     """
-    kind = _kind(content_type)
-    if kind == CSV:
-        return parse_block(body.rstrip(b"\r\n"), 0, Place("the request"))
-    if kind == RECORDIO:
+    media_type = _media_type(content_type)
+    if media_type == CSV:
+        return parse_block(body.rstrip(b"\r\n"), 0, BlockPosition("the request"))
+    if media_type == RECORDIO:
         return read_records(body, labelled=False).features
-    if kind in (JSON, JSONLINES):
-        return _matrix(_json_instances(body) if kind == JSON else _json_lines(body))
+    if media_type in (JSON, JSONLINES):
+        return _stack_instances(_json_instances(body) if media_type == JSON else _json_lines(body))
     raise DataError(f"content type {content_type!r} is unknown; use {CSV}, {JSON}, {JSONLINES} or {RECORDIO}")
 
 
 def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
     """The body that answers with `predictions` in the media type `accept`: JSON, JSON lines or RecordIO-protobuf."""
-    kind = _kind(accept)
-    if kind == RECORDIO:
-        return _records(predictions)
-    if kind not in (JSON, JSONLINES):
+    media_type = _media_type(accept)
+    if media_type == RECORDIO:
+        return _encode_records(predictions)
+    if media_type not in (JSON, JSONLINES):
         raise DataError(f"Linear Learner does not answer in {accept!r}; accept {JSON}, {JSONLINES} or {RECORDIO}")
-    rows = list(_answers(predictions))
-    if kind == JSON:
+    rows = list(_response_rows(predictions))
+    if media_type == JSON:
         return json.dumps({"predictions": rows}).encode()
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
-def _kind(content_type: str) -> str:
+def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _answers(predictions: Predictions) -> Iterator[dict[str, Any]]:
+def _response_rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
     scores = predictions.scores.tolist()
     if predictions.labels is None:
         return ({"score": score} for score in scores)
@@ -65,7 +65,7 @@ def _answers(predictions: Predictions) -> Iterator[dict[str, Any]]:
     return ({"score": score, "predicted_label": label} for score, label in zip(scores, labels, strict=True))
 
 
-def _records(predictions: Predictions) -> bytes:
+def _encode_records(predictions: Predictions) -> bytes:
     scores = predictions.scores.reshape(len(predictions.scores), -1)
     tensors = [(LABEL, "score", scores)]
     if predictions.labels is not None:
@@ -75,7 +75,7 @@ def _records(predictions: Predictions) -> bytes:
     return stream.getvalue()
 
 
-def _load(text: bytes, where: str) -> Any:
+def _parse_json(text: bytes, where: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -83,7 +83,7 @@ def _load(text: bytes, where: str) -> Any:
 
 
 def _json_instances(body: bytes) -> list[Any]:
-    request = _load(body, "the request")
+    request = _parse_json(body, "the request")
     instances = request.get("instances") if isinstance(request, dict) else None
     if not isinstance(instances, list):
         raise DataError('the request is not {"instances": [{"features": [...]}, ...]}')
@@ -91,14 +91,14 @@ def _json_instances(body: bytes) -> list[Any]:
 
 
 def _json_lines(body: bytes) -> list[Any]:
-    return [_load(line, f"row {row}") for row, line in enumerate(body.rstrip().split(b"\n"), start=1)]
+    return [_parse_json(line, f"row {row}") for row, line in enumerate(body.rstrip().split(b"\n"), start=1)]
 
 
-def _matrix(instances: Iterable[Any]) -> NDArray[np.float32]:
+def _stack_instances(instances: Iterable[Any]) -> NDArray[np.float32]:
     rows: list[NDArray[np.float32]] = []
     for number, instance in enumerate(instances, start=1):
         try:
-            row = _row(instance)
+            row = _instance_features(instance)
         except ValueError as error:
             raise DataError(f"row {number}: {error}") from error
         if rows and len(row) != len(rows[0]):
@@ -109,7 +109,7 @@ def _matrix(instances: Iterable[Any]) -> NDArray[np.float32]:
     return np.stack(rows)
 
 
-def _row(instance: Any) -> NDArray[np.float32]:
+def _instance_features(instance: Any) -> NDArray[np.float32]:
     holder = instance.get("data", instance) if isinstance(instance, dict) else {}
     features = holder.get("features") if isinstance(holder, dict) else None
     tensor = features if isinstance(features, dict) else {"values": features}

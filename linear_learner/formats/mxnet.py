@@ -13,28 +13,28 @@ from linear_learner.errors import ArtifactError
 from linear_learner.model import LinearModel
 
 _FILE_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
-_FILE_HEAD, _ARRAY_HEAD, _CONTEXT, _COUNT = (struct.Struct(form) for form in ("<QQQ", "<IiI", "<iii", "<Q"))
+_FILE_HEADER, _ARRAY_HEADER, _CONTEXT, _COUNT = (struct.Struct(form) for form in ("<QQQ", "<IiI", "<iii", "<Q"))
 _DENSE, _CPU, _FLOAT32 = 0, 1, 0
 _MAX_ARRAYS, _MAX_DIMENSIONS, _MAX_NAME = 64, 8, 256
 
 
-def params_bytes(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:
+def encode_params(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The `.params` file of `arrays`, each written as float32 in C order."""
-    written = [_FILE_HEAD.pack(_FILE_MAGIC, 0, len(arrays))]
+    chunks = [_FILE_HEADER.pack(_FILE_MAGIC, 0, len(arrays))]
     for array in arrays.values():
-        written.append(_ARRAY_HEAD.pack(_ARRAY_MAGIC, _DENSE, array.ndim))
-        written.append(struct.pack(f"<{array.ndim}q", *array.shape))
-        written.append(_CONTEXT.pack(_CPU, 0, _FLOAT32))
-        written.append(np.ascontiguousarray(array, "<f4").tobytes())
-    written.append(_COUNT.pack(len(arrays)))
-    written += [_COUNT.pack(len(name.encode())) + name.encode() for name in arrays]
-    return b"".join(written)
+        chunks.append(_ARRAY_HEADER.pack(_ARRAY_MAGIC, _DENSE, array.ndim))
+        chunks.append(struct.pack(f"<{array.ndim}q", *array.shape))
+        chunks.append(_CONTEXT.pack(_CPU, 0, _FLOAT32))
+        chunks.append(np.ascontiguousarray(array, "<f4").tobytes())
+    chunks.append(_COUNT.pack(len(arrays)))
+    chunks += [_COUNT.pack(len(name.encode())) + name.encode() for name in arrays]
+    return b"".join(chunks)
 
 
 def read_params(data: bytes) -> dict[str, NDArray[np.float32]]:
     """The arrays of a `.params` file by name, in the file's order; ArtifactError for anything else."""
     reader = _Reader(data)
-    magic, _, count = reader.unpack(_FILE_HEAD)
+    magic, _, count = reader.unpack(_FILE_HEADER)
     if magic != _FILE_MAGIC:
         raise ArtifactError(f"the .params file starts with {magic:#x} instead of MXNet's {_FILE_MAGIC:#x}")
     if count > _MAX_ARRAYS:
@@ -52,24 +52,24 @@ class _Reader:
     """Bytes taken from the front, never more than there are."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
+        self._data, self._offset = data, 0
 
     @property
     def left(self) -> int:
-        return len(self._data) - self._at
+        return len(self._data) - self._offset
 
     def take(self, size: int) -> bytes:
         if size > self.left:
             raise ArtifactError(f"the .params file is cut short: {size} bytes are needed where {self.left} are left")
-        self._at += size
-        return self._data[self._at - size : self._at]
+        self._offset += size
+        return self._data[self._offset - size : self._offset]
 
     def unpack(self, form: struct.Struct) -> tuple[int, ...]:
         return form.unpack(self.take(form.size))
 
 
 def _read_array(reader: _Reader) -> NDArray[np.float32]:
-    magic, storage, dimensions = reader.unpack(_ARRAY_HEAD)
+    magic, storage, dimensions = reader.unpack(_ARRAY_HEADER)
     if magic != _ARRAY_MAGIC or storage != _DENSE or not 1 <= dimensions <= _MAX_DIMENSIONS:
         raise ArtifactError(f"the .params file holds an array that is not dense: {magic:#x}, {storage}, {dimensions}")
     shape = reader.unpack(struct.Struct(f"<{dimensions}q"))
@@ -91,19 +91,19 @@ def _read_name(reader: _Reader) -> str:
 _SIGMOID = "LogisticRegressionOutput"
 
 
-def symbol_json(model: LinearModel) -> str:
+def encode_symbol(model: LinearModel) -> str:
     """The graph in MXNet 1.3's JSON, which 1.9 loads too; shapes are weight (features, outputs), bias (1, outputs)."""
     features, outputs = model.weights.shape
-    output = _output(model)
+    output = _output_operator(model)
     bias = {"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}
     nodes = [
-        _node("null", "data"),
-        _node("null", "fc0_weight", attrs={"__shape__": f"({features}, {outputs})"}),
-        _node("dot", "dot0", 0, 1),
-        _node("null", "fc0_bias", attrs=bias),
-        _node("broadcast_add", "broadcast_plus0", 2, 3),
-        _node("null", "out_label"),
-        _node(output, f"{output.lower()}0", 4, 5),
+        _make_node("null", "data"),
+        _make_node("null", "fc0_weight", attrs={"__shape__": f"({features}, {outputs})"}),
+        _make_node("dot", "dot0", 0, 1),
+        _make_node("null", "fc0_bias", attrs=bias),
+        _make_node("broadcast_add", "broadcast_plus0", 2, 3),
+        _make_node("null", "out_label"),
+        _make_node(output, f"{output.lower()}0", 4, 5),
     ]
     graph = {
         "nodes": nodes,
@@ -126,12 +126,12 @@ def has_sigmoid(symbol: bytes) -> bool:
     return any(node.get("op") == _SIGMOID for node in nodes)
 
 
-def _output(model: LinearModel) -> str:
+def _output_operator(model: LinearModel) -> str:
     if model.predictor_type == "multiclass_classifier":
         return "SoftmaxOutput"
     return _SIGMOID if model.has_sigmoid else "LinearRegressionOutput"
 
 
-def _node(op: str, name: str, *inputs: int, attrs: dict[str, str] | None = None) -> dict[str, Any]:
+def _make_node(op: str, name: str, *inputs: int, attrs: dict[str, str] | None = None) -> dict[str, Any]:
     node: dict[str, Any] = {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
     return node | {"attrs": attrs} if attrs else node

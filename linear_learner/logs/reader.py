@@ -7,13 +7,13 @@ from typing import Final, Self, cast
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-_AS_DATA = ConfigDict(frozen=True, ser_json_inf_nan="strings")
+_MODEL_CONFIG = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class EpochReport(BaseModel):
     """One pass over the training data; losses are keyed by the model's index, speed is in records per second."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     index: int
     train: dict[int, float] = Field(default_factory=dict)
@@ -37,7 +37,7 @@ class EpochReport(BaseModel):
 class LogReport(BaseModel):
     """A whole log, finished or not. `progress` is in percent; scores are by channel (train, validation, test)."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     objective: str | None = None
     configuration: dict[str, str] = Field(default_factory=dict)
@@ -55,9 +55,9 @@ class LogReport(BaseModel):
     failure: str | None = None
 
     @classmethod
-    def of(cls, epochs: tuple[EpochReport, ...], **said: object) -> Self:
-        """Complete what the log said by what follows from its epochs."""
-        rated = {
+    def from_epochs(cls, epochs: tuple[EpochReport, ...], **fields: object) -> Self:
+        """Add to the fields read from a log those that are computed from its epochs."""
+        losses_by_epoch = {
             epoch.index: epoch.value if lower_is_better(epoch.criteria) else -epoch.value
             for epoch in epochs
             if epoch.value is not None
@@ -65,19 +65,19 @@ class LogReport(BaseModel):
         saved = max((epoch for epoch in epochs if epoch.improved), key=lambda epoch: epoch.index, default=None)
         return cls.model_validate(
             {
-                **said,
+                **fields,
                 "epochs": epochs,
-                "best_epoch": min(rated, key=rated.__getitem__, default=None),
+                "best_epoch": min(losses_by_epoch, key=losses_by_epoch.__getitem__, default=None),
                 "saved_epoch": saved and saved.index,
                 "saved_model": saved and saved.best_model,
             }
         )
 
 
-def thinned(epochs: Sequence[EpochReport], most: int) -> Sequence[EpochReport]:
-    """At most so many of them: all, or every second, fourth, …, the last one included."""
+def thin_out(epochs: Sequence[EpochReport], limit: int) -> Sequence[EpochReport]:
+    """At most `limit` of the epochs: all, or every second, fourth, …, the last one included."""
     step = 1
-    while len(epochs) / step > most:
+    while len(epochs) / step > limit:
         step *= 2
     return epochs[::-1][::step][::-1]
 
@@ -109,7 +109,7 @@ _STATEMENT: Final = re.compile("|".join(f"(?P<{name}>{pattern})" for name, patte
 _SETTING: Final = re.compile(r"u?'([^']*)': u?'([^']*)'")
 _OBJECTIVE: Final = re.compile(r"(train|validation)_(\S+)_objective")
 _NEXT_STATEMENT: Final = re.compile(r"\s*$|\[?\d{2,4}[/-]\d{2}[/-]\d{2,4} |#|Traceback|\W{9}")
-_Settings: Final = TypeAdapter(dict[str, int | float | str])
+_SETTINGS_ADAPTER: Final = TypeAdapter(dict[str, int | float | str])
 
 
 class _Dimensions(BaseModel):
@@ -133,12 +133,12 @@ class LogReader:
         self._epochs: dict[int, dict[str, object]] = {}
         self._losses: dict[tuple[str, int], dict[int, float]] = {}
         self._last: int | None = None
-        self._said: dict[str, object] = {}
+        self._fields: dict[str, object] = {}
         self._scores: dict[str, dict[str, float]] = {}
         self._failure: list[str] = []
         self._in_failure = False
-        self._closed: list[int] = []
-        self._ended = False
+        self._completed: list[int] = []
+        self._has_total_time = False
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> LogReport:
@@ -150,35 +150,37 @@ class LogReader:
 
     def feed(self, text: str) -> tuple[EpochReport, ...]:
         """Take in one line, or several; return the epochs that end in it, which is when their speed is printed."""
-        self._closed.clear()
+        self._completed.clear()
         for line in text.splitlines() or [""]:
             self._continue_failure(line)
             for match in _STATEMENT.finditer(line):
                 values = [group for group in match.groups() if group is not None][1:]
                 getattr(self, f"_read_{match.lastgroup}")(*values)
-        return tuple(self._epoch(index) for index in self._closed)
+        return tuple(self._epoch(index) for index in self._completed)
 
     @property
     def progress(self) -> float | None:
-        """Per cent of the epochs that are done, as last said."""
-        return cast("float | None", self._said.get("progress"))
+        """The last progress in the log, in percent of the epochs."""
+        return cast("float | None", self._fields.get("progress"))
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether the log ended as logs end: with the container's total time, or with its failure."""
-        return self._ended or bool(self._failure)
+        return self._has_total_time or bool(self._failure)
 
     def report(self) -> LogReport:
         """Report on what was fed so far."""
         failure = "\n".join(self._failure).strip() or None
         indices = sorted(self._epochs)
-        return LogReport.of(tuple(map(self._epoch, indices)), **self._said, scores=self._scores, failure=failure)
+        return LogReport.from_epochs(
+            tuple(map(self._epoch, indices)), **self._fields, scores=self._scores, failure=failure
+        )
 
     def _epoch(self, index: int) -> EpochReport:
         losses = {channel: self._losses.get((channel, index), {}) for channel in ("train", "validation")}
         return EpochReport.model_validate({"index": index, **losses, **self._epochs[index]})
 
-    def _named(self, index: int) -> dict[str, object]:
+    def _fields_of_epoch(self, index: int) -> dict[str, object]:
         self._last = index
         return self._epochs.setdefault(index, {})
 
@@ -188,38 +190,38 @@ class LogReader:
             self._failure.append(line.rstrip())
 
     def _read_configuration(self, text: str) -> None:
-        self._said["configuration"] = dict(_SETTING.findall(text))
+        self._fields["configuration"] = dict(_SETTING.findall(text))
 
     def _read_metrics(self, text: str) -> None:
-        self._ended = self._ended or '"totaltime"' in text
+        self._has_total_time = self._has_total_time or '"totaltime"' in text
         try:
             metrics = _Metrics.model_validate_json(text)
         except ValidationError:
             return
         for name, metric in metrics.Metrics.items():
             if match := _OBJECTIVE.fullmatch(name):
-                self._said["objective"] = match[2]
-                self._named(metrics.Dimensions.epoch)
+                self._fields["objective"] = match[2]
+                self._fields_of_epoch(metrics.Dimensions.epoch)
                 losses = self._losses.setdefault((match[1], metrics.Dimensions.epoch), {})
                 losses[metrics.Dimensions.model] = metric.sum
 
     def _read_criterion(self, epoch: str, criteria: str, value: str) -> None:
-        self._named(int(epoch)).update(criteria=criteria, value=float(value))
+        self._fields_of_epoch(int(epoch)).update(criteria=criteria, value=float(value))
 
     def _read_improvement(self, epoch: str) -> None:
-        self._named(int(epoch))["improved"] = True
+        self._fields_of_epoch(int(epoch))["improved"] = True
 
     def _read_early_stop(self, _: str) -> None:
-        self._said["stopped_early"] = True
+        self._fields["stopped_early"] = True
 
     def _read_progress(self, percent: str) -> None:
-        self._said["progress"] = float(percent)
+        self._fields["progress"] = float(percent)
 
     def _read_throughput(self, records_per_second: str) -> None:
-        self._said["throughput"] = float(records_per_second)
+        self._fields["throughput"] = float(records_per_second)
         if self._last is not None:
             self._epochs[self._last]["throughput"] = float(records_per_second)
-            self._closed.append(self._last)
+            self._completed.append(self._last)
 
     def _read_score(self, channel: str, name: str, value: str) -> None:
         self._scores.setdefault(channel, {})[name] = float(value)
@@ -230,7 +232,7 @@ class LogReader:
 
     def _read_winner(self, text: str) -> None:
         try:
-            self._said["best_hyperparameters"] = _Settings.validate_json(text)
+            self._fields["best_hyperparameters"] = _SETTINGS_ADAPTER.validate_json(text)
         except ValidationError:
             return
 

@@ -6,17 +6,17 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
-from linear_learner.logs.reader import EpochReport, LogReport, lower_is_better, thinned
+from linear_learner.logs.reader import EpochReport, LogReport, lower_is_better, thin_out
 
-MAX_POINTS = 200
-"""Epochs in a learning curve; of more, every second, fourth, … is kept."""
-_AS_DATA = ConfigDict(frozen=True, use_attribute_docstrings=True)
+MAX_CURVE_POINTS = 200
+"""Epochs in a learning curve; of a longer one it has every second, fourth, … epoch."""
+_MODEL_CONFIG = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class EpochPoint(BaseModel):
-    """One epoch: the best model's criterion, and the losses of the model that was kept; None where not logged."""
+    """One epoch: the best model's criterion, and the losses of the saved model; None where not logged."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     index: int
     criterion: float | None
@@ -27,7 +27,7 @@ class EpochPoint(BaseModel):
 class TrainingSummary(BaseModel):
     """One training job; values of the criterion are None where the log does not hold them, or they were not finite."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     objective: str | None
     """What was minimised, such as `mse`."""
@@ -43,7 +43,7 @@ class TrainingSummary(BaseModel):
     The curve then holds the lowest loss of each epoch.
     """
     hyperparameters: dict[str, int | float | str]
-    """Of the model that was kept."""
+    """Of the saved model."""
     epochs: int
     """How many were trained."""
     saved_epoch: int | None
@@ -58,8 +58,8 @@ class TrainingSummary(BaseModel):
     curve: tuple[EpochPoint, ...]
 
     @classmethod
-    def of(cls, report: LogReport) -> Self:
-        """The story that a log tells."""
+    def from_report(cls, report: LogReport) -> Self:
+        """Summarise the report of a whole log."""
         by_index = {epoch.index: epoch for epoch in report.epochs}
         criterion = next((epoch.criteria for epoch in report.epochs if epoch.criteria), None)
         return cls(
@@ -76,14 +76,15 @@ class TrainingSummary(BaseModel):
             best_value=_value(by_index.get(report.best_epoch if report.best_epoch is not None else -1)),
             stopped_early=report.stopped_early,
             throughput=report.throughput,
-            curve=tuple(_point(epoch, report.saved_model) for epoch in thinned(report.epochs, MAX_POINTS)),
+            curve=tuple(_point(epoch, report.saved_model) for epoch in thin_out(report.epochs, MAX_CURVE_POINTS)),
         )
 
     @property
     def discarded_improvement(self) -> float | None:
-        """The share by which the best epoch seen was better than the one that was kept; 0 when they are the same.
+        """The share by which the best epoch was better than the saved one; 0 when they are the same.
 
-        Early stopping keeps the last epoch that improved by more than its tolerance: smaller steps are lost.
+        The saved epoch is the last that improved by more than early stopping's tolerance; smaller improvements after
+        it are discarded.
         """
         if self.saved_value is None or self.best_value is None:
             return None
@@ -105,22 +106,24 @@ def _value(epoch: EpochReport | None) -> float | None:
     return epoch.value if epoch and epoch.value is not None and isfinite(epoch.value) else None
 
 
-EXPLOSION = 1000.0
+DIVERGENCE_FACTOR = 1000.0
 """Times the lowest loss so far: no learning rate schedule brings that back within the epochs that are left."""
 
 
-def divergence(epochs: Sequence[EpochReport]) -> str | None:
+def describe_divergence(epochs: Sequence[EpochReport]) -> str | None:
     """What is wrong with the best model's loss, e.g. "its loss is inf in epoch 3"; None as long as nothing is.
 
     One of many models may diverge without harm; early stopping's criterion is the best model's. Scores are passed over.
     """
-    watched = [(e.index, e.value) for e in epochs if e.value is not None and lower_is_better(e.criteria)]
-    if not watched:
+    values = [
+        (epoch.index, epoch.value) for epoch in epochs if epoch.value is not None and lower_is_better(epoch.criteria)
+    ]
+    if not values:
         return None
-    index, value = watched[-1]
+    index, value = values[-1]
     if not isfinite(value):
         return f"its loss is {value} in epoch {index}"
-    lowest = min(value for _, value in watched)
-    if value > EXPLOSION * lowest > 0:
+    lowest = min(value for _, value in values)
+    if value > DIVERGENCE_FACTOR * lowest > 0:
         return f"its loss is {value:.3g} in epoch {index} and was {lowest:.3g} before"
     return None

@@ -9,9 +9,9 @@ from typing import Final, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner import wire
-from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.results import Epoch, Score, Training
+from linear_learner.hyperparameters import Hyperparameters, to_wire_text
+from linear_learner.training.engine import Epoch, TrainingResult
+from linear_learner.training.metrics import Score
 
 INTERNAL_DEFAULTS: Final = {
     "_kvstore": "auto",
@@ -22,7 +22,11 @@ INTERNAL_DEFAULTS: Final = {
     "_enable_profiler": "false",
 }
 DEFAULTS: Final = (
-    {name: wire.text(field.default) for name, field in Hyperparameters.model_fields.items() if name != "predictor_type"}
+    {
+        name: to_wire_text(field.default)
+        for name, field in Hyperparameters.model_fields.items()
+        if name != "predictor_type"
+    }
     | {"num_classes": "1", "num_calibration_samples": "10000000"}
     | INTERNAL_DEFAULTS
 )
@@ -46,36 +50,38 @@ class TrainingLog:
         """Write a line of level WARNING."""
         self._write([self._line(text, "WARNING")])
 
-    def configuration(self, provided: Mapping[str, str], source: str) -> None:
-        """Tell the defaults, what was provided in the file `source`, and what the two give."""
+    def write_configuration(self, provided: Mapping[str, str], source: str) -> None:
+        """Write the defaults, what was provided in the file `source`, and the two merged."""
         self.info(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
         self.info(f"Merging with provided configuration from {source}: {dict(provided)}")
         self.info(f"Final configuration: {DEFAULTS | dict(provided)}")
 
-    def epoch(self, epoch: Epoch, objective: str, epochs: int) -> None:
-        """Tell one epoch of at most `epochs`; `objective` is the training objective's name, e.g. `mse`."""
+    def write_epoch(self, epoch: Epoch, objective: str, epochs: int) -> None:
+        """Write one epoch of at most `epochs`; `objective` is the training objective's name, e.g. `mse`."""
         self._records += epoch.records
         self._batches += epoch.batches
         self._write(
             [
                 *self._losses(epoch.index, f"train {objective}_objective", epoch.train),
                 *self._losses(epoch.index, f"validation {objective}_objective", epoch.validation),
-                *map(self._line, self._verdict(epoch, epochs)),
+                *map(self._line, self._epoch_lines(epoch, epochs)),
                 self._counters(epoch),
-                self._line(f"#throughput_metric: host={self._host}, train throughput={_speed(epoch)} records/second"),
+                self._line(
+                    f"#throughput_metric: host={self._host}, train throughput={_throughput(epoch)} records/second"
+                ),
             ]
         )
 
-    def finished(self, training: Training) -> None:
-        """Tell the scores on each channel and the winner's hyperparameters."""
+    def write_result(self, training: TrainingResult) -> None:
+        """Write the scores on each channel and the best model's hyperparameters."""
         scores = [line for channel in ("train", "validation") for line in self._scores(channel, training)]
         test = list(self._scores("test", training)) or ["Test data is not provided."]
         winner = f"Best model found for hyperparameters: {json.dumps(dict(training.hyperparameters))}"
-        self._write([*map(self._line, [*scores, winner, *test]), self._times(training)])
+        self._write([*map(self._line, [*scores, winner, *test]), self._timing(training)])
 
-    def failed(self, message: str, culprit: str = "Customer") -> None:
-        """Tell why the job failed, and whose fault it was: `Customer` or `Algorithm`."""
-        self._write([self._line(f"{culprit} Error: {message}", "ERROR")])
+    def write_failure(self, message: str, origin: str = "Customer") -> None:
+        """Write why the job failed; `origin` is `Customer` for a mistake in the input, or `Algorithm`."""
+        self._write([self._line(f"{origin} Error: {message}", "ERROR")])
 
     def _write(self, lines: list[str]) -> None:
         self._stream.write("\n".join(lines) + "\n")
@@ -90,12 +96,12 @@ class TrainingLog:
             return
         now = self._clock()
         for model, loss in enumerate(losses.tolist()):
-            where = {"epoch": epoch, "model": model}
-            yield self._metrics(now, now, where, {name.replace(" ", "_"): (loss,)})
+            extra_dimensions = {"epoch": epoch, "model": model}
+            yield self._metrics(now, now, extra_dimensions, {name.replace(" ", "_"): (loss,)})
         # Model 0's value, whichever model is the best: that is what the container prints here.
         yield self._line(f"#quality_metric: host={self._host}, epoch={epoch}, {name} <loss>={float(losses[0])!r}")
 
-    def _verdict(self, epoch: Epoch, epochs: int) -> Iterator[str]:
+    def _epoch_lines(self, epoch: Epoch, epochs: int) -> Iterator[str]:
         watched = f"epoch={epoch.index}, criteria={epoch.criteria}, value={float(epoch.value)!r}"
         yield f"#early_stopping_criteria_metric: host={self._host}, {watched}"
         if epoch.improved:
@@ -106,7 +112,7 @@ class TrainingLog:
         done = "100 % epochs" if epoch.stop else f"{100 * (epoch.index + 1) / epochs} % of epochs"
         yield f"#progress_metric: host={self._host}, completed {done}"
 
-    def _scores(self, channel: str, training: Training) -> Iterator[str]:
+    def _scores(self, channel: str, training: TrainingResult) -> Iterator[str]:
         scores: tuple[Score, ...] = training.scores.get(channel, ())
         for score in scores:
             yield f"#{channel}_score ({self._host}) : {(score.name, float(score.value))}"
@@ -122,10 +128,12 @@ class TrainingLog:
             "Number of Batches Since Last Reset": epoch.batches,
         }
         end = self._clock()
-        where = {"epoch": epoch.index, "Meta": "training_data_iter"}
-        return self._metrics(end - epoch.seconds, end, where, {name: (count,) for name, count in counts.items()})
+        extra_dimensions = {"epoch": epoch.index, "Meta": "training_data_iter"}
+        return self._metrics(
+            end - epoch.seconds, end, extra_dimensions, {name: (count,) for name, count in counts.items()}
+        )
 
-    def _times(self, training: Training) -> str:
+    def _timing(self, training: TrainingResult) -> str:
         end = self._clock()
         updates = tuple(1000 * epoch.seconds for epoch in training.epochs)
         return self._metrics(
@@ -133,9 +141,9 @@ class TrainingLog:
         )
 
     def _metrics(
-        self, start: float, end: float, where: Mapping[str, object], values: Mapping[str, tuple[float, ...]]
+        self, start: float, end: float, extra_dimensions: Mapping[str, object], values: Mapping[str, tuple[float, ...]]
     ) -> str:
-        dimensions = {"Algorithm": "Linear Learner", "Host": self._host, "Operation": "training", **where}
+        dimensions = {"Algorithm": "Linear Learner", "Host": self._host, "Operation": "training", **extra_dimensions}
         metrics = {
             name: {"sum": float(sum(seen)), "count": len(seen), "min": min(seen), "max": max(seen)}
             for name, seen in values.items()
@@ -145,5 +153,5 @@ class TrainingLog:
         )
 
 
-def _speed(epoch: Epoch) -> float:
+def _throughput(epoch: Epoch) -> float:
     return epoch.records / max(epoch.seconds, 1e-9)

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.examples import Examples
+from linear_learner.model import Examples
 from linear_learner.training.losses import Loss
-from linear_learner.training.scaling import CHUNK, Scaling
+from linear_learner.training.scaling import CHUNK_SIZE, Scaling
 
-RESIDENT = 2**24
+MAX_RESIDENT_SIZE = 2**24
 """Standardised numbers that may stay in memory from epoch to epoch."""
 
 
@@ -28,7 +28,7 @@ class Block:
     targets: NDArray[Any]
     weights: NDArray[np.float32] | None
 
-    def part(self, first: int, last: int) -> Self:
+    def select(self, first: int, last: int) -> Self:
         """The mini-batches from first to before last."""
         weights = None if self.weights is None else self.weights[first:last]
         return type(self)(self.features[first:last], self.targets[first:last], weights)
@@ -45,8 +45,8 @@ class Batches:
         self._scaling, self._loss = scaling, loss
         self.count = len(examples.labels) // self._size
         numbers = self._size * (examples.features.shape[1] + 1)
-        resident = self.count * numbers <= RESIDENT
-        self._step = self.count if resident else max(1, CHUNK // numbers)
+        resident = self.count * numbers <= MAX_RESIDENT_SIZE
+        self._step = self.count if resident else max(1, CHUNK_SIZE // numbers)
         self._resident_block: Block | None = None
         self._buffer = np.empty((self._step * self._size, examples.features.shape[1] + 1), dtype=np.float32)
 
@@ -65,20 +65,20 @@ class Batches:
         rows = slice(first * self._size, last * self._size)
         labels = np.asarray(self._examples.labels[rows])
         raw = self._examples.features[rows]
-        features = standardised(raw, self._scaling, bias=self._bias, out=self._buffer[: len(raw)])
+        features = standardise(raw, self._scaling, bias=self._bias, out=self._buffer[: len(raw)])
         shape = (last - first, self._size)
-        targets = self._loss.targets(self._scaling.labels(labels)).reshape(*shape, 1, 1)
+        targets = self._loss.targets(self._scaling.scale_labels(labels)).reshape(*shape, 1, 1)
         weights = self._loss.weights(labels)
         return Block(
             features.reshape(*shape, -1), targets, weights if weights is None else weights.reshape(targets.shape)
         )
 
 
-def standardised(
+def standardise(
     raw: NDArray[np.float32], scaling: Scaling, *, bias: bool = True, out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """The rows (rows, features + 1), standardised, with a last column of ones, or of zeros to train no bias."""
     rows = np.empty((len(raw), raw.shape[1] + 1), dtype=np.float32) if out is None else out
-    scaling.features(raw, out=rows[:, :-1])
+    scaling.scale_features(raw, out=rows[:, :-1])
     rows[:, -1] = bias
     return rows

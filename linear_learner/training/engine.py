@@ -1,7 +1,7 @@
 """Training: every model of the grid at once, one matrix product per mini-batch."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -9,20 +9,57 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import LinearModel, sigmoid
-from linear_learner.training.examples import Examples
+from linear_learner.model import Examples, LinearModel, sigmoid
 from linear_learner.training.input_checks import check_channels
 from linear_learner.training.learner import Learner
-from linear_learner.training.losses import Loss, loss_of
-from linear_learner.training.metrics import channel_scores, raw_scores
-from linear_learner.training.models import models_of
-from linear_learner.training.results import Epoch, Training
-from linear_learner.training.selection import LOSS_CRITERIA, EarlyStopping, best_threshold
+from linear_learner.training.losses import Loss, make_loss
+from linear_learner.training.metrics import Score, channel_scores, raw_scores
+from linear_learner.training.models import make_model_grid
+from linear_learner.training.selection import LOSS_CRITERIA, EarlyStopping, find_best_threshold
 
-CALIBRATION_SCORES = 2**24
+MAX_CALIBRATION_SCORES = 2**24
 """Scores held at once when thresholds are searched for many models."""
-CALIBRATION_SAMPLES = 10_000_000
+DEFAULT_CALIBRATION_SAMPLES = 10_000_000
 """The container's num_calibration_samples=auto."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data, seen from every model trained at once."""
+
+    index: int
+    train: NDArray[np.float64]
+    """(models,) mean training objective over the epoch's mini-batches."""
+    validation: NDArray[np.float64] | None
+    """(models,) validation objective over all rows; None without a validation channel."""
+    criteria: str
+    """Name of what early stopping watches, as the log prints it."""
+    value: float
+    """The best model's value of it."""
+    best_model: int
+    improved: bool
+    """The value fell by more than the tolerance, and this epoch's best model replaced the saved one."""
+    stop: bool
+    """Patience is exhausted; this was the last epoch."""
+    records: int
+    batches: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """The saved model, its scores and the epochs of its training."""
+
+    model: LinearModel
+    epochs: tuple[Epoch, ...]
+    objective: str
+    """The objective's name in the log, e.g. `mse`, `binary_classification_cross_entropy`."""
+    best_model: int
+    best_epoch: int
+    hyperparameters: Mapping[str, object]
+    """The winner's, in the words of the log's `Best model found for hyperparameters`."""
+    scores: Mapping[str, tuple[Score, ...]]
+    """Per channel (`train`, `validation`, `test`), in the container's order."""
 
 
 def train(  # noqa: PLR0913 - three channels, a seed and a listener
@@ -33,8 +70,8 @@ def train(  # noqa: PLR0913 - three channels, a seed and a listener
     *,
     seed: int = 0,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> Training:
-    """Train Linear Learner on `train` and keep the best model, as the container does.
+) -> TrainingResult:
+    """Train Linear Learner on `train` and select the best model, as the container does.
 
     Rows are used in their order; the same seed gives the same model. Arrays may be memory maps larger than memory.
     `on_epoch` is called after every epoch. Scores are of `validation`, or of `train` without it, and of `test`.
@@ -44,7 +81,7 @@ def train(  # noqa: PLR0913 - three channels, a seed and a listener
     given = {"train": train, "validation": validation, "test": test}
     channels = {name: examples for name, examples in given.items() if examples is not None}
     check_channels(hyperparameters, channels)
-    run = _Run(hyperparameters, train, validation, seed)
+    run = _TrainingRun(hyperparameters, train, validation, seed)
     epochs = []
     for epoch in run.epochs():
         epochs.append(epoch)
@@ -52,43 +89,43 @@ def train(  # noqa: PLR0913 - three channels, a seed and a listener
     return run.result(tuple(epochs), channels)
 
 
-class _Run:
+class _TrainingRun:
     """One training run and the best model it has seen."""
 
     def __init__(self, settings: Hyperparameters, train: Examples, validation: Examples | None, seed: int) -> None:
         self.settings, self.train, self.validation = settings, train, validation
-        self.loss, self.grid = loss_of(settings, train.labels), models_of(settings)
+        self.loss, self.grid = make_loss(settings, train.labels), make_model_grid(settings)
         self.learner = Learner(settings, self.grid, self.loss, train, seed)
         self.best_model, self.best_epoch = 0, 0
-        self.best: NDArray[np.float32] | None = None
+        self.best_parameters: NDArray[np.float32] | None = None
         criterion = settings.binary_classifier_model_selection_criteria
-        self._sampled = (
+        self._samples_thresholds = (
             settings.predictor_type == "binary_classifier" and validation is not None and criterion not in LOSS_CRITERIA
         )
         # `sampled_accuracy` is in logs; the names of the other criteria are inferred from it.
-        self._criteria = f"sampled_{criterion}" if self._sampled else f"{self.loss.objective}_objective"
+        self._criteria = f"sampled_{criterion}" if self._samples_thresholds else f"{self.loss.objective}_objective"
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train until early stopping or the last epoch; the best parameters are kept on the way."""
+        """Train until early stopping or the last epoch; the parameters of the best model so far are saved."""
         stopping = EarlyStopping(self.settings.early_stopping_patience, self.settings.early_stopping_tolerance)
         for index in range(self.settings.epochs):
             started = perf_counter()
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-                train_loss = self.learner.train_once()
+                train_loss = self.learner.train_epoch()
                 seconds = perf_counter() - started
                 validation_loss = None if self.validation is None else self.learner.mean_loss(self.validation)
-                watched = self._watched(train_loss, validation_loss)
-            best = int(np.argmin(watched))
-            improved, stop = stopping.observe(index, float(watched[best]))
+                criterion_values = self._criterion_values(train_loss, validation_loss)
+            best = int(np.argmin(criterion_values))
+            improved, stop = stopping.observe(index, float(criterion_values[best]))
             if improved:
                 self.best_model, self.best_epoch = best, index
-                self.best = self.learner.parameters_of(best)
+                self.best_parameters = self.learner.copy_parameters(best)
             yield Epoch(
                 index=index,
                 train=train_loss,
                 validation=validation_loss,
                 criteria=self._criteria,
-                value=float(-watched[best] if self._sampled else watched[best]),
+                value=float(-criterion_values[best] if self._samples_thresholds else criterion_values[best]),
                 best_model=best,
                 improved=improved,
                 stop=stop,
@@ -99,16 +136,16 @@ class _Run:
             if stop:
                 break
 
-    def result(self, epochs: tuple[Epoch, ...], channels: Mapping[str, Examples]) -> Training:
-        """The kept model and its scores, of the training data only when there is no validation channel."""
+    def result(self, epochs: tuple[Epoch, ...], channels: Mapping[str, Examples]) -> TrainingResult:
+        """The saved model and its scores, of the training data only when there is no validation channel."""
         model = self._model()
-        return Training(
+        return TrainingResult(
             model=model,
             epochs=epochs,
             objective=self.loss.objective,
             best_model=self.best_model,
             best_epoch=self.best_epoch,
-            hyperparameters=self.grid.row(self.best_model),
+            hyperparameters=self.grid.hyperparameters_of(self.best_model),
             scores={
                 name: channel_scores(model, examples, self.loss, self.settings)
                 for name, examples in channels.items()
@@ -118,11 +155,11 @@ class _Run:
 
     def _model(self) -> LinearModel:
         """In the units of the data, with its threshold."""
-        if self.best is None:
+        if self.best_parameters is None:
             raise HyperparameterError(
                 "The loss of every model overflowed in every epoch; lower learning_rate, or leave normalize_data on."
             )
-        weights, bias = self.learner.scaling.undo(self.best)
+        weights, bias = self.learner.scaling.unscale_parameters(self.best_parameters)
         model = LinearModel(
             predictor_type=self.settings.predictor_type,
             loss=self.loss.name,
@@ -132,30 +169,32 @@ class _Run:
         )
         return replace(model, threshold=self._threshold(model))
 
-    def _watched(self, train: NDArray[np.float64], validation: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    def _criterion_values(
+        self, train: NDArray[np.float64], validation: NDArray[np.float64] | None
+    ) -> NDArray[np.float64]:
         """(models,) what early stopping and the choice of the best model minimise; infinite where it is not finite."""
         loss = train if validation is None else validation
-        if self._sampled and self.validation is not None:
-            watched = -self._best_criteria(_first(self.validation, self._calibration_rows))
-            watched[~np.isfinite(loss)] = np.inf
-            return watched
+        if self._samples_thresholds and self.validation is not None:
+            criterion_values = -self._best_criterion_values(_first_rows(self.validation, self._calibration_rows))
+            criterion_values[~np.isfinite(loss)] = np.inf
+            return criterion_values
         return np.where(np.isfinite(loss), loss, np.inf)
 
-    def _best_criteria(self, sample: Examples) -> NDArray[np.float64]:
+    def _best_criterion_values(self, sample: Examples) -> NDArray[np.float64]:
         """(models,) the best value of the selection criterion over all thresholds."""
         found: list[float] = []
-        at_once = max(1, CALIBRATION_SCORES // len(sample.labels))
-        for first in range(0, self.grid.models, at_once):
-            part = self.learner.parameters[:, first : first + at_once]
-            scores = np.empty((part.shape[1], len(sample.labels)), dtype=np.float32)
-            for rows, some in self.learner.scored(sample, part):
-                scores[:, rows] = some[:, 0].T
-            found += [best_threshold(of_model, sample.labels, self.settings)[1] for of_model in scores]
+        at_once = max(1, MAX_CALIBRATION_SCORES // len(sample.labels))
+        for first in range(0, self.grid.model_count, at_once):
+            parameters = self.learner.parameters[:, first : first + at_once]
+            scores = np.empty((parameters.shape[1], len(sample.labels)), dtype=np.float32)
+            for rows, batch_scores in self.learner.iter_scores(sample, parameters):
+                scores[:, rows] = batch_scores[:, 0].T
+            found += [find_best_threshold(model_scores, sample.labels, self.settings)[1] for model_scores in scores]
         return np.array(found)
 
     @property
     def _calibration_rows(self) -> int:
-        return self.settings.num_calibration_samples or CALIBRATION_SAMPLES
+        return self.settings.num_calibration_samples or DEFAULT_CALIBRATION_SAMPLES
 
     def _threshold(self, model: LinearModel) -> float:
         if model.predictor_type != "binary_classifier":
@@ -163,12 +202,12 @@ class _Run:
         if self.settings.binary_classifier_model_selection_criteria in LOSS_CRITERIA:
             # Inferred: these criteria name no threshold, so the loss's own decision boundary serves.
             return 0.5 if model.has_sigmoid else 0.0
-        sample = _first(self.train if self.validation is None else self.validation, self._calibration_rows)
+        sample = _first_rows(self.train if self.validation is None else self.validation, self._calibration_rows)
         scores = raw_scores(model, sample.features)[:, 0]
-        return best_threshold(sigmoid(scores) if model.has_sigmoid else scores, sample.labels, self.settings)[0]
+        return find_best_threshold(sigmoid(scores) if model.has_sigmoid else scores, sample.labels, self.settings)[0]
 
 
-def _first(examples: Examples, rows: int) -> Examples:
+def _first_rows(examples: Examples, rows: int) -> Examples:
     return Examples(examples.features[:rows], examples.labels[:rows])
 
 

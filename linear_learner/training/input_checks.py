@@ -1,4 +1,4 @@
-"""What is wrong with the data is said before training starts: channel, row and column, counted from 1."""
+"""Checks of the channels before training; errors name channel, row and column, counted from 1."""
 
 from collections.abc import Mapping
 
@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.examples import Examples
-from linear_learner.training.scaling import CHUNK
+from linear_learner.model import Examples
+from linear_learner.training.scaling import CHUNK_SIZE
 
 
 def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Examples]) -> None:
@@ -47,7 +47,7 @@ def _check_rows(hyperparameters: Hyperparameters, train: Examples) -> None:
 
 
 def _check_finite(name: str, examples: Examples) -> None:
-    step = max(1, CHUNK // max(1, examples.features.shape[1]))
+    step = max(1, CHUNK_SIZE // max(1, examples.features.shape[1]))
     for start in range(0, len(examples.labels), step):
         rows = slice(start, start + step)
         for what, values in (("label", examples.labels[rows, None]), ("feature column {}", examples.features[rows])):

@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.batches import Batches, Block, standardised
-from linear_learner.training.examples import Examples
+from linear_learner.model import Examples
+from linear_learner.training.batches import Batches, Block, standardise
 from linear_learner.training.input_checks import class_count
 from linear_learner.training.losses import Loss
 from linear_learner.training.models import ModelGrid
 from linear_learner.training.optimizers import OPTIMIZERS
-from linear_learner.training.scaling import CHUNK, fit_scaling
+from linear_learner.training.scaling import CHUNK_SIZE, fit_scaling
 
-SLAB_SCORES = 2**16
-SLAB_RATES = 2**18
+MAX_SLAB_SCORES = 2**16
+MAX_SLAB_RATES = 2**18
 """Scores, and learning rates, held at once: the mini-batches of a slab share the cost of many numpy calls."""
 
 
@@ -25,45 +25,47 @@ class Learner:
     """The parameters of all models, (features + 1, outputs·models), the bias last, and how they learn."""
 
     def __init__(self, settings: Hyperparameters, grid: ModelGrid, loss: Loss, train: Examples, seed: int) -> None:
-        self._settings, self._loss, self.models = settings, loss, grid.models
+        self._settings, self._loss, self.models = settings, loss, grid.model_count
         self.outputs = class_count(settings) if settings.predictor_type == "multiclass_classifier" else 1
         self.scaling = fit_scaling(settings, train)
-        self.parameters = self._initial(train.features.shape[1] + 1, np.random.default_rng(seed))
+        self.parameters = self._initialise(train.features.shape[1] + 1, np.random.default_rng(seed))
         self._batches = Batches(train, settings, self.scaling, loss)
         self._optimizer = OPTIMIZERS[grid.optimizer](self.parameters, grid, settings, loss.slope)
-        self._updates = 0
+        self._update_count = 0
 
-    def parameters_of(self, model: int) -> NDArray[np.float32]:
+    def copy_parameters(self, model: int) -> NDArray[np.float32]:
         """A copy of one model's parameters (features + 1, outputs)."""
         return self.parameters.reshape(-1, self.outputs, self.models)[:, :, model].copy()
 
-    def train_once(self) -> NDArray[np.float64]:
+    def train_epoch(self) -> NDArray[np.float64]:
         """Train on every mini-batch once; (models,) mean objective, each mini-batch under the weights it met."""
         total = np.zeros(self.models)
         rows, columns = self._settings.mini_batch_size, self.parameters.shape[1]
-        slab = max(1, min(SLAB_SCORES // (rows * columns), SLAB_RATES // self.parameters.size, self._batches.count))
-        scores = np.empty((slab, rows, self.outputs, self.models), dtype=np.float32)
+        slab_batches = max(
+            1, min(MAX_SLAB_SCORES // (rows * columns), MAX_SLAB_RATES // self.parameters.size, self._batches.count)
+        )
+        scores = np.empty((slab_batches, rows, self.outputs, self.models), dtype=np.float32)
         residual = np.empty(scores.shape[1:], dtype=np.float32)
-        ones = np.ones(slab * rows, dtype=np.float32)
+        ones = np.ones(slab_batches * rows, dtype=np.float32)
         for block in self._batches.blocks():
-            for first in range(0, len(block.features), slab):
-                part = block.part(first, first + slab)
-                met = scores[: len(part.features)]
-                targets = part.targets
+            for first in range(0, len(block.features), slab_batches):
+                slab = block.select(first, first + slab_batches)
+                batch_scores = scores[: len(slab.features)]
+                targets = slab.targets
                 if self.outputs == 1:
                     # Broadcasting costs more than the copy, which serves every call of the slab.
-                    targets = np.broadcast_to(targets, met.shape).copy()
-                self._steps(part, targets, met, residual)
-                loss = self._loss.value(met, targets)
-                if part.weights is not None:
-                    loss *= part.weights
+                    targets = np.broadcast_to(targets, batch_scores.shape).copy()
+                self._update(slab, targets, batch_scores, residual)
+                loss = self._loss.value(batch_scores, targets)
+                if slab.weights is not None:
+                    loss *= slab.weights
                 total += ones[: loss.size // self.models] @ loss.reshape(-1, self.models)
         return total / (self._batches.count * rows)
 
     def mean_loss(self, examples: Examples) -> NDArray[np.float64]:
         """(models,) objective on all rows, in the label's own units."""
         total = np.zeros(self.models)
-        for rows, scores in self.scored(examples, self.parameters):
+        for rows, scores in self.iter_scores(examples, self.parameters):
             labels = np.asarray(examples.labels[rows])
             loss = self._loss.value(scores, self._loss.targets(labels))
             weights = self._loss.weights(labels)
@@ -72,17 +74,17 @@ class Learner:
             total += loss.sum(axis=(0, 1), dtype=np.float64)
         return total / len(examples.labels)
 
-    def scored(
+    def iter_scores(
         self, examples: Examples, parameters: NDArray[np.float32]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Scores (rows, outputs, models) of slices of the examples, in the label's own units."""
-        step = max(1, CHUNK // max(parameters.shape))
+        step = max(1, CHUNK_SIZE // max(parameters.shape))
         for start in range(0, len(examples.labels), step):
             rows = slice(start, start + step)
-            scores = standardised(examples.features[rows], self.scaling) @ parameters
-            yield rows, self.scaling.scores(scores).reshape(len(scores), self.outputs, -1)
+            scores = standardise(examples.features[rows], self.scaling) @ parameters
+            yield rows, self.scaling.unscale_scores(scores).reshape(len(scores), self.outputs, -1)
 
-    def _initial(self, inputs: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _initialise(self, inputs: int, rng: np.random.Generator) -> NDArray[np.float32]:
         settings, shape = self._settings, (inputs, self.outputs * self.models)
         if settings.init_method == "uniform":
             parameters = rng.uniform(-settings.init_scale, settings.init_scale, shape)
@@ -91,20 +93,20 @@ class Learner:
         parameters[-1] = settings.init_bias if settings.use_bias else 0
         return parameters.astype(np.float32)
 
-    def _steps(
+    def _update(
         self, block: Block, targets: NDArray[Any], scores: NDArray[np.float32], residual: NDArray[np.float32]
     ) -> None:
         """One update per mini-batch; the scores each was met with go to `scores`."""
         parameters, gradient, step = self.parameters, self._optimizer.gradient, self._optimizer.step
         flat_scores = scores.reshape(*scores.shape[:2], -1)
         flat_residual = residual.reshape(len(residual), -1)
-        rates = self._optimizer.rates(self._updates + 1, len(scores))
-        self._updates += len(scores)
+        rates = self._optimizer.rates(self._update_count + 1, len(scores))
+        self._update_count += len(scores)
         example_weights: Iterable[NDArray[np.float32] | None] = repeat(None) if block.weights is None else block.weights
-        for rows, met, score, target, weight, rate in zip(
+        for rows, batch_scores, score, target, weight, rate in zip(
             block.features, flat_scores, scores, targets, example_weights, rates, strict=False
         ):
-            np.dot(rows, parameters, out=met)
+            np.dot(rows, parameters, out=batch_scores)
             self._loss.residual(score, target, residual)
             if weight is not None:
                 np.multiply(residual, weight, out=residual)

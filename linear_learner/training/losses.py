@@ -9,8 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.hyperparameter_groups import LOSSES
-from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
 
 Floats = NDArray[np.floating]
 Targets = NDArray[Any]
@@ -52,17 +51,17 @@ class RegressionLoss(Loss):
 
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
         np.subtract(score, target, out=out)
-        self._derive(out)
+        self._differentiate(out)
 
     def value(self, score: Floats, target: Targets) -> Floats:
-        return self._of(np.subtract(score, target))
+        return self._evaluate(np.subtract(score, target))
 
     @abstractmethod
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         """Replace errors by the loss's derivative, over `slope`."""
 
     @abstractmethod
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         """The loss of these errors."""
 
 
@@ -72,10 +71,10 @@ class SquaredLoss(RegressionLoss):
     name = "squared_loss"
     objective = "mse"
 
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         pass
 
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         return np.square(error, out=error)
 
 
@@ -83,10 +82,10 @@ class AbsoluteLoss(RegressionLoss):
     name = "absolute_loss"
     objective = "absolute_loss"
 
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         np.sign(error, out=error)
 
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         return np.abs(error, out=error)
 
 
@@ -98,12 +97,12 @@ class QuantileLoss(RegressionLoss):
     name = "quantile_loss"
     objective = "quantile_loss"
 
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         np.sign(error, out=error)
         error *= 0.5
         error += 0.5 - self.quantile
 
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         loss: Floats = np.maximum((1 - self.quantile) * error, -self.quantile * error)
         return loss
 
@@ -116,10 +115,10 @@ class HuberLoss(RegressionLoss):
     name = "huber_loss"
     objective = "huber_loss"
 
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         np.clip(error, -self.delta, self.delta, out=error)
 
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         inside = np.minimum(np.abs(error, out=error), self.delta)
         return inside * (error - 0.5 * inside)
 
@@ -133,10 +132,10 @@ class EpsInsensitiveSquaredLoss(RegressionLoss):
     objective = "eps_insensitive_squared_loss"
     slope = 2.0
 
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         error *= np.abs(error) > self.epsilon
 
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         return np.maximum(np.square(error, out=error) - self.epsilon**2, 0)
 
 
@@ -148,12 +147,12 @@ class EpsInsensitiveAbsoluteLoss(RegressionLoss):
     name = "eps_insensitive_absolute_loss"
     objective = "eps_insensitive_absolute_loss"
 
-    def _derive(self, error: Floats) -> None:
+    def _differentiate(self, error: Floats) -> None:
         outside = np.abs(error) > self.epsilon
         np.sign(error, out=error)
         error *= outside
 
-    def _of(self, error: Floats) -> Floats:
+    def _evaluate(self, error: Floats) -> Floats:
         return np.maximum(np.abs(error, out=error) - self.epsilon, 0)
 
 
@@ -226,15 +225,15 @@ class SoftmaxLoss(Loss):
 
     def value(self, score: Floats, target: Targets) -> Floats:
         shifted = score - score.max(axis=-2, keepdims=True)
-        own = np.take_along_axis(shifted, target, axis=-2)
+        label_scores = np.take_along_axis(shifted, target, axis=-2)
         total: Floats = np.exp(shifted, out=shifted).sum(axis=-2, keepdims=True)
-        loss: Floats = np.log(total, out=total) - own
+        loss: Floats = np.log(total, out=total) - label_scores
         return loss
 
 
-def loss_of(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Loss:
+def make_loss(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Loss:
     """The loss the hyperparameters ask for, with the class weights they ask for."""
-    makers: dict[str, Callable[..., Loss]] = {
+    factories: dict[str, Callable[..., Loss]] = {
         "squared_loss": SquaredLoss,
         "absolute_loss": AbsoluteLoss,
         "quantile_loss": partial(QuantileLoss, quantile=settings.quantile),
@@ -245,13 +244,13 @@ def loss_of(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Los
         "hinge_loss": partial(HingeLoss, margin=settings.margin),
         "softmax_loss": SoftmaxLoss,
     }
-    weights = class_weights_of(settings, train_labels)
+    weights = compute_class_weights(settings, train_labels)
     name = LOSSES[settings.predictor_type][0] if settings.loss == "auto" else settings.loss
-    maker = WeightedLogisticLoss if name == "logistic" and weights is not None else makers[name]
-    return maker(class_weights=weights)
+    factory = WeightedLogisticLoss if name == "logistic" and weights is not None else factories[name]
+    return factory(class_weights=weights)
 
 
-def class_weights_of(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:
+def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """(classes,) weights of the classes, or None when all weigh 1.
 
     `balanced` and `auto` weigh positive examples by negatives over positives, as logs show. Multiclass balancing weighs
@@ -259,8 +258,10 @@ def class_weights_of(settings: Hyperparameters, labels: NDArray[np.float32]) -> 
     """
     if settings.predictor_type == "binary_classifier":
         positives = int(np.count_nonzero(labels))
-        mult = settings.positive_example_weight_mult
-        weight = (len(labels) - positives) / max(positives, 1) if mult in {"balanced", "auto"} else float(mult)
+        weight_mult = settings.positive_example_weight_mult
+        weight = (
+            (len(labels) - positives) / max(positives, 1) if weight_mult in {"balanced", "auto"} else float(weight_mult)
+        )
         return None if weight == 1 else np.array([1, weight], dtype=np.float32)
     if settings.predictor_type == "multiclass_classifier" and settings.balance_multiclass_weights:
         counts = np.bincount(labels.astype(np.intp), minlength=settings.num_classes or 0)

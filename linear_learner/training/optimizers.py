@@ -4,7 +4,7 @@ The parameters are one (features + 1, columns) float32 matrix whose last row is 
 output. A step of small models costs its numpy calls, half a microsecond each, so nothing is allocated, broadcast or
 converted in it, and every constant factor is folded: gradients arrive as sums of residuals, `gradient_scale` short of
 the mean gradient, and stay so; learning rates, moments' weights and bias correction are one number per parameter and
-step, computed ahead in blocks.
+step, computed in advance, in blocks.
 """
 
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ BETA_2: Final = 0.999
 BIAS_LR_MULT: Final = 10.0
 BIAS_WD_MULT: Final = 0.0
 
-SMALL: Final = 2**13
+MAX_CONSTANT_ARRAY_SIZE: Final = 2**13
 """Parameters up to which an array of equal numbers is faster to multiply by than the number."""
 
 Floats = NDArray[np.float32]
@@ -37,14 +37,14 @@ class Optimizer(ABC):
         self.gradient = np.zeros_like(weights)
         self.gradient_scale = slope / settings.mini_batch_size
         self._grid = grid
-        self._outputs = weights.shape[1] // grid.models
+        self._outputs = weights.shape[1] // grid.model_count
         self._change = np.zeros_like(weights)
         self._rate_mults = np.ones((len(weights), 1), dtype=np.float32)
         self._rate_mults[-1] = BIAS_LR_MULT if settings.bias_lr_mult is None else settings.bias_lr_mult
         bias_wd = BIAS_WD_MULT if settings.bias_wd_mult is None else settings.bias_wd_mult
-        self._wd = self._penalty(grid.columns["wd"] / self.gradient_scale, bias_wd)
+        self._wd = self._make_penalty(grid.hyperparameters["wd"] / self.gradient_scale, bias_wd)
         # The container divides l1, unlike wd, by the mini-batch size; seen in one job.
-        self._l1 = self._penalty(grid.columns["l1"] / slope, 0.0)
+        self._l1 = self._make_penalty(grid.hyperparameters["l1"] / slope, 0.0)
 
     def step(self, rate: Floats) -> None:
         """Move the weights by `gradient`, at the rates of one mini-batch out of `rates`."""
@@ -55,34 +55,36 @@ class Optimizer(ABC):
             np.sign(self.weights, out=self._change)
             self._change *= self._l1
             self.gradient += self._change
-        self._direct()
+        self._compute_change()
         self._change *= rate
-        self._apply()
+        self._apply_change()
 
     def rates(self, first: int, count: int) -> Floats:
         """(count, features + 1, columns) rates of the mini-batches first, first + 1, … counted from 1."""
-        per_model = self._grid.learning_rates(first, count) * self._correction(np.arange(first, first + count))[:, None]
+        per_model = (
+            self._grid.learning_rates(first, count) * self._rate_correction(np.arange(first, first + count))[:, None]
+        )
         return np.tile(per_model, (1, self._outputs)).astype(np.float32)[:, None] * self._rate_mults
 
-    def _penalty(self, strength: NDArray[np.float64], bias_mult: float) -> Floats | None:
+    def _make_penalty(self, strength: NDArray[np.float64], bias_mult: float) -> Floats | None:
         if not strength.any():
             return None
         penalty = np.repeat(np.tile(strength, self._outputs)[None], len(self.weights), axis=0)
         penalty[-1] *= bias_mult
         return penalty.astype(np.float32)
 
-    def _constant(self, value: float) -> Floats | np.float32:
-        return np.full_like(self.weights, value) if self.weights.size <= SMALL else np.float32(value)
+    def _make_constant(self, value: float) -> Floats | np.float32:
+        return np.full_like(self.weights, value) if self.weights.size <= MAX_CONSTANT_ARRAY_SIZE else np.float32(value)
 
     @abstractmethod
-    def _direct(self) -> None:
+    def _compute_change(self) -> None:
         """Write the change to be made, short of the rate, to `_change`."""
 
     @abstractmethod
-    def _correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
         """What the learning rates of these updates are multiplied by."""
 
-    def _apply(self) -> None:
+    def _apply_change(self) -> None:
         self.weights -= self._change
 
 
@@ -93,12 +95,12 @@ class Adam(Optimizer):
         super().__init__(weights, grid, settings, slope)
         self._beta_1 = BETA_1 if settings.beta_1 is None else settings.beta_1
         self._beta_2 = BETA_2 if settings.beta_2 is None else settings.beta_2
-        self._decay_1, self._decay_2 = self._constant(self._beta_1), self._constant(self._beta_2)
-        self._epsilon = self._constant(EPSILON / (self.gradient_scale * np.sqrt(1 - self._beta_2)))
+        self._decay_1, self._decay_2 = self._make_constant(self._beta_1), self._make_constant(self._beta_2)
+        self._epsilon = self._make_constant(EPSILON / (self.gradient_scale * np.sqrt(1 - self._beta_2)))
         self._mean = np.zeros_like(weights)
         self._square = np.zeros_like(weights)
 
-    def _direct(self) -> None:
+    def _compute_change(self) -> None:
         mean, square, change, gradient = self._mean, self._square, self._change, self.gradient
         mean *= self._decay_1
         mean += gradient
@@ -109,7 +111,7 @@ class Adam(Optimizer):
         change += self._epsilon
         np.divide(mean, change, out=change)
 
-    def _correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
         bias = np.sqrt(1 - self._beta_2**update) / (1 - self._beta_1**update)
         return np.asarray(bias * (1 - self._beta_1) / np.sqrt(1 - self._beta_2))
 
@@ -119,16 +121,16 @@ class Sgd(Optimizer):
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
-        self._momentum = self._constant(settings.momentum or 0.0)
+        self._momentum = self._make_constant(settings.momentum or 0.0)
         self._velocity = np.zeros_like(weights)
 
-    def _direct(self) -> None:
+    def _compute_change(self) -> None:
         np.copyto(self._change, self.gradient)
 
-    def _correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.full(len(update), self.gradient_scale)
 
-    def _apply(self) -> None:
+    def _apply_change(self) -> None:
         self._velocity *= self._momentum
         self._velocity -= self._change
         self.weights += self._velocity
@@ -139,11 +141,11 @@ class RmsProp(Optimizer):
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
-        self._epsilon = self._constant(EPSILON / (self.gradient_scale**2 * (1 - RMSPROP_DECAY)))
-        self._decay = self._constant(RMSPROP_DECAY)
+        self._epsilon = self._make_constant(EPSILON / (self.gradient_scale**2 * (1 - RMSPROP_DECAY)))
+        self._decay = self._make_constant(RMSPROP_DECAY)
         self._square = np.zeros_like(weights)
 
-    def _direct(self) -> None:
+    def _compute_change(self) -> None:
         square, change = self._square, self._change
         np.multiply(self.gradient, self.gradient, out=change)
         square *= self._decay
@@ -152,7 +154,7 @@ class RmsProp(Optimizer):
         np.sqrt(change, out=change)
         np.divide(self.gradient, change, out=change)
 
-    def _correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
+    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
         return np.full(len(update), 1 / np.sqrt(1 - RMSPROP_DECAY))
 
 

@@ -6,35 +6,35 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.examples import Examples
+from linear_learner.model import Examples
 
-CHUNK = 2**20
+CHUNK_SIZE = 2**20
 """Numbers handled at a time wherever the data may be larger than memory."""
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """What is subtracted and divided by: `mean` and `deviation` (features,), and the label's."""
+    """Standardisation: subtract `mean`, divide by `deviation`, both (features,); and the same for the label."""
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
     label_mean: float = 0.0
     label_deviation: float = 1.0
 
-    def features(self, raw: NDArray[np.float32], out: NDArray[np.float32]) -> None:
+    def scale_features(self, raw: NDArray[np.float32], out: NDArray[np.float32]) -> None:
         """Write the standardised features of `raw` (rows, features) to `out`."""
         np.subtract(raw, self.mean, out=out)
         out /= self.deviation
 
-    def labels(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+    def scale_labels(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """The standardised labels (rows,)."""
         return (raw - np.float32(self.label_mean)) / np.float32(self.label_deviation)
 
-    def scores(self, standardised: NDArray[np.float32]) -> NDArray[np.float32]:
+    def unscale_scores(self, standardise: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores in the label's own units."""
-        return standardised * np.float32(self.label_deviation) + np.float32(self.label_mean)
+        return standardise * np.float32(self.label_deviation) + np.float32(self.label_mean)
 
-    def undo(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def unscale_parameters(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights (features, outputs) and bias (outputs,) for raw data, of parameters (features + 1, outputs)."""
         weights = parameters[:-1] * (self.label_deviation / self.deviation.astype(np.float64))[:, None]
         bias = parameters[-1] * self.label_deviation + self.label_mean - self.mean.astype(np.float64) @ weights
@@ -69,7 +69,7 @@ def _moments(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     """Column means and population deviations, in float64 around the first row, so that constants come out exact."""
     origin = matrix[0].astype(np.float64)
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
-    step = max(1, CHUNK // len(origin))
+    step = max(1, CHUNK_SIZE // len(origin))
     for start in range(0, len(matrix), step):
         shifted = matrix[start : start + step] - origin
         total += shifted.sum(axis=0)

@@ -1,4 +1,4 @@
-"""Which model, of which epoch, with which threshold is kept."""
+"""Selection of the best model, epoch and threshold."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,28 +14,28 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Cuts:
+class ThresholdCounts:
     """Every way to cut rows ranked by score in two: the first `predicted` rows positive, `hits` of them rightly."""
 
-    hits: Floats
-    predicted: Floats
+    true_positives: Floats
+    predicted_positives: Floats
     positives: int
     rows: int
 
     @property
     def precision(self) -> Floats:
-        return self.hits / self.predicted
+        return self.true_positives / self.predicted_positives
 
     @property
     def recall(self) -> Floats:
-        return self.hits / max(self.positives, 1)
+        return self.true_positives / max(self.positives, 1)
 
     def accuracy(self) -> Floats:
-        return (self.rows - self.positives - self.predicted + 2 * self.hits) / self.rows
+        return (self.rows - self.positives - self.predicted_positives + 2 * self.true_positives) / self.rows
 
     def f_score(self, beta: float) -> Floats:
         """(1 + β²)·precision·recall / (β²·precision + recall)."""
-        return (1 + beta**2) * self.hits / (beta**2 * self.positives + self.predicted)
+        return (1 + beta**2) * self.true_positives / (beta**2 * self.positives + self.predicted_positives)
 
     def precision_at(self, recall: float) -> Floats:
         """Below 0 where the recall is missed."""
@@ -47,7 +47,7 @@ class Cuts:
 
 
 LOSS_CRITERIA: Final = ("loss_function", "cross_entropy_loss")
-CRITERIA: Final[Mapping[str, Callable[[Cuts, Hyperparameters], Floats]]] = MappingProxyType(
+CRITERIA: Final[Mapping[str, Callable[[ThresholdCounts, Hyperparameters], Floats]]] = MappingProxyType(
     {
         "accuracy": lambda cuts, _: cuts.accuracy(),
         "f_beta": lambda cuts, settings: cuts.f_score(settings.f_beta),
@@ -59,7 +59,7 @@ CRITERIA: Final[Mapping[str, Callable[[Cuts, Hyperparameters], Floats]]] = Mappi
 """What is maximised over thresholds, per value of binary_classifier_model_selection_criteria that needs one."""
 
 
-def best_threshold(
+def find_best_threshold(
     scores: NDArray[np.float32], labels: NDArray[np.float32], settings: Hyperparameters
 ) -> tuple[float, float]:
     """The threshold for scores (rows,) with labels 0 and 1, and the criterion's best value, 0 if its target is missed.
@@ -69,12 +69,14 @@ def best_threshold(
     """
     order = np.argsort(scores)[::-1]
     ranked = scores[order]
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    hits = np.cumsum(labels[order].astype(np.float64))
-    cuts = Cuts(hits[ends], (ends + 1).astype(np.float64), int(hits[-1]), len(scores))
+    cut_ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
+    true_positives = np.cumsum(labels[order].astype(np.float64))
+    cuts = ThresholdCounts(
+        true_positives[cut_ends], (cut_ends + 1).astype(np.float64), int(true_positives[-1]), len(scores)
+    )
     values = CRITERIA[settings.binary_classifier_model_selection_criteria](cuts, settings)
     best = len(values) - 1 - int(np.argmax(values[::-1]))
-    return float(ranked[ends[max(best - 1, 0)]]), max(float(values[best]), 0.0)
+    return float(ranked[cut_ends[max(best - 1, 0)]]), max(float(values[best]), 0.0)
 
 
 class EarlyStopping:
@@ -88,15 +90,15 @@ class EarlyStopping:
 
     def __init__(self, patience: int, tolerance: float) -> None:
         self._patience, self._tolerance = patience, tolerance
-        self._best: float | None = None
-        self._improved = 0
+        self._best_value: float | None = None
+        self._last_improved_epoch = 0
 
     def observe(self, epoch: int, value: float) -> tuple[bool, bool]:
         """Whether this epoch improved, and whether it is the last."""
-        best = self._best
+        best = self._best_value
         improved = bool(np.isfinite(value)) and (best is None or best - value > self._tolerance * best)
         if np.isfinite(value):
-            self._best = value if best is None else min(best, value)
+            self._best_value = value if best is None else min(best, value)
         if improved:
-            self._improved = epoch
-        return improved, epoch - self._improved > self._patience
+            self._last_improved_epoch = epoch
+        return improved, epoch - self._last_improved_epoch > self._patience

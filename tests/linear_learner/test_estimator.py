@@ -14,7 +14,7 @@ from sklearn.metrics import accuracy_score, r2_score, roc_auc_score
 from sklearn.model_selection import cross_val_score
 
 from linear_learner.errors import DataError
-from linear_learner.estimator import estimator
+from linear_learner.estimator import to_estimator
 from linear_learner.model import LinearModel
 
 RANDOM = np.random.default_rng(7)
@@ -50,7 +50,7 @@ def scores(fitted: Any, predictor_type: str, loss: str) -> Any:
 
 @each_model
 def test_it_scores_and_labels_every_row_as_the_model_does(model: LinearModel) -> None:
-    fitted, own = estimator(model), model.predict(ROWS)
+    fitted, own = to_estimator(model), model.predict(ROWS)
     np.testing.assert_allclose(scores(fitted, model.predictor_type, model.loss), own.scores, rtol=2e-5, atol=2e-6)
     if own.labels is not None:
         assert fitted.predict(ROWS).tolist() == own.labels.tolist()
@@ -59,7 +59,7 @@ def test_it_scores_and_labels_every_row_as_the_model_does(model: LinearModel) ->
 
 @each_model
 def test_it_has_the_attributes_that_fitting_would_have_set(model: LinearModel) -> None:
-    fitted = estimator(model)
+    fitted = to_estimator(model)
     fresh = clone(fitted).fit(
         ROWS.astype(np.float64), ROWS[:, 0] if is_regressor(fitted) else np.arange(400) % len(fitted.classes_)
     )
@@ -72,7 +72,7 @@ def test_it_has_the_attributes_that_fitting_would_have_set(model: LinearModel) -
 
 @each_model
 def test_it_survives_pickling(model: LinearModel) -> None:
-    fitted = estimator(model)
+    fitted = to_estimator(model)
     again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - our own
     assert again.predict(ROWS).tolist() == fitted.predict(ROWS).tolist()
 
@@ -81,21 +81,21 @@ def test_it_survives_pickling(model: LinearModel) -> None:
 def test_a_score_of_the_threshold_itself_is_a_one_and_the_threshold_is_not_scikit_learns(
     model: LinearModel, least: float
 ) -> None:
-    fitted = estimator(model)
+    fitted = to_estimator(model)
     found = scores(fitted, model.predictor_type, model.loss)
     assert (fitted.predict(ROWS) == (found >= least)).all()
     usual = 0.5 if model is BINARY else 0.0
     assert (fitted.predict(ROWS) != (found >= usual)).any()
     at_it = replace(model, weights=np.zeros((5, 1), np.float32), bias=np.zeros(1, np.float32), threshold=usual)
-    assert estimator(at_it).predict(ROWS[:1]).tolist() == [1]
+    assert to_estimator(at_it).predict(ROWS[:1]).tolist() == [1]
 
 
 @each_model
 def test_the_models_names_are_those_of_the_columns_and_their_order_is_checked(model: LinearModel) -> None:
-    fitted = estimator(replace(model, feature_names=NAMES))
+    fitted = to_estimator(replace(model, feature_names=NAMES))
     assert fitted.feature_names_in_.tolist() == list(NAMES)
     frame = pd.DataFrame(ROWS, columns=NAMES)
-    assert fitted.predict(frame).tolist() == estimator(model).predict(ROWS).tolist()
+    assert fitted.predict(frame).tolist() == to_estimator(model).predict(ROWS).tolist()
     with pytest.raises(ValueError, match="feature names"):
         fitted.predict(frame[list(reversed(NAMES))])
 
@@ -103,7 +103,7 @@ def test_the_models_names_are_those_of_the_columns_and_their_order_is_checked(mo
 @each_model
 def test_rows_of_another_width_are_refused(model: LinearModel) -> None:
     with pytest.raises(ValueError, match="4 features"):
-        estimator(model).predict(ROWS[:, :4])
+        to_estimator(model).predict(ROWS[:, :4])
     with pytest.raises(DataError):
         model.predict(ROWS[:, :4])
 
@@ -111,20 +111,20 @@ def test_rows_of_another_width_are_refused(model: LinearModel) -> None:
 def test_scikit_learns_metrics_and_inspections_take_it() -> None:
     labels = BINARY.predict(ROWS).labels
     assert labels is not None
-    fitted = estimator(BINARY)
+    fitted = to_estimator(BINARY)
     assert accuracy_score(labels, fitted.predict(ROWS)) == 1
     assert roc_auc_score(labels, fitted.predict_proba(ROWS)[:, 1]) == 1
     assert fitted.score(ROWS, labels) == 1
     assert len(calibration_curve(labels, fitted.predict_proba(ROWS)[:, 1], n_bins=5)[0]) > 1
     values = REGRESSOR.predict(ROWS).scores
-    assert r2_score(values, estimator(REGRESSOR).predict(ROWS)) == pytest.approx(1)
-    importances = permutation_importance(estimator(REGRESSOR), ROWS, values, n_repeats=3, random_state=0)
+    assert r2_score(values, to_estimator(REGRESSOR).predict(ROWS)) == pytest.approx(1)
+    importances = permutation_importance(to_estimator(REGRESSOR), ROWS, values, n_repeats=3, random_state=0)
     assert importances.importances_mean.argmax() == np.abs(REGRESSOR.weights[:, 0]).argmax()
 
 
 @pytest.mark.parametrize("model", [BINARY, HINGE], ids=["logistic", "hinge"])
 def test_a_clone_keeps_the_threshold_and_can_be_fitted_anew(model: LinearModel) -> None:
-    copy = clone(estimator(model))
+    copy = clone(to_estimator(model))
     assert not hasattr(copy, "coef_")
     assert copy.threshold == model.threshold
     labels = model.predict(ROWS).labels

@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from linear_learner.errors import HyperparameterError
-from linear_learner.hyperparameter_groups import LOSSES
-from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
 
 REGRESSOR = {"predictor_type": "regressor"}
 BINARY = {"predictor_type": "binary_classifier"}
@@ -227,6 +226,14 @@ def test_the_positive_weight_may_be_given_as_a_number(number, spelling):
 @pytest.mark.parametrize(("spelling", "weight"), [("balanced", None), ("auto", None), ("2", 2.0)])
 def test_the_positive_weight_is_a_number_or_left_to_the_data(spelling, weight):
     assert Hyperparameters(positive_example_weight_mult=spelling).positive_weight == weight
+
+
+def test_each_is_a_field_of_one_flat_model():
+    assert Hyperparameters.model_validate({"normalize_data": False}).normalize_data is False
+    both = Hyperparameters.model_validate({"l1": 1, "beta_1": 0.5})
+    assert (both.l1, both.beta_1) == (1, 0.5)
+    assert both.to_wire() == REGRESSOR | {"l1": "1.0", "beta_1": "0.5"}
+    assert set(Hyperparameters.model_json_schema()["properties"]) == set(Hyperparameters.model_fields)
 
 
 def test_a_form_can_be_made_of_it():

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats import channels
 from linear_learner.formats.channels import CSV, RECORDIO, media_type, read_channel
-from linear_learner.formats.csv import Place, parse_block
+from linear_learner.formats.csv import BlockPosition, parse_block
 from linear_learner.formats.recordio import read_records, write_records
 
 
@@ -76,7 +76,7 @@ def test_a_large_channel_is_spooled_to_files_with_the_same_rows(
             with (channel / f"{part}.data").open("wb") as stream:
                 write_records(stream, rows[:, 1:], rows[:, 0])
     in_memory = read_channel(channel, content_type, tmp_path / "unused")
-    monkeypatch.setattr(channels, "_IN_MEMORY", 4 * 4 * 250)
+    monkeypatch.setattr(channels, "_MAX_BYTES_IN_MEMORY", 4 * 4 * 250)
     spooled = read_channel(channel, content_type, tmp_path / "spool")
     assert isinstance(spooled.features, np.memmap)
     assert not (tmp_path / "unused").exists()
@@ -206,7 +206,7 @@ SPELLINGS = st.sampled_from(["{!r}", " {!r}", "{!r} ", "{:.3e}", "{:+.2f}"])
 @given(st.lists(st.lists(st.tuples(NUMBERS, SPELLINGS), min_size=3, max_size=3), min_size=1, max_size=20))
 def test_numbers_are_read_as_python_reads_them(rows: list[list[tuple[float, str]]]) -> None:
     texts = [[spelling.format(number) for number, spelling in row] for row in rows]
-    parsed = parse_block("\n".join(map(",".join, texts)).encode(), 0, Place("a"))
+    parsed = parse_block("\n".join(map(",".join, texts)).encode(), 0, BlockPosition("a"))
     np.testing.assert_array_equal(parsed, np.array([[float(text) for text in row] for row in texts], np.float32))
 
 
@@ -230,7 +230,7 @@ def test_any_text_is_either_a_table_or_refused_for_a_reason(text: str) -> None:
     except ValueError:
         is_table = False
     if is_table and text.isascii() and "_" not in text and "\r" not in text.replace("\r\n", "\n").removesuffix("\r"):
-        np.testing.assert_array_equal(parse_block(text.encode(), 0, Place("a")), expected)
+        np.testing.assert_array_equal(parse_block(text.encode(), 0, BlockPosition("a")), expected)
     else:
         with pytest.raises(DataError, match=r"^a, row \d|at least [1-9]"):
-            parse_block(text.encode(), 0, Place("a"))
+            parse_block(text.encode(), 0, BlockPosition("a"))

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError, LinearLearnerError
-from linear_learner.formats.recordio import MAGIC, iter_records, read_records, varint, write_records
+from linear_learner.formats.recordio import MAGIC, encode_varint, iter_records, read_records, write_records
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
@@ -24,7 +24,7 @@ def written(features: NDArray[np.generic], labels: NDArray[np.generic] | None = 
 
 
 def field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(content)) + content
+    return bytes([number << 3 | 2]) + encode_varint(len(content)) + content
 
 
 def frame(message: bytes) -> bytes:
@@ -78,7 +78,9 @@ def test_records_of_other_layouts_are_read_among_plain_ones() -> None:
     label = field(2, field(1, b"values") + field(2, floats(3)))
     plain, label_first = frame(features + label), frame(label + features)
     double = record(field(3, field(1, struct.pack("<2d", 1, 2))), floats(3))
-    sparse = record(field(2, field(1, struct.pack("<f", 2)) + field(2, varint(1)) + field(3, varint(2))), floats(3))
+    sparse = record(
+        field(2, field(1, struct.pack("<f", 2)) + field(2, encode_varint(1)) + field(3, encode_varint(2))), floats(3)
+    )
     unpacked = record(field(2, b"\x0d" + struct.pack("<f", 1) + b"\x0d" + struct.pack("<f", 2)), floats(3))
     with_uid = frame(features + label + field(3, b"an id"))
     examples = read_records(b"".join([plain, double, plain, plain, sparse, unpacked, with_uid, label_first, plain]))
@@ -100,7 +102,7 @@ def test_records_of_other_layouts_are_read_among_plain_ones() -> None:
         (record(field(2, field(1, b"\0" * 4) + field(2, b"\x05") + field(3, b"\x05"))), "record 2: its sparse tensor"),
         (record(field(2, field(1, b"\0" * 4) + field(2, b"\x05"))), "record 2: its sparse tensor has shape"),
         (
-            record(field(2, field(1, b"") + field(2, b"") + field(3, varint(1 << 40)))),
+            record(field(2, field(1, b"") + field(2, b"") + field(3, encode_varint(1 << 40)))),
             "record 2: its sparse tensor has",
         ),
     ],

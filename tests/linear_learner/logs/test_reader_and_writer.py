@@ -16,7 +16,8 @@ from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from linear_learner.logs.reader import LogReader, LogReport
 from linear_learner.logs.writer import DEFAULTS, TrainingLog
 from linear_learner.model import LinearModel
-from linear_learner.training.results import Epoch, Score, Training
+from linear_learner.training.engine import Epoch, TrainingResult
+from linear_learner.training.metrics import Score
 
 CORPUS = os.environ.get("LINEAR_LEARNER_CORPUS")
 REAL_LOGS = sorted(Path(CORPUS).glob("logs/*.log")) + sorted(Path(CORPUS).glob("jobs/*/job.log")) if CORPUS else []
@@ -143,10 +144,10 @@ def test_a_real_log_is_whole_with_the_containers_last_line_and_not_before(file):
     reader = LogReader()
     for line in lines[:last]:
         reader.feed(line)
-        assert not reader.is_whole
+        assert not reader.is_complete
     for line in lines[last:]:
         reader.feed(line)
-        assert reader.is_whole
+        assert reader.is_complete
 
 
 @needs_real_logs
@@ -194,16 +195,16 @@ def test_a_log_of_ours_is_whole_with_its_last_line_and_not_before():
     *lines, last = log_of(small_training()).splitlines()
     for line in lines:
         reader.feed(line)
-        assert not reader.is_whole
+        assert not reader.is_complete
     reader.feed(last)
-    assert reader.is_whole
+    assert reader.is_complete
 
 
 def test_a_log_that_ends_with_a_failure_is_whole():
     stream, reader = io.StringIO(), LogReader()
-    TrainingLog(stream).failed("mini_batch_size is 5")
+    TrainingLog(stream).write_failure("mini_batch_size is 5")
     reader.feed(stream.getvalue())
-    assert reader.is_whole
+    assert reader.is_complete
 
 
 def test_the_containers_own_message_stands_before_sagemakers_repetition():
@@ -253,16 +254,16 @@ def trainings(draw):
     ).map(tuple)
     channels = draw(st.dictionaries(st.sampled_from(["train", "validation", "test"]), scores))
     winner = {"optimizer": "adam", "learning_rate": draw(st.floats(1e-9, 1)), "lr_scheduler_step": 10}
-    return Training(MODEL, epochs, objective, 0, 0, winner, channels)
+    return TrainingResult(MODEL, epochs, objective, 0, 0, winner, channels)
 
 
-def log_of(training: Training) -> str:
+def log_of(training: TrainingResult) -> str:
     stream = io.StringIO()
     log = TrainingLog(stream, clock=lambda: 1_700_000_000.25)
-    log.configuration({"predictor_type": "regressor", "wd": "0.1"}, "hyperparameters.json")
+    log.write_configuration({"predictor_type": "regressor", "wd": "0.1"}, "hyperparameters.json")
     for epoch in training.epochs:
-        log.epoch(epoch, training.objective, epochs=len(training.epochs))
-    log.finished(training)
+        log.write_epoch(epoch, training.objective, epochs=len(training.epochs))
+    log.write_result(training)
     return stream.getvalue()
 
 
@@ -296,17 +297,17 @@ def test_what_is_written_is_read_back(training):
 def test_a_failure_that_is_written_is_read_back(message):
     stream = io.StringIO()
     log = TrainingLog(stream)
-    log.failed(message)
+    log.write_failure(message)
     log.info("the end")
     assert "ERROR" in stream.getvalue()
     assert LogReader.read(stream.getvalue().splitlines()).failure == message
 
 
-def small_training(validation: list[float] | None = None) -> Training:
+def small_training(validation: list[float] | None = None) -> TrainingResult:
     held_out = None if validation is None else np.array(validation)
     epoch = Epoch(0, np.array([0.5, 0.25]), held_out, "mse_objective", 0.25, 1, True, False, 100, 10, 2.0)
     scores = {"validation": (Score("mse_objective", 0.25, "loss"), Score("mse", 0.125, "loss"))}
-    return Training(MODEL, (epoch,), "mse", 1, 0, {"wd": 0.1}, scores)
+    return TrainingResult(MODEL, (epoch,), "mse", 1, 0, {"wd": 0.1}, scores)
 
 
 def test_amazons_regexes_find_the_values_of_the_first_model_and_the_scores():
@@ -336,11 +337,11 @@ def test_whatever_a_log_says_a_real_one_says_in_the_same_words():
     name = "binary_classification_cross_entropy"
     epoch = Epoch(0, np.array([0.5]), None, f"{name}_objective", 0.5, 0, True, True, 100, 10, 2.0)
     scores = {"train": (Score(f"{name}_objective", 0.5, "loss"), Score("binary_f_1.000", 0.5, "score"))}
-    ours = log_of(Training(MODEL, (epoch,), name, 0, 0, {"wd": 0.1}, scores))
+    ours = log_of(TrainingResult(MODEL, (epoch,), name, 0, 0, {"wd": 0.1}, scores))
     assert len(shapes(ours)) > 12
     assert shapes(ours) <= shapes(real)
 
 
 def shapes(log: str) -> set[str]:
-    said = [line.partition("] ")[2] for line in log.splitlines() if line.startswith("[") and "INFO" in line]
-    return {re.sub(r"from \S+:|\{.*|\d+(\.\d+)?(e-?\d+)?", "…", line) for line in said}
+    messages = [line.partition("] ")[2] for line in log.splitlines() if line.startswith("[") and "INFO" in line]
+    return {re.sub(r"from \S+:|\{.*|\d+(\.\d+)?(e-?\d+)?", "…", line) for line in messages}

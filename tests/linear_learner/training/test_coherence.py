@@ -12,10 +12,10 @@ from sklearn.metrics import mean_pinball_loss
 from sklearn.svm import LinearSVC, LinearSVR
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.examples import Examples
+from linear_learner.model import Examples
 from linear_learner.training.learner import Learner
-from linear_learner.training.losses import loss_of
-from linear_learner.training.models import models_of
+from linear_learner.training.losses import make_loss
+from linear_learner.training.models import make_model_grid
 
 ROWS, FEATURES, UPDATES = 300, 4, 3000
 # One mini-batch holds all rows, so that these settings follow the exact gradient all the way down.
@@ -45,10 +45,10 @@ CLASSES = np.digitize(LINE + RNG.normal(size=ROWS), [-1, 1]).astype(np.float32)
 def learned(examples: Examples, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias after all updates; the engine would keep the epoch of the least loss, penalties aside."""
     settings = Hyperparameters(**{**CONVERGED, **options})
-    learner = Learner(settings, models_of(settings), loss_of(settings, examples.labels), examples, seed=0)
+    learner = Learner(settings, make_model_grid(settings), make_loss(settings, examples.labels), examples, seed=0)
     for _ in range(UPDATES):
-        learner.train_once()
-    return learner.scaling.undo(learner.parameters_of(0))
+        learner.train_epoch()
+    return learner.scaling.unscale_parameters(learner.copy_parameters(0))
 
 
 def fitted(labels: np.ndarray, **options: Any) -> np.ndarray:

@@ -10,10 +10,9 @@ from sklearn.model_selection import train_test_split
 
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.model import Examples
 from linear_learner.training import batches, engine, learner, scaling
-from linear_learner.training.engine import train
-from linear_learner.training.examples import Examples
-from linear_learner.training.results import Training
+from linear_learner.training.engine import TrainingResult, train
 
 CORPUS = os.environ.get("LINEAR_LEARNER_CORPUS")
 needs_corpus = pytest.mark.skipif(CORPUS is None, reason="LINEAR_LEARNER_CORPUS, the folder of real jobs, is not set")
@@ -40,17 +39,17 @@ def corpus(*names: str) -> Examples:
 def logged_train_losses(job: str, epoch: int) -> list[float]:
     """The training objective of every model in one epoch of a job's log."""
     lines = (Path(CORPUS or "") / "jobs" / job / "job.log").read_text(encoding="utf-8").splitlines()
-    said = [json.loads(line.removeprefix("#metrics ")) for line in lines if line.startswith("#metrics")]
-    of_epoch = [m for m in said if m["Dimensions"].get("epoch") == epoch and "model" in m["Dimensions"]]
+    metrics = [json.loads(line.removeprefix("#metrics ")) for line in lines if line.startswith("#metrics")]
+    of_epoch = [m for m in metrics if m["Dimensions"].get("epoch") == epoch and "model" in m["Dimensions"]]
     of_epoch.sort(key=lambda m: m["Dimensions"]["model"])
     return [next(iter(m["Metrics"].values()))["sum"] for m in of_epoch]
 
 
-def scores(training: Training, channel: str) -> dict[str, float]:
+def scores(training: TrainingResult, channel: str) -> dict[str, float]:
     return {score.name: score.value for score in training.scores[channel]}
 
 
-def same(one: Training, other: Training) -> bool:
+def same(one: TrainingResult, other: TrainingResult) -> bool:
     return (
         bool(np.array_equal(one.model.weights, other.model.weights))
         and bool(np.array_equal(one.model.bias, other.model.bias))
@@ -144,11 +143,11 @@ def test_data_larger_than_memory_gives_the_same_model(kind, tmp_path, monkeypatc
     for name in ("features", "labels"):
         np.save(tmp_path / f"{name}.npy", getattr(whole, name))
     mapped = Examples(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("features", "labels")))
-    monkeypatch.setattr(batches, "RESIDENT", 0)
-    monkeypatch.setattr(engine, "CALIBRATION_SCORES", 3 * len(validation.labels))
+    monkeypatch.setattr(batches, "MAX_RESIDENT_SIZE", 0)
+    monkeypatch.setattr(engine, "MAX_CALIBRATION_SCORES", 3 * len(validation.labels))
     for module in (batches, scaling):
-        monkeypatch.setattr(module, "CHUNK", 300)
-    monkeypatch.setattr(learner, "SLAB_SCORES", 3 * 20 * 32)
+        monkeypatch.setattr(module, "CHUNK_SIZE", 300)
+    monkeypatch.setattr(learner, "MAX_SLAB_SCORES", 3 * 20 * 32)
     found = train(settings, mapped, validation)
     assert_allclose(found.model.weights, expected.model.weights, rtol=1e-4, atol=1e-6)
     assert scores(found, "validation") == pytest.approx(scores(expected, "validation"), rel=1e-4)

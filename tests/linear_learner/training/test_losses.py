@@ -19,8 +19,8 @@ from linear_learner.training.losses import (
     QuantileLoss,
     SoftmaxLoss,
     SquaredLoss,
-    class_weights_of,
-    loss_of,
+    compute_class_weights,
+    make_loss,
 )
 
 REGRESSION: list[tuple[Loss, Any]] = [
@@ -111,14 +111,16 @@ def test_float32_softmax_stays_finite_for_extreme_scores():
 def test_balanced_positives_weigh_negatives_over_positives(weight):
     chosen = Hyperparameters(predictor_type="binary_classifier", positive_example_weight_mult=weight)
     labels = np.array([0, 0, 0, 1], dtype=np.float32)
-    assert_allclose(class_weights_of(chosen, labels), [1, 3])
-    assert_allclose(loss_of(chosen, labels).weights(labels)[:, 0, 0], [1, 1, 1, 3])
+    assert_allclose(compute_class_weights(chosen, labels), [1, 3])
+    assert_allclose(make_loss(chosen, labels).weights(labels)[:, 0, 0], [1, 1, 1, 3])
 
 
 def test_a_weight_for_positives_renames_the_logistic_objective():
     labels = np.array([0, 1], dtype=np.float32)
-    plain = loss_of(Hyperparameters(predictor_type="binary_classifier"), labels)
-    weighted = loss_of(Hyperparameters(predictor_type="binary_classifier", positive_example_weight_mult="2.5"), labels)
+    plain = make_loss(Hyperparameters(predictor_type="binary_classifier"), labels)
+    weighted = make_loss(
+        Hyperparameters(predictor_type="binary_classifier", positive_example_weight_mult="2.5"), labels
+    )
     assert plain.objective == "binary_classification_cross_entropy"
     assert plain.class_weights is None
     assert weighted.objective == "binary_classification_weighted_cross_entropy"
@@ -128,7 +130,7 @@ def test_a_weight_for_positives_renames_the_logistic_objective():
 def test_balanced_classes_have_equal_total_weight():
     chosen = Hyperparameters(predictor_type="multiclass_classifier", num_classes=3, balance_multiclass_weights=True)
     labels = np.array([0, 0, 0, 1, 2, 2], dtype=np.float32)
-    weights = loss_of(chosen, labels).weights(labels)[:, 0, 0]
+    weights = make_loss(chosen, labels).weights(labels)[:, 0, 0]
     assert_allclose([weights[labels == label].sum() for label in range(3)], [6, 6, 6])
 
 
@@ -138,16 +140,16 @@ def test_balanced_classes_have_equal_total_weight():
 )
 def test_auto_loss_follows_the_predictor_type(predictor_type, loss):
     chosen = Hyperparameters(predictor_type=predictor_type, num_classes=3)
-    assert loss_of(chosen, np.array([0, 1, 2], dtype=np.float32)).name == loss
+    assert make_loss(chosen, np.array([0, 1, 2], dtype=np.float32)).name == loss
 
 
 def test_a_loss_takes_its_parameters_from_the_hyperparameters():
     labels = np.zeros(1, dtype=np.float32)
-    assert loss_of(Hyperparameters(loss="quantile_loss", quantile=0.3), labels) == QuantileLoss(quantile=0.3)
-    assert loss_of(Hyperparameters(loss="huber_loss", huber_delta=2.0), labels) == HuberLoss(delta=2.0)
-    assert loss_of(
+    assert make_loss(Hyperparameters(loss="quantile_loss", quantile=0.3), labels) == QuantileLoss(quantile=0.3)
+    assert make_loss(Hyperparameters(loss="huber_loss", huber_delta=2.0), labels) == HuberLoss(delta=2.0)
+    assert make_loss(
         Hyperparameters(loss="eps_insensitive_squared_loss", loss_insensitivity=0.2), labels
     ) == EpsInsensitiveSquaredLoss(epsilon=0.2)
-    assert loss_of(
+    assert make_loss(
         Hyperparameters(predictor_type="binary_classifier", loss="hinge_loss", margin=0.5), labels
     ) == HingeLoss(margin=0.5)

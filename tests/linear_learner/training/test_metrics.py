@@ -6,9 +6,8 @@ from scipy.special import expit
 from sklearn import metrics
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import LinearModel, PredictorType, sigmoid
-from linear_learner.training.examples import Examples
-from linear_learner.training.losses import loss_of
+from linear_learner.model import Examples, LinearModel, PredictorType, sigmoid
+from linear_learner.training.losses import make_loss
 from linear_learner.training.metrics import area_under_curve, channel_scores
 
 LOSS = {"regressor": "squared_loss", "binary_classifier": "logistic", "multiclass_classifier": "softmax_loss"}
@@ -30,7 +29,7 @@ def some(
     labels = rng.normal(size=50) if predictor_type == "regressor" else rng.integers(0, max(outputs, 2), 50)
     examples = Examples(rng.normal(size=(50, 3)).astype(np.float32), labels.astype(np.float32))
     chosen = Hyperparameters(predictor_type=predictor_type, num_classes=outputs, **options)
-    scores = channel_scores(model, examples, loss_of(chosen, examples.labels), chosen)
+    scores = channel_scores(model, examples, make_loss(chosen, examples.labels), chosen)
     return model, examples, {score.name: score.value for score in scores}
 
 
@@ -96,7 +95,7 @@ def test_multiclass_scores_are_scikit_learns(seed):
 def test_losses_are_marked_as_the_log_marks_them():
     model, examples, _ = some("binary_classifier")
     chosen = Hyperparameters(predictor_type="binary_classifier")
-    kinds = [score.kind for score in channel_scores(model, examples, loss_of(chosen, examples.labels), chosen)]
+    kinds = [score.kind for score in channel_scores(model, examples, make_loss(chosen, examples.labels), chosen)]
     assert kinds == ["loss"] + ["score"] * 7
 
 
@@ -131,6 +130,6 @@ def test_a_constant_label_leaves_r2_undefined():
     chosen = Hyperparameters()
     model = LinearModel("regressor", "squared_loss", np.ones((1, 1), np.float32), np.zeros(1, np.float32))
     examples = Examples(np.ones((3, 1), np.float32), np.full(3, 2, np.float32))
-    scores = {s.name: s.value for s in channel_scores(model, examples, loss_of(chosen, examples.labels), chosen)}
+    scores = {s.name: s.value for s in channel_scores(model, examples, make_loss(chosen, examples.labels), chosen)}
     assert scores["mse"] == 1.0
     assert np.isnan(scores["r2"])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from linear_learner.formats.artifact import read_model
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.selection import EarlyStopping, best_threshold
+from linear_learner.training.selection import EarlyStopping, find_best_threshold
 
 CORPUS = os.environ.get("LINEAR_LEARNER_CORPUS")
 needs_corpus = pytest.mark.skipif(CORPUS is None, reason="LINEAR_LEARNER_CORPUS, the folder of real jobs, is not set")
@@ -39,7 +39,7 @@ def criterion(name: str, **targets: float) -> Hyperparameters:
     ids=str,
 )
 def test_each_criterion_has_its_threshold(chosen, stored, value):
-    threshold, reached = best_threshold(SCORES, LABELS, chosen)
+    threshold, reached = find_best_threshold(SCORES, LABELS, chosen)
     assert threshold == np.float32(stored)
     assert reached == pytest.approx(value)
 
@@ -48,14 +48,14 @@ def test_an_unreachable_precision_counts_as_no_recall():
     labels = np.array([0, 1, 0, 0], dtype=np.float32)
     scores = np.array([0.9, 0.8, 0.7, 0.6], dtype=np.float32)
     chosen = criterion("recall_at_target_precision", target_precision=0.9)
-    assert best_threshold(scores, labels, chosen) == (np.float32(0.9), 0.0)
+    assert find_best_threshold(scores, labels, chosen) == (np.float32(0.9), 0.0)
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.1, 0.2, 0.3, 0.4]), st.booleans()), min_size=1, max_size=30))
 def test_the_best_value_is_the_best_over_all_cuts_with_ties_never_split(rows):
     scores = np.array([score for score, _ in rows], dtype=np.float32)
     labels = np.array([label for _, label in rows], dtype=np.float32)
-    _, value = best_threshold(scores, labels, criterion("accuracy"))
+    _, value = find_best_threshold(scores, labels, criterion("accuracy"))
     assert value == pytest.approx(max(np.mean((scores >= cut) == labels) for cut in np.unique(scores)))
 
 
@@ -120,7 +120,7 @@ def test_the_threshold_of_a_real_model_is_found_on_its_training_data():
     rows = np.loadtxt(job / "train.csv", delimiter=",", dtype=np.float32)
     model = read_model(job / "model_algo-1")
     scores = model.predict(rows[:, 1:]).scores
-    threshold, accuracy = best_threshold(scores, rows[:, 0], criterion("accuracy"))
+    threshold, accuracy = find_best_threshold(scores, rows[:, 0], criterion("accuracy"))
     assert threshold == model.threshold
     assert np.mean((scores >= np.float32(threshold)) == rows[:, 0]) == pytest.approx(0.7112095296273672)
     assert accuracy == pytest.approx(0.7112095296273672 + 1 / len(rows))
