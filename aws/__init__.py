@@ -1,1 +1,1 @@
-"""Everything that talks to AWS. No tasks, no flows, nothing about the algorithm's inside."""
+"""Everything that talks to AWS; nothing here imports the tasks, the flows or the algorithm."""

@@ -1,4 +1,4 @@
-"""Where AWS's console shows a training job and its log; None where AWS has no page for it, as of a sandbox's jobs.
+"""URLs of AWS's console for a training job and its log; None where the endpoint is not one of AWS's own.
 
 Both forms and the three domains are those that AWS's own sagemaker-ssh-helper links to. The Model Registry has no page
 of its own: Studio alone shows it, at the address of an account's Studio domain.
@@ -13,35 +13,35 @@ from aws.workspace import Workspace
 if TYPE_CHECKING:
     from botocore.client import ClientMeta
 
-CONSOLES: Final = {
+CONSOLE_DOMAINS: Final = {
     "aws": "console.aws.amazon.com",
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
 """Domain by partition; those of other partitions are not public."""
-ENDPOINTS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
+AWS_ENDPOINT_DOMAINS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws", ".api.amazonwebservices.com.cn")
 """Domains of AWS's own endpoints in these partitions, VPC endpoints included."""
 
 
 def job_page(workspace: Workspace, job: str) -> str | None:
     """URL of the training job's page in SageMaker's console."""
-    return _page(workspace.client("sagemaker").meta, "sagemaker", f"/jobs/{job}")
+    return _page_url(workspace.client("sagemaker").meta, "sagemaker", f"/jobs/{job}")
 
 
 def log_page(workspace: Workspace, job: str) -> str | None:
     """URL of the page in CloudWatch's console that lists the job's log streams, one per instance."""
-    streams = f"{_escaped(LOG_GROUP)}$3FlogStreamNameFilter$3D{_escaped(f'{job}/')}"
-    return _page(workspace.client("logs").meta, "cloudwatch", f"logsV2:log-groups/log-group/{streams}")
+    streams = f"{_escape(LOG_GROUP)}$3FlogStreamNameFilter$3D{_escape(f'{job}/')}"
+    return _page_url(workspace.client("logs").meta, "cloudwatch", f"logsV2:log-groups/log-group/{streams}")
 
 
-def _page(endpoint: "ClientMeta", service: str, place: str) -> str | None:
-    console = CONSOLES.get(endpoint.partition)
-    if console is None or not (urlsplit(endpoint.endpoint_url).hostname or "").endswith(ENDPOINTS):
+def _page_url(endpoint: "ClientMeta", service: str, place: str) -> str | None:
+    console = CONSOLE_DOMAINS.get(endpoint.partition)
+    if console is None or not (urlsplit(endpoint.endpoint_url).hostname or "").endswith(AWS_ENDPOINT_DOMAINS):
         return None
     region = endpoint.region_name
     return f"https://{region}.{console}/{service}/home?region={region}#{place}"
 
 
-def _escaped(name: str) -> str:
-    """As CloudWatch's console reads names in its addresses: escaped twice, the second time with $ for %."""
+def _escape(name: str) -> str:
+    """A name as CloudWatch's console expects it in its URLs: escaped twice, the second time with $ for %."""
     return quote(quote(name, safe=""), safe="").replace("%", "$")

@@ -1,6 +1,6 @@
-"""The pre-flight: whether a workspace can train, found out in seven calls at most and before anything is paid for.
+"""The pre-flight: checks with seven AWS calls at most whether a workspace can train, before anything is paid for.
 
-What AWS refuses to tell is no reason not to train: it becomes a warning.
+What AWS does not let the caller check becomes a warning.
 """
 
 import json
@@ -12,96 +12,104 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, answer, translated
+from aws.errors import (
+    AccessDenied,
+    AwsError,
+    InvalidRequest,
+    NotFound,
+    Unavailable,
+    error_code_and_message,
+    translate_errors,
+)
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
     from mypy_boto3_iam.type_defs import ContextEntryTypeDef, EvaluationResultTypeDef
 
-Finding = AwsError | str
-"""What is wrong, or in words what could not be checked."""
-SAGEMAKER, PASSED_TO = "sagemaker.amazonaws.com", "iam:PassedToService"
-PASSED_TO_SAGEMAKER: Final["ContextEntryTypeDef"] = {
-    "ContextKeyName": PASSED_TO,
-    "ContextKeyValues": [SAGEMAKER],
+CheckResult = AwsError | str
+"""An error, or a warning that says what could not be checked."""
+SAGEMAKER_SERVICE, PASSED_TO_KEY = "sagemaker.amazonaws.com", "iam:PassedToService"
+PASS_ROLE_CONTEXT: Final["ContextEntryTypeDef"] = {
+    "ContextKeyName": PASSED_TO_KEY,
+    "ContextKeyValues": [SAGEMAKER_SERVICE],
     "ContextKeyType": "string",
 }
-IMPATIENCE: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
-"""For services that the run itself does not need, and that a private network may not let through."""
+SHORT_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
+"""For services that training itself does not need, and that a private network may block."""
 
 
 def check_workspace(workspace: Workspace) -> tuple[str, ...]:
     """Check credentials, bucket, execution role, KMS key and network ids; the warnings say what could not be checked.
 
-    Raises one error that lists all that is wrong, each with its cure, of the class of the first that trying again would
-    not help. Into the bucket it writes one empty object, `preflight` under the prefix, and removes it where allowed.
+    Raises one error that lists all that is wrong, each with its remedy, of the class of the first that is not
+    retryable. Into the bucket it writes one empty object, `preflight` under the prefix, and removes it where allowed.
     """
-    findings = list(_findings(workspace))
-    problems = [finding for finding in findings if isinstance(finding, AwsError)]
-    if not problems:
-        return tuple(finding for finding in findings if isinstance(finding, str))
-    first = next((problem for problem in problems if not problem.retryable), problems[0])
-    if len(problems) == 1:
+    results = list(_run_checks(workspace))
+    errors = [result for result in results if isinstance(result, AwsError)]
+    if not errors:
+        return tuple(result for result in results if isinstance(result, str))
+    first = next((error for error in errors if not error.retryable), errors[0])
+    if len(errors) == 1:
         raise first
-    listed = "".join(f"\n{number}. {problem}" for number, problem in enumerate(problems, start=1))
-    raise type(first)(f"{len(problems)} things keep this workspace from training:{listed}") from first
+    listed = "".join(f"\n{number}. {error}" for number, error in enumerate(errors, start=1))
+    raise type(first)(f"{len(errors)} things keep this workspace from training:{listed}") from first
 
 
-def _findings(workspace: Workspace) -> Iterator[Finding]:
-    impatient, caller, known = _impatient(workspace), "", True
+def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
+    short_timeouts, caller, accepted = _with_short_timeouts(workspace), "", True
     try:
-        with translated("asking whose credentials these are"):
-            caller = impatient.client("sts").get_caller_identity()["Arn"]
+        with translate_errors("asking whose credentials these are"):
+            caller = short_timeouts.client("sts").get_caller_identity()["Arn"]
     except AwsError as error:
-        yield (finding := _judged(error, "whose credentials these are"))
-        known = isinstance(finding, str)
-    if known:  # else every other call would be refused as well
-        yield from _bucket(workspace)
-        yield from _role(impatient, caller)
+        yield (result := _error_or_warning(error, "whose credentials these are"))
+        accepted = isinstance(result, str)
+    if accepted:  # else every other call would be refused as well
+        yield from _check_bucket(workspace)
+        yield from _check_role(short_timeouts, caller)
         if workspace.kms_key_id:
-            yield from _key(impatient, workspace.kms_key_id)
-    yield from _network(workspace)
+            yield from _check_kms_key(short_timeouts, workspace.kms_key_id)
+    yield from _check_network_ids(workspace)
 
 
-def _impatient(workspace: Workspace) -> Workspace:
-    """The same workspace through clients that give up in seconds."""
+def _with_short_timeouts(workspace: Workspace) -> Workspace:
+    """The same workspace with clients that fail after some seconds."""
     # Both of prefect-aws's kinds of credentials have these parameters; their base class does not say so.
     credentials = cast("Any", workspace.bucket.credentials)
     parameters = credentials.aws_client_parameters
-    parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **IMPATIENCE}})
+    parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **SHORT_TIMEOUTS}})
     credentials = credentials.model_copy(update={"aws_client_parameters": parameters})
     return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": credentials})})
 
 
-def _judged(error: AwsError, what: str) -> Finding:
-    """The error itself, or a warning where the answer was only withheld: by a policy, or by the network."""
-    # Credentials may begin with assuming a role; that being denied, there are none.
+def _error_or_warning(error: AwsError, what: str) -> CheckResult:
+    """The error itself, or a warning where a policy or the network only prevents the check."""
+    # Credentials may assume a role first; if that is denied, there are no credentials.
     assuming = isinstance(error.__cause__, ClientError) and error.__cause__.operation_name.startswith("AssumeRole")
-    withheld = _code(error) in {"AccessDenied", "AccessDeniedException"} and not assuming
-    return _unchecked(what, error) if withheld or isinstance(error, Unavailable) else error
+    prevented = _error_code(error) in {"AccessDenied", "AccessDeniedException"} and not assuming
+    return _warning(what, error) if prevented or isinstance(error, Unavailable) else error
 
 
-def _code(error: AwsError) -> str:
-    return answer(error.__cause__)[0] if isinstance(error.__cause__, ClientError) else ""
+def _error_code(error: AwsError) -> str:
+    return error_code_and_message(error.__cause__)[0] if isinstance(error.__cause__, ClientError) else ""
 
 
-def _unchecked(what: str, why: object) -> str:
-    return f"Not checked: {what}. {why}"
+def _warning(what: str, reason: object) -> str:
+    return f"Not checked: {what}. {reason}"
 
 
-def _bucket(workspace: Workspace) -> Iterator[Finding]:
-    """Whether the bucket is in the workspace's region, and takes what is put into it.
+def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
+    """Whether the bucket is in the workspace's region, and can be written to.
 
-    S3 tells the region whatever the permissions (S3's API reference, HeadBucket). SageMaker's input "must be in the
+    S3 returns the region whatever the permissions (S3's API reference, HeadBucket). SageMaker's input "must be in the
     same Amazon Web Services Region as your training job" (CreateTrainingJob); the model goes to the same bucket.
     """
     name, region, refused = workspace.bucket.bucket_name, workspace.region, None
     try:
-        with translated(f"looking at bucket {name}"):
+        with translate_errors(f"looking at bucket {name}"):
             found = workspace.client("s3").head_bucket(Bucket=name).get("BucketRegion", region)
     except AwsError as error:
-        # botocore itself follows S3's 301 or 400 to the region that this header names; refused again, it hands it on.
-        found, refused = _headers(error).get("x-amz-bucket-region", region), error
+        # botocore itself follows S3's 301 or 400 to the region of this header, and raises when that refuses as well.
+        found, refused = _response_headers(error).get("x-amz-bucket-region", region), error
     if found != region:
         yield InvalidRequest(
             f"Bucket {name} is in {found}, the workspace in {region}: SageMaker trains where its data is. Set the "
@@ -113,94 +121,94 @@ def _bucket(workspace: Workspace) -> Iterator[Finding]:
         yield refused
     else:
         if refused:
-            yield _unchecked("whether S3 tells these credentials what is missing from what is denied", refused)
-        yield from _writing(workspace)
+            yield _warning("whether S3 tells these credentials what is missing from what is denied", refused)
+        yield from _check_write(workspace)
 
 
-def _headers(error: AwsError) -> Mapping[str, str]:
+def _response_headers(error: AwsError) -> Mapping[str, str]:
     cause = error.__cause__
     return cause.response["ResponseMetadata"]["HTTPHeaders"] if isinstance(cause, ClientError) else {}
 
 
-def _writing(workspace: Workspace) -> Iterator[Finding]:
+def _check_write(workspace: Workspace) -> Iterator[CheckResult]:
     # As uploads do, it leaves the encryption to the bucket: the workspace's key is for what SageMaker writes.
     s3, bucket, key = workspace.client("s3"), workspace.bucket.bucket_name, workspace.key("preflight")
     try:
-        with translated(f"writing an empty object, {workspace.uri('preflight')}, to see whether that is allowed"):
+        with translate_errors(f"writing an empty object, {workspace.uri('preflight')}, to see whether that is allowed"):
             written = s3.put_object(Bucket=bucket, Key=key, Body=b"")
     except AwsError as error:
         yield error
         return
     version: dict[str, Any] = {"VersionId": written["VersionId"]} if "VersionId" in written else {}
-    with suppress(ClientError, BotoCoreError):  # a run deletes nothing, and needs no permission to
+    with suppress(ClientError, BotoCoreError):  # the permission to delete is not required
         s3.delete_object(Bucket=bucket, Key=key, **version)
 
 
-def _role(workspace: Workspace, caller: str) -> Iterator[Finding]:
+def _check_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
     """Whether the role exists, trusts SageMaker and can be passed: in its own account (re:Post, iam-passrole-error)."""
     arn, name = workspace.role_arn, workspace.role_arn.rpartition("/")[2]
     if caller and caller.split(":")[4] != arn.split(":")[4]:
         yield AccessDenied(f"{caller} cannot pass {arn}, of another account. Take role and credentials of one account.")
         return
     try:
-        with translated(f"looking at the execution role {name}"):
+        with translate_errors(f"looking at the execution role {name}"):
             role = workspace.client("iam").get_role(RoleName=name)["Role"]
     except NotFound:
         yield NotFound(f"There is no role {arn}. Create it, or correct the workspace's execution role.")
         return
     except AwsError as error:
-        yield _judged(error, "whether the execution role exists and trusts SageMaker")
+        yield _error_or_warning(error, "whether the execution role exists and trusts SageMaker")
     else:
         if role["Arn"] != arn:
             yield NotFound(f"There is no role {arn}. Set the workspace's execution role to {role['Arn']}.")
             return
         if not _trusts_sagemaker(cast("Mapping[str, Any]", role["AssumeRolePolicyDocument"])):
-            trusting = {"Effect": "Allow", "Principal": {"Service": SAGEMAKER}, "Action": "sts:AssumeRole"}
+            trusting = {"Effect": "Allow", "Principal": {"Service": SAGEMAKER_SERVICE}, "Action": "sts:AssumeRole"}
             yield AccessDenied(f"SageMaker may not assume {arn}. Add to its trust policy: {json.dumps(trusting)}")
-    yield from _passing(workspace, caller)
+    yield from _check_pass_role(workspace, caller)
 
 
 def _trusts_sagemaker(policy: Mapping[str, Any]) -> bool:
     """Whether a trust policy lets SageMaker assume the role, if whatever conditions it sets hold."""
-    ours = [statement for statement in _listed(policy["Statement"]) if _is_about_sagemaker(statement)]
-    denied = any(statement["Effect"] == "Deny" and not statement.get("Condition") for statement in ours)
-    return not denied and any(statement["Effect"] == "Allow" for statement in ours)
+    statements = [statement for statement in _as_list(policy["Statement"]) if _is_about_sagemaker(statement)]
+    denied = any(statement["Effect"] == "Deny" and not statement.get("Condition") for statement in statements)
+    return not denied and any(statement["Effect"] == "Allow" for statement in statements)
 
 
 def _is_about_sagemaker(statement: Mapping[str, Any]) -> bool:
     principal = statement.get("Principal", {})
-    services = [SAGEMAKER] if principal == "*" else _listed(principal.get("Service", []))  # of "*": inferred
-    actions = _listed(statement.get("Action", []))
-    return SAGEMAKER in services and any(fnmatchcase("sts:assumerole", action.lower()) for action in actions)
+    services = [SAGEMAKER_SERVICE] if principal == "*" else _as_list(principal.get("Service", []))  # of "*": inferred
+    actions = _as_list(statement.get("Action", []))
+    return SAGEMAKER_SERVICE in services and any(fnmatchcase("sts:assumerole", action.lower()) for action in actions)
 
 
-def _listed(value: Any) -> list[Any]:
+def _as_list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _passing(workspace: Workspace, caller: str) -> Iterator[Finding]:
+def _check_pass_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
     """Whether IAM, simulating the caller's policies, lets it pass the role to SageMaker."""
     if not caller or caller.endswith(":root"):  # the root user needs no policy
         return
-    what, principal = f"whether {caller} may pass the execution role", _principal(caller, workspace.role_arn)
+    what, principal = f"whether {caller} may pass the execution role", _principal_arn(caller, workspace.role_arn)
     try:
-        with translated(f"simulating the policies of {principal}"):
+        with translate_errors(f"simulating the policies of {principal}"):
             simulated = workspace.client("iam").simulate_principal_policy(
                 PolicySourceArn=principal,
                 ActionNames=["iam:PassRole"],
                 ResourceArns=[workspace.role_arn],
-                ContextEntries=[PASSED_TO_SAGEMAKER],
+                ContextEntries=[PASS_ROLE_CONTEXT],
             )
     except NotFound:
-        yield _unchecked(what, f"IAM finds no {principal}: the ARN of a session leaves out the path of its role.")
+        yield _warning(what, f"IAM finds no {principal}: the ARN of a session leaves out the path of its role.")
     except AwsError as error:
-        yield _unchecked(what, error)
+        yield _warning(what, error)
     else:
-        yield from _decision(simulated["EvaluationResults"][0], what, principal, workspace.role_arn)
+        yield from _evaluate_simulation(simulated["EvaluationResults"][0], what, principal, workspace.role_arn)
 
 
-def _principal(caller: str, role: str) -> str:
-    """Whose policies to simulate: a session's role's, as far as the session's ARN tells it."""
+def _principal_arn(caller: str, role: str) -> str:
+    """ARN of the principal whose policies to simulate: for a session its role, without a path."""
     session = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.+", caller)
     if not session:
         return caller
@@ -208,32 +216,38 @@ def _principal(caller: str, role: str) -> str:
     return role if role.endswith(f"/{session[3]}") else f"{session[1]}:iam::{session[2]}:role/{session[3]}"
 
 
-def _decision(result: "EvaluationResultTypeDef", what: str, principal: str, role: str) -> Iterator[Finding]:
+def _evaluate_simulation(
+    result: "EvaluationResultTypeDef", what: str, principal: str, role: str
+) -> Iterator[CheckResult]:
     results = [result, *result.get("ResourceSpecificResults", [])]
     if result["EvalDecision"] == "allowed":
         return
     if lacking := {key for one in results for key in one.get("MissingContextValues", [])}:
-        yield _unchecked(what, f"Its policies ask for {', '.join(sorted(lacking))}: only a real request has that.")
+        yield _warning(what, f"Its policies ask for {', '.join(sorted(lacking))}: only a real request has that.")
     elif result["EvalDecision"] == "explicitDeny":
         yield AccessDenied(f"{principal} is denied iam:PassRole on {role} by a policy. Remove that statement from it.")
     else:
-        condition = {"StringEquals": {PASSED_TO: SAGEMAKER}}
+        condition = {"StringEquals": {PASSED_TO_KEY: SAGEMAKER_SERVICE}}
         allowing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role, "Condition": condition}
         yield AccessDenied(f"{principal} may not pass {role} to SageMaker. Add to its policies: {json.dumps(allowing)}")
 
 
-def _key(workspace: Workspace, name: str) -> Iterator[Finding]:
+def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:
     """Whether the key is in this region, in use, and symmetric, as S3 needs it (S3's API reference, Encryption)."""
     region = workspace.region
     if (elsewhere := re.match(r"arn:[^:]+:kms:([^:]+):", name)) and elsewhere[1] != region:
         yield InvalidRequest(f"KMS key {name} is not in {region}, where the workspace is. Choose a key of that region.")
         return
     try:
-        with translated(f"looking at KMS key {name}"):
+        with translate_errors(f"looking at KMS key {name}"):
             key = workspace.client("kms").describe_key(KeyId=name)["KeyMetadata"]
     except AwsError as error:
         absent = NotFound(f"There is no KMS key {name} in {region}. Correct it in the workspace, or create it there.")
-        yield absent if _code(error) == "NotFoundException" else _judged(error, f"whether KMS key {name} can be used")
+        yield (
+            absent
+            if _error_code(error) == "NotFoundException"
+            else _error_or_warning(error, f"whether KMS key {name} can be used")
+        )
         return
     use = (key.get("KeyUsage", "ENCRYPT_DECRYPT"), key.get("KeySpec", "SYMMETRIC_DEFAULT"))
     if use != ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT"):
@@ -243,7 +257,7 @@ def _key(workspace: Workspace, name: str) -> Iterator[Finding]:
         yield InvalidRequest(f"KMS key {name} is {state}. See that it is Enabled again, or choose another key.")
 
 
-def _network(workspace: Workspace) -> Iterator[Finding]:
+def _check_network_ids(workspace: Workspace) -> Iterator[CheckResult]:
     subnets = [("subnet", name) for name in workspace.subnets]
     for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
         if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):

@@ -8,7 +8,7 @@ from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
 from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
-from aws.errors import InvalidRequest, NotFound, translated
+from aws.errors import InvalidRequest, NotFound, translate_errors
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class Workspace(Block):
     """A bucket with its credentials, the role SageMaker assumes, and the network training runs in.
 
-    Every AWS client of this project comes from here. A sandbox and an AWS account differ in nothing else.
+    Every AWS client of this project comes from here, so that one block decides which account and endpoint it uses.
     """
 
     _block_type_name = "Training Workspace"
@@ -31,11 +31,10 @@ class Workspace(Block):
     _description = "Where SageMaker training runs: bucket, credentials, execution role, network and default tags."
     _code_example = """\
         ```python
-        from flows.train import train_linear_learner
-        from tasks.parameters import Dataset
+        from aws.workspace import load_workspace
 
-        table = Dataset(source="s3://my-bucket/table.csv", target="price")
-        train_linear_learner(dataset=table, workspace="BLOCK_NAME")
+        workspace = load_workspace("BLOCK_NAME")
+        sagemaker = workspace.client("sagemaker")
         ```"""
 
     bucket: S3Bucket = Field(title="Bucket", description="S3 bucket for data and models, with the credentials to use.")
@@ -61,7 +60,7 @@ class Workspace(Block):
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """The schema, made once: to save a block Prefect asks for it a hundred times. Each may change its own copy."""
+        """A copy of the schema, which is computed once: Prefect asks for it a hundred times to save a block."""
         return deepcopy(cls._schema(*arguments, **options))
 
     @classmethod
@@ -83,7 +82,7 @@ class Workspace(Block):
     def client(self, service: Literal["kms"]) -> "KMSClient": ...
     def client(self, service: str) -> Any:
         """A boto3 client for `service`, with this workspace's credentials, region and endpoint."""
-        with translated(f"preparing a connection to {service}"):
+        with translate_errors(f"preparing a connection to {service}"):
             # prefect-aws types only two of boto3's services; get_client takes any name.
             return cast("Any", self.bucket.credentials).get_client(service)
 
@@ -109,14 +108,14 @@ class Workspace(Block):
 
 
 def load_workspace(name: str) -> Workspace:
-    """The saved block of that name; raises NotFound when there is none, InvalidRequest when it does not fit."""
+    """The saved block of that name; raises NotFound, or InvalidRequest when the block is not valid."""
     try:
         # Prefect types `load` for sync and async callers alike.
         return cast("Workspace", Workspace.load(name))
     except ValueError as error:
         raise NotFound(
-            f"There is no Training Workspace block named {name!r} in this Prefect. Save it in the UI under Blocks, or "
-            f"with `python -m deployments.blocks --name {name!r}`; `python -m sandbox` saves one named 'sandbox'."
+            f"There is no Training Workspace block named {name!r} in this Prefect. Save one in Prefect's UI "
+            "under Blocks."
         ) from error
     except RuntimeError as error:  # Prefect's server takes what the block's form does
         if not isinstance(error.__cause__, ValidationError):

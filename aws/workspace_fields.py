@@ -1,12 +1,15 @@
-"""What a Training Workspace asks for, in words that its form and the command line share; read without Prefect."""
+"""The fields of a Training Workspace, with titles and descriptions that its form and the command line share.
+
+Apart from the block itself, as importing this module does not import Prefect: a command line shows its --help quickly.
+"""
 
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
 
-def _without_blanks(value: Any) -> Any:
-    """A field that somebody emptied, in the form or on the command line, as one that was never filled."""
+def _drop_blanks(value: Any) -> Any:
+    """Treat a field that was emptied, in the form or on the command line, as one that was never filled."""
     return [one for one in value if one] if isinstance(value, list) else value or None
 
 
@@ -30,7 +33,7 @@ Subnets = Annotated[
         description="Ids of the subnets, such as subnet-0a1b2c3d4e5f60718, when training must run inside a VPC; they "
         "need the security groups.",
     ),
-    BeforeValidator(_without_blanks),
+    BeforeValidator(_drop_blanks),
 ]
 SecurityGroupIds = Annotated[
     list[str],
@@ -38,7 +41,7 @@ SecurityGroupIds = Annotated[
         title="Security groups",
         description="Ids of the security groups, such as sg-0a1b2c3d4e5f60718; they need the subnets.",
     ),
-    BeforeValidator(_without_blanks),
+    BeforeValidator(_drop_blanks),
 ]
 KmsKeyId = Annotated[
     str | None,
@@ -47,7 +50,7 @@ KmsKeyId = Annotated[
         description="Key that encrypts the model and the training volume: an id, an ARN or an alias/name of the "
         "bucket's region. Empty: AWS's default.",
     ),
-    BeforeValidator(_without_blanks),
+    BeforeValidator(_drop_blanks),
 ]
 Tags = Annotated[
     dict[str, str], Field(title="Tags", description="Tags put on every training job, such as a cost centre.")
@@ -60,5 +63,5 @@ DaskScheduler = Annotated[
         description="Address of a Dask cluster, such as tcp://10.0.0.7:8786, that prepares tables too large for one "
         "machine; its workers need this project installed. Empty: the machine that runs the flow does it.",
     ),
-    BeforeValidator(_without_blanks),
+    BeforeValidator(_drop_blanks),
 ]

@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 def sandbox(state_dir: Path | None = None) -> Iterator["Workspace"]:
     """Serve a sandbox in this process and yield the (unsaved) workspace block that points at it.
 
-    Without a `state_dir` its state is temporary. At the end nothing of it runs any more, and a temporary state is gone.
+    Without a `state_dir` its state is temporary. At the end all its processes are stopped.
     """
-    from sandbox.client import workspace  # clients of `sandbox.client` must not wait for moto
+    # Not at the top: `sandbox.client` must be importable without moto.
+    from sandbox.client import make_workspace
     from sandbox.server import Sandbox
 
     with TemporaryDirectory(prefix="sandbox-") as temporary:
-        served = Sandbox(state_dir or Path(temporary))
-        served.start()
+        server = Sandbox(state_dir or Path(temporary))
+        server.start()
         try:
-            served.ready()
-            yield workspace(served.endpoint_url)
+            server.wait_until_ready()
+            yield make_workspace(server.endpoint_url)
         finally:
-            served.stop()
+            server.stop()

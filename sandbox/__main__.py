@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
-from sandbox.client import NAME, default_state_dir
-from sandbox.server import Sandbox, SandboxError, ending, isolate
+from sandbox.client import BLOCK_NAME, default_state_dir
+from sandbox.server import Sandbox, SandboxError, make_stop_event, remove_aws_variables
 
 WELCOME = """\
 The sandbox serves at {endpoint} and keeps its state in {state_dir}
@@ -34,8 +34,8 @@ def main() -> int:
     parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="folder of its state (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any free one)")
     arguments = parser.parse_args()
-    isolate()
-    end = ending()
+    remove_aws_variables()
+    stop = make_stop_event()
     sandbox = Sandbox(arguments.state_dir, arguments.port)
     try:
         sandbox.start()
@@ -44,7 +44,7 @@ def main() -> int:
         return 1
     print(_welcome(sandbox), flush=True)
     registration = _register(sandbox.endpoint_url)
-    end.wait()
+    stop.wait()
     with suppress(ProcessLookupError):
         os.killpg(registration.pid, signal.SIGKILL)
     sandbox.stop()
@@ -60,12 +60,12 @@ def _welcome(sandbox: Sandbox) -> str:
         region=REGION,
         key_id=KEY_ID,
         secret_key=SECRET_KEY,
-        name=NAME,
+        name=BLOCK_NAME,
     )
 
 
 def _register(endpoint_url: str) -> subprocess.Popen[str]:
-    # A process of its own: Prefect may start a server to save the block, and must not hold up the end of this one.
+    # In its own process: Prefect may start a server to save the block, which must not delay the end of this process.
     process = subprocess.Popen(
         [sys.executable, "-m", "sandbox.client", endpoint_url],
         stdin=subprocess.DEVNULL,
@@ -83,7 +83,7 @@ def _report(process: subprocess.Popen[str]) -> None:
         print(f"Not registered with Prefect, serving all the same: {waiting}. It is tried again.", flush=True)
     _, errors = process.communicate()
     if process.returncode == 0:
-        print(f"Registered with Prefect as the block {NAME}.", flush=True)
+        print(f"Registered with Prefect as the block {BLOCK_NAME}.", flush=True)
     elif process.returncode != -signal.SIGKILL:
         reason = (errors.strip().splitlines() or ["no reason given"])[-1]
         print(f"Not registered with Prefect, serving all the same: {reason}", flush=True)

@@ -1,4 +1,4 @@
-"""Which API call an HTTP request is, and how a refusal of it reads in its service's words and wire format."""
+"""The API call that an HTTP request makes, and error responses to it in its service's wording and wire format."""
 
 import io
 import json
@@ -13,11 +13,11 @@ from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
 from sandbox.account import ACCOUNT, KEY_ID, REGION
-from sandbox.emulator import SIGNED_FOR
 from sandbox.faults import CallFault, Quota
+from sandbox.storage import SIGNATURE_SCOPE
 
-OWN = "sandbox-itself"
-"""In the user agent of the calls with which the sandbox runs jobs: they meet no faults and are not counted."""
+INTERNAL_USER_AGENT = "sandbox-itself"
+"""In the user agent of the calls with which the sandbox runs jobs; faults do not apply to them."""
 S3_ACTIONS = {
     ("GET", "", ""): "ListBuckets",
     ("GET", "Bucket", ""): "ListObjects",
@@ -32,8 +32,8 @@ S3_ACTIONS = {
     ("DELETE", "Object", "uploadId"): "AbortMultipartUpload",
     ("GET", "Object", "uploadId"): "ListParts",
 }
-"""By method, level and query; the others' names follow from these: GET of an object's `tagging` is GetObjectTagging."""
-ARNS: Mapping[str, str] = {
+"""By method, level and query; other names are composed of these: GET of an object's `tagging` is GetObjectTagging."""
+ARN_BY_MEMBER: Mapping[str, str] = {
     name: f"arn:aws:{service}:{'' if service == 'iam' else REGION}:{ACCOUNT}:{kind}{{}}"
     for name, service, kind in (
         ("TrainingJobName", "sagemaker", "training-job/"),
@@ -47,35 +47,36 @@ ARNS: Mapping[str, str] = {
         ("KeyId", "kms", "key/"),
     )
 }
-"""What a request's member names, the first of these that it has."""
-Refusal = tuple[int, str, str]
-_FAILURE = (
+"""ARN of the resource that a member of a request names; the first of these members that a request has counts."""
+ErrorTemplate = tuple[int, str, str]
+"""HTTP status, error code and message."""
+_INTERNAL_FAILURE = (
     500,
     "InternalFailure",
     "The request processing has failed because of an unknown error, exception or failure.",
 )
-_DENIED = (
+_ACCESS_DENIED_MESSAGE = (
     "User: {user} is not authorized to perform: {action} on resource: {resource} because no identity-based policy "
 )
-_DENIED += "allows the {action} action"
-REFUSALS: Mapping[str, Mapping[str, Refusal]] = {
+_ACCESS_DENIED_MESSAGE += "allows the {action} action"
+ERROR_TEMPLATES: Mapping[str, Mapping[str, ErrorTemplate]] = {
     "throttling": {
         "json": (400, "ThrottlingException", "Rate exceeded"),
         "query": (400, "Throttling", "Rate exceeded"),
         "s3": (503, "SlowDown", "Please reduce your request rate."),
     },
     "service-error": {
-        "json": _FAILURE,
-        "query": _FAILURE,
+        "json": _INTERNAL_FAILURE,
+        "query": _INTERNAL_FAILURE,
         "s3": (500, "InternalError", "We encountered an internal error. Please try again."),
     },
     "access-denied": {
-        "json": (400, "AccessDeniedException", _DENIED),
-        "query": (403, "AccessDenied", _DENIED),
+        "json": (400, "AccessDeniedException", _ACCESS_DENIED_MESSAGE),
+        "query": (403, "AccessDenied", _ACCESS_DENIED_MESSAGE),
         "s3": (403, "AccessDenied", "Access Denied"),
     },
 }
-QUOTA = (
+QUOTA_MESSAGE = (
     "The account-level service limit '{type} for {spot}training job usage' is {limit} Instances, with current "
     "utilization of {limit} Instances and a request delta of {count} Instances. Please use AWS Service Quotas to "
     "request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an "
@@ -84,13 +85,13 @@ QUOTA = (
 
 
 class ApiCall:
-    """One HTTP request as the API call it is."""
+    """The API call that one HTTP request makes."""
 
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
-        match = SIGNED_FOR.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
+        match = SIGNATURE_SCOPE.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
         self.service = match["service"].lower() if match else "s3"
-        self.own = OWN in environ.get("HTTP_USER_AGENT", "")
+        self.is_internal = INTERNAL_USER_AGENT in environ.get("HTTP_USER_AGENT", "")
 
     @cached_property
     def action(self) -> str:
@@ -109,24 +110,24 @@ class ApiCall:
             return "s3"
         return "json" if "HTTP_X_AMZ_TARGET" in self._environ else "query"
 
-    def refusal(self, fault: CallFault) -> Response | None:
-        """What the service answers instead of performing the call; None for a fault that lets it be performed."""
+    def fault_response(self, fault: CallFault) -> Response | None:
+        """The error response to send instead of performing the call; None for a fault with which it is performed."""
         if isinstance(fault, Quota):
-            config = self._document.get("ResourceConfig")
+            config = self._json_body.get("ResourceConfig")
             config = config if isinstance(config, dict) else {}
-            spot = "spot " if self._document.get("EnableManagedSpotTraining") else ""
+            spot = "spot " if self._json_body.get("EnableManagedSpotTraining") else ""
             count = config.get("InstanceCount", 1)
-            text = QUOTA.format(type=config.get("InstanceType"), spot=spot, limit=fault.limit, count=count)
-            return self.refused(400, "ResourceLimitExceeded", text)
-        if fault.kind not in REFUSALS:
+            text = QUOTA_MESSAGE.format(type=config.get("InstanceType"), spot=spot, limit=fault.limit, count=count)
+            return self.error_response(400, "ResourceLimitExceeded", text)
+        if fault.kind not in ERROR_TEMPLATES:
             return None
-        status, code, text = REFUSALS[fault.kind][self._protocol]
+        status, code, text = ERROR_TEMPLATES[fault.kind][self._protocol]
         user, action = f"arn:aws:iam::{ACCOUNT}:user/{KEY_ID}", f"{self.service}:{self.action}"
-        return self.refused(status, code, text.format(user=user, action=action, resource=self.resource))
+        return self.error_response(status, code, text.format(user=user, action=action, resource=self.resource))
 
-    def refused(self, status: int, code: str, message: str) -> Response:
-        """An error in the service's wire format; the request's body is read, so that the client hears it."""
-        take_body(self._environ)
+    def error_response(self, status: int, code: str, message: str) -> Response:
+        """An error in the service's wire format. Reads the request's body, so that the client reads this."""
+        read_body(self._environ)
         request_id = str(uuid.uuid4())
         headers = {"x-amzn-RequestId": request_id}
         if self._protocol == "json":
@@ -143,38 +144,38 @@ class ApiCall:
 
     @property
     def _form(self) -> dict[str, str]:
-        return dict(parse_qsl(self._environ["QUERY_STRING"] or take_body(self._environ).decode(errors="replace")))
+        return dict(parse_qsl(self._environ["QUERY_STRING"] or read_body(self._environ).decode(errors="replace")))
 
     @property
-    def _document(self) -> dict[str, Any]:
+    def _json_body(self) -> dict[str, Any]:
         try:
-            document = json.loads(take_body(self._environ))
+            document = json.loads(read_body(self._environ))
         except ValueError:
             return {}
         return document if isinstance(document, dict) else {}
 
     @cached_property
     def resource(self) -> str:
-        """ARN of what the call is about, as IAM looks at it; `*` where it is about nothing by name.
+        """ARN of the resource of the call, as in a policy; `*` where the call names none.
 
-        To an object's ARN `?versionId` is added where the call names a version, for which IAM has other actions.
+        `?versionId` is appended to an object's ARN where the call names a version, for which IAM has other actions.
         """
         if self.service == "s3":
             place = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace").strip("/")
             version = "?versionId" if "versionId=" in self._environ["QUERY_STRING"] else ""
             return f"arn:aws:s3:::{place}{version}" if place else "*"
-        asked = self._document if self._protocol == "json" else self._form
-        named = next(((wanted, arn) for wanted, arn in ARNS.items() if wanted in asked), None)
+        request = self._json_body if self._protocol == "json" else self._form
+        named = next(((member, arn) for member, arn in ARN_BY_MEMBER.items() if member in request), None)
         if named:
-            value = str(asked[named[0]])
+            value = str(request[named[0]])
             arn = value if value.startswith("arn:") else named[1].format(value)
-            stream = asked.get("logStreamName")
+            stream = request.get("logStreamName")
             return f"{arn}:log-stream:{stream}" if stream else arn
         return "*"
 
 
-def take_body(environ: dict[str, Any]) -> bytes:
-    """The request's body, which may be taken again."""
+def read_body(environ: dict[str, Any]) -> bytes:
+    """The request's body; it can be read again afterwards."""
     body = get_input_stream(environ).read()
     environ["wsgi.input"] = io.BytesIO(body)
     environ["CONTENT_LENGTH"] = str(len(body))

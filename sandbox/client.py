@@ -1,4 +1,4 @@
-"""How a process finds, holds and starts a sandbox, and the Prefect block that points at one.
+"""Find, start and use a sandbox from another process, and the Prefect block that points at one.
 
 Importing this module imports the standard library only. `python -m sandbox.client URL` saves the block as `sandbox`.
 """
@@ -30,7 +30,7 @@ def default_state_dir() -> Path:
     return Path(cache) / "train-linear-learner" / "sandbox"
 
 
-def endpoint(state_dir: Path) -> str | None:
+def find_endpoint(state_dir: Path) -> str | None:
     """The URL of the sandbox that serves this folder and answers within a second, or None."""
     try:
         url = str(json.loads((state_dir / ENDPOINT_FILE).read_text())["endpoint_url"])
@@ -41,7 +41,7 @@ def endpoint(state_dir: Path) -> str | None:
     return url if same else None
 
 
-def answers(url: str | None) -> bool:
+def is_running(url: str | None) -> bool:
     """Whether a sandbox, whichever folder it serves, answers at this URL within a second."""
     try:
         return url is not None and _status(url)["sandbox"] == "linear-learner"
@@ -49,14 +49,14 @@ def answers(url: str | None) -> bool:
         return False
 
 
-def calls(url: str) -> dict[str, int]:
+def call_counts(url: str) -> dict[str, int]:
     """How often each API action was called since the server started, such as `sagemaker:DescribeTrainingJob`."""
     counts: dict[str, int] = _status(url)["calls"]
     return counts
 
 
 def _status(url: str) -> dict[str, Any]:
-    # http.client and not urllib: a proxy set in the environment must not stand between two processes of one machine.
+    # http.client and not urllib, which would use a proxy of the environment.
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1)
     try:
         connection.request("GET", "/_sandbox")
@@ -66,10 +66,10 @@ def _status(url: str) -> dict[str, Any]:
     return status
 
 
-def hold(state_dir: Path) -> TextIO:
-    """Say that this process uses the sandbox of a folder, until the returned file is closed or the process dies.
+def mark_in_use(state_dir: Path) -> TextIO:
+    """Mark the sandbox of a folder as in use by this process, until the returned file is closed or the process ends.
 
-    Hold first and look for the `endpoint` afterwards: while a server is on its way out this call waits for it.
+    Call this before `find_endpoint`: while a server is ending, this call waits until it has ended.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     in_use = (state_dir / IN_USE_FILE).open("a")
@@ -77,10 +77,10 @@ def hold(state_dir: Path) -> TextIO:
     return in_use
 
 
-def launch(state_dir: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m sandbox.server` in a session of its own; what it has to complain about is in `server.log`.
+def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
+    """Start `python -m sandbox.server` in a session of its own; its errors are written to `server.log`.
 
-    It ends by itself once nobody holds the folder. Where another process serves the folder it exits 0 at once.
+    It ends by itself once no process uses the folder. When another process serves the folder it exits with 0 at once.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / "server.log").open("ab") as log:
@@ -93,12 +93,12 @@ def launch(state_dir: Path) -> subprocess.Popen[bytes]:
         )
 
 
-NAME = "sandbox"
-PAUSE_SECONDS = 2.0
-"""Between two tries to reach Prefect's server."""
+BLOCK_NAME = "sandbox"
+RETRY_PAUSE_SECONDS = 2.0
+"""Between two attempts to reach Prefect's server."""
 
 
-def workspace(endpoint_url: str) -> "Workspace":
+def make_workspace(endpoint_url: str) -> "Workspace":
     """The unsaved block: the sandbox's bucket, keys, endpoint and role."""
     from prefect_aws import AwsCredentials, S3Bucket  # two seconds
     from prefect_aws.client_parameters import AwsClientParameters
@@ -115,22 +115,22 @@ def workspace(endpoint_url: str) -> "Workspace":
     return Workspace(bucket=S3Bucket(bucket_name=BUCKET, credentials=credentials), role_arn=ROLE_ARN)
 
 
-def save(endpoint_url: str) -> None:
-    """Save the block; while no Prefect server answers, say so once and try again: one may be starting just now."""
+def save_block(endpoint_url: str) -> None:
+    """Save the block; while no Prefect server answers, print that once and try again, as one may be starting."""
     from httpx import ConnectError
 
-    own, waiting = workspace(endpoint_url), False
+    workspace, waiting = make_workspace(endpoint_url), False
     while True:
         try:
-            own.save(NAME, overwrite=True)
+            workspace.save(BLOCK_NAME, overwrite=True)
         except ConnectError:
             if not waiting:
                 print("its server does not answer", flush=True)  # noqa: T201 - for whoever started this process
             waiting = True
-            time.sleep(PAUSE_SECONDS)
+            time.sleep(RETRY_PAUSE_SECONDS)
         else:
             return
 
 
 if __name__ == "__main__":
-    save(sys.argv[1])
+    save_block(sys.argv[1])

@@ -1,4 +1,4 @@
-"""Faults on demand: make the sandbox misbehave as AWS does, to test or to rehearse what happens then.
+"""Faults on demand: make the sandbox fail as AWS does, to test or to rehearse what happens then.
 
   python -m sandbox.faults throttling --action CreateTrainingJob --times 3
   python -m sandbox.faults spot-interruption
@@ -41,14 +41,14 @@ from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from sandbox.client import default_state_dir, endpoint
+from sandbox.client import default_state_dir, find_endpoint
 
-PATH = "/_sandbox/faults"
+FAULTS_PATH = "/_sandbox/faults"
 Seconds = Annotated[float, Field(ge=0, le=86_400)]
 
 
 class Fault(BaseModel):
-    """What goes wrong, and how often still."""
+    """A kind of fault, and how many more times it happens."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,7 +60,7 @@ class CallFault(Fault):
     action: str | None = None
 
 
-class Refusal(CallFault):
+class RefusedCall(CallFault):
     kind: Literal["throttling", "service-error", "access-denied"]
 
 
@@ -117,127 +117,127 @@ class SlowJob(JobFault):
     seconds: Seconds = 30
 
 
-CALL_FAULTS = Refusal | Quota | LostAnswer | SlowAnswer
+CALL_FAULTS = RefusedCall | Quota | LostAnswer | SlowAnswer
 JOB_FAULTS = NoCapacity | InternalError | SpotInterruption | MaxRuntime | LateLog | MissingLog | SlowJob
 FAULT: TypeAdapter[Fault] = TypeAdapter(Annotated[CALL_FAULTS | JOB_FAULTS, Field(discriminator="kind")])
-MODELS = get_args(CALL_FAULTS) + get_args(JOB_FAULTS)
-KINDS = [kind for model in MODELS for kind in get_args(model.model_fields["kind"].annotation)]
-OPTIONS = sorted({name for model in MODELS for name in model.model_fields} - {"kind"})
-REASONS = {
+FAULT_MODELS = get_args(CALL_FAULTS) + get_args(JOB_FAULTS)
+KINDS = [kind for model in FAULT_MODELS for kind in get_args(model.model_fields["kind"].annotation)]
+OPTIONS = sorted({name for model in FAULT_MODELS for name in model.model_fields} - {"kind"})
+ERROR_MESSAGES = {
     "extra_forbidden": "this kind has no such field",
     "union_tag_invalid": f"kind must be one of {', '.join(KINDS)}",
     "union_tag_not_found": f"kind is missing: one of {', '.join(KINDS)}",
 }
 
 
-Met = TypeVar("Met", bound=Fault)
+FaultT = TypeVar("FaultT", bound=Fault)
 
 
 class Faults:
-    """The faults still to happen, in the order they were asked for."""
+    """The faults that are still to happen, in the order they were injected."""
 
     def __init__(self) -> None:
-        self._waiting: list[Fault] = []
+        self._pending: list[Fault] = []
         self._lock = threading.Lock()
 
-    def control(self, method: str, body: bytes) -> tuple[int, Any]:
-        """Status and document that answer an HTTP request to `PATH`."""
+    def handle_request(self, method: str, body: bytes) -> tuple[int, Any]:
+        """Status and document of the response to an HTTP request to `FAULTS_PATH`."""
         if method == "POST":
             try:
                 fault = FAULT.validate_json(body, strict=True)
             except ValidationError as error:
-                return 400, {"message": _sentence(error)}
+                return 400, {"message": _error_message(error)}
             with self._lock:
-                self._waiting.append(fault)
+                self._pending.append(fault)
             return 201, fault.model_dump()
         if method not in {"GET", "DELETE"}:
             return 405, {"message": "GET, POST or DELETE."}
         with self._lock:
             if method == "DELETE":
-                self._waiting.clear()
-            return 200, [fault.model_dump() for fault in self._waiting]
+                self._pending.clear()
+            return 200, [fault.model_dump() for fault in self._pending]
 
-    def met_by_call(self, action: str) -> CallFault | None:
-        """The fault that a call of this action meets: the first one that fits."""
-        return next(iter(self._met(CallFault, lambda fault: fault.action in (None, action), most=1)), None)
+    def take_for_call(self, action: str) -> CallFault | None:
+        """Take the fault to apply to a call of this action: the first one that matches."""
+        return next(iter(self._take(CallFault, lambda fault: fault.action in (None, action), limit=1)), None)
 
-    def met_by_job(self, instance_type: str | None, spot: bool) -> tuple[JobFault, ...]:
-        """The faults that a new job meets: the first one of each kind that fits."""
+    def take_for_job(self, instance_type: str | None, spot: bool) -> tuple[JobFault, ...]:
+        """Take the faults to apply to a new job: the first one of each kind that matches."""
 
-        def fits(fault: JobFault) -> bool:
+        def matches(fault: JobFault) -> bool:
             return fault.instance_type in (None, instance_type) and fault.spot in (None, spot)
 
-        return tuple(self._met(JobFault, fits, most=len(KINDS)))
+        return tuple(self._take(JobFault, matches, limit=len(KINDS)))
 
-    def _met(self, what: type[Met], fits: Callable[[Met], bool], most: int) -> list[Met]:
-        first: dict[str, Met] = {}
+    def _take(self, fault_type: type[FaultT], matches: Callable[[FaultT], bool], limit: int) -> list[FaultT]:
+        first: dict[str, FaultT] = {}
         with self._lock:
-            for fault in self._waiting:
-                if isinstance(fault, what) and fits(fault):
+            for fault in self._pending:
+                if isinstance(fault, fault_type) and matches(fault):
                     first.setdefault(fault.kind, fault)
-            met = list(first.values())[:most]
-            for fault in met:
+            taken = list(first.values())[:limit]
+            for fault in taken:
                 fault.times -= 1
-            self._waiting = [fault for fault in self._waiting if fault.times]
-        return met
+            self._pending = [fault for fault in self._pending if fault.times]
+        return taken
 
 
 def inject(endpoint_url: str, **fault: Any) -> None:
-    """Let the sandbox at this endpoint meet a fault, as in `inject(url, kind="throttling", times=3)`.
+    """Inject a fault into the sandbox at this endpoint, as in `inject(url, kind="throttling", times=3)`.
 
-    A wrong fault is a ValueError, a sandbox that is gone an OSError.
+    Raises ValueError for a fault that does not exist, OSError when no sandbox answers.
     """
-    _ask(endpoint_url, "POST", fault)
+    _request(endpoint_url, "POST", fault)
 
 
 def clear(endpoint_url: str) -> None:
-    """Forget the faults still to happen."""
-    _ask(endpoint_url, "DELETE")
+    """Remove the faults that are still to happen."""
+    _request(endpoint_url, "DELETE")
 
 
-def _ask(endpoint_url: str, method: str, fault: Any = None) -> Any:
-    # http.client: a proxy set in the environment must not stand between two processes of one machine.
+def _request(endpoint_url: str, method: str, fault: Any = None) -> Any:
+    # http.client and not urllib, which would use a proxy of the environment.
     connection = http.client.HTTPConnection(urlsplit(endpoint_url).netloc, timeout=10)
     try:
-        connection.request(method, PATH, json.dumps(fault))
-        answer = connection.getresponse()
-        document = json.loads(answer.read())
+        connection.request(method, FAULTS_PATH, json.dumps(fault))
+        response = connection.getresponse()
+        document = json.loads(response.read())
     finally:
         connection.close()
-    if answer.status >= 400:
+    if response.status >= 400:
         raise ValueError(document["message"])
     return document
 
 
-def _sentence(error: ValidationError) -> str:
+def _error_message(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"]))
-    return f"Not a fault: {where}{': ' if where else ''}{REASONS.get(first['type'], first['msg'])}."
+    return f"Not a fault: {where}{': ' if where else ''}{ERROR_MESSAGES.get(first['type'], first['msg'])}."
 
 
 def main() -> int:
-    """Ask the running sandbox for a fault, list those still to happen, or clear them."""
+    """Inject a fault into the running sandbox, list those still to happen, or remove them."""
     parser = argparse.ArgumentParser(
         prog="python -m sandbox.faults", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", metavar="KIND|list|clear", choices=[*KINDS, "list", "clear"], help="as above")
+    parser.add_argument("command", metavar="KIND|list|clear", choices=[*KINDS, "list", "clear"], help="as above")
     for name in OPTIONS:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE")
     parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="the sandbox's (%(default)s)")
-    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    state_dir, what = given.pop("state_dir"), given.pop("what")
-    url = endpoint(state_dir)
+    arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    state_dir, command = arguments.pop("state_dir"), arguments.pop("command")
+    url = find_endpoint(state_dir)
     if url is None:
         print(f"sandbox: none serves {state_dir}; start `python -m sandbox` or give --state-dir", file=sys.stderr)  # noqa: T201
         return 1
-    if what == "clear":
+    if command == "clear":
         clear(url)
-    elif what != "list":
+    elif command != "list":
         try:
-            inject(url, **FAULT.validate_python({"kind": what} | given).model_dump())
+            inject(url, **FAULT.validate_python({"kind": command} | arguments).model_dump())
         except ValidationError as error:
-            parser.error(_sentence(error))
-    for fault in _ask(url, "GET"):
+            parser.error(_error_message(error))
+    for fault in _request(url, "GET"):
         print(" ".join(f"{name}={value}" for name, value in fault.items() if value is not None))  # noqa: T201
     return 0
 

@@ -1,6 +1,6 @@
 """The sandbox as a process serves it: one folder, one port on 127.0.0.1, until it is stopped.
 
-`python -m sandbox.server` serves a folder for as long as clients hold it.
+`python -m sandbox.server` serves a folder for as long as other processes use it.
 """
 
 import argparse
@@ -17,12 +17,15 @@ from types import FrameType
 from typing import Any, TextIO
 
 from sandbox.account import KEY_ID, REGION, SECRET_KEY
-from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, default_state_dir, endpoint
+from sandbox.api_call import INTERNAL_USER_AGENT
+from sandbox.app import build_application, make_http_server
+from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, default_state_dir, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
-LOOK_SECONDS = 0.2
-UNUSED_SECONDS = 10.0
-"""How long a server that was started for clients waits for the first of them."""
+POLL_SECONDS = 0.2
+"""Pause between two checks whether the folder is still in use."""
+MAX_UNUSED_SECONDS = 10.0
+"""How long a server that other processes use waits for the first of them."""
 PORT_FILE = "port"
 BACKLOG = 128
 
@@ -38,8 +41,8 @@ class FolderInUseError(SandboxError):
 class Sandbox:
     """AWS on localhost over a state folder. One per process at a time, since moto's state is global to a process."""
 
-    _serving = threading.Lock()
-    _making_client = threading.Lock()
+    _process_lock = threading.Lock()
+    _clients_lock = threading.Lock()
 
     def __init__(self, state_dir: Path, port: int = 0) -> None:
         self.state_dir = state_dir.resolve()
@@ -47,76 +50,72 @@ class Sandbox:
         self._port = port
 
     def start(self) -> None:
-        """Serve. What the services are to find again is put back in the background; `ready` waits for it.
+        """Start to serve. The saved state is restored in the background; `wait_until_ready` waits for it.
 
-        A folder or port in use, or a second sandbox in this process, is a `SandboxError`.
+        Raises SandboxError when the folder or port is in use, or for a second sandbox in this process.
         """
-        if not self._serving.acquire(blocking=False):
+        if not self._process_lock.acquire(blocking=False):
             raise SandboxError("this process serves a sandbox already; stop that one first")
         try:
-            self._lock = _lock(self.state_dir)
+            self._lock = _lock_state_dir(self.state_dir)
             try:
                 self._serve()
             except BaseException:
                 self._lock.close()
                 raise
         except BaseException:
-            self._serving.release()
+            self._process_lock.release()
             raise
 
     def _serve(self) -> None:
         self._stopping = False
         self._clients: dict[str, Any] = {}
-        self._socket = _listen(self._port) if self._port else _listen_again(self.state_dir / PORT_FILE)
+        self._socket = _listen(self._port) if self._port else _listen_on_last_port(self.state_dir / PORT_FILE)
         self.endpoint_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
 
-        from sandbox.app import assemble, serve  # moto takes half a second to import
-
-        self._front, self._jobs, self._trainer = assemble(self.state_dir, self.client)
-        self._server = serve(self._front, self._socket)
+        self._application, self._jobs, self._trainer = build_application(self.state_dir, self.client)
+        self._server = make_http_server(self._application, self._socket)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox-server")
-        self._warming = threading.Thread(target=self._warm_up, name="sandbox-warm-up")
+        self._warm_up_thread = threading.Thread(target=self._warm_up, name="sandbox-warm-up")
         self._thread.start()
-        self._warming.start()
+        self._warm_up_thread.start()
         replace_json(self.state_dir / ENDPOINT_FILE, {"endpoint_url": self.endpoint_url, "pid": os.getpid()})
 
     def _warm_up(self) -> None:
-        self._front.initialise("s3")
+        self._application.initialise("s3")
         self._jobs.resume()
         for service in ("sagemaker", "logs", "iam"):
             if not self._stopping:
-                self._front.initialise(service)
+                self._application.initialise(service)
 
-    def ready(self) -> None:
-        """Wait until everything the folder held is back."""
-        self._warming.join()
+    def wait_until_ready(self) -> None:
+        """Wait until the saved state is restored."""
+        self._warm_up_thread.join()
 
     def stop(self) -> None:
         """End the jobs' processes, the server and its threads; unfinished jobs start again with the next server."""
         (self.state_dir / ENDPOINT_FILE).unlink(missing_ok=True)
         self._stopping = True
-        self._warming.join()
-        self._front.close()
+        self._warm_up_thread.join()
+        self._application.close()
         self._trainer.close()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
         self._socket.close()
         self._lock.close()
-        self._serving.release()
+        self._process_lock.release()
 
     def client(self, service: str) -> Any:
-        """A boto3 client for the sandbox's own calls; threads share one per service."""
-        from sandbox.api_call import OWN  # imports moto
-
-        with self._making_client:
+        """A boto3 client for the sandbox's own calls, one per service for all threads."""
+        with self._clients_lock:
             if service not in self._clients:
-                self._clients[service] = connect(service, self.endpoint_url, user_agent_extra=OWN)
+                self._clients[service] = make_client(service, self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
             return self._clients[service]
 
 
-def connect(service: str, endpoint_url: str, **config: Any) -> Any:
-    """A boto3 client of the sandbox at this endpoint; no proxy of the environment comes between."""
+def make_client(service: str, endpoint_url: str, **config: Any) -> Any:
+    """A boto3 client of the sandbox at this endpoint, which uses no proxy of the environment."""
     from botocore.config import Config  # a quarter of a second
 
     return _session().client(
@@ -136,27 +135,27 @@ def _session() -> Any:
     return boto3.session.Session()
 
 
-def _lock(state_dir: Path) -> TextIO:
+def _lock_state_dir(state_dir: Path) -> TextIO:
     state_dir.mkdir(parents=True, exist_ok=True)
     file = (state_dir / "lock").open("a")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        where = endpoint(state_dir) or "an endpoint that does not answer yet"
+        where = find_endpoint(state_dir) or "an endpoint that does not answer yet"
         raise FolderInUseError(
             f"{state_dir} is in use by the sandbox at {where}; use that one, or give this one another --state-dir"
         ) from None
     return file
 
 
-def _listen_again(memory: Path) -> socket.socket:
-    """On the port of last time where it is free, so that what was saved with the URL stays right; else on any."""
+def _listen_on_last_port(port_file: Path) -> socket.socket:
+    """Listen on the port that was last used, as saved blocks hold its URL, or on a free one when it is taken."""
     try:
-        listening = _listen(int(memory.read_text()))
+        listening = _listen(int(port_file.read_text()))
     except (OSError, ValueError, OverflowError, SandboxError):
         listening = _listen(0)
-    replace_file(memory, [str(listening.getsockname()[1]).encode()])
+    replace_file(port_file, [str(listening.getsockname()[1]).encode()])
     return listening
 
 
@@ -172,13 +171,13 @@ def _listen(port: int) -> socket.socket:
     return listening
 
 
-def isolate() -> None:
-    """Forget the user's AWS variables: nothing that this process starts could reach a real account."""
+def remove_aws_variables() -> None:
+    """Remove the AWS variables from the environment, so that no process started from here reaches a real account."""
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]
 
 
-def ending() -> threading.Event:
+def make_stop_event() -> threading.Event:
     """An event that SIGINT and SIGTERM set."""
     event = threading.Event()
 
@@ -190,24 +189,24 @@ def ending() -> threading.Event:
     return event
 
 
-def _serve_while_held(state_dir: Path, end: threading.Event) -> None:
+def _serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
     sandbox = Sandbox(state_dir)
     with (state_dir / IN_USE_FILE).open("a") as in_use:
-        held = _is_held(in_use)
+        was_in_use = _is_in_use(in_use)
         fcntl.flock(in_use, fcntl.LOCK_UN)
         sandbox.start()
-        impatient_at = time.monotonic() + UNUSED_SECONDS
-        while not end.wait(LOOK_SECONDS):
-            if _is_held(in_use):
-                held = True
-            elif held or time.monotonic() > impatient_at:
-                break  # with the lock in hand: a client that comes now waits until this process is gone
+        deadline = time.monotonic() + MAX_UNUSED_SECONDS
+        while not stop.wait(POLL_SECONDS):
+            if _is_in_use(in_use):
+                was_in_use = True
+            elif was_in_use or time.monotonic() > deadline:
+                break  # this process has the lock: one that marks the folder now waits until this one has ended
             else:
                 fcntl.flock(in_use, fcntl.LOCK_UN)
         sandbox.stop()
 
 
-def _is_held(in_use: TextIO) -> bool:
+def _is_in_use(in_use: TextIO) -> bool:
     try:
         fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -216,20 +215,20 @@ def _is_held(in_use: TextIO) -> bool:
 
 
 def main() -> int:
-    """Serve a folder while clients hold it; 0 too where another process serves it already."""
+    """Serve a folder while other processes use it; returns 0 at once when another process serves it already."""
     parser = argparse.ArgumentParser(prog="python -m sandbox.server", description=main.__doc__)
     parser.add_argument("--state-dir", type=Path, default=default_state_dir())
     state_dir = parser.parse_args().state_dir
-    isolate()
-    end = ending()
+    remove_aws_variables()
+    stop = make_stop_event()
     state_dir.mkdir(parents=True, exist_ok=True)
     while True:
         try:
-            _serve_while_held(state_dir, end)
+            _serve_while_in_use(state_dir, stop)
         except FolderInUseError:
-            if endpoint(state_dir):
+            if find_endpoint(state_dir):
                 return 0
-            time.sleep(LOOK_SECONDS)  # the other one is only just starting, or ending
+            time.sleep(POLL_SECONDS)  # the other process is starting or ending
         except SandboxError as error:
             print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
             return 1

@@ -1,4 +1,4 @@
-"""What a training job runs on and may cost, and the order in which instances are asked for when there are none."""
+"""What a training job runs on and may cost, and which instances to request when AWS lacks those first requested."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -64,21 +64,21 @@ class Compute(BaseModel):
         return self.max_runtime_seconds + spare
 
 
-FIRST_PAUSE_SECONDS, GROWTH, MAX_PAUSE_SECONDS = 30.0, 2.0, 300.0
-"""Seconds between two rounds through all kinds of instances."""
+FIRST_PAUSE_SECONDS, PAUSE_GROWTH, MAX_PAUSE_SECONDS = 30.0, 2.0, 300.0
+"""Seconds between two rounds through all variants of a compute."""
 
 
 @dataclass(frozen=True)
 class CapacityOption:
-    """One kind of instances to ask for, as `compute`, after so many seconds; `step` counts the offers from 0."""
+    """Instances to request, as `compute`, after a pause in seconds; `step` numbers the options from 0."""
 
     step: int
     compute: Compute
     pause: float = 0.0
 
 
-def kinds(compute: Compute) -> tuple[Compute, ...]:
-    """Every kind of instances that `compute` allows: all types on spot if wanted, then all of them on demand."""
+def compute_variants(compute: Compute) -> tuple[Compute, ...]:
+    """Every combination that `compute` allows: all instance types on spot if it is set, then all of them on demand."""
     types = dict.fromkeys((compute.instance_type, *compute.fallback_instance_types))
     spots = (True, False) if compute.spot else (False,)
     on_demand = {"max_wait_seconds": None}
@@ -92,12 +92,12 @@ def kinds(compute: Compute) -> tuple[Compute, ...]:
 
 
 def capacity_options(compute: Compute, first: int = 0) -> Iterator[CapacityOption]:
-    """The offers from number `first` on, round after round, until the pauses would exceed `max_queue_seconds`."""
-    step, pause, left = 0, 0.0, float(compute.max_queue_seconds)
-    while pause <= left:
-        left -= pause
-        for number, kind in enumerate(kinds(compute)):
+    """The options from number `first` on, round after round, until the pauses would exceed `max_queue_seconds`."""
+    step, pause, remaining = 0, 0.0, float(compute.max_queue_seconds)
+    while pause <= remaining:
+        remaining -= pause
+        for number, variant in enumerate(compute_variants(compute)):
             if step >= first:
-                yield CapacityOption(step=step, compute=kind, pause=0.0 if number else pause)
+                yield CapacityOption(step=step, compute=variant, pause=0.0 if number else pause)
             step += 1
-        pause = min(pause * GROWTH, MAX_PAUSE_SECONDS) or FIRST_PAUSE_SECONDS
+        pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS) or FIRST_PAUSE_SECONDS

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from aws.errors import InvalidRequest
-from aws.training.prices import AS_OF, USD_PER_HOUR
+from aws.training.prices import PRICE_LIST_DATE, USD_PER_HOUR
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 STOPPING_SECONDS = 120
-"""How long a job may still run, and is billed, once it is told to stop (AWS: StopTrainingJob, StoppingCondition)."""
-SHORTEST_RUN_SECONDS = 60
+"""How long a job may still run, and is billed, once it is Stopping (AWS: StopTrainingJob, StoppingCondition)."""
+MIN_RUNTIME_SECONDS = 60
 """The shortest time limit there is, as in Compute: less would stop a job while it loads its data."""
 
 
@@ -34,12 +34,14 @@ class Price(BaseModel):
     source: str
 
 
-def price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
+def find_price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
     """The price of one instance: from `overrides`, the workspace's prices, or else the table; None when unknown."""
     if instance_type in overrides:
         return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
     listed = USD_PER_HOUR.get(region, {}).get(instance_type)
-    return None if listed is None else Price(usd_per_hour=listed, source=f"price list of {AS_OF} for {region}")
+    return (
+        None if listed is None else Price(usd_per_hour=listed, source=f"price list of {PRICE_LIST_DATE} for {region}")
+    )
 
 
 def worst_case_usd(runtime_seconds: int, usd_per_hour: float, instances: int) -> float:
@@ -49,7 +51,7 @@ def worst_case_usd(runtime_seconds: int, usd_per_hour: float, instances: int) ->
 
 def affordable_seconds(max_cost_usd: float, usd_per_hour: float, instances: int) -> int:
     """The longest time limit whose worst case is within the budget; 0 or less when the budget buys nothing."""
-    return math.floor(_exact(max_cost_usd) * 3600 / (_exact(usd_per_hour) * instances)) - STOPPING_SECONDS
+    return math.floor(_to_fraction(max_cost_usd) * 3600 / (_to_fraction(usd_per_hour) * instances)) - STOPPING_SECONDS
 
 
 def runtime_limit(
@@ -68,22 +70,24 @@ def runtime_limit(
             "Set it in the workspace's prices, in USD per instance and hour."
         )
     affordable = affordable_seconds(max_cost_usd, price.usd_per_hour, instances)
-    if affordable < SHORTEST_RUN_SECONDS:
-        enough = _cents_up(_cost(SHORTEST_RUN_SECONDS + STOPPING_SECONDS, price.usd_per_hour, instances))
+    if affordable < MIN_RUNTIME_SECONDS:
+        enough = _round_up_to_cents(_cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, price.usd_per_hour, instances))
         raise InvalidRequest(
             f"max_cost_usd {max_cost_usd:g} buys {max(0, affordable)} s of {instances} x {instance_type} at "
-            f"{price.usd_per_hour:g} USD an hour; a job needs at least {SHORTEST_RUN_SECONDS} s: give at least {enough}"
+            f"{price.usd_per_hour:g} USD an hour; a job needs at least {MIN_RUNTIME_SECONDS} s: give at least {enough}"
         )
     return min(max_runtime_seconds, affordable)
 
 
-def worst_case(instance_type: str, runtime_seconds: int, instances: int, price: Price | None, region: str) -> str:
+def describe_worst_case(
+    instance_type: str, runtime_seconds: int, instances: int, price: Price | None, region: str
+) -> str:
     """What a job with this time limit costs at most, in one sentence, cents rounded up."""
     longest = runtime_seconds + STOPPING_SECONDS
     if price is None:
         plural = "" if instances == 1 else "s"
         return f"price of {instance_type} in {region} unknown: at most {longest} s on {instances} instance{plural}"
-    most = _cents_up(_cost(longest, price.usd_per_hour, instances))
+    most = _round_up_to_cents(_cost(longest, price.usd_per_hour, instances))
     rate = f"{price.usd_per_hour:g} USD an hour ({price.source})"
     return f"at most {most} USD: {instances} x {instance_type} for {longest} s at {rate}"
 
@@ -136,14 +140,14 @@ class Bill(BaseModel):
 
 
 def _cost(seconds: int, usd_per_hour: float, instances: int) -> Fraction:
-    return seconds * instances * _exact(usd_per_hour) / 3600
+    return seconds * instances * _to_fraction(usd_per_hour) / 3600
 
 
-def _exact(usd: float) -> Fraction:
+def _to_fraction(usd: float) -> Fraction:
     # 0.1 means a tenth to whoever wrote it; a budget must not fail for a digit that only binary fractions have.
     return Fraction(str(usd))
 
 
-def _cents_up(usd: Fraction) -> str:
+def _round_up_to_cents(usd: Fraction) -> str:
     # Of a bound, less than it is would be wrong.
     return f"{math.ceil(usd * 100) / 100:.2f}"

@@ -1,4 +1,4 @@
-"""Follow a training job to its end: status changes and log lines, in order, each once."""
+"""Follow a training job to its end: its status changes and log lines, in order, each reported once."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Protocol
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
 
-from aws.errors import NotFound, Unavailable, answer, translated
+from aws.errors import NotFound, Unavailable, error_code_and_message, translate_errors
 from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
-from aws.training.submission import describe
+from aws.training.submission import find_job
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
-OVER = frozenset({"Completed", "Failed", "Stopped"})
-UNTIL_TRAINING = frozenset(
+FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
+PHASES_UNTIL_TRAINING = frozenset(
     {
         "Starting",
         "Pending",
@@ -31,16 +31,16 @@ UNTIL_TRAINING = frozenset(
         "Training",
     }
 )
-FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, GROWTH = 0.2, 10.0, 1.4
-"""Seconds between two looks: short at first, since a small job is over soon, then never more often than needed."""
+FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.2, 10.0, 1.4
+"""Pause between two polls: short at first, as a small job is over soon, then longer and longer up to the maximum."""
 LATE_LOG_SECONDS = 10.0
-"""How long the end of the log is waited for once the job is over; CloudWatch takes some seconds to show a line."""
-OFFLINE_SECONDS = 300.0
-"""How long AWS may be out of reach, or out of order, before following is given up; within the lease."""
+"""How long to wait for the end of the log once the job is over; CloudWatch takes some seconds to show a line."""
+MAX_OFFLINE_SECONDS = 300.0
+"""How long AWS may be unavailable before following fails; less than the duration of a lease."""
 
 
 @dataclass(frozen=True)
-class Status:
+class StatusChange:
     """The job entered a new phase."""
 
     phase: str
@@ -49,14 +49,14 @@ class Status:
 
 @dataclass(frozen=True)
 class LogLine:
-    """One line of the container's log; `known` when it was told before, to a process that is gone."""
+    """One line of the container's log; `already_shown` when an earlier process has reported it."""
 
     text: str
-    known: bool = False
+    already_shown: bool = False
 
 
-class Position(BaseModel):
-    """How much of a job was told already; with a file it outlives the process."""
+class ReadPosition(BaseModel):
+    """How many of a job's status changes and log lines have been reported; with a file it outlives the process."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -65,14 +65,14 @@ class Position(BaseModel):
     lines: dict[str, NonNegativeInt] = {}
 
     @classmethod
-    def load(cls, file: Path) -> "Position":
-        """The position in this file, or the beginning."""
+    def load(cls, file: Path) -> "ReadPosition":
+        """The position saved in this file, or the beginning if there is none."""
         with suppress(OSError, ValueError):
             return cls.model_validate_json(file.read_bytes()).model_copy(update={"file": file})
         return cls(file=file)
 
     def save(self) -> None:
-        """Write it down."""
+        """Write the position to its file, if it has one."""
         if self.file:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             partial = self.file.with_suffix(".partial")
@@ -80,120 +80,125 @@ class Position(BaseModel):
             partial.replace(self.file)
 
     def delete(self) -> None:
-        """Remove the file: the job is over and told."""
+        """Remove the file: the job is over and all of it has been reported."""
         if self.file:
             self.file.unlink(missing_ok=True)
 
 
-class Listener(Protocol):
-    """Whom the job's news are for; an error of its own ends the following."""
+class JobObserver(Protocol):
+    """Receives what happens to a job. An exception that one of its methods raises ends `follow`."""
 
-    def tell(self, event: Status | LogLine) -> None:
-        """One piece of news."""
+    def on_event(self, event: StatusChange | LogLine) -> None:
+        """Handle one event."""
 
-    def has_whole_log(self) -> bool:
-        """Whether the lines told so far end as a log ends."""
+    def has_complete_log(self) -> bool:
+        """Whether the last line received so far is the last line of a log."""
 
     def wait(self, seconds: float) -> None:
-        """Nothing happens for so long."""
+        """Pause between two polls."""
 
 
 def follow(
-    workspace: Workspace, name: str, run: str, listener: Listener, position: Position
+    workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
 ) -> "DescribeTrainingJobResponseTypeDef":
-    """Tell what happens until the job is over, for the flow run `run`; return its last description, whatever it is.
+    """Report a job's events to `observer` until it is over, for the flow run `run`; return its last description.
 
-    What `position` knows is not told again, save that the log's lines come as `LogLine`s that are `known`. A job is
-    followed through minutes without an answer of AWS. When it is over the rest of its log is waited for, some seconds.
+    Status changes before `position` are not reported again; log lines before it are, as `already_shown`. Raises
+    Unavailable only after AWS has not answered for `MAX_OFFLINE_SECONDS`. Once the job is over, waits up to
+    `LATE_LOG_SECONDS` for the rest of its log.
     """
-    job = _Followed(workspace, name, run, listener, position)
+    poller = _JobPoller(workspace, name, run, observer, position)
     answered, pause = time.monotonic(), FIRST_PAUSE_SECONDS
     while True:
         try:
-            description = job.look()
+            description = poller.poll()
             answered = time.monotonic()
         except Unavailable:
-            if time.monotonic() > answered + OFFLINE_SECONDS:
+            if time.monotonic() > answered + MAX_OFFLINE_SECONDS:
                 raise
         else:
-            if description["TrainingJobStatus"] in OVER:
+            if description["TrainingJobStatus"] in FINAL_STATUSES:
                 break
-        listener.wait(pause)
-        pause = min(pause * GROWTH, MAX_PAUSE_SECONDS)
-    job.conclude(description)
+        observer.wait(pause)
+        pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
+    poller.finish(description)
     return description
 
 
-class _Followed:
-    """A job as this process sees it: how far it was read, and until when it is known to be followed."""
+class _JobPoller:
+    """Polls a job, reports what is new, and renews the lease of the run that follows it."""
 
-    def __init__(self, workspace: Workspace, name: str, run: str, listener: Listener, position: Position) -> None:
+    def __init__(
+        self, workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
+    ) -> None:
         self._workspace, self._name, self._run = workspace, name, run
-        self._listener, self._position = listener, position
-        self._log = _Log(workspace, name)
+        self._observer, self._position = observer, position
+        self._log = _LogStreams(workspace, name)
         self._renew_at = time.monotonic() + LEASE_RENEWAL.total_seconds()
 
-    def look(self) -> "DescribeTrainingJobResponseTypeDef":
-        """Ask for news, and tell all but a job's last."""
-        description = described(self._workspace, self._name)
+    def poll(self) -> "DescribeTrainingJobResponseTypeDef":
+        """Describe the job and report what is new, except for the last status changes of a job that is over."""
+        description = describe_job(self._workspace, self._name)
         if time.monotonic() > self._renew_at:
             add_tags(self._workspace, description["TrainingJobArn"], lease_tag(self._run))
             self._renew_at = time.monotonic() + LEASE_RENEWAL.total_seconds()
-        # What the container says belongs after the phases that lead to its training and before those that follow.
-        self._tell_phases(description, lambda phase: phase in UNTIL_TRAINING)
+        # Log lines come after the phases that lead to training, and before those that follow it.
+        self._report_phases(description, lambda phase: phase in PHASES_UNTIL_TRAINING)
         if _has_log(description):
-            self._tell_lines()
-        if description["TrainingJobStatus"] not in OVER:
-            self._tell_phases(description, lambda _phase: True)
+            self._report_lines()
+        if description["TrainingJobStatus"] not in FINAL_STATUSES:
+            self._report_phases(description, lambda _phase: True)
         return description
 
-    def conclude(self, description: "DescribeTrainingJobResponseTypeDef") -> None:
-        """Tell the rest of the log as CloudWatch gets it, and what the job came to."""
+    def finish(self, description: "DescribeTrainingJobResponseTypeDef") -> None:
+        """Report the rest of the log, as soon as CloudWatch has it, and the last status changes."""
         end = time.monotonic() + LATE_LOG_SECONDS
-        while _has_log(description) and not self._listener.has_whole_log() and time.monotonic() < end:
-            self._listener.wait(FIRST_PAUSE_SECONDS)
+        while _has_log(description) and not self._observer.has_complete_log() and time.monotonic() < end:
+            self._observer.wait(FIRST_PAUSE_SECONDS)
             with suppress(Unavailable):
-                self._tell_lines()
-        self._tell_phases(description, lambda _phase: True)
+                self._report_lines()
+        self._report_phases(description, lambda _phase: True)
         self._position.delete()
 
-    def _tell_phases(self, description: "DescribeTrainingJobResponseTypeDef", wanted: Callable[[str], bool]) -> None:
+    def _report_phases(self, description: "DescribeTrainingJobResponseTypeDef", wanted: Callable[[str], bool]) -> None:
         for new in description.get("SecondaryStatusTransitions", [])[self._position.phases :]:
             if not wanted(new["Status"]):
                 return
-            self._listener.tell(Status(new["Status"], new.get("StatusMessage", "")))
+            self._observer.on_event(StatusChange(new["Status"], new.get("StatusMessage", "")))
             self._position.phases += 1
         self._position.save()
 
-    def _tell_lines(self) -> None:
+    def _report_lines(self) -> None:
         counts = self._position.lines
         for stream, number, text in self._log.new_lines():
-            self._listener.tell(LogLine(text, known=number <= counts.get(stream, 0)))
+            self._observer.on_event(LogLine(text, already_shown=number <= counts.get(stream, 0)))
             counts[stream] = max(number, counts.get(stream, 0))
         self._position.save()
 
 
 def _has_log(description: "DescribeTrainingJobResponseTypeDef") -> bool:
-    # Not by TrainingStartTime, which comes with the download: the container might speak before its phase is told.
+    # TrainingStartTime is set when the download begins, which is too early: the phase Training must be reported first.
     return any(new["Status"] == "Training" for new in description.get("SecondaryStatusTransitions", []))
 
 
-def described(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef":
-    """DescribeTrainingJob's answer; raises NotFound when there is no such job."""
-    description = describe(workspace, name)
+def describe_job(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef":
+    """The DescribeTrainingJob response; raises NotFound when there is no such job."""
+    description = find_job(workspace, name)
     if description is None:
         raise NotFound(f"There is no training job {name} in region {workspace.region}.")
     return description
 
 
-def log_of(workspace: Workspace, name: str) -> Iterator[str]:
-    """The lines of a job's first host, of which every host's log tells the same; none when there is no log."""
-    return (text for stream, _, text in _Log(workspace, name).new_lines() if stream.startswith(f"{name}/algo-1-"))
+def read_log_lines(workspace: Workspace, name: str) -> Iterator[str]:
+    """The log lines of a job's first host, as all hosts log the same; none when there is no log."""
+    return (
+        text for stream, _, text in _LogStreams(workspace, name).new_lines() if stream.startswith(f"{name}/algo-1-")
+    )
 
 
 @dataclass
-class _Log:
-    """The job's log streams, each read on from where the last look ended."""
+class _LogStreams:
+    """The job's log streams, each read from where the previous read ended."""
 
     workspace: Workspace
     job: str
@@ -201,16 +206,16 @@ class _Log:
     counts: dict[str, int] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[tuple[str, int, str]]:
-        """Stream, number within it from 1, and text of each line that came since the last look."""
-        with translated(f"reading the log of {self.job}"):
+        """Stream, number within it from 1, and text of each line that is new since the previous call."""
+        with translate_errors(f"reading the log of {self.job}"):
             try:
                 for stream in self._streams():
                     for text in self._read(stream):
                         self.counts[stream] = self.counts.get(stream, 0) + 1
                         yield stream, self.counts[stream], text
             except ClientError as error:
-                # The log group comes with the account's first job, the stream some time after the job.
-                if answer(error)[0] != "ResourceNotFoundException":
+                # The log group is created with the account's first job, a stream some time after its job.
+                if error_code_and_message(error)[0] != "ResourceNotFoundException":
                     raise
 
     def _streams(self) -> list[str]:
@@ -230,7 +235,7 @@ class _Log:
             )
             for event in page["events"]:
                 yield event["message"]
-            # CloudWatch says "no more for now" by giving the same token back.
+            # CloudWatch returns the same token again when there are no more events for now.
             if page["nextForwardToken"] == self.tokens.get(stream):
                 return
             self.tokens[stream] = page["nextForwardToken"]

@@ -1,7 +1,7 @@
-"""Who follows a training job, written as leases into the job's own tags: what nobody follows is stopped.
+"""Leases in a training job's tags, which say which flow runs follow it; a job without an active lease can be stopped.
 
-Tags are where every machine and every Prefect server sees them. A follower renews its lease while it follows; one that
-was killed cannot say so, and its lease runs out.
+Tags are visible to every machine that uses the account. A run renews its lease while it follows the job; the lease of
+a run that was killed expires.
 """
 
 import os
@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from aws.errors import AwsError, translated
+from aws.errors import AwsError, translate_errors
 from aws.workspace import Workspace
 
 RUN_TAG = "prefect:flow-run-id"
 """The flow run that created the job."""
 LEASE_TAG_PREFIX = "linear-learner:follower/"
-"""Prefix of one tag per follower; the rest of the key is the id of its flow run."""
+"""Prefix of the key of a lease's tag; the rest of the key is the id of the flow run."""
 LEASE_DURATION, LEASE_RENEWAL = timedelta(minutes=15), timedelta(minutes=5)
 
 
 @dataclass(frozen=True)
 class Lease:
-    """A flow run that follows the job, in this process of this host, at least until then if it does not die."""
+    """A flow run, executed by this process of this host, follows the job until this time unless the process dies."""
 
     run: str
     until: datetime
@@ -32,7 +32,7 @@ class Lease:
 
     @classmethod
     def parse(cls, key: str, value: str) -> "Lease":
-        """From a tag; a value that is not ours counts as a lease that ran out."""
+        """The lease of a tag; a value of another format gives a lease that has expired."""
         try:
             until, host, process = value.split(" ")
             moment = datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z")
@@ -42,53 +42,53 @@ class Lease:
 
     @property
     def is_active(self) -> bool:
-        """Whether the lease runs and, where this can be told, the process is still there."""
-        return self.until > datetime.now(UTC) and not (self.host == _host() and _is_dead(self.process))
+        """Whether the lease has not expired and its process, if it is one of this host, still runs."""
+        return self.until > datetime.now(UTC) and not (self.host == _host_identity() and _is_process_dead(self.process))
 
 
 def lease_tag(run: str) -> dict[str, str]:
-    """The tag by which this process says, for a flow run, that it follows a job from now on."""
+    """The tag of a new lease of this process for a flow run."""
     until = (datetime.now(UTC) + LEASE_DURATION).isoformat(timespec="seconds")
-    return {f"{LEASE_TAG_PREFIX}{run}": f"{until} {_host()} {os.getpid()}"}
+    return {f"{LEASE_TAG_PREFIX}{run}": f"{until} {_host_identity()} {os.getpid()}"}
 
 
 def active_leases(tags: dict[str, str]) -> list[Lease]:
-    """Everybody who follows, by the job's tags."""
-    every = (Lease.parse(key, value) for key, value in tags.items() if key.startswith(LEASE_TAG_PREFIX))
-    return [follower for follower in every if follower.is_active]
+    """The active leases among a job's tags."""
+    leases = (Lease.parse(key, value) for key, value in tags.items() if key.startswith(LEASE_TAG_PREFIX))
+    return [lease for lease in leases if lease.is_active]
 
 
-def tags_of(workspace: Workspace, arn: str) -> dict[str, str]:
+def job_tags(workspace: Workspace, arn: str) -> dict[str, str]:
     """All tags of a job."""
-    with translated(f"reading the tags of {arn}"):
+    with translate_errors(f"reading the tags of {arn}"):
         pages = workspace.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
         return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
 
 
 def add_tags(workspace: Workspace, arn: str, tags: dict[str, str]) -> None:
     """Put these tags on a job, replacing those of the same keys."""
-    with translated(f"tagging {arn}"):
+    with translate_errors(f"tagging {arn}"):
         listed = [{"Key": key, "Value": value} for key, value in tags.items()]
         workspace.client("sagemaker").add_tags(ResourceArn=arn, Tags=listed)  # type: ignore[arg-type]
 
 
 def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
-    """Follow no longer; whether nobody else follows either.
+    """Remove the lease of the flow run `run`; returns whether the job has no active lease now.
 
-    Of two who leave at once at least one is told so, since each takes its lease back before it looks for others'.
-    Where the tags cannot be read nobody is known to follow: stopped in vain costs less than forgotten.
+    When two runs release their leases at once, at least one of them gets True, as each removes its own lease before it
+    reads the tags. Also True when AWS fails: a job that is stopped needlessly costs less than one that is forgotten.
     """
     try:
-        with translated(f"taking a tag off {arn}"):
+        with translate_errors(f"taking a tag off {arn}"):
             workspace.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=[f"{LEASE_TAG_PREFIX}{run}"])
-        return not active_leases(tags_of(workspace, arn))
+        return not active_leases(job_tags(workspace, arn))
     except AwsError:
         return True
 
 
-def _host() -> str:
-    """Where a process's number stands for that process: this boot of this host and, in a container, its own numbers."""
-    # Containers may share their host's name, and hosts a name. A tag's value allows few characters, these among them.
+def _host_identity() -> str:
+    """What makes process ids comparable: host name, boot id and PID namespace, in characters that a tag may hold."""
+    # Containers may share their host's name, and several hosts may have the same name.
     name = socket.gethostname()[:100] or "localhost"
     with suppress(OSError):
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -96,7 +96,7 @@ def _host() -> str:
     return name
 
 
-def _is_dead(process: int) -> bool:
+def _is_process_dead(process: int) -> bool:
     if process == os.getpid():
         return False
     try:

@@ -1,52 +1,17 @@
-"""What a training job that is over came to, read from its description; pure.
+"""The outcome of a training job that is over, read from its description, without calls to AWS.
 
-The wordings are real FailureReasons, as people have met them; where more than the words is meant, it says so.
+The patterns match real FailureReasons, as people have published them; a comment says where a meaning is inferred.
 """
 
 import re
 from typing import TYPE_CHECKING, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from aws.errors import JobOutcome, OutcomeKind, Retry
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-OutcomeKind = Literal[
-    "completed",
-    "capacity",  # AWS had no instances
-    "internal",  # a fault of AWS's own
-    "memory",
-    "disk",
-    "access",  # a permission is lacking
-    "network",  # no way to S3
-    "download",  # the data could not be fetched
-    "output",  # the model could not be stored
-    "input",  # the algorithm refuses the data or the hyperparameters
-    "algorithm",  # the algorithm broke down
-    "max_runtime",
-    "max_wait",
-    "stopped",  # by somebody
-    "unknown",
-]
-Retry = Literal["now", "later", "never"]
-
-
-class JobOutcome(BaseModel):
-    """What happened, in AWS's own words, what to do, and whether the same input may be submitted again.
-
-    Again "now": in this very run; "later": by a later run, when something outside has changed; "never": it would end
-    like this again. A "never" of kind "memory", "disk" or "max_runtime" holds for the same compute only.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    kind: OutcomeKind
-    cause: str
-    remedy: str
-    retry: Retry
-
-
-_REASONS: Final[tuple[tuple[str, OutcomeKind, Retry, str], ...]] = (
+_OUTCOME_BY_REASON: Final[tuple[tuple[str, OutcomeKind, Retry, str], ...]] = (
     (
         r"^ClientError:.*exit code: 2$",
         "input",
@@ -121,7 +86,7 @@ _REASONS: Final[tuple[tuple[str, OutcomeKind, Retry, str], ...]] = (
         "Check that the data is in S3, in the workspace's region, and that the execution role may list its bucket.",
     ),
     (
-        # Unlike a refusal, a breakdown need not come again.
+        # Unlike refused input, a crash of the algorithm need not happen again.
         r"^AlgorithmError:",
         "algorithm",
         "later",
@@ -132,13 +97,17 @@ _UNKNOWN_REMEDY: Final = "Read the job's log, and its page in the SageMaker cons
 
 
 def job_outcome(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
-    """What the job came to, from DescribeTrainingJob's answer for a job that is over.
+    """The outcome of a job that is over, from its DescribeTrainingJob response.
 
-    A stopped job may have left a model that was not trained to its end (best effort, as documented): no success here.
+    A stopped job may have uploaded a partly trained model (best effort, as documented); it is no success here.
     """
     if description["TrainingJobStatus"] == "Completed":
         return JobOutcome(kind="completed", cause="It completed.", remedy="Nothing needs to be done.", retry="later")
-    outcome = _stopped(description) if description["TrainingJobStatus"] == "Stopped" else _failed(description)
+    outcome = (
+        _outcome_of_stopped(description)
+        if description["TrainingJobStatus"] == "Stopped"
+        else _outcome_of_failed(description)
+    )
     statuses = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
     if times := statuses.count("Interrupted"):
         spot = f" It was interrupted {times} {'time' if times == 1 else 'times'} by spot."
@@ -146,27 +115,27 @@ def job_outcome(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome
     return outcome
 
 
-def _failed(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
+def _outcome_of_failed(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
     reason = description.get("FailureReason", "").strip().rstrip(".") or "AWS gives no reason"
-    for wording, kind, retry, remedy in _REASONS:
-        if re.search(wording, reason, re.DOTALL | re.IGNORECASE):
+    for pattern, kind, retry, remedy in _OUTCOME_BY_REASON:
+        if re.search(pattern, reason, re.DOTALL | re.IGNORECASE):
             return JobOutcome(kind=kind, cause=f"{reason}.", remedy=remedy, retry=retry)
     return JobOutcome(kind="unknown", cause=f"{reason}.", remedy=_UNKNOWN_REMEDY, retry="later")
 
 
-def _stopped(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
+def _outcome_of_stopped(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
     status = description["SecondaryStatus"]
     if status == "MaxRuntimeExceeded":
         return JobOutcome(
             kind="max_runtime",
-            cause=f"{status}: it trained for longer than {_limit(description, 'MaxRuntimeInSeconds')}.",
+            cause=f"{status}: it trained for longer than {_limit_text(description, 'MaxRuntimeInSeconds')}.",
             remedy="Raise max_runtime_seconds or max_cost_usd, or take a faster instance.",
             retry="never",
         )
     if status == "MaxWaitTimeExceeded":
         return JobOutcome(
             kind="max_wait",
-            cause=f"{status}: {_limit(description, 'MaxWaitTimeInSeconds')} passed before spot had trained it.",
+            cause=f"{status}: {_limit_text(description, 'MaxWaitTimeInSeconds')} passed before spot had trained it.",
             remedy="Train on demand, choose another instance type, or raise max_wait_seconds.",
             retry="now",
         )
@@ -178,7 +147,7 @@ def _stopped(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
     )
 
 
-def _limit(
+def _limit_text(
     description: "DescribeTrainingJobResponseTypeDef", name: Literal["MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"]
 ) -> str:
     seconds = description.get("StoppingCondition", {}).get(name)

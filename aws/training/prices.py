@@ -8,7 +8,7 @@ the workspace's `prices`, which win over this table.
 
 from collections.abc import Mapping
 
-AS_OF = "2026-09-24"
+PRICE_LIST_DATE = "2026-09-24"
 """Date of the price list, the earliest of those that the rows were copied from."""
 
 USD_PER_HOUR: Mapping[str, Mapping[str, float]] = {

@@ -1,4 +1,4 @@
-"""What a training job is: its inputs, the fingerprint that names it, the request that creates it."""
+"""The specification of a training job: its inputs, the fingerprint that names it, the request that creates it."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def image_uri(region: str) -> str:
 
     Reads the table that the SDK ships; the SDK itself is not imported. Raises InvalidRequest for a region without it.
     """
-    versions: dict[str, Any] = json.loads(_table().read_text())["versions"]
+    versions: dict[str, Any] = json.loads(_image_table().read_text())["versions"]
     version, image = max(versions.items())
     registry = image["registries"].get(region)
     if registry is None:
@@ -38,7 +38,7 @@ def image_uri(region: str) -> str:
     return f"{registry}.dkr.ecr.{region}.{suffix}/{image['repository']}:{version}"
 
 
-def _table() -> Path:
+def _image_table() -> Path:
     # Found, not imported: the packages' own import takes seconds.
     spec = find_spec("sagemaker")
     folders = (spec.submodule_search_locations if spec else None) or []
@@ -92,7 +92,7 @@ class TrainingJobSpec(BaseModel):
         return f"{NAME_PREFIX}{self.fingerprint[:20]}" + (f"-{attempt}" if attempt > 1 else "")
 
 
-def specify(
+def build_spec(
     workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[ChannelInput, ...], compute: Compute
 ) -> TrainingJobSpec:
     """The job's specification, with the algorithm's image in the workspace's region."""
@@ -100,7 +100,7 @@ def specify(
     return TrainingJobSpec(image=image, hyperparameters=hyperparameters, channels=channels, compute=compute)
 
 
-def request(
+def build_request(
     workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]
 ) -> "CreateTrainingJobRequestTypeDef":
     """The CreateTrainingJob request: File mode, `train` shared by the instances, the model under the prefix."""
@@ -122,11 +122,7 @@ def request(
         "Tags": [{"Key": key, "Value": value} for key, value in every_tag.items()],
     }
     if compute.spot:
-        built["EnableManagedSpotTraining"] = True
-        built["StoppingCondition"]["MaxWaitTimeInSeconds"] = compute.wait_limit
-        if compute.checkpoints:
-            # Of the fingerprint, not the attempt: what one attempt has learned of this input the next may use.
-            built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
+        _add_spot_fields(built, workspace, spec)
     if workspace.kms_key_id:
         built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
         built["ResourceConfig"]["VolumeKmsKeyId"] = workspace.kms_key_id
@@ -135,8 +131,16 @@ def request(
     return built
 
 
-def taggable(text: str) -> str:
-    """`text` as the value of a tag, or of a package's metadata: what SageMaker does not take becomes spaces."""
+def _add_spot_fields(built: "CreateTrainingJobRequestTypeDef", workspace: Workspace, spec: TrainingJobSpec) -> None:
+    built["EnableManagedSpotTraining"] = True
+    built["StoppingCondition"]["MaxWaitTimeInSeconds"] = spec.compute.wait_limit
+    if spec.compute.checkpoints:
+        # All attempts of a fingerprint share the folder, so that one continues from the checkpoints of the previous.
+        built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
+
+
+def to_tag_value(text: str) -> str:
+    """`text` as the value of a tag, or of a package's metadata: characters that SageMaker rejects become spaces."""
     return re.sub(r"[^\w .:/=+\-@]", " ", text)[:MAX_TAG_LENGTH].strip()
 
 

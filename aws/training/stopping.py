@@ -1,4 +1,4 @@
-"""Stop a training job that nobody follows any more."""
+"""Stop training jobs: one, one that no flow run follows any more, or one whose flow run is interrupted."""
 
 import signal
 import threading
@@ -10,69 +10,70 @@ from typing import TYPE_CHECKING
 from botocore.exceptions import ClientError
 from prefect.exceptions import CancelledRun
 
-from aws.errors import Unavailable, answer, translated
-from aws.training.following import FIRST_PAUSE_SECONDS, OVER, described
-from aws.training.leases import release_lease, tags_of
+from aws.errors import Unavailable, error_code_and_message, translate_errors
+from aws.training.following import FINAL_STATUSES, FIRST_PAUSE_SECONDS, describe_job
+from aws.training.leases import job_tags, release_lease
 from aws.training.request import FINGERPRINT_TAG, NAME_PREFIX
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import TrainingJobSummaryTypeDef
 
-CONFIRMATION_SECONDS, PATIENCE_SECONDS = 20.0, 5.0
-"""How long a stop may take to be confirmed, and, once it is, how long the end is waited for."""
+MAX_CONFIRMATION_SECONDS, MAX_STOPPING_SECONDS = 20.0, 5.0
+"""How long to wait for the status Stopping, and how long for the job's end once it is Stopping."""
 
 
-def stop(workspace: Workspace, name: str) -> str:
-    """Stop the job and see that it is stopping; returns its status. A job that is over already stays as it is.
+def stop_job(workspace: Workspace, name: str) -> str:
+    """Stop the job, wait until it is at least Stopping, and return its status; a job that is over is left as it is.
 
-    The service gives a job two minutes to end; after some seconds it is trusted to end it.
+    SageMaker gives a job two minutes to end; this waits `MAX_STOPPING_SECONDS` of them. Raises Unavailable when the
+    job is still InProgress after `MAX_CONFIRMATION_SECONDS`.
     """
-    with translated(f"stopping training job {name}"):
+    with translate_errors(f"stopping training job {name}"):
         try:
             workspace.client("sagemaker").stop_training_job(TrainingJobName=name)
         except ClientError as error:
-            if answer(error)[0] != "ValidationException":
+            if error_code_and_message(error)[0] != "ValidationException":
                 raise
-    begun = time.monotonic()
-    while (status := described(workspace, name)["TrainingJobStatus"]) not in OVER:
-        waited = time.monotonic() - begun
-        if status == "Stopping" and waited > PATIENCE_SECONDS:
+    started = time.monotonic()
+    while (status := describe_job(workspace, name)["TrainingJobStatus"]) not in FINAL_STATUSES:
+        waited = time.monotonic() - started
+        if status == "Stopping" and waited > MAX_STOPPING_SECONDS:
             return status
-        if waited > CONFIRMATION_SECONDS:
-            raise Unavailable(f"Training job {name} is still {status} {waited:.0f} s after it was told to stop.")
+        if waited > MAX_CONFIRMATION_SECONDS:
+            raise Unavailable(f"Training job {name} is still {status} {waited:.0f} s after it was asked to stop.")
         time.sleep(FIRST_PAUSE_SECONDS)
     return status
 
 
 def stop_unless_followed(workspace: Workspace, name: str, run: str) -> str | None:
-    """Have the flow run `run` follow the job no longer; stop it unless another does, and return its status if so."""
-    description = described(workspace, name)
-    if description["TrainingJobStatus"] in OVER:
+    """Release the lease of the flow run `run`; if no other lease is active, stop the job and return its status."""
+    description = describe_job(workspace, name)
+    if description["TrainingJobStatus"] in FINAL_STATUSES:
         return None
     if not release_lease(workspace, description["TrainingJobArn"], run):
         return None
-    return stop(workspace, name)
+    return stop_job(workspace, name)
 
 
 @contextmanager
 def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator[None]:
-    """Abandon the job when the block is interrupted, by a signal or a cancellation: nobody would follow it.
+    """Call `stop_unless_followed` when the block is interrupted by a signal or by Prefect's cancellation.
 
-    Not when it fails: whoever retries follows the job again.
+    An ordinary exception leaves the job running: a retry follows it again.
     """
     try:
         yield
     except BaseException as error:
         if not isinstance(error, Exception) or isinstance(error, CancelledRun):
-            with _uninterrupted():
+            with _ignore_signals():
                 stop_unless_followed(workspace, name, run)
         raise
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Ignore further signals: an impatient second one must not keep the job running."""
+def _ignore_signals() -> Iterator[None]:
+    """Ignore SIGINT and SIGTERM: a second Ctrl-C must not prevent that the job is stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -85,8 +86,8 @@ def _uninterrupted() -> Iterator[None]:
 
 
 def running_jobs(workspace: Workspace) -> Iterator[tuple[str, dict[str, str]]]:
-    """Name and tags of every job of this project that runs now. Lists: not for anything that happens often."""
-    with translated("listing the running training jobs"):
+    """Name and tags of every job of this project that is InProgress. It lists all jobs: do not call it often."""
+    with translate_errors("listing the running training jobs"):
         pages = workspace.client("sagemaker").get_paginator("list_training_jobs")
         found: list[TrainingJobSummaryTypeDef] = [
             job
@@ -94,6 +95,6 @@ def running_jobs(workspace: Workspace) -> Iterator[tuple[str, dict[str, str]]]:
             for job in page["TrainingJobSummaries"]
         ]
     for job in found:
-        tags = tags_of(workspace, job["TrainingJobArn"])
+        tags = job_tags(workspace, job["TrainingJobArn"])
         if FINGERPRINT_TAG in tags:
             yield job["TrainingJobName"], tags

@@ -1,4 +1,4 @@
-"""Start a training job, or adopt the one that exists: the same input never pays twice."""
+"""Start a training job, or adopt the existing one with the same input, so that no input is paid for twice."""
 
 import time
 from typing import TYPE_CHECKING, Literal
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Literal
 from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from aws.errors import InvalidRequest, NotFound, TrainingFailed, Unavailable, answer, translated
+from aws.errors import InvalidRequest, NotFound, TrainingFailed, Unavailable, error_code_and_message, translate_errors
 from aws.preflight import check_workspace
-from aws.storage import look
-from aws.training.leases import RUN_TAG, add_tags, lease_tag, tags_of
+from aws.storage import stat_object
+from aws.training.leases import RUN_TAG, add_tags, job_tags, lease_tag
 from aws.training.outcome import job_outcome
-from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
+from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 100
 DIVERGED_TAG = "linear-learner:diverged"
-"""On a job that was stopped because its loss diverged; its value says how."""
+"""Tag of a job that was stopped because its loss diverged; its value says how."""
 DIVERGED_REMEDY = "Choose a smaller learning_rate, normalize_data, or look for extreme values in the data."
 MAX_STOPPING_POLLS, STOPPING_PAUSE_SECONDS = 120, 5.0
-"""A job that is told to stop has two minutes to end, and then uploads what it has."""
-COMPUTE_KINDS = {"max_runtime", "memory", "disk"}
-"""Kinds of endings that another instance, disk or limit can change."""
+"""A job that is Stopping has two minutes to end, and then uploads what it has."""
+COMPUTE_OUTCOMES = {"max_runtime", "memory", "disk"}
+"""Outcomes that another instance type, a larger volume or a longer time limit can change."""
 How = Literal["started", "followed", "reused"]
 IfExists = Literal["adopt", "new", "fail"]
 
 
 class Submission(BaseModel):
-    """The job that will have the result, and what it took: a new job, one that runs already, one that is done."""
+    """The job that has or will have the result, and whether it was started, was running already, or is complete."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -39,14 +39,14 @@ class Submission(BaseModel):
     how: How
 
 
-def describe(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
-    """DescribeTrainingJob's answer, or None when there is no job of that name."""
-    with translated(f"looking for training job {name}"):
+def find_job(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
+    """The DescribeTrainingJob response, or None when there is no job of that name."""
+    with translate_errors(f"looking for training job {name}"):
         try:
             return workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
         except ClientError as error:
-            # SageMaker has no code of its own for this; the wording is read off real answers.
-            if "not found" in answer(error)[1].lower():
+            # SageMaker has no specific error code for this; the wording is that of real responses.
+            if "not found" in error_code_and_message(error)[1].lower():
                 return None
             raise
 
@@ -54,22 +54,23 @@ def describe(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTyp
 def start_or_adopt(
     workspace: Workspace, spec: TrainingJobSpec, run: str, tags: dict[str, str], if_exists: IfExists = "adopt"
 ) -> Submission:
-    """Find the job of this fingerprint, by name, or create it, for the flow run of id `run`, which follows it now.
+    """Find the job of this fingerprint by its name, or create it; the flow run `run` gets a lease on a job that runs.
 
-    Completed with its model still in S3: reused. InProgress: followed. Stopped, its model deleted, or Failed for a
-    reason that may pass: the next attempt's name is tried. Raises TrainingFailed when this very input would fail again.
-    With `if_exists` other than "adopt" only a job of this same flow run is adopted; another that is running or complete
-    is passed over ("new") or an error ("fail"). Two callers at once end with one job, as SageMaker refuses a second of
-    the same name; an answer that got lost is made up for by looking.
+    A job that is Completed, with its model still in S3, is reused; one that is InProgress is followed. After one that
+    was stopped, whose model was deleted, or that failed for a reason that may pass, the next attempt's name is tried.
+    Raises TrainingFailed when the same input would fail again. With `if_exists` other than "adopt" only a job of this
+    same flow run is adopted; another one that is running or complete is skipped ("new") or an error ("fail"). Two
+    callers at once get the same job, as SageMaker refuses a second job of the same name; when the response to the
+    creation is lost, the job is looked up.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         name = spec.name(attempt)
-        description = _settled(workspace, name)
+        description = _wait_while_stopping(workspace, name)
         if description is None:
             arn = _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease_tag(run)})
             if arn:
                 return Submission(name=name, arn=arn, how="started")
-            description = _settled(workspace, name)
+            description = _wait_while_stopping(workspace, name)
         if description is None:
             raise InvalidRequest(f"Training job {name} both exists and does not. Check who else uses this account.")
         adopted = _adopt(workspace, spec, description, run, if_exists)
@@ -81,10 +82,10 @@ def start_or_adopt(
     )
 
 
-def _settled(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
-    """As `describe`, but a job that is about to stop is waited for: only then can it be told what it came to."""
+def _wait_while_stopping(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
+    """As `find_job`, but waits for a job that is Stopping, as only its end shows its outcome."""
     for _ in range(MAX_STOPPING_POLLS):
-        description = describe(workspace, name)
+        description = find_job(workspace, name)
         if description is None or description["TrainingJobStatus"] != "Stopping":
             return description
         time.sleep(STOPPING_PAUSE_SECONDS)
@@ -94,18 +95,20 @@ def _settled(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTyp
 
 
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
-    """The new job's ARN, or None when there is a job of that name by now: another's, or ours if the answer got lost."""
-    check_workspace(workspace)  # last, as the table may have been loaded on another day
+    """The new job's ARN, or None when the name is taken: by another run, or by this one if a response was lost."""
+    check_workspace(workspace)  # just before it is paid for: the data may have been prepared days ago
     try:
-        with translated(f"creating training job {name}"):
+        with translate_errors(f"creating training job {name}"):
             try:
-                created = workspace.client("sagemaker").create_training_job(**request(workspace, spec, name, tags))
+                created = workspace.client("sagemaker").create_training_job(
+                    **build_request(workspace, spec, name, tags)
+                )
             except ClientError as error:
-                if answer(error)[0] == "ResourceInUse":
+                if error_code_and_message(error)[0] == "ResourceInUse":
                     return None
                 raise
     except Unavailable:
-        if describe(workspace, name):
+        if find_job(workspace, name):
             return None
         raise
     return created["TrainingJobArn"]
@@ -119,7 +122,7 @@ def _adopt(
     if_exists: IfExists,
 ) -> Submission | None:
     name, arn = description["TrainingJobName"], description["TrainingJobArn"]
-    tags = tags_of(workspace, arn)
+    tags = job_tags(workspace, arn)
     own = tags.get(RUN_TAG) == run
     if if_exists == "new" and not own:
         return None
@@ -128,7 +131,7 @@ def _adopt(
             f"{arn} has the name of this run's job but another fingerprint ({tags.get(FINGERPRINT_TAG)}). It was not "
             "made by this project; delete it or use another account."
         )
-    how = _adoptable(workspace, description)
+    how = _adoption_mode(workspace, description)
     if how is None:
         _check_worth_another_attempt(spec, description, tags)
         return None
@@ -142,13 +145,13 @@ def _adopt(
     return Submission(name=name, arn=arn, how="started" if own else how)
 
 
-def _adoptable(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> How | None:
+def _adoption_mode(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> How | None:
     if description["TrainingJobStatus"] == "InProgress":
         return "followed"
     if description["TrainingJobStatus"] != "Completed":
         return None
     try:
-        look(workspace, description["ModelArtifacts"]["S3ModelArtifacts"])
+        stat_object(workspace, description["ModelArtifacts"]["S3ModelArtifacts"])
     except NotFound:
         return None
     return "reused"
@@ -163,19 +166,19 @@ def _check_worth_another_attempt(
     retry, cause, remedy = outcome.retry, outcome.cause, outcome.remedy
     if DIVERGED_TAG in tags:
         retry, cause, remedy = "never", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY
-    elif outcome.kind in COMPUTE_KINDS and _is_given_more(spec, description):
+    elif outcome.kind in COMPUTE_OUTCOMES and _has_more_resources(spec, description):
         return
     if retry == "never":
         raise TrainingFailed(
-            f"Training job {description['TrainingJobName']} had this very input. {cause} It would end so again, and "
-            f"cost again. {remedy}"
+            f"Training job {description['TrainingJobName']} had this very input. {cause} The same input would fail "
+            f"again, and cost again. {remedy}"
         )
 
 
-def _is_given_more(spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef") -> bool:
-    asked, had = spec.compute, description["ResourceConfig"]
+def _has_more_resources(spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef") -> bool:
+    requested, previous = spec.compute, description["ResourceConfig"]
     return (
-        asked.instance_type != had.get("InstanceType")
-        or asked.volume_size_gb > had["VolumeSizeInGB"]
-        or asked.max_runtime_seconds > description["StoppingCondition"].get("MaxRuntimeInSeconds", 0)
+        requested.instance_type != previous.get("InstanceType")
+        or requested.volume_size_gb > previous["VolumeSizeInGB"]
+        or requested.max_runtime_seconds > description["StoppingCondition"].get("MaxRuntimeInSeconds", 0)
     )

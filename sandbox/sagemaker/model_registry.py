@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from sandbox.account import ACCOUNT, REGION
-from sandbox.sagemaker.api_model import Document, ServiceError, page, tag_list, validate
+from sandbox.sagemaker.api_model import Document, ServiceError, paginate, tag_list, validate
 from sandbox.storage import replace_json
 
 PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"
 MAX_METADATA_ENTRIES = 50
-REPLACED = (
+UPDATABLE_FIELDS = (
     "ModelApprovalStatus",
     "ApprovalDescription",
     "ModelPackageRegistrationType",
@@ -30,15 +30,15 @@ REPLACED = (
 
 @dataclass
 class ModelPackageGroup:
-    """A group with its packages; their documents are replaced, never changed, as answers may still hold them."""
+    """A group with its packages; documents are replaced, never changed, as responses may still refer to them."""
 
     document: Document
     tags: dict[str, str]
     packages: list[Document] = field(default_factory=list)
     latest: int = 0
-    """The highest version there ever was: none is used twice."""
+    """The highest version that was ever used, as no version is used twice."""
     tokens: dict[str, Document] = field(default_factory=dict)
-    """By ClientToken: the `version` it made and the `request` it came with."""
+    """By ClientToken: the `version` that was created and the `request` that created it."""
 
     @classmethod
     def create(cls, request: Mapping[str, Any]) -> Self:
@@ -64,33 +64,33 @@ class ModelPackageGroup:
 
     @property
     def arn(self) -> str:
-        """The ARN, which tags go by."""
+        """The ARN."""
         return group_arn(self.name)
 
     def find(self, version: int) -> Document | None:
-        """What DescribeModelPackage answers of this version."""
+        """The DescribeModelPackage response for this version."""
         return next((package for package in self.packages if package["ModelPackageVersion"] == version), None)
 
     def add(self, request: Document, token: str | None) -> str:
         """The ARN of the next version."""
         self.latest += 1
-        package = _package(request, self.name, self.latest)
+        package = _new_package(request, self.name, self.latest)
         self.packages.append(package)
         if token:
             self.tokens[token] = {"version": self.latest, "request": request}
         return str(package["ModelPackageArn"])
 
     def update(self, version: int, request: Mapping[str, Any]) -> None:
-        """Replace in this version what is given."""
+        """Apply an UpdateModelPackage request to this version."""
         self.packages = [
-            _updated(package, request) if package["ModelPackageVersion"] == version else package
+            _apply_update(package, request) if package["ModelPackageVersion"] == version else package
             for package in self.packages
         ]
 
     def remove(self, version: int) -> None:
-        """Forget this version and the token that made it."""
+        """Delete this version and the token that created it."""
         self.packages = [package for package in self.packages if package["ModelPackageVersion"] != version]
-        self.tokens = {token: made for token, made in self.tokens.items() if made["version"] != version}
+        self.tokens = {token: entry for token, entry in self.tokens.items() if entry["version"] != version}
 
 
 def group_arn(name: str) -> str:
@@ -103,7 +103,7 @@ def package_arn(group: str, version: int) -> str:
     return f"{PREFIX}/{group}/{version}" if version else f"{PREFIX}/{group}"
 
 
-def _package(request: Document, group: str, version: int) -> Document:
+def _new_package(request: Document, group: str, version: int) -> Document:
     now = _now()
     return {
         "ModelApprovalStatus": "PendingManualApproval",
@@ -121,9 +121,9 @@ def _package(request: Document, group: str, version: int) -> Document:
     }
 
 
-def _updated(package: Document, request: Mapping[str, Any]) -> Document:
-    """The document with what is given replaced, its metadata added to and taken from."""
-    changes = {name: value for name, value in request.items() if name in REPLACED}
+def _apply_update(package: Document, request: Mapping[str, Any]) -> Document:
+    """The document after an UpdateModelPackage request."""
+    changes = {name: value for name, value in request.items() if name in UPDATABLE_FIELDS}
     removed = request.get("CustomerMetadataPropertiesToRemove", [])
     saved = {key: value for key, value in package.get("CustomerMetadataProperties", {}).items() if key not in removed}
     metadata = saved | request.get("CustomerMetadataProperties", {})
@@ -140,16 +140,16 @@ def _now() -> float:
     return round(time.time(), 3)
 
 
-ARN = re.compile(rf"{PREFIX}(?:-group)?/.+")
-NAME = "ModelPackageGroupName"
-GROUP_SUMMARY = (
+ARN_PATTERN = re.compile(rf"{PREFIX}(?:-group)?/.+")
+GROUP_NAME = "ModelPackageGroupName"
+GROUP_SUMMARY_FIELDS = (
     "ModelPackageGroupName",
     "ModelPackageGroupArn",
     "ModelPackageGroupDescription",
     "CreationTime",
     "ModelPackageGroupStatus",
 )
-PACKAGE_SUMMARY = (
+PACKAGE_SUMMARY_FIELDS = (
     "ModelPackageGroupName",
     "ModelPackageVersion",
     "ModelPackageArn",
@@ -160,10 +160,10 @@ PACKAGE_SUMMARY = (
     "ModelLifeCycle",
     "ModelPackageRegistrationType",
 )
-GROUP_ORDERS = {"Name": (NAME,), "CreationTime": ("CreationTime", NAME)}
-PACKAGE_ORDERS = {
-    "Name": (NAME, "ModelPackageVersion"),
-    "CreationTime": ("CreationTime", NAME, "ModelPackageVersion"),
+GROUP_SORT_FIELDS = {"Name": (GROUP_NAME,), "CreationTime": ("CreationTime", GROUP_NAME)}
+PACKAGE_SORT_FIELDS = {
+    "Name": (GROUP_NAME, "ModelPackageVersion"),
+    "CreationTime": ("CreationTime", GROUP_NAME, "ModelPackageVersion"),
 }
 
 
@@ -176,42 +176,44 @@ class ModelRegistry:
         self._groups = {group.name: group for group in _load(folder)}
         self.actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "CreateModelPackageGroup": self._create_group,
-            "DescribeModelPackageGroup": lambda request: self._group(request[NAME]).document,
+            "DescribeModelPackageGroup": lambda request: self._group(request[GROUP_NAME]).document,
             "ListModelPackageGroups": self._list_groups,
             "DeleteModelPackageGroup": self._delete_group,
             "CreateModelPackage": self._create_package,
-            "DescribeModelPackage": lambda request: self._package(request["ModelPackageName"])[1],
+            "DescribeModelPackage": lambda request: self._find_package(request["ModelPackageName"])[1],
             "ListModelPackages": self._list_packages,
             "UpdateModelPackage": self._update_package,
             "DeleteModelPackage": self._delete_package,
             "AddTags": self._add_tags,
-            "ListTags": lambda request: {"Tags": tag_list(self._tagged(request).tags)},
+            "ListTags": lambda request: {"Tags": tag_list(self._group_of_arn(request).tags)},
             "DeleteTags": self._delete_tags,
         }
 
-    def answer(self, action: str, request: Any) -> dict[str, Any]:
+    def handle(self, action: str, request: Any) -> dict[str, Any]:
         """The response to one call, or a `ServiceError`."""
         checked = validate(action, request)
         with self._lock:
             return self.actions[action](checked)
 
     def _create_group(self, request: dict[str, Any]) -> dict[str, Any]:
-        if request[NAME] in self._groups:
-            arn = group_arn(request[NAME])
+        if request[GROUP_NAME] in self._groups:
+            arn = group_arn(request[GROUP_NAME])
             raise ServiceError("ValidationException", f"Model Package Group already exists: {arn}")
-        group = self._groups[request[NAME]] = ModelPackageGroup.create(request)
+        group = self._groups[request[GROUP_NAME]] = ModelPackageGroup.create(request)
         self._save(group)
         return {"ModelPackageGroupArn": group.arn}
 
     def _list_groups(self, request: dict[str, Any]) -> dict[str, Any]:
         documents = [group.document for group in self._groups.values()]
-        shown, rest = page(documents, request, name=NAME, orders=GROUP_ORDERS, summary=GROUP_SUMMARY)
+        shown, rest = paginate(
+            documents, request, name=GROUP_NAME, orders=GROUP_SORT_FIELDS, summary=GROUP_SUMMARY_FIELDS
+        )
         return {"ModelPackageGroupSummaryList": shown, **rest}
 
     def _delete_group(self, request: dict[str, Any]) -> dict[str, Any]:
-        group = self._group(request[NAME])
+        group = self._group(request[GROUP_NAME])
         if group.packages:
-            # That it is refused is documented; in which words is not.
+            # That it is refused is documented, the wording is not.
             raise ServiceError("ConflictException", f"{group.arn} still has model packages.")
         self._record(group).unlink(missing_ok=True)
         del self._groups[group.name]
@@ -219,72 +221,74 @@ class ModelRegistry:
 
     def _create_package(self, request: dict[str, Any]) -> dict[str, Any]:
         token = request.pop("ClientToken", None)
-        _check(request)
-        arn = self._made_before(token, request)
+        _check_package_request(request)
+        arn = self._find_by_token(token, request)
         if arn is None:
-            group = self._group(request[NAME])
+            group = self._group(request[GROUP_NAME])
             arn = group.add(request, token)
             self._save(group)
         return {"ModelPackageArn": arn}
 
-    def _made_before(self, token: str | None, request: dict[str, Any]) -> str | None:
+    def _find_by_token(self, token: str | None, request: dict[str, Any]) -> str | None:
         for group in self._groups.values():
-            made = group.tokens.get(token or "")
-            if made and made["request"] != request:
-                # What the real service answers, and for how long it remembers a token, is not known.
+            created = group.tokens.get(token or "")
+            if created and created["request"] != request:
+                # The real service's response, and how long it remembers a token, are not documented.
                 raise ServiceError("ConflictException", f"ClientToken {token} was used with other parameters.")
-            if made:
-                return package_arn(group.name, made["version"])
+            if created:
+                return package_arn(group.name, created["version"])
         return None
 
     def _list_packages(self, request: dict[str, Any]) -> dict[str, Any]:
-        groups = [self._group(request[NAME])] if NAME in request else list(self._groups.values())
-        if request.get("ModelPackageType", "Versioned" if NAME in request else "Unversioned") == "Unversioned":
+        groups = [self._group(request[GROUP_NAME])] if GROUP_NAME in request else list(self._groups.values())
+        if request.get("ModelPackageType", "Versioned" if GROUP_NAME in request else "Unversioned") == "Unversioned":
             groups = []
         status = request.get("ModelApprovalStatus")
         every = (package for group in groups for package in group.packages)
         chosen = [package for package in every if status in (None, package["ModelApprovalStatus"])]
-        shown, rest = page(chosen, request, name=NAME, orders=PACKAGE_ORDERS, summary=PACKAGE_SUMMARY)
+        shown, rest = paginate(
+            chosen, request, name=GROUP_NAME, orders=PACKAGE_SORT_FIELDS, summary=PACKAGE_SUMMARY_FIELDS
+        )
         return {"ModelPackageSummaryList": shown, **rest}
 
     def _update_package(self, request: dict[str, Any]) -> dict[str, Any]:
-        group, package = self._package(request["ModelPackageArn"])
+        group, package = self._find_package(request["ModelPackageArn"])
         group.update(package["ModelPackageVersion"], request)
         self._save(group)
         return {"ModelPackageArn": package["ModelPackageArn"]}
 
     def _delete_package(self, request: dict[str, Any]) -> dict[str, Any]:
-        group, package = self._package(request["ModelPackageName"])
+        group, package = self._find_package(request["ModelPackageName"])
         group.remove(package["ModelPackageVersion"])
         self._save(group)
         return {}
 
     def _add_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        group = self._tagged(request)
+        group = self._group_of_arn(request)
         group.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
         self._save(group)
         return {"Tags": tag_list(group.tags)}
 
     def _delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        group = self._tagged(request)
+        group = self._group_of_arn(request)
         group.tags = {key: value for key, value in group.tags.items() if key not in request["TagKeys"]}
         self._save(group)
         return {}
 
-    def _tagged(self, request: Mapping[str, Any]) -> ModelPackageGroup:
+    def _group_of_arn(self, request: Mapping[str, Any]) -> ModelPackageGroup:
         arn = request["ResourceArn"]
         if arn.startswith(f"{PREFIX}/"):
             raise ServiceError("ValidationException", "A versioned model package has no tags but those of its group.")
         return self._group(arn)
 
     def _group(self, name: str) -> ModelPackageGroup:
-        wanted, _ = _parts(name)
+        wanted, _ = _split_name(name)
         if wanted not in self._groups:
             raise ServiceError("ValidationException", f"ModelPackageGroup {group_arn(wanted)} does not exist.")
         return self._groups[wanted]
 
-    def _package(self, name: str) -> tuple[ModelPackageGroup, Document]:
-        wanted, version = _parts(name)
+    def _find_package(self, name: str) -> tuple[ModelPackageGroup, Document]:
+        wanted, version = _split_name(name)
         group = self._groups.get(wanted)
         package = group.find(version) if group else None
         if group is None or package is None:
@@ -306,20 +310,20 @@ def _load(folder: Path) -> Iterator[ModelPackageGroup]:
             print(f"sandbox: skipped {record}, which is damaged: {error!r}", file=sys.stderr)  # noqa: T201
 
 
-def _parts(name: str) -> tuple[str, int]:
+def _split_name(name: str) -> tuple[str, int]:
     """Group and version, 0 where there is none, of a name or an ARN."""
     group, _, version = re.sub(rf"^{PREFIX}(-group)?/", "", name).partition("/")
     return group, int(version) if version.isdecimal() else 0
 
 
-def _check(request: Mapping[str, Any]) -> None:
-    """Refuse what no version can be made of."""
+def _check_package_request(request: Mapping[str, Any]) -> None:
+    """Raise ServiceError for a request that cannot create a version."""
     broken = ""
-    if NAME not in request:
-        broken = f"The sandbox has versioned model packages only: give a {NAME}."
+    if GROUP_NAME not in request:
+        broken = f"The sandbox has versioned model packages only: give a {GROUP_NAME}."
     elif "ModelPackageName" in request:
-        broken = f"Both ModelPackageName and {NAME} are provided in the input. Cannot determine which one to use."
+        broken = f"Both ModelPackageName and {GROUP_NAME} are provided in the input. Cannot determine which one to use."
     elif request.get("Tags"):
-        broken = "A versioned model package has no tags but those of its group."  # in other words, on AWS
+        broken = "A versioned model package has no tags but those of its group."  # AWS's wording differs
     if broken:
         raise ServiceError("ValidationException", broken)

@@ -1,4 +1,4 @@
-"""The process that trains a job: its folder, its channels, its end."""
+"""The process that trains a job: its input folder and channels, its limits and end, the upload of its model."""
 
 import gzip
 import json
@@ -25,7 +25,7 @@ from sandbox.account import REGION
 from sandbox.sagemaker.training_jobs import TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog
 
-IMAGE = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/linear-learner([:@][\w.:-]+)?")
+IMAGE_PATTERN = re.compile(r"\d{12}\.dkr\.ecr\.[a-z0-9-]+\.amazonaws\.com(\.cn)?/linear-learner([:@][\w.:-]+)?")
 
 
 class JobError(Exception):
@@ -33,8 +33,8 @@ class JobError(Exception):
 
 
 def check_image(image: str | None) -> None:
-    """Refuse an image that is not Linear Learner's, in whatever registry account and region."""
-    if not IMAGE.fullmatch(image or ""):
+    """Raise JobError for an image that is not Linear Learner's, of any registry account and region."""
+    if not IMAGE_PATTERN.fullmatch(image or ""):
         raise JobError(
             "ClientError: Cannot pull algorithm container. The sandbox runs linear-learner only, as in "
             f"382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1; the job's training image is {image}"
@@ -42,16 +42,16 @@ def check_image(image: str | None) -> None:
 
 
 def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder: Path) -> None:
-    """Put every object under the channel's prefix into a folder, by its name below the prefix's last slash."""
+    """Download every object under the channel's prefix into a folder, named by its key after the prefix's last "/"."""
     source = channel["DataSource"].get("S3DataSource")
     if not source or source["S3DataType"] != "S3Prefix":
         raise JobError(
             f"ClientError: Channel {channel['ChannelName']}: the sandbox reads an S3DataSource of type S3Prefix only"
         )
-    bucket, prefix = _split(source["S3Uri"])
+    bucket, prefix = _split_uri(source["S3Uri"])
     keys = [key for key in _keys(s3, bucket, prefix) if not key.endswith("/")]
     if not keys:
-        raise JobError(_nothing_found(source["S3Uri"], bucket, job["RoleArn"]))
+        raise JobError(_no_objects_message(source["S3Uri"], bucket, job["RoleArn"]))
     for key in keys:
         target = folder / key[prefix.rfind("/") + 1 :]
         if ".." in target.parts or not target.is_relative_to(folder):
@@ -68,7 +68,7 @@ def _keys(s3: Any, bucket: str, prefix: str) -> list[str]:
         return []
 
 
-def _nothing_found(uri: str, bucket: str, role: str) -> str:
+def _no_objects_message(uri: str, bucket: str, role: str) -> str:
     return (
         f'ClientError: No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
         f"bucket exists in the selected region ({REGION}), that objects exist under that S3 prefix, and that the role "
@@ -79,7 +79,7 @@ def _nothing_found(uri: str, bucket: str, role: str) -> str:
 def upload_model(s3: Any, job: TrainingJob, model: Path) -> str:
     """Archive a folder as the job's `model.tar.gz` in S3 and return its URI; equal folders give equal bytes."""
     uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
-    bucket, key = _split(uri)
+    bucket, key = _split_uri(uri)
     archive = model.with_name("model.tar.gz")
     with archive.open("wb") as file:
         _archive(model, file)
@@ -105,7 +105,7 @@ def _archive(folder: Path, file: IO[bytes]) -> None:
                 archive.addfile(member, content)
 
 
-def _split(uri: str) -> tuple[str, str]:
+def _split_uri(uri: str) -> tuple[str, str]:
     parts = urlsplit(uri, allow_fragments=False)
     return parts.netloc, uri.partition(f"{parts.netloc}/")[2]
 
@@ -113,12 +113,12 @@ def _split(uri: str) -> tuple[str, str]:
 FLUSH_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """From SIGTERM to SIGKILL; the service gives 120."""
-ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""The matrices are small: more threads would only get into each other's way."""
+SINGLE_THREAD_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""The matrices are small: more threads would slow the training down."""
 
 
 class StopCause(Enum):
-    """Why a container was ended from outside."""
+    """Why a container was stopped from outside."""
 
     STOPPED = "StopTrainingJob"
     TIMED_OUT = "MaxRuntimeInSeconds"
@@ -127,43 +127,43 @@ class StopCause(Enum):
 
 
 class Container:
-    """What a job runs in, one process after the other; it may be ended before the first."""
+    """Runs the processes of a job, one after the other; it may be stopped before the first."""
 
     def __init__(self) -> None:
-        self.ending: StopCause | None = None
+        self.stop_cause: StopCause | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._limit, self._beyond = math.inf, StopCause.TIMED_OUT
+        self._stop_requested = threading.Event()
+        self._limit, self._limit_cause = math.inf, StopCause.TIMED_OUT
         self._kill_at = math.inf
 
-    def limit(self, seconds: float, ending: StopCause) -> None:
-        """End the container so many seconds from now; of several limits the nearest counts."""
+    def set_limit(self, seconds: float, cause: StopCause) -> None:
+        """Stop the container after so many seconds; of several limits the nearest counts."""
         at = time.monotonic() + seconds
         if at < self._limit:
-            self._limit, self._beyond = at, ending
+            self._limit, self._limit_cause = at, cause
 
     def wait(self, seconds: float) -> bool:
-        """Let time pass, up to the limit; False once the container is ended."""
-        left = max(0.0, self._limit - time.monotonic())
-        if not self._ended.wait(min(seconds, left)) and seconds >= left:
-            self.stop(self._beyond)
-        return self.ending is None
+        """Wait so many seconds, up to the limit; returns False when the container is stopped."""
+        remaining = max(0.0, self._limit - time.monotonic())
+        if not self._stop_requested.wait(min(seconds, remaining)) and seconds >= remaining:
+            self.stop(self._limit_cause)
+        return self.stop_cause is None
 
-    def stop(self, ending: StopCause) -> None:
-        """Ask the process to end, and make it end after a grace period."""
+    def stop(self, cause: StopCause) -> None:
+        """Terminate the process, and kill it after a grace period."""
         with self._lock:
-            if self.ending is None:
-                self.ending = ending
-                self._ended.set()
+            if self.stop_cause is None:
+                self.stop_cause = cause
+                self._stop_requested.set()
                 self._kill_at = time.monotonic() + GRACE_SECONDS
                 self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End the process now."""
+        """Kill the process now."""
         with self._lock:
-            self.ending = StopCause.CLOSED
-            self._ended.set()
+            self.stop_cause = StopCause.CLOSED
+            self._stop_requested.set()
             self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
@@ -171,13 +171,13 @@ class Container:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def run(self, folder: Path, environment: Mapping[str, str], log: TrainingLog, *, cut_short: bool) -> int:
-        """Train in a prepared folder, up to the limit; the exit code, 128 + n after signal n.
+    def run(self, folder: Path, environment: Mapping[str, str], log: TrainingLog, *, interrupt: bool) -> int:
+        """Train in a prepared folder, up to the limit; returns the exit code, 128 + n after signal n.
 
-        One that is `cut_short` is killed by its first line of output.
+        With `interrupt` the process is killed after its first line of output.
         """
         with self._lock:
-            if self.ending is not None:
+            if self.stop_cause is not None:
                 return 128 + signal.SIGTERM
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
@@ -189,18 +189,18 @@ class Container:
                 start_new_session=True,
             )
         with process:
-            self._follow(process, log, cut_short)
+            self._read_output(process, log, interrupt)
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
-    def _follow(self, process: subprocess.Popen[bytes], log: TrainingLog, cut_short: bool) -> None:
+    def _read_output(self, process: subprocess.Popen[bytes], log: TrainingLog, interrupt: bool) -> None:
         flushed = time.monotonic()
         for line in _lines(process):
             if line is not None:
                 log.add(line)
             now = time.monotonic()
             if now > self._limit:
-                self.stop(self._beyond)
-            if now > self._kill_at or (cut_short and line):
+                self.stop(self._limit_cause)
+            if now > self._kill_at or (interrupt and line):
                 self._signal(signal.SIGKILL)
             if now - flushed >= FLUSH_SECONDS:
                 log.flush()
@@ -209,7 +209,7 @@ class Container:
 
 
 def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
-    """Each line of the output as it comes, and None whenever nothing came for a moment."""
+    """Each line of the output as it arrives, and None after each `FLUSH_SECONDS` without output."""
     assert process.stdout  # noqa: S101 - it was opened as a pipe
     descriptor, rest = process.stdout.fileno(), b""
     with selectors.DefaultSelector() as selector:
@@ -226,12 +226,12 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
 
 
 def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    variables = {**os.environ, **ONE_THREAD, **extra}
+    variables = {**os.environ, **SINGLE_THREAD_ENVIRONMENT, **extra}
     return {name: value for name, value in variables.items() if not name.startswith("AWS_")}
 
 
-def prepare(folder: Path, job: TrainingJob) -> None:
-    """Write what the container reads: hyperparameters, channels, hosts; and make the folders it writes to."""
+def prepare_folder(folder: Path, job: TrainingJob) -> None:
+    """Write the files that the container reads: hyperparameters, channels, hosts; create the folders it writes to."""
     document = job.document()
     configuration = folder / "input" / "config"
     for place in (configuration, folder / "input" / "data", folder / "model", folder / "output"):
@@ -245,7 +245,7 @@ def prepare(folder: Path, job: TrainingJob) -> None:
 
 
 def _channel(channel: Mapping[str, Any]) -> dict[str, str]:
-    # Whatever mode the request names, the sandbox hands over files: the records and their order are the same.
+    # Whatever mode the request names, the container gets files: the records and their order are the same.
     configuration = {
         "TrainingInputMode": "File",
         "S3DistributionType": "FullyReplicated",
@@ -255,9 +255,9 @@ def _channel(channel: Mapping[str, Any]) -> dict[str, str]:
 
 
 def failure_reason(folder: Path, code: int) -> str:
-    """The FailureReason of a container that ended with this exit code: 2 blames the input, everything else itself."""
+    """The FailureReason of a container that ended with this exit code: 2 blames the input, others the algorithm."""
     file = folder / "output" / "failure"
     text = file.read_text(errors="replace").strip() if file.is_file() else ""
-    blamed = "ClientError" if code == 2 else "AlgorithmError"
+    error_type = "ClientError" if code == 2 else "AlgorithmError"
     suffix = f", exit code: {code}"
-    return f"{blamed}: {text[: 1000 - len(suffix)]}{suffix}"
+    return f"{error_type}: {text[: 1000 - len(suffix)]}{suffix}"

@@ -1,4 +1,4 @@
-"""SageMaker's training jobs: the API calls on them, and the state of each."""
+"""SageMaker's training jobs: the API calls on them, and the state of each job."""
 
 import json
 import math
@@ -15,18 +15,18 @@ from typing import Any, Self, TypeVar
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from sandbox.account import ACCOUNT, REGION
 from sandbox.faults import Faults, JobFault
-from sandbox.sagemaker.api_model import ServiceError, page, tag_list, validate
-from sandbox.sagemaker.training_log import forget
+from sandbox.sagemaker.api_model import ServiceError, paginate, tag_list, validate
+from sandbox.sagemaker.training_log import delete_log
 from sandbox.storage import replace_json
 
-OVER = ("Completed", "Failed", "Stopped")
-STARTING = "Starting the training job"
+FINAL_STATUSES = ("Completed", "Failed", "Stopped")
+STARTING_MESSAGE = "Starting the training job"
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
 MAX_FAILURE_REASON_LENGTH = 1024
 SPOT_PERCENT = 30
-"""What a spot job pays of its time; invented: the real share follows the market."""
-Met = TypeVar("Met", bound=JobFault)
+"""Share of its training time that a spot job is billed; invented, as the real one follows the market."""
+JobFaultT = TypeVar("JobFaultT", bound=JobFault)
 
 
 class TrainingJob:
@@ -54,7 +54,7 @@ class TrainingJob:
         document["TrainingJobArn"] = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{request['TrainingJobName']}"
         document["CreationTime"] = _now()
         job = cls(folder, document, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
-        job.begin()
+        job.reset()
         return job
 
     @classmethod
@@ -63,12 +63,12 @@ class TrainingJob:
         record = json.loads((folder / "job.json").read_text())
         return cls(folder, record["document"], record["tags"])
 
-    def begin(self) -> None:
-        """(Back) to the beginning, with no trace of an attempt that the end of a process cut short."""
+    def reset(self) -> None:
+        """Set the job to the beginning, without traces of an attempt that ended with the process that ran it."""
         with self.lock:
             self._document.pop("TrainingStartTime", None)
             self._document |= {"TrainingJobStatus": "InProgress", "SecondaryStatusTransitions": []}
-            self.enter("Starting", STARTING)
+            self.enter_status("Starting", STARTING_MESSAGE)
 
     @property
     def name(self) -> str:
@@ -77,12 +77,12 @@ class TrainingJob:
 
     @property
     def arn(self) -> str:
-        """The ARN, which tags go by."""
+        """The ARN."""
         return str(self._document["TrainingJobArn"])
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables its container runs with, beside the service's own."""
+        """The environment variables of its container, beside the service's own."""
         return {**self._document.get("Environment", {}), "TRAINING_JOB_NAME": self.name}
 
     @property
@@ -95,45 +95,45 @@ class TrainingJob:
         """Whether it runs on spot instances."""
         return bool(self._document["EnableManagedSpotTraining"])
 
-    def fault(self, kind: type[Met]) -> Met | None:
-        """The fault of this kind that the job is to meet, if any."""
+    def fault(self, kind: type[JobFaultT]) -> JobFaultT | None:
+        """The fault of this kind to apply to the job, if any."""
         return next((fault for fault in self.faults if isinstance(fault, kind)), None)
 
     def __getitem__(self, name: str) -> Any:
         return self._document[name]
 
     def document(self) -> dict[str, Any]:
-        """What DescribeTrainingJob answers, a copy; times are seconds since the epoch."""
+        """A copy of the DescribeTrainingJob response; times are seconds since the epoch."""
         with self.lock:
             copy: dict[str, Any] = json.loads(json.dumps(self._document))
         return copy
 
-    def enter(self, secondary: str, message: str, **fields: Any) -> None:
-        """Go on to the next secondary status, ending the one before."""
+    def enter_status(self, secondary: str, message: str, **fields: Any) -> None:
+        """End the current secondary status and begin the next."""
         with self.lock:
             now = _now()
             transitions = self._document["SecondaryStatusTransitions"]
             if transitions:
                 transitions[-1]["EndTime"] = now
             transitions.append({"Status": secondary, "StartTime": now, "StatusMessage": message})
-            if fields.get("TrainingJobStatus") in OVER:
+            if fields.get("TrainingJobStatus") in FINAL_STATUSES:
                 transitions[-1]["EndTime"] = now
-                fields |= self._paid(now)
+                fields |= self._billing_fields(now)
             if secondary == "Downloading":
-                # From here on a job is paid for; one that was interrupted began to train before.
+                # Billing starts here; a job that was interrupted keeps its first start.
                 fields["TrainingStartTime"] = self._document.get("TrainingStartTime", now)
             self._document |= fields | {"SecondaryStatus": secondary, "LastModifiedTime": now}
             self.save()
 
-    def ask_to_stop(self) -> None:
-        """`InProgress` becomes `Stopping`."""
-        self.enter("Stopping", "Stopping the training job", TrainingJobStatus="Stopping")
+    def request_stop(self) -> None:
+        """Change the status from `InProgress` to `Stopping`."""
+        self.enter_status("Stopping", "Stopping the training job", TrainingJobStatus="Stopping")
 
     def end(self, status: str, secondary: str, message: str, **fields: Any) -> None:
-        """The job is over."""
-        self.enter(secondary, message, TrainingJobStatus=status, **fields)
+        """End the job with this status."""
+        self.enter_status(secondary, message, TrainingJobStatus=status, **fields)
 
-    def _paid(self, now: float) -> dict[str, Any]:
+    def _billing_fields(self, now: float) -> dict[str, Any]:
         if "TrainingStartTime" not in self._document:
             return {"TrainingEndTime": now}
         seconds = max(1, math.ceil(now - self._document["TrainingStartTime"]))
@@ -141,7 +141,7 @@ class TrainingJob:
         return {"TrainingEndTime": now, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def fail(self, reason: str) -> None:
-        """The job is `Failed`, for this reason."""
+        """End the job as `Failed`, with this FailureReason."""
         self.end("Failed", "Failed", "Training job failed", FailureReason=reason[:MAX_FAILURE_REASON_LENGTH])
 
     def save(self) -> None:
@@ -154,8 +154,8 @@ def _now() -> float:
     return round(time.time(), 3)
 
 
-ARN = re.compile(rf"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/(?P<name>.+)")
-SUMMARY = (
+ARN_PATTERN = re.compile(rf"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/(?P<name>.+)")
+SUMMARY_FIELDS = (
     "TrainingJobName",
     "TrainingJobArn",
     "CreationTime",
@@ -164,17 +164,17 @@ SUMMARY = (
     "TrainingJobStatus",
     "SecondaryStatus",
 )
-ORDERS = {
+SORT_FIELDS = {
     "Name": ("TrainingJobName",),
     "CreationTime": ("CreationTime", "TrainingJobName"),
     "Status": ("TrainingJobStatus", "TrainingJobName"),
 }
-# The API's model marks these optional, for jobs without an algorithm; with a training image the service insists.
-NEEDED = ("RoleArn", "AlgorithmSpecification", "ResourceConfig")
+# Optional in the service model, for jobs without an algorithm; the service requires them with a training image.
+REQUIRED_MEMBERS = ("RoleArn", "AlgorithmSpecification", "ResourceConfig")
 
 
 class TrainingJobs:
-    """The jobs of a folder; `start` and `stop` are called with each job to run and each running job to stop."""
+    """The jobs of a folder; `start` is called with each job to run, `stop` with each running job to stop."""
 
     def __init__(
         self,
@@ -189,7 +189,7 @@ class TrainingJobs:
         self._faults = faults
         self._lock = threading.Lock()
         self._jobs = {job.name: job for job in _load(folder)}
-        self._waiting: set[str] = set()
+        self._to_restart: set[str] = set()
         self.actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": lambda request: self._get(request["TrainingJobName"]).document(),
@@ -204,31 +204,31 @@ class TrainingJobs:
         return iter(sorted(self._jobs.values(), key=lambda job: job["CreationTime"]))
 
     def resume(self) -> None:
-        """Put every job whose process died with the server back to its beginning.
+        """Reset every job that was running when the last server of this folder ended.
 
-        It trains again from the moment somebody asks for it: on AWS it would have gone on meanwhile, but nobody wants
-        this machine busy with a job that nobody follows any more.
+        It trains again once a client describes it, or changes it or its tags. On AWS it would have continued to train,
+        but here a job that nobody follows any more would occupy the machine.
         """
-        for job in (job for job in self if job.status not in OVER):
-            for left in job.folder.glob("container-*"):
-                shutil.rmtree(left)
+        for job in (job for job in self if job.status not in FINAL_STATUSES):
+            for leftover in job.folder.glob("container-*"):
+                shutil.rmtree(leftover)
             if job.status == "Stopping":
                 job.end("Stopped", "Stopped", "Training job stopped")
             else:
-                forget(job.folder)
-                job.begin()
-                self._waiting.add(job.name)
+                delete_log(job.folder)
+                job.reset()
+                self._to_restart.add(job.name)
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each status."""
         return {"InProgress": 0} | Counter(job.status for job in self)
 
-    def answer(self, action: str, request: Any) -> dict[str, Any]:
+    def handle(self, action: str, request: Any) -> dict[str, Any]:
         """The response to one call, or a `ServiceError`."""
         return self.actions[action](validate(action, request))
 
     def _create(self, request: dict[str, Any]) -> dict[str, Any]:
-        _check(request)
+        _check_job_request(request)
         name = request["TrainingJobName"]
         with self._lock:
             if name in self._jobs:
@@ -238,7 +238,7 @@ class TrainingJobs:
                     f"name already exists ({self._jobs[name].arn})",
                 )
             job = self._jobs[name] = TrainingJob.create(self._folder / name, request, METRIC_DEFINITIONS)
-        job.faults = self._faults.met_by_job(job["ResourceConfig"].get("InstanceType"), job.spot)
+        job.faults = self._faults.take_for_job(job["ResourceConfig"].get("InstanceType"), job.spot)
         self._start(job)
         return {"TrainingJobArn": job.arn}
 
@@ -247,49 +247,49 @@ class TrainingJobs:
         if job is None:
             raise ServiceError("ValidationException", "Requested resource not found.")
         with self._lock:
-            waiting = name in self._waiting
-            self._waiting.discard(name)
-        if waiting:
+            restart = name in self._to_restart
+            self._to_restart.discard(name)
+        if restart:
             self._start(job)
         return job
 
     def _stop_job(self, request: dict[str, Any]) -> dict[str, Any]:
         job = self._get(request["TrainingJobName"])
         with job.lock:
-            if job.status in OVER:
+            if job.status in FINAL_STATUSES:
                 raise ServiceError(
                     "ValidationException",
                     f"The request was rejected because the training job is in status {job.status}.",
                 )
             if job.status == "InProgress":
-                job.ask_to_stop()
+                job.request_stop()
         self._stop(job)
         return {}
 
     def _list(self, request: dict[str, Any]) -> dict[str, Any]:
         status = request.get("StatusEquals")
         chosen = (job.document() for job in self if status in {None, job.status})
-        shown, rest = page(chosen, request, name="TrainingJobName", orders=ORDERS, summary=SUMMARY)
+        shown, rest = paginate(chosen, request, name="TrainingJobName", orders=SORT_FIELDS, summary=SUMMARY_FIELDS)
         return {"TrainingJobSummaries": shown, **rest}
 
-    def _tagged(self, arn: str) -> TrainingJob:
-        match = ARN.fullmatch(arn)
+    def _job_of_arn(self, arn: str) -> TrainingJob:
+        match = ARN_PATTERN.fullmatch(arn)
         if not match:
             raise ServiceError("ValidationException", "Requested resource not found.")
         return self._get(match["name"])
 
     def _add_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self._tagged(request["ResourceArn"])
+        job = self._job_of_arn(request["ResourceArn"])
         with job.lock:
             job.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
             job.save()
         return {"Tags": tag_list(job.tags)}
 
     def _list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"Tags": tag_list(self._tagged(request["ResourceArn"]).tags)}
+        return {"Tags": tag_list(self._job_of_arn(request["ResourceArn"]).tags)}
 
     def _delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self._tagged(request["ResourceArn"])
+        job = self._job_of_arn(request["ResourceArn"])
         with job.lock:
             job.tags = {key: value for key, value in job.tags.items() if key not in request["TagKeys"]}
             job.save()
@@ -304,8 +304,8 @@ def _load(folder: Path) -> Iterator[TrainingJob]:
             print(f"sandbox: skipped {record}, which is damaged: {error!r}", file=sys.stderr)  # noqa: T201
 
 
-def _check(request: Mapping[str, Any]) -> None:
-    for name in NEEDED:
+def _check_job_request(request: Mapping[str, Any]) -> None:
+    for name in REQUIRED_MEMBERS:
         if name not in request:
             where = name[:1].lower() + name[1:]
             raise ServiceError(

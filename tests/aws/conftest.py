@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from aws.training.compute import Compute
-from aws.training.request import ChannelInput, TrainingJobSpec, specify
+from aws.training.request import ChannelInput, TrainingJobSpec, build_spec
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sandbox's jobs take less than the pauses that suit AWS."""
     for pause in ("following.FIRST_PAUSE_SECONDS", "stopping.FIRST_PAUSE_SECONDS", "submission.STOPPING_PAUSE_SECONDS"):
-        monkeypatch.setattr(f"aws.{pause}", 0.02)
+        monkeypatch.setattr(f"aws.training.{pause}", 0.02)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def make_spec(
         channel = ChannelInput(
             name="train", uri=workspace.uri("train") + "/", content_type="text/csv", sha256=uuid.uuid4().hex
         )
-        spec = specify(workspace, {**(ENDLESS if endless else QUICK), **changes}, (channel,), compute or Compute())
+        spec = build_spec(workspace, {**(ENDLESS if endless else QUICK), **changes}, (channel,), compute or Compute())
         made.append(spec)
         return spec
 

@@ -33,21 +33,21 @@ from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
-from aws.error_catalogue import BY_CODE
+from aws.error_catalogue import DIAGNOSIS_BY_CODE
 from aws.errors import (
     AccessDenied,
     AwsError,
     InvalidRequest,
+    JobOutcome,
     NoCapacity,
     NotFound,
     QuotaExceeded,
     TrainingFailed,
     Unavailable,
-    translate,
-    translated,
+    translate_error,
+    translate_errors,
 )
-from aws.storage import StoredObject, fetch, look, put
-from aws.training.outcome import JobOutcome
+from aws.storage import StoredObject, download_object, stat_object, upload_file
 from aws.workspace import Workspace
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -91,7 +91,7 @@ ROLE = "arn:aws:iam::123456789012:role/training"
 JOB = "arn:aws:sagemaker:us-east-1:123456789012:training-job/linear-learner-1"
 OBJECT = "arn:aws:s3:::data/a key with spaces.csv"
 KEY = "arn:aws:kms:eu-west-2:123456789012:key/a466d1fa-5c7f-4b10-8343-08763635d8c4"
-DENIALS = [  # what follows "is not authorized to perform: ", and the cure
+DENIALS = [  # what follows "is not authorized to perform: ", and the remedy
     ((f"sagemaker:CreateTrainingJob on resource: {JOB} because no identity-based policy allows the "
      "sagemaker:CreateTrainingJob action"), f"Allow sagemaker:CreateTrainingJob on {JOB} for {CALLER}."),
     (f's3:GetObject on resource: "{OBJECT}" because no identity-based policy allows the s3:GetObject action',
@@ -181,7 +181,7 @@ def client_error(
 
 @pytest.mark.parametrize(("code", "expected"), CLIENT_ERRORS)
 def test_a_code_of_aws_becomes_its_class_and_says_doing_answer_and_cure(code: str, expected: type[AwsError]) -> None:
-    error = translate(client_error(code), "looking at the sky")
+    error = translate_error(client_error(code), "looking at the sky")
     assert type(error) is expected
     said = f"AWS failed while looking at the sky: {code}: what AWS said. "
     assert str(error).startswith(said)
@@ -189,7 +189,7 @@ def test_a_code_of_aws_becomes_its_class_and_says_doing_answer_and_cure(code: st
 
 
 def test_every_code_the_project_knows_is_tested() -> None:
-    assert set(BY_CODE) <= {code for code, _ in CLIENT_ERRORS}
+    assert set(DIAGNOSIS_BY_CODE) <= {code for code, _ in CLIENT_ERRORS}
 
 
 def answers(rules: object) -> Iterator[tuple[str, int]]:
@@ -208,26 +208,28 @@ def test_whatever_botocore_would_retry_may_be_retried_here() -> None:
     retried |= {("", status) for status in passing["_TRANSIENT_STATUS_CODES"]}
     retried |= {(code, 400) for code in passing["_TRANSIENT_ERROR_CODES"] + throttled["_THROTTLED_ERROR_CODES"]}
     for code, status in retried:
-        assert translate(client_error(code, status=status), "asking").retryable, (code, status)
+        assert translate_error(client_error(code, status=status), "asking").retryable, (code, status)
 
 
 @pytest.mark.parametrize(
     ("status", "expected"), [(403, AccessDenied), (404, NotFound), (429, Unavailable), (599, Unavailable)]
 )
 def test_a_code_never_heard_of_is_judged_by_its_http_status(status: int, expected: type[AwsError]) -> None:
-    assert type(translate(client_error("NeverHeardOf", status=status), "asking")) is expected
+    assert type(translate_error(client_error("NeverHeardOf", status=status), "asking")) is expected
 
 
-@pytest.mark.parametrize(("code", "message", "expected", "cure"), WORDINGS)
+@pytest.mark.parametrize(("code", "message", "expected", "remedy"), WORDINGS)
 def test_a_wording_of_aws_gets_the_cure_for_it(code: str, message: str, expected: type[AwsError], remedy: str) -> None:
-    error = translate(client_error(code, message), "asking")
+    error = translate_error(client_error(code, message), "asking")
     assert type(error) is expected
     assert str(error) == f"AWS failed while asking: {code}: {message.rstrip('.')}. {remedy}"
 
 
-@pytest.mark.parametrize(("denied", "cure"), DENIALS)
+@pytest.mark.parametrize(("denied", "remedy"), DENIALS)
 def test_a_denial_says_who_must_be_allowed_what_on_which_resource(denied: str, remedy: str) -> None:
-    error = translate(client_error("AccessDenied", f"User: {CALLER} is not authorized to perform: {denied}"), "asking")
+    error = translate_error(
+        client_error("AccessDenied", f"User: {CALLER} is not authorized to perform: {denied}"), "asking"
+    )
     assert type(error) is AccessDenied
     assert str(error).endswith(f" {remedy}")
 
@@ -240,21 +242,21 @@ def test_waiting_helps_with_a_quota_that_is_in_use_but_not_with_one_that_is_too_
         f"The account-level service limit {name} is {limit} Instances, with current utilization of {used} Instances "
         f"and a request delta of {asked} Instances. Please contact AWS support to request an increase for this limit."
     )
-    error = translate(client_error("ResourceLimitExceeded", message), "creating a training job")
+    error = translate_error(client_error("ResourceLimitExceeded", message), "creating a training job")
     assert isinstance(error, QuotaExceeded)
     assert error.waiting_helps is helps
     assert ("Wait for other jobs" in str(error)) is helps
 
 
 def test_waiting_may_help_with_a_quota_that_says_nothing_of_itself() -> None:
-    error = translate(client_error("ResourceLimitExceeded", "You have too many of something."), "asking")
+    error = translate_error(client_error("ResourceLimitExceeded", "You have too many of something."), "asking")
     assert isinstance(error, QuotaExceeded)
     assert error.waiting_helps
 
 
 def test_a_type_the_region_does_not_have_is_not_waited_for() -> None:
     message = "The requested resource training-job/ml.t3.medium is not available in this region"
-    error = translate(client_error("ResourceLimitExceeded", message), "creating a training job")
+    error = translate_error(client_error("ResourceLimitExceeded", message), "creating a training job")
     assert isinstance(error, QuotaExceeded)
     assert not error.waiting_helps
 
@@ -272,30 +274,30 @@ def test_a_type_the_region_does_not_have_is_not_waited_for() -> None:
 def test_a_denial_of_s3_that_names_nothing_names_the_permission_its_operation_needs(
     code: str, operation: str, permission: str
 ) -> None:
-    error = translate(client_error(code, "Access Denied", 403, operation), "asking")
+    error = translate_error(client_error(code, "Access Denied", 403, operation), "asking")
     assert type(error) is AccessDenied
     assert f"Check the workspace's credentials, and allow them {permission}" in str(error)
 
 
 def test_a_denial_without_a_known_operation_gets_the_general_cure() -> None:
-    error = translate(client_error("AccessDenied", "Access Denied", 403, "PutBucketPolicy"), "asking")
+    error = translate_error(client_error("AccessDenied", "Access Denied", 403, "PutBucketPolicy"), "asking")
     assert str(error).endswith("Check the workspace's credentials and the policies attached to them.")
 
 
 @given(message=st.text(), code=st.text(), status=st.integers(0, 999))
 def test_no_answer_whatever_is_beyond_translation(message: str, code: str, status: int) -> None:
-    assert isinstance(translate(client_error(code, message, status), "asking"), AwsError)
+    assert isinstance(translate_error(client_error(code, message, status), "asking"), AwsError)
 
 
 @given(st.text())
 def test_no_denial_whatever_is_beyond_translation(said: str) -> None:
     message = f"User: {said} is not authorized to perform: {said} on resource: {said} because {said}"
-    assert type(translate(client_error("AccessDenied", message, 403), "asking")) is AccessDenied
+    assert type(translate_error(client_error("AccessDenied", message, 403), "asking")) is AccessDenied
 
 
 @pytest.mark.parametrize(("error", "expected"), OTHER_ERRORS, ids=lambda case: getattr(case, "__name__", ""))
 def test_an_error_before_any_answer_becomes_its_class(error: BotoCoreError, expected: type[AwsError]) -> None:
-    assert type(translate(error, "connecting")) is expected
+    assert type(translate_error(error, "connecting")) is expected
 
 
 def test_the_tree_is_small_and_only_a_passing_fault_is_retryable() -> None:
@@ -307,11 +309,11 @@ def test_the_tree_is_small_and_only_a_passing_fault_is_retryable() -> None:
 
 
 def test_an_answer_without_code_or_message_is_still_an_error_of_the_tree() -> None:
-    assert type(translate(ClientError({}, "Operation"), "asking")) is InvalidRequest
+    assert type(translate_error(ClientError({}, "Operation"), "asking")) is InvalidRequest
 
 
 def test_errors_keep_what_they_know_when_they_are_stored() -> None:
-    outcome = JobOutcome(kind="memory", cause="It was large.", remedy="Take more.", again="never")
+    outcome = JobOutcome(kind="memory", cause="It was large.", remedy="Take more.", retry="never")
     failed = pickle.loads(pickle.dumps(TrainingFailed("no model", outcome=outcome, usd=0.5, log_tail=("one", "two"))))  # noqa: S301
     assert (str(failed), failed.outcome, failed.usd, failed.log_tail) == ("no model", outcome, 0.5, ("one", "two"))
     refused = pickle.loads(pickle.dumps(QuotaExceeded("too many", waiting_helps=False)))  # noqa: S301
@@ -320,10 +322,10 @@ def test_errors_keep_what_they_know_when_they_are_stored() -> None:
 
 def test_the_original_error_is_retained_as_the_cause_and_others_pass_untouched() -> None:
     original = client_error("NoSuchKey")
-    with pytest.raises(NotFound) as caught, translated("fetching"):
+    with pytest.raises(NotFound) as caught, translate_errors("fetching"):
         raise original
     assert caught.value.__cause__ is original
-    with pytest.raises(ZeroDivisionError), translated("dividing"):
+    with pytest.raises(ZeroDivisionError), translate_errors("dividing"):
         raise ZeroDivisionError
 
 
@@ -341,7 +343,7 @@ def secretive(endpoint_url: str, bucket: str = "linear-learner-sandbox") -> Work
 def test_no_message_holds_the_secret_key(sandbox_url: str) -> None:
     for workspace, expected in ((secretive(sandbox_url), NotFound), (secretive("http://127.0.0.1:9"), Unavailable)):
         with pytest.raises(expected) as caught:
-            look(workspace, workspace.uri("nothing"))
+            stat_object(workspace, workspace.uri("nothing"))
         assert SECRET not in f"{caught.value} {caught.value.__cause__} {workspace}"
 
 
@@ -352,7 +354,7 @@ def test_a_session_token_that_aws_repeats_is_not_passed_on() -> None:
         "request should have been\n'POST\n/\n\nhost:api.sagemaker.us-east-1.amazonaws.com\n"
         "x-amz-security-token:FwoGZXIvYXdzEXAMPLE\n\nhost;x-amz-security-token\n44136fa355b3678a'\n"
     )
-    error = translate(client_error("InvalidSignatureException", message, 403), "asking")
+    error = translate_error(client_error("InvalidSignatureException", message, 403), "asking")
     assert "FwoGZXIvYXdzEXAMPLE" not in str(error)
     assert "Consult the service documentation for details. Check the workspace's access key" in str(error)
 
@@ -361,7 +363,7 @@ def test_an_upload_to_a_bucket_that_is_not_there_is_not_found(sandbox_url: str, 
     (tmp_path / "file").write_bytes(b"1")
     workspace = secretive(sandbox_url, bucket="never-made")
     with pytest.raises(NotFound, match="never-made"):
-        put(workspace, tmp_path / "file", workspace.uri("file"), "0" * 64)
+        upload_file(workspace, tmp_path / "file", workspace.uri("file"), "0" * 64)
 
 
 class BrokenOff(BaseHTTPRequestHandler):
@@ -396,5 +398,5 @@ def test_a_download_that_breaks_off_every_time_may_be_tried_again(breaking_off: 
     workspace = secretive(breaking_off)
     stored = StoredObject(uri=workspace.uri("file"), size=1000, etag="etag")
     with pytest.raises(Unavailable, match="Max Retries Exceeded"):
-        fetch(workspace, stored, tmp_path / "file")
+        download_object(workspace, stored, tmp_path / "file")
     assert not (tmp_path / "file").exists()

@@ -13,14 +13,14 @@ import pytest
 from pydantic import ValidationError
 
 from aws.errors import AccessDenied, InvalidRequest, Unavailable
-from aws.registry import Package, Registration, Status, newest_approved, package_of, register, settle
+from aws.registry import ApprovalStatus, Package, Registration, decide_approval, find_package, newest_approved, register
 from aws.workspace import Workspace
 
 Calls = Callable[[], Counter[str]]
 Inject = Callable[..., None]
 IMAGE = "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1"
 JOBS = "arn:aws:sagemaker:us-east-1:123456789012:training-job"
-STATUSES: tuple[Status, ...] = ("Approved", "Rejected", "PendingManualApproval")
+STATUSES: tuple[ApprovalStatus, ...] = ("Approved", "Rejected", "PendingManualApproval")
 
 
 @pytest.fixture
@@ -33,7 +33,9 @@ def job(attempt: int = 1) -> str:
     return f"linear-learner-{uuid.uuid4().hex[:20]}" + (f"-{attempt}" if attempt > 1 else "")
 
 
-def registration(group: str, training_job: str = "", status: Status = "PendingManualApproval", **changes: Any) -> Any:
+def registration(
+    group: str, training_job: str = "", status: ApprovalStatus = "PendingManualApproval", **changes: Any
+) -> Any:
     name = training_job or job()
     fields = {
         "group": group,
@@ -60,14 +62,14 @@ def described(workspace: Workspace, arn: str) -> Any:
     return workspace.client("sagemaker").describe_model_package(ModelPackageName=arn)
 
 
-def decide(workspace: Workspace, arn: str, status: Status) -> None:
+def decide(workspace: Workspace, arn: str, status: ApprovalStatus) -> None:
     """As a person does in the console."""
     workspace.client("sagemaker").update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
 
 
 def as_found(package: Package) -> Package:
     """A package as later calls return it, to whom it is no news."""
-    return package.model_copy(update={"is_news": False})
+    return package.model_copy(update={"is_new_decision": False})
 
 
 def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_from(
@@ -85,7 +87,7 @@ def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_fro
         training_job=name,
         metadata={"verdict": "accepted"},
         created=package.created,
-        is_news=True,
+        is_new_decision=True,
     )
     found = described(workspace, package.arn)
     assert found["ModelPackageDescription"] == f"{name}: {wanted.description}"
@@ -128,7 +130,9 @@ def test_the_group_is_made_with_the_workspaces_tags_and_only_where_there_is_none
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_model_is_registered_with_the_status_wanted_and_why(workspace: Workspace, group: str, status: Status) -> None:
+def test_a_model_is_registered_with_the_status_wanted_and_why(
+    workspace: Workspace, group: str, status: ApprovalStatus
+) -> None:
     package = register(workspace, registration(group, status=status, approval_description="RMSE 5 % lower\nat last"))
     found = described(workspace, package.arn)
     assert package.status == found["ModelApprovalStatus"] == status
@@ -140,13 +144,13 @@ def test_a_model_is_registered_with_the_status_wanted_and_why(workspace: Workspa
 @pytest.mark.parametrize("first", STATUSES)
 @pytest.mark.parametrize("then", STATUSES)
 def test_a_model_registered_again_is_the_same_package_and_only_a_pending_one_changes_its_status(
-    workspace: Workspace, group: str, first: Status, then: Status
+    workspace: Workspace, group: str, first: ApprovalStatus, then: ApprovalStatus
 ) -> None:
     name = job()
     package = register(workspace, registration(group, name, first))
     again = register(workspace, registration(group, name, then, description="told otherwise", metadata={}))
     status = then if first == "PendingManualApproval" else first
-    assert again == package.model_copy(update={"status": status, "is_news": status != first})
+    assert again == package.model_copy(update={"status": status, "is_new_decision": status != first})
     assert described(workspace, package.arn)["ModelApprovalStatus"] == status
     assert len(packages(workspace, group)) == 1
 
@@ -154,25 +158,25 @@ def test_a_model_registered_again_is_the_same_package_and_only_a_pending_one_cha
 def test_a_package_that_somebody_decided_about_meanwhile_is_left_as_it_is(workspace: Workspace, group: str) -> None:
     pending = register(workspace, registration(group))
     decide(workspace, pending.arn, "Rejected")
-    assert settle(workspace, pending, "Approved", "it passed").status == "Rejected"
+    assert decide_approval(workspace, pending, "Approved", "it passed").status == "Rejected"
     found = described(workspace, pending.arn)
     assert found["ModelApprovalStatus"] == "Rejected"
     assert "ApprovalDescription" not in found
     decide(workspace, pending.arn, "Approved")
-    assert settle(workspace, pending, "Rejected", "it failed").status == "Approved"
+    assert decide_approval(workspace, pending, "Rejected", "it failed").status == "Approved"
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_nothing_is_ever_set_back_to_pending(workspace: Workspace, group: str, status: Status) -> None:
+def test_nothing_is_ever_set_back_to_pending(workspace: Workspace, group: str, status: ApprovalStatus) -> None:
     package = register(workspace, registration(group, status=status))
-    assert settle(workspace, package, "PendingManualApproval", "wait") == package
+    assert decide_approval(workspace, package, "PendingManualApproval", "wait") == package
     assert described(workspace, package.arn)["ModelApprovalStatus"] == status
 
 
 def test_two_that_register_a_model_at_once_get_one_package(workspace: Workspace, group: str) -> None:
     name, barrier = job(), Barrier(2)
 
-    def at_once(status: Status) -> Package:
+    def at_once(status: ApprovalStatus) -> Package:
         wanted = registration(group, name, status)
         barrier.wait()
         return register(workspace, wanted)
@@ -281,11 +285,11 @@ def test_a_request_that_the_service_refuses_is_an_error_and_no_package(workspace
 
 def test_without_a_group_there_is_no_champion_and_no_package(workspace: Workspace, group: str) -> None:
     assert newest_approved(workspace, group) is None
-    assert package_of(workspace, group, job()) is None
+    assert find_package(workspace, group, job()) is None
 
 
 def test_the_champion_is_the_highest_version_that_is_approved(workspace: Workspace, group: str) -> None:
-    statuses: tuple[Status, ...] = ("PendingManualApproval", "Approved", "Approved", "Rejected")
+    statuses: tuple[ApprovalStatus, ...] = ("PendingManualApproval", "Approved", "Approved", "Rejected")
     made = [register(workspace, registration(group, status=status)) for status in statuses]
     assert newest_approved(workspace, group) == as_found(made[2])
     decide(workspace, made[0].arn, "Approved")  # later than the others, but of an older model
@@ -316,9 +320,9 @@ def test_a_training_jobs_package_is_found_by_its_whole_name_on_whichever_page(wo
     client = workspace.client("sagemaker")
     for _ in range(120):
         client.create_model_package(ModelPackageGroupName=group, ModelPackageDescription=f"{first}-3: another")
-    assert package_of(workspace, group, first) == as_found(oldest)
-    assert package_of(workspace, group, attempt) == as_found(second)
-    assert package_of(workspace, group, attempt.removesuffix("-2")) is None
+    assert find_package(workspace, group, first) == as_found(oldest)
+    assert find_package(workspace, group, attempt) == as_found(second)
+    assert find_package(workspace, group, attempt.removesuffix("-2")) is None
     assert newest_approved(workspace, group) is None
 
 

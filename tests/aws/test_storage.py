@@ -15,7 +15,7 @@ import pytest
 from s3transfer.utils import OSUtils
 
 from aws.errors import NotFound
-from aws.storage import fetch, holds, look, put, sha256_of
+from aws.storage import download_object, has_checksum, sha256_of, stat_object, upload_file
 from aws.workspace import Workspace
 
 Calls = Callable[[], Counter[str]]
@@ -51,26 +51,26 @@ def test_a_files_checksum_is_sha256(tmp_path: Path) -> None:
 
 def test_an_object_carries_the_checksum_of_what_was_put(workspace: Workspace, tmp_path: Path) -> None:
     path, sha256 = written(tmp_path / "file", b"1,2\n")
-    stored = put(workspace, path, workspace.uri("a b/ü.csv"), sha256)
-    assert stored == look(workspace, workspace.uri("a b/ü.csv"))
+    stored = upload_file(workspace, path, workspace.uri("a b/ü.csv"), sha256)
+    assert stored == stat_object(workspace, workspace.uri("a b/ü.csv"))
     assert (stored.sha256, stored.size, stored.version_id) == (sha256, 4, None)
     assert stored.etag == hashlib.md5(b"1,2\n").hexdigest()  # noqa: S324 - what S3 calls an ETag
-    assert holds(workspace, stored.uri, sha256)
-    assert not holds(workspace, stored.uri, "0" * 64)
+    assert has_checksum(workspace, stored.uri, sha256)
+    assert not has_checksum(workspace, stored.uri, "0" * 64)
 
 
 def test_an_object_of_others_has_no_checksum(workspace: Workspace, put_object: PutObject) -> None:
     uri = put_object("theirs", b"1,2\n")
-    assert look(workspace, uri).sha256 is None
-    assert not holds(workspace, uri, hashlib.sha256(b"1,2\n").hexdigest())
+    assert stat_object(workspace, uri).sha256 is None
+    assert not has_checksum(workspace, uri, hashlib.sha256(b"1,2\n").hexdigest())
 
 
 def test_an_equal_object_is_not_sent_again_and_a_changed_one_is(versioned: Workspace, tmp_path: Path) -> None:
     uri = versioned.uri("table")
-    first = put(versioned, *reordered(written(tmp_path / "file", b"first"), uri))
-    assert put(versioned, *reordered(written(tmp_path / "file", b"first"), uri)) == first
+    first = upload_file(versioned, *reordered(written(tmp_path / "file", b"first"), uri))
+    assert upload_file(versioned, *reordered(written(tmp_path / "file", b"first"), uri)) == first
     assert versions(versioned, "table") == 1
-    second = put(versioned, *reordered(written(tmp_path / "file", b"other"), uri))
+    second = upload_file(versioned, *reordered(written(tmp_path / "file", b"other"), uri))
     assert versions(versioned, "table") == 2
     assert second.identity != first.identity
 
@@ -83,34 +83,34 @@ def reordered(file: tuple[Path, str], uri: str) -> tuple[Path, str, str]:
 def test_the_identity_of_an_object_is_its_content_where_the_bucket_keeps_no_versions(
     workspace: Workspace, put_object: PutObject
 ) -> None:
-    first = look(workspace, put_object("table", b"1"))
-    assert look(workspace, put_object("table", b"1")).identity == first.identity
-    assert look(workspace, put_object("elsewhere", b"1")).identity == first.identity
-    assert look(workspace, put_object("table", b"2")).identity != first.identity
+    first = stat_object(workspace, put_object("table", b"1"))
+    assert stat_object(workspace, put_object("table", b"1")).identity == first.identity
+    assert stat_object(workspace, put_object("elsewhere", b"1")).identity == first.identity
+    assert stat_object(workspace, put_object("table", b"2")).identity != first.identity
 
 
 def test_the_version_that_was_looked_at_is_the_one_that_is_fetched(
     versioned: Workspace, put_object: PutObject, tmp_path: Path
 ) -> None:
-    old = look(versioned, put_object("table", b"old"))
+    old = stat_object(versioned, put_object("table", b"old"))
     put_object("table", b"new")
-    fetch(versioned, old, tmp_path / "file")
+    download_object(versioned, old, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"old"
 
 
 def test_a_file_that_is_there_is_not_fetched_again(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> None:
     path = tmp_path / "new folder" / "file"
-    stored = look(workspace, put_object("table", b"content"))
-    fetch(workspace, stored, path)
+    stored = stat_object(workspace, put_object("table", b"content"))
+    download_object(workspace, stored, path)
     assert path.read_bytes() == b"content"
     workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key("table"))
-    fetch(workspace, stored, path)
+    download_object(workspace, stored, path)
     assert path.read_bytes() == b"content"
 
 
 def test_a_file_of_another_object_is_replaced(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> None:
     for content in (b"first", b"second", b"third!"):
-        fetch(workspace, look(workspace, put_object("table", content)), tmp_path / "file")
+        download_object(workspace, stat_object(workspace, put_object("table", content)), tmp_path / "file")
         assert (tmp_path / "file").read_bytes() == content
 
 
@@ -118,20 +118,20 @@ def test_a_file_of_another_object_is_replaced(workspace: Workspace, put_object: 
 def test_a_file_that_was_changed_since_is_fetched_again(
     workspace: Workspace, put_object: PutObject, tmp_path: Path, damage: bytes
 ) -> None:
-    stored = look(workspace, put_object("table", b"content"))
-    fetch(workspace, stored, tmp_path / "file")
+    stored = stat_object(workspace, put_object("table", b"content"))
+    download_object(workspace, stored, tmp_path / "file")
     (tmp_path / "file").write_bytes(damage)
-    fetch(workspace, stored, tmp_path / "file")
+    download_object(workspace, stored, tmp_path / "file")
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
 def test_an_object_that_goes_away_meanwhile_leaves_no_file(
     workspace: Workspace, put_object: PutObject, tmp_path: Path
 ) -> None:
-    stored = look(workspace, put_object("table", b"content"))
+    stored = stat_object(workspace, put_object("table", b"content"))
     workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key("table"))
     with pytest.raises(NotFound):
-        fetch(workspace, stored, tmp_path / "folder" / "file")
+        download_object(workspace, stored, tmp_path / "folder" / "file")
     assert not list((tmp_path / "folder").iterdir())
 
 
@@ -139,41 +139,41 @@ def test_an_object_that_goes_away_meanwhile_leaves_no_file(
 def test_an_object_that_changes_meanwhile_is_refused(
     workspace: Workspace, put_object: PutObject, tmp_path: Path, later: bytes
 ) -> None:
-    stored = look(workspace, put_object("table", b"content"))
+    stored = stat_object(workspace, put_object("table", b"content"))
     put_object("table", later)
     with pytest.raises(NotFound, match="changed while"):
-        fetch(workspace, stored, tmp_path / "file")
+        download_object(workspace, stored, tmp_path / "file")
 
 
 def test_what_is_missing_is_not_found_by_its_uri(workspace: Workspace) -> None:
     for uri in (workspace.uri("nothing"), "s3://never-made-bucket/table.csv"):
         with pytest.raises(NotFound, match=uri):
-            look(workspace, uri)
-        assert not holds(workspace, uri, "0" * 64)
+            stat_object(workspace, uri)
+        assert not has_checksum(workspace, uri, "0" * 64)
 
 
 @pytest.mark.parametrize("name", ["table.csv", "table[1].csv", "t*.csv"])
 def test_what_a_killed_download_left_is_removed_and_nothing_else(
     workspace: Workspace, put_object: PutObject, tmp_path: Path, name: str
 ) -> None:
-    stored = look(workspace, put_object("table", b"content"))
+    stored = stat_object(workspace, put_object("table", b"content"))
     left = Path(OSUtils().get_temp_filename(str(tmp_path / name)))  # the name under which boto3 writes
     retained = [tmp_path / f"table1.csv{left.suffix}", tmp_path / f"{name}.notes123", tmp_path / "table.csv2"]
     for path in (left, *retained):
         path.write_bytes(b"cont")
-    fetch(workspace, stored, tmp_path / name)
+    download_object(workspace, stored, tmp_path / name)
     assert set(tmp_path.iterdir()) == {tmp_path / name, tmp_path / f"{name}.identity", *retained}
 
 
 def test_of_several_that_want_a_file_at_once_one_downloads_it(
     workspace: Workspace, put_object: PutObject, tmp_path: Path, calls: Calls
 ) -> None:
-    stored = look(workspace, put_object("table", bytes(1 << 20)))
+    stored = stat_object(workspace, put_object("table", bytes(1 << 20)))
     together, before = Barrier(4), calls()
 
     def go(_number: int) -> None:
         together.wait()
-        fetch(workspace, stored, tmp_path / "file")
+        download_object(workspace, stored, tmp_path / "file")
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(go, range(4)))
@@ -184,13 +184,13 @@ def test_of_several_that_want_a_file_at_once_one_downloads_it(
 FETCHING = """
 import sys
 from pathlib import Path
-from aws.storage import fetch, look
+from aws.storage import download_object, stat_object
 from sandbox import client
 
-workspace = client.workspace(sys.argv[1])
+workspace = client.make_workspace(sys.argv[1])
 print("ready", flush=True)
 input()
-fetch(workspace, look(workspace, sys.argv[2]), Path(sys.argv[3]))
+download_object(workspace, stat_object(workspace, sys.argv[2]), Path(sys.argv[3]))
 """
 
 
@@ -209,12 +209,12 @@ def test_a_process_that_is_killed_while_it_downloads_leaves_the_file_to_the_next
         assert other.stdin
         assert other.stdout
         assert other.stdout.readline() == "ready\n"
-        stored, before = look(workspace, uri), calls()
+        stored, before = stat_object(workspace, uri), calls()
         other.stdin.write("\n")
         other.stdin.flush()
         while not (calls() - before)["s3:GetObject"]:
             assert other.poll() is None
-        mine = pool.submit(fetch, workspace, stored, path)
+        mine = pool.submit(download_object, workspace, stored, path)
         other.kill()
         mine.result()
     assert path.read_bytes() == bytes(1 << 20)
@@ -223,8 +223,8 @@ def test_a_process_that_is_killed_while_it_downloads_leaves_the_file_to_the_next
 
 def test_an_object_of_several_parts_comes_back_whole(workspace: Workspace, tmp_path: Path) -> None:
     path, sha256 = written(tmp_path / "large", random.Random(1).randbytes((17 << 20) + 1))  # noqa: S311 - any bytes will do
-    stored = put(workspace, path, workspace.uri("large"), sha256)
+    stored = upload_file(workspace, path, workspace.uri("large"), sha256)
     assert (stored.sha256, stored.size) == (sha256, (17 << 20) + 1)
     assert stored.etag.endswith("-3")
-    fetch(workspace, stored, tmp_path / "back")
+    download_object(workspace, stored, tmp_path / "back")
     assert sha256_of(tmp_path / "back") == sha256

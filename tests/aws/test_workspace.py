@@ -116,5 +116,5 @@ def test_a_workspace_on_blocks_that_are_saved_themselves_follows_their_changes()
 
 @pytest.mark.usefixtures("prefect_server")
 def test_an_unknown_name_is_not_found_and_the_message_says_what_to_do() -> None:
-    with pytest.raises(NotFound, match=r"'nobodys-workspace'.*UI.*python -m sandbox"):
+    with pytest.raises(NotFound, match=r"'nobodys-workspace'.*UI"):
         load_workspace("nobodys-workspace")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sandbox.account import BUCKET, ROLE_ARN
-from sandbox.server import Sandbox, connect
+from sandbox.server import Sandbox, make_client
 
 IMAGE = "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1"
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -25,7 +25,7 @@ class User:
 
     def __init__(self, sandbox: Sandbox, endpoint_url: str = "") -> None:
         self.sandbox = sandbox
-        self.client = partial(connect, endpoint_url=endpoint_url or sandbox.endpoint_url)
+        self.client = partial(make_client, endpoint_url=endpoint_url or sandbox.endpoint_url)
         self.s3 = self.client("s3")
         self.s3.put_object(Bucket=BUCKET, Key="train/rows.csv", Body=ROWS)
         self.s3.put_object(Bucket=BUCKET, Key="many/rows.csv", Body=MANY_ROWS)
@@ -114,7 +114,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made")
     sandbox = Sandbox(folder)
     sandbox.start()
-    sandbox.ready()
+    sandbox.wait_until_ready()
     sandbox.stop()
     return folder
 

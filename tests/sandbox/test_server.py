@@ -17,8 +17,8 @@ from urllib.request import urlopen
 import pytest
 
 from sandbox import faults, sandbox
-from sandbox.account import BUCKET, ROLE_ARN, decide
-from sandbox.client import default_state_dir, endpoint, hold, launch
+from sandbox.account import BUCKET, ROLE_ARN, evaluate_policies
+from sandbox.client import default_state_dir, find_endpoint, mark_in_use, start_server
 from sandbox.server import Sandbox, SandboxError
 
 USERS = "arn:aws:iam::123456789012:user"
@@ -62,27 +62,27 @@ def children(pid: int) -> list[str]:
 def test_a_held_sandbox_is_launched_found_and_ends_when_nobody_holds_it(
     state_dir: Path, visit: Visit, processes: Any
 ) -> None:
-    assert endpoint(state_dir) is None
-    with hold(state_dir):
-        processes.append(launch(state_dir))
-        url = eventually(lambda: endpoint(state_dir))
+    assert find_endpoint(state_dir) is None
+    with mark_in_use(state_dir):
+        processes.append(start_server(state_dir))
+        url = eventually(lambda: find_endpoint(state_dir))
         assert visit(url).s3.list_buckets()["Buckets"][0]["Name"] == BUCKET
     assert processes[0].wait(10) == 0
-    assert endpoint(state_dir) is None
+    assert find_endpoint(state_dir) is None
     assert not (state_dir / "endpoint.json").exists()
     assert (state_dir / "server.log").read_text() == ""
 
 
 def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_dir: Path, processes: Any) -> None:
-    holder = "import sys, time; from pathlib import Path; from sandbox.client import hold\n"
-    holder += "held = hold(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
+    holder = "import sys, time; from pathlib import Path; from sandbox.client import mark_in_use\n"
+    holder += "held = mark_in_use(Path(sys.argv[1])); print('held', flush=True); time.sleep(60)"
     for _ in range(2):
         arguments = [sys.executable, "-c", holder, str(state_dir)]
         processes.append(subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True))
         assert processes[-1].stdout.readline() == "held\n"
-    server = launch(state_dir)
+    server = start_server(state_dir)
     processes.append(server)
-    eventually(lambda: endpoint(state_dir))
+    eventually(lambda: find_endpoint(state_dir))
     processes[0].kill()
     time.sleep(0.6)
     assert server.poll() is None
@@ -91,12 +91,12 @@ def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_d
 
 
 def test_two_clients_at_once_end_with_one_server(state_dir: Path, processes: Any) -> None:
-    with hold(state_dir), hold(state_dir):
-        processes += [launch(state_dir), launch(state_dir)]
-        url = eventually(lambda: endpoint(state_dir))
+    with mark_in_use(state_dir), mark_in_use(state_dir):
+        processes += [start_server(state_dir), start_server(state_dir)]
+        url = eventually(lambda: find_endpoint(state_dir))
         eventually(lambda: any(process.poll() is not None for process in processes))
         assert sorted(str(process.poll()) for process in processes) == ["0", "None"]
-        assert endpoint(state_dir) == url
+        assert find_endpoint(state_dir) == url
     eventually(lambda: all(process.poll() == 0 for process in processes))
     assert (state_dir / "server.log").read_text() == ""
 
@@ -106,17 +106,17 @@ def test_an_endpoint_file_without_its_server_is_no_endpoint(tmp_path: Path) -> N
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         (tmp_path / "endpoint.json").write_text(json.dumps({"endpoint_url": url, "pid": 1}))
-        assert endpoint(tmp_path) is None
+        assert find_endpoint(tmp_path) is None
     for content in ("", "[]", "{}", '{"endpoint_url": 5}', '{"endpoint_url": "http://127.0.0.1:x"}'):
         (tmp_path / "endpoint.json").write_text(content)
-        assert endpoint(tmp_path) is None
+        assert find_endpoint(tmp_path) is None
 
 
 def test_another_folders_server_is_not_taken_for_this_ones(restart: Restart, tmp_path: Path) -> None:
     user = restart()
-    assert endpoint(user.sandbox.state_dir) == user.sandbox.endpoint_url
+    assert find_endpoint(user.sandbox.state_dir) == user.sandbox.endpoint_url
     (tmp_path / "endpoint.json").write_text(json.dumps({"endpoint_url": user.sandbox.endpoint_url, "pid": 1}))
-    assert endpoint(tmp_path) is None
+    assert find_endpoint(tmp_path) is None
 
 
 def test_the_default_folder_is_in_the_users_cache(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,9 +134,9 @@ def test_discovery_imports_the_standard_library_only() -> None:
 
 
 def test_a_folder_in_use_is_refused_with_the_endpoint_in_use(state_dir: Path, processes: Any) -> None:
-    with hold(state_dir):
-        processes.append(launch(state_dir))
-        url = eventually(lambda: endpoint(state_dir))
+    with mark_in_use(state_dir):
+        processes.append(start_server(state_dir))
+        url = eventually(lambda: find_endpoint(state_dir))
         with pytest.raises(SandboxError, match=rf"in use by the sandbox at {url}"):
             Sandbox(state_dir).start()
 
@@ -163,9 +163,9 @@ def test_a_port_in_use_is_refused_and_leaves_the_folder_free(state_dir: Path) ->
 def test_nothing_answered_is_lost_when_the_server_is_killed(
     state_dir: Path, restart: Restart, visit: Visit, processes: Any
 ) -> None:
-    with hold(state_dir):
-        processes.append(launch(state_dir))
-        user = visit(eventually(lambda: endpoint(state_dir)))
+    with mark_in_use(state_dir):
+        processes.append(start_server(state_dir))
+        user = visit(eventually(lambda: find_endpoint(state_dir)))
         for number in range(20):
             user.s3.put_object(Bucket=BUCKET, Key=f"answered/{number}", Body=str(number).encode())
         processes[0].kill()
@@ -178,9 +178,9 @@ def test_a_killed_servers_job_starts_again_from_its_beginning(
     state_dir: Path, restart: Restart, visit: Visit, processes: Any
 ) -> None:
     folder = state_dir / "jobs" / "unlucky"
-    with hold(state_dir):
-        processes.append(launch(state_dir))
-        user = visit(eventually(lambda: endpoint(state_dir)))
+    with mark_in_use(state_dir):
+        processes.append(start_server(state_dir))
+        user = visit(eventually(lambda: find_endpoint(state_dir)))
         hyperparameters = user.request("")["HyperParameters"] | {"epochs": "25", "early_stopping_patience": "50"}
         rows = user.channel(f"s3://{BUCKET}/many/")
         user.start("unlucky", InputDataConfig=rows, HyperParameters=hyperparameters, Tags=[{"Key": "a", "Value": "b"}])
@@ -263,7 +263,7 @@ def test_ending_the_sandbox_ends_its_processes_and_threads_and_the_next_one_goes
     user.sandbox.stop()
     assert not running(str(state_dir))
     assert not [thread for thread in set(threading.enumerate()) - threads if not thread.daemon]
-    assert endpoint(state_dir) is None
+    assert find_endpoint(state_dir) is None
     user.sandbox.start()
     user = restart()
     assert {user.wait(name, "InProgress")["TrainingJobStatus"] for name in ("one", "two", "three")} == {"InProgress"}
@@ -316,7 +316,7 @@ TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": ["ec2.amazonaws.com", "s
 )
 def test_policies_are_read_as_iam_does(statements: list[Any], decision: str) -> None:
     context = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
-    assert decide([{"Statement": statements}], "iam:PassRole", ROLE_ARN, context) == (decision, set())
+    assert evaluate_policies([{"Statement": statements}], "iam:PassRole", ROLE_ARN, context) == (decision, set())
 
 
 def test_the_policy_simulator_counts_what_a_users_groups_and_managed_policies_allow(restart: Restart) -> None:
@@ -413,7 +413,7 @@ def serve_without_prefect(state_dir: Path, processes: Any) -> Any:
 def test_the_command_line_says_what_to_do_next_and_ends_cleanly_on_sigint(state_dir: Path, processes: Any) -> None:
     process = serve_without_prefect(state_dir, processes)
     said = [process.stdout.readline() for _ in range(10)]
-    assert eventually(lambda: endpoint(state_dir)) in said[0]
+    assert eventually(lambda: find_endpoint(state_dir)) in said[0]
     assert all(any(word in line for line in said) for word in (BUCKET, "us-east-1", "flows.train", "role/"))
     pids = eventually(lambda: children(process.pid))
     process.send_signal(signal.SIGINT)
@@ -426,7 +426,7 @@ def test_the_command_line_serves_without_prefect_and_ends_cleanly_on_sigterm(sta
     process = serve_without_prefect(state_dir, processes)
     last = next(line for line in process.stdout if "registered with Prefect" in line)
     assert last.startswith("Not registered with Prefect, serving all the same: ")
-    assert endpoint(state_dir)
+    assert find_endpoint(state_dir)
     process.terminate()
     assert process.wait(10) == 0
     assert process.communicate()[1] == ""

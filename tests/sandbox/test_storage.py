@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sandbox.account import BUCKET
-from sandbox.emulator import Emulator, EmulatorError
-from sandbox.storage import ObjectStore
+from sandbox.storage import Emulator, EmulatorError, ObjectStore
 
 Restart = Callable[[], Any]
 ODD_KEYS = [
@@ -202,14 +201,14 @@ def test_disk_and_emulator_agree_after_any_changes(
     emulator = Emulator()
     store = ObjectStore(folder, emulator)
     emulator.request("s3", "PUT", "/bucket")
-    store.follow("PUT", "/bucket", "", b"")
+    store.persist_request("PUT", "/bucket", "", b"")
     expected: dict[str, bytes] = {}
     for method, key, body in changes:
         try:
             emulator.request("s3", method, f"/bucket/{key}", body=body)
         except EmulatorError:
             continue
-        store.follow(method, f"/bucket/{key}", "", b"")
+        store.persist_request(method, f"/bucket/{key}", "", b"")
         expected = {k: v for k, v in expected.items() if k != key} | ({key: body} if method == "PUT" else {})
     again = Emulator()
     ObjectStore(folder, again).restore()

@@ -13,7 +13,7 @@ from aws.training.compute import (
     CapacityOption,
     Compute,
     capacity_options,
-    kinds,
+    compute_variants,
 )
 
 LARGE, XLARGE, OTHER = "ml.m5.large", "ml.m5.xlarge", "ml.c5.large"
@@ -31,7 +31,7 @@ computes = st.builds(
 
 def rounds(compute: Compute, first: int = 0) -> list[list[CapacityOption]]:
     """The offers, cut before each kind that comes first."""
-    size = len(kinds(compute))
+    size = len(compute_variants(compute))
     return [
         list(group) for _, group in groupby(capacity_options(compute, first), key=lambda option: option.step // size)
     ]
@@ -79,7 +79,7 @@ def test_the_pauses_between_the_rounds_double_up_to_five_minutes(seconds: int, p
 @given(computes)
 def test_every_round_asks_for_every_kind_once_and_pauses_only_before_it(compute: Compute) -> None:
     for number, one in enumerate(rounds(compute)):
-        assert [option.compute for option in one] == list(kinds(compute))
+        assert [option.compute for option in one] == list(compute_variants(compute))
         assert bool(one[0].pause) == bool(number)
         assert not any(option.pause for option in one[1:])
 
@@ -103,7 +103,7 @@ def test_offers_are_taken_up_where_they_were_left(compute: Compute, first: int) 
 @given(computes)
 def test_every_kind_is_a_compute_of_its_own_that_differs_in_nothing_else(compute: Compute) -> None:
     differs = {"instance_type", "fallback_instance_types", "spot", "max_wait_seconds"}
-    found = kinds(compute)
+    found = compute_variants(compute)
     assert len(set(found)) == len(found)
     for kind in found:
         assert Compute.model_validate(kind.model_dump()) == kind
@@ -112,6 +112,6 @@ def test_every_kind_is_a_compute_of_its_own_that_differs_in_nothing_else(compute
 
 @pytest.mark.parametrize("chosen", [{}, {"max_wait_seconds": 3600}, {"checkpoints": False}])
 def test_what_holds_for_spot_alone_is_not_asked_of_on_demand(chosen: dict[str, Any]) -> None:
-    spot, on_demand = kinds(Compute(spot=True, **chosen))
+    spot, on_demand = compute_variants(Compute(spot=True, **chosen))
     assert spot.max_wait_seconds == chosen.get("max_wait_seconds")
     assert (on_demand.spot, on_demand.max_wait_seconds) == (False, None)

@@ -13,24 +13,24 @@ from pydantic import ValidationError
 
 from aws.errors import InvalidRequest
 from aws.training.cost import (
-    SHORTEST_RUN_SECONDS,
+    MIN_RUNTIME_SECONDS,
     STOPPING_SECONDS,
     Bill,
     Price,
     affordable_seconds,
-    price,
+    describe_worst_case,
+    find_price,
     runtime_limit,
-    worst_case,
     worst_case_usd,
 )
-from aws.training.prices import AS_OF, USD_PER_HOUR
+from aws.training.prices import PRICE_LIST_DATE, USD_PER_HOUR
 from aws.workspace import Workspace
 
 LARGE = Price(usd_per_hour=0.115, source="a test")
 rates = st.floats(0.001, 200).map(lambda usd: round(usd, 4))
 budgets = st.floats(0.001, 100_000).map(lambda usd: round(usd, 4))
 counts = st.integers(1, 20)
-runtimes = st.integers(SHORTEST_RUN_SECONDS, 432_000)
+runtimes = st.integers(MIN_RUNTIME_SECONDS, 432_000)
 
 
 def found(spot: bool = False, instances: int = 1, **times: int) -> Any:
@@ -45,7 +45,7 @@ def test_the_table_prices_instances_that_training_can_have_in_regions_that_exist
     assert set(USD_PER_HOUR) <= set(session.get_available_regions("sagemaker"))
     for region, listed in USD_PER_HOUR.items():
         assert set(listed) <= trainable, region
-    assert date.fromisoformat(AS_OF) <= date.today()  # noqa: DTZ011
+    assert date.fromisoformat(PRICE_LIST_DATE) <= date.today()  # noqa: DTZ011
 
 
 @pytest.mark.parametrize("region", USD_PER_HOUR)
@@ -60,19 +60,19 @@ def test_within_a_family_prices_are_in_proportion_to_the_size_so_that_no_row_is_
 
 
 def test_a_price_says_where_it_comes_from() -> None:
-    assert price("ml.m5.large", "us-east-1", {}) == Price(
-        usd_per_hour=0.115, source=f"price list of {AS_OF} for us-east-1"
+    assert find_price("ml.m5.large", "us-east-1", {}) == Price(
+        usd_per_hour=0.115, source=f"price list of {PRICE_LIST_DATE} for us-east-1"
     )
-    assert price("ml.m5.large", "mars-1", {}) is None
-    assert price("ml.x.large", "us-east-1", {}) is None
+    assert find_price("ml.m5.large", "mars-1", {}) is None
+    assert find_price("ml.x.large", "us-east-1", {}) is None
 
 
 def test_the_workspaces_prices_win_and_only_for_their_instance_type() -> None:
     mine = {"ml.m5.large": 0.08, "ml.x.large": 7.0}
     ours = "the workspace's prices"
-    assert price("ml.m5.large", "us-east-1", mine) == Price(usd_per_hour=0.08, source=ours)
-    assert price("ml.x.large", "mars-1", mine) == Price(usd_per_hour=7.0, source=ours)
-    assert price("ml.m5.xlarge", "us-east-1", mine) == price("ml.m5.xlarge", "us-east-1", {})
+    assert find_price("ml.m5.large", "us-east-1", mine) == Price(usd_per_hour=0.08, source=ours)
+    assert find_price("ml.x.large", "mars-1", mine) == Price(usd_per_hour=7.0, source=ours)
+    assert find_price("ml.m5.xlarge", "us-east-1", mine) == find_price("ml.m5.xlarge", "us-east-1", {})
 
 
 @pytest.mark.parametrize("usd", [0.0, -1.0, float("nan")])
@@ -121,9 +121,9 @@ def test_the_limit_is_the_one_asked_for_or_the_longest_that_the_budget_buys(
     asked: int, budget: float, rate: float, instances: int
 ) -> None:
     affordable = affordable_seconds(budget, rate, instances)
-    assume(affordable >= SHORTEST_RUN_SECONDS)
+    assume(affordable >= MIN_RUNTIME_SECONDS)
     limit = runtime_limit(asked, budget, Price(usd_per_hour=rate, source="a test"), instances, "ml.m5.large")
-    assert SHORTEST_RUN_SECONDS <= limit == min(asked, affordable)
+    assert MIN_RUNTIME_SECONDS <= limit == min(asked, affordable)
     assert worst_case_usd(limit, rate, instances) <= budget
 
 
@@ -157,26 +157,29 @@ def test_the_least_budget_that_the_error_names_is_enough_and_a_cent_less_is_not(
     with pytest.raises(InvalidRequest) as caught:
         runtime_limit(3600, 1e-9, hourly, instances, "ml.m5.large")
     least = float(str(caught.value).rsplit(maxsplit=1)[1])
-    assert runtime_limit(3600, least, hourly, instances, "ml.m5.large") >= SHORTEST_RUN_SECONDS
-    assert affordable_seconds(round(least - 0.01, 2), rate, instances) < SHORTEST_RUN_SECONDS
+    assert runtime_limit(3600, least, hourly, instances, "ml.m5.large") >= MIN_RUNTIME_SECONDS
+    assert affordable_seconds(round(least - 0.01, 2), rate, instances) < MIN_RUNTIME_SECONDS
 
 
 def test_the_worst_case_is_said_in_one_sentence_with_the_source_of_the_price() -> None:
-    listed = price("ml.m5.large", "us-east-1", {})
-    assert worst_case("ml.m5.large", 3600, 1, listed, "us-east-1") == (
-        f"at most 0.12 USD: 1 x ml.m5.large for 3720 s at 0.115 USD an hour (price list of {AS_OF} for us-east-1)"
+    listed = find_price("ml.m5.large", "us-east-1", {})
+    assert describe_worst_case("ml.m5.large", 3600, 1, listed, "us-east-1") == (
+        "at most 0.12 USD: 1 x ml.m5.large for 3720 s at 0.115 USD an hour "
+        f"(price list of {PRICE_LIST_DATE} for us-east-1)"
     )
 
 
 def test_an_unknown_price_is_said_too_and_what_is_bounded_all_the_same() -> None:
-    said = worst_case("ml.x.large", 3600, 1, None, "mars-1")
+    said = describe_worst_case("ml.x.large", 3600, 1, None, "mars-1")
     assert said == "price of ml.x.large in mars-1 unknown: at most 3720 s on 1 instance"
-    assert worst_case("ml.x.large", 60, 3, None, "mars-1").endswith("180 s on 3 instances")
+    assert describe_worst_case("ml.x.large", 60, 3, None, "mars-1").endswith("180 s on 3 instances")
 
 
 @given(runtimes, rates, counts)
 def test_the_worst_case_said_is_never_less_than_the_worst_case(runtime: int, rate: float, instances: int) -> None:
-    said = worst_case("ml.m5.large", runtime, instances, Price(usd_per_hour=rate, source="a test"), "us-east-1")
+    said = describe_worst_case(
+        "ml.m5.large", runtime, instances, Price(usd_per_hour=rate, source="a test"), "us-east-1"
+    )
     usd = float(said.removeprefix("at most ").split()[0])
     assert usd - 0.01 <= worst_case_usd(runtime, rate, instances) <= usd
 

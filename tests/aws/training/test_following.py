@@ -13,10 +13,10 @@ import pytest
 from aws.errors import AccessDenied, NotFound, Unavailable
 from aws.training import following
 from aws.training.compute import Compute
-from aws.training.following import LOG_GROUP, LogLine, Position, Status, described, follow
-from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, tags_of
+from aws.training.following import LOG_GROUP, LogLine, ReadPosition, StatusChange, describe_job, follow
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags
 from aws.training.request import TrainingJobSpec
-from aws.training.stopping import stop
+from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
 from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader
@@ -33,24 +33,24 @@ RUN = "my-run"
 PHASES = ["Starting", "Downloading", "Training", "Uploading", "Completed"]
 
 
-class Audience:
-    """A listener that remembers; `at` what it is told, or how often it has waited, it may do something."""
+class RecordingObserver:
+    """An observer that records its events; it calls `at_line` at each log line and `at_wait` at each wait."""
 
     def __init__(self, at_line: Callable[[], None] | None = None, at_wait: Callable[[], object] | None = None) -> None:
-        self.events: list[Status | LogLine] = []
+        self.events: list[StatusChange | LogLine] = []
         self.waits: list[float] = []
         self._reader = LogReader()
         self._at_line, self._at_wait = at_line, at_wait
 
-    def tell(self, event: Status | LogLine) -> None:
+    def on_event(self, event: StatusChange | LogLine) -> None:
         self.events.append(event)
         if isinstance(event, LogLine):
             self._reader.feed(event.text)
             if self._at_line:
                 self._at_line()
 
-    def has_whole_log(self) -> bool:
-        return self._reader.is_whole
+    def has_complete_log(self) -> bool:
+        return self._reader.is_complete
 
     def wait(self, seconds: float) -> None:
         self.waits.append(seconds)
@@ -60,7 +60,7 @@ class Audience:
 
     @property
     def phases(self) -> list[str]:
-        return [event.phase for event in self.events if isinstance(event, Status)]
+        return [event.phase for event in self.events if isinstance(event, StatusChange)]
 
     @property
     def lines(self) -> list[str]:
@@ -68,15 +68,15 @@ class Audience:
 
     @property
     def new_lines(self) -> list[str]:
-        return [event.text for event in self.events if isinstance(event, LogLine) and not event.known]
+        return [event.text for event in self.events if isinstance(event, LogLine) and not event.already_shown]
 
 
-class Enough(Exception):
-    """The audience leaves."""
+class StopFollowing(Exception):
+    """Raised by an observer to end the following."""
 
 
 def after(times: int, action: Callable[[], object]) -> Callable[[], None]:
-    """Does something once, at the so-manieth call."""
+    """Does something once, at the n-th call."""
     count = iter(range(1, 1 << 30))
 
     def call() -> None:
@@ -86,8 +86,8 @@ def after(times: int, action: Callable[[], object]) -> Callable[[], None]:
     return call
 
 
-def release_lease() -> None:
-    raise Enough
+def stop_following() -> None:
+    raise StopFollowing
 
 
 def submit(workspace: Workspace, spec: TrainingJobSpec) -> Submission:
@@ -95,9 +95,9 @@ def submit(workspace: Workspace, spec: TrainingJobSpec) -> Submission:
 
 
 def follow_to_the_end(
-    workspace: Workspace, name: str, audience: Audience, position: Position | None = None
+    workspace: Workspace, name: str, observer: RecordingObserver, position: ReadPosition | None = None
 ) -> "DescribeTrainingJobResponseTypeDef":
-    return follow(workspace, name, RUN, audience, position or Position())
+    return follow(workspace, name, RUN, observer, position or ReadPosition())
 
 
 def cloudwatch(workspace: Workspace, name: str) -> list[str]:
@@ -114,18 +114,18 @@ def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
     workspace: Workspace, make_spec: MakeSpec
 ) -> None:
     name = submit(workspace, make_spec(epochs="40")).name
-    messages, retry = Audience(), Audience()
+    messages, retry = RecordingObserver(), RecordingObserver()
     job = follow_to_the_end(workspace, name, messages)
     assert job["TrainingJobStatus"] == "Completed"
     lines = cloudwatch(workspace, name)
     assert sum("#progress_metric" in line for line in lines) >= 4
     assert messages.events == [
-        Status("Starting", "Starting the training job"),
-        Status("Downloading", "Downloading input data"),
-        Status("Training", "Training image download completed. Training in progress."),
+        StatusChange("Starting", "Starting the training job"),
+        StatusChange("Downloading", "Downloading input data"),
+        StatusChange("Training", "Training image download completed. Training in progress."),
         *map(LogLine, lines),
-        Status("Uploading", "Uploading generated training model"),
-        Status("Completed", "Training job completed"),
+        StatusChange("Uploading", "Uploading generated training model"),
+        StatusChange("Completed", "Training job completed"),
     ]
     follow_to_the_end(workspace, name, retry)
     assert retry.events == messages.events
@@ -133,16 +133,16 @@ def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
 
 def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec: MakeSpec) -> None:
     name = submit(workspace, make_spec(epochs="none")).name
-    messages = Audience()
+    messages = RecordingObserver()
     job = follow_to_the_end(workspace, name, messages)
     assert "epochs" in job["FailureReason"]
-    assert messages.events[-1] == Status("Failed", "Training job failed")
+    assert messages.events[-1] == StatusChange("Failed", "Training job failed")
     assert any("Customer Error" in line for line in messages.lines)
 
 
 def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
     with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
-        follow_to_the_end(workspace, "nobodys", Audience())
+        follow_to_the_end(workspace, "nobodys", RecordingObserver())
 
 
 def test_a_spot_interruption_is_reported_as_a_phase_and_what_the_container_says_afterwards_too(
@@ -150,7 +150,7 @@ def test_a_spot_interruption_is_reported_as_a_phase_and_what_the_container_says_
 ) -> None:
     inject(kind="spot-interruption")
     name = submit(workspace, make_spec(compute=Compute(spot=True))).name
-    messages = Audience()
+    messages = RecordingObserver()
     assert follow_to_the_end(workspace, name, messages)["TrainingJobStatus"] == "Completed"
     assert messages.phases == [*PHASES[:3], "Interrupted", *PHASES]
     assert messages.lines == cloudwatch(workspace, name)
@@ -161,15 +161,15 @@ def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_l
     workspace: Workspace, make_spec: MakeSpec, inject: Inject
 ) -> None:
     spec = make_spec()
-    follow_to_the_end(workspace, submit(workspace, make_spec()).name, Audience())
+    follow_to_the_end(workspace, submit(workspace, make_spec()).name, RecordingObserver())
     workspace.client("logs").delete_log_group(logGroupName=LOG_GROUP)
     inject(kind="late-log", seconds=0.3)
     name = submit(workspace, spec).name
-    messages = Audience()
+    messages = RecordingObserver()
     follow_to_the_end(workspace, name, messages)
     assert messages.lines == cloudwatch(workspace, name) != []
     assert messages.phases == PHASES
-    assert messages.events[-1] == Status("Completed", "Training job completed")
+    assert messages.events[-1] == StatusChange("Completed", "Training job completed")
 
 
 def test_a_log_that_never_appears_is_not_waited_for_without_end(
@@ -177,7 +177,7 @@ def test_a_log_that_never_appears_is_not_waited_for_without_end(
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.2)
     inject(kind="missing-log")
-    messages = Audience()
+    messages = RecordingObserver()
     job = follow_to_the_end(workspace, submit(workspace, make_spec()).name, messages)
     assert job["TrainingJobStatus"] == "Completed"
     assert (messages.phases, messages.lines) == (PHASES, [])
@@ -199,7 +199,7 @@ def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
     spec = make_spec()
     channel = spec.channels[0].model_copy(update={"uri": workspace.uri(data) + "/"})
     name = submit(workspace, spec.model_copy(update={"channels": (channel,)})).name
-    messages, before = Audience(), calls()
+    messages, before = RecordingObserver(), calls()
     follow_to_the_end(workspace, name, messages)
     assert (messages.phases, messages.lines) == ([*phases, "Failed"], [])
     assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
@@ -214,9 +214,9 @@ def test_the_log_of_every_host_is_reported_page_by_page_even_if_a_page_fails(
         "algo-2": [f"algo-2 says {number}" for number in range(12_000)],  # a page of CloudWatch's has 10 000 events
         "algo-3": [f"algo-3 says {number}" for number in range(10)],
     }
-    messages = Audience(
+    messages = RecordingObserver(
         at_line=after(9_000, lambda: inject(kind="service-error", action="GetLogEvents")),
-        at_wait=lambda: stop(hasty, name) if len(messages.lines) >= 12_010 else None,
+        at_wait=lambda: stop_job(hasty, name) if len(messages.lines) >= 12_010 else None,
     )
     for host, lines in written.items():
         put_log(hasty, f"{name}/{host}-1700000000", lines)
@@ -246,12 +246,12 @@ def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.5)  # a job that is stopped does not end its log
     name = submit(workspace, make_spec(endless=True)).name
     file = tmp_path / "new folder" / "job.json"
-    first = Audience(at_wait=lambda: release_lease() if len(first.lines) > 20 else None)
-    with pytest.raises(Enough):
-        follow_to_the_end(workspace, name, first, Position.load(file))
+    first = RecordingObserver(at_wait=lambda: stop_following() if len(first.lines) > 20 else None)
+    with pytest.raises(StopFollowing):
+        follow_to_the_end(workspace, name, first, ReadPosition.load(file))
     assert first.phases == PHASES[:3]
-    second = Audience(at_wait=after(10, lambda: stop(workspace, name)))
-    follow_to_the_end(workspace, name, second, Position.load(file))
+    second = RecordingObserver(at_wait=after(10, lambda: stop_job(workspace, name)))
+    follow_to_the_end(workspace, name, second, ReadPosition.load(file))
     assert second.phases == ["Stopping", "Stopped"]
     assert second.lines[: len(first.lines)] == first.lines
     assert second.new_lines == second.lines[len(first.lines) :] != []
@@ -276,16 +276,16 @@ def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
 )
 def test_a_damaged_position_is_the_beginning(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "job.json").write_bytes(content)
-    assert Position.load(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
+    assert ReadPosition.load(tmp_path / "job.json") == ReadPosition(file=tmp_path / "job.json")
 
 
 def test_a_position_is_found_again_where_it_was_retained(tmp_path: Path) -> None:
-    load = Position(file=tmp_path / "job.json", phases=3, lines={"job/algo-1-1700000000": 17})
+    load = ReadPosition(file=tmp_path / "job.json", phases=3, lines={"job/algo-1-1700000000": 17})
     load.save()
-    assert Position.load(tmp_path / "job.json") == load
+    assert ReadPosition.load(tmp_path / "job.json") == load
     load.delete()
     load.delete()
-    assert Position.load(tmp_path / "job.json") == Position(file=tmp_path / "job.json")
+    assert ReadPosition.load(tmp_path / "job.json") == ReadPosition(file=tmp_path / "job.json")
 
 
 @pytest.mark.parametrize("kind", ["throttling", "service-error", "lost-answer"])
@@ -299,7 +299,7 @@ def test_passing_faults_neither_end_the_following_nor_lose_or_repeat_anything(
             inject(kind=kind, action=action, times=2)
 
     name = submit(hasty, make_spec(epochs="200")).name
-    messages = Audience(at_line=after(1, trouble))
+    messages = RecordingObserver(at_line=after(1, trouble))
     assert follow_to_the_end(hasty, name, messages)["TrainingJobStatus"] == "Completed"
     assert messages.phases == PHASES
     assert messages.lines == cloudwatch(hasty, name)
@@ -308,32 +308,32 @@ def test_passing_faults_neither_end_the_following_nor_lose_or_repeat_anything(
 def test_after_minutes_without_an_answer_following_ends_and_the_job_goes_on(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, sandbox_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "OFFLINE_SECONDS", 0.2)
+    monkeypatch.setattr(following, "MAX_OFFLINE_SECONDS", 0.2)
     name = submit(hasty, make_spec(held=True)).name
-    messages = Audience(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
+    messages = RecordingObserver(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
     with pytest.raises(Unavailable) as caught:
         follow_to_the_end(hasty, name, messages)
     assert caught.value.retryable
     assert len(messages.waits) > 3
     faults.clear(sandbox_url)
-    assert described(hasty, name)["TrainingJobStatus"] == "InProgress"
+    assert describe_job(hasty, name)["TrainingJobStatus"] == "InProgress"
 
 
 def test_only_time_without_an_answer_counts_as_offline(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "OFFLINE_SECONDS", 1.0)
+    monkeypatch.setattr(following, "MAX_OFFLINE_SECONDS", 1.0)
     name = submit(hasty, make_spec(held=True)).name
-    late = time.monotonic() + following.OFFLINE_SECONDS
-    enough = after(3, release_lease)
+    late = time.monotonic() + following.MAX_OFFLINE_SECONDS
+    enough = after(3, stop_following)
 
     def meet_faults_late() -> None:
         if time.monotonic() > late:
             inject(kind="service-error", action="DescribeTrainingJob")
             enough()
 
-    with pytest.raises(Enough):
-        follow_to_the_end(hasty, name, Audience(at_wait=meet_faults_late))
+    with pytest.raises(StopFollowing):
+        follow_to_the_end(hasty, name, RecordingObserver(at_wait=meet_faults_late))
 
 
 def test_what_does_not_pass_ends_the_following_at_once(
@@ -342,7 +342,7 @@ def test_what_does_not_pass_ends_the_following_at_once(
     name = submit(workspace, make_spec(held=True)).name
     inject(kind="access-denied", action="GetLogEvents")
     with pytest.raises(AccessDenied, match=f"reading the log of {name}"):
-        follow_to_the_end(workspace, name, Audience())
+        follow_to_the_end(workspace, name, RecordingObserver())
 
 
 def test_the_lease_is_renewed_while_the_job_is_followed(
@@ -351,18 +351,18 @@ def test_the_lease_is_renewed_while_the_job_is_followed(
     monkeypatch.setattr(following, "LEASE_RENEWAL", timedelta(0))
     job = submit(workspace, make_spec(held=True))
     add_tags(workspace, job.arn, {f"{LEASE_TAG_PREFIX}{RUN}": "2001-01-01T00:00:00+00:00 elsewhere 1"})
-    assert active_leases(tags_of(workspace, job.arn)) == []
-    with pytest.raises(Enough):
-        follow_to_the_end(workspace, job.name, Audience(at_wait=after(2, release_lease)))
-    assert [follower.run for follower in active_leases(tags_of(workspace, job.arn))] == [RUN]
+    assert active_leases(job_tags(workspace, job.arn)) == []
+    with pytest.raises(StopFollowing):
+        follow_to_the_end(workspace, job.name, RecordingObserver(at_wait=after(2, stop_following)))
+    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
 
 
 def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
     workspace: Workspace, make_spec: MakeSpec, calls: Calls
 ) -> None:
     name = submit(workspace, make_spec(held=True)).name
-    messages, looks, before = Audience(at_wait=after(30, release_lease)), 30, calls()
-    with pytest.raises(Enough):
+    messages, looks, before = RecordingObserver(at_wait=after(30, stop_following)), 30, calls()
+    with pytest.raises(StopFollowing):
         follow_to_the_end(workspace, name, messages)
     made = calls() - before
     assert made["sagemaker:DescribeTrainingJob"] == looks
@@ -377,7 +377,7 @@ def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_other
     workspace: Workspace, make_spec: MakeSpec
 ) -> None:
     job = submit(workspace, make_spec(endless=True))
-    with pytest.raises(Enough):
-        follow_to_the_end(workspace, job.name, Audience(at_line=release_lease))
-    assert described(workspace, job.name)["TrainingJobStatus"] == "InProgress"
-    assert [follower.run for follower in active_leases(tags_of(workspace, job.arn))] == [RUN]
+    with pytest.raises(StopFollowing):
+        follow_to_the_end(workspace, job.name, RecordingObserver(at_line=stop_following))
+    assert describe_job(workspace, job.name)["TrainingJobStatus"] == "InProgress"
+    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]

@@ -20,9 +20,9 @@ from aws.training.leases import (
     Lease,
     active_leases,
     add_tags,
+    job_tags,
     lease_tag,
     release_lease,
-    tags_of,
 )
 from aws.training.request import TrainingJobSpec
 from aws.training.submission import start_or_adopt
@@ -54,7 +54,7 @@ def test_a_lease_says_by_the_jobs_tags_who_follows_until_when_and_from_where(wor
     before = datetime.now(UTC).replace(microsecond=0)
     for run in ("first", "second"):
         add_tags(workspace, job, lease_tag(run))
-    first, second = sorted(active_leases(tags_of(workspace, job)), key=lambda one: one.run)
+    first, second = sorted(active_leases(job_tags(workspace, job)), key=lambda one: one.run)
     assert (first.run, second.run) == ("first", "second")
     assert (first.host, first.process) == (HERE, os.getpid())
     assert before + LEASE_DURATION <= first.until <= datetime.now(UTC) + LEASE_DURATION
@@ -62,9 +62,9 @@ def test_a_lease_says_by_the_jobs_tags_who_follows_until_when_and_from_where(wor
 
 def test_a_renewed_lease_replaces_the_one_before(workspace: Workspace, job: str) -> None:
     add_tags(workspace, job, {f"{LEASE_TAG_PREFIX}run": value(LONG_AGO)})
-    assert active_leases(tags_of(workspace, job)) == []
+    assert active_leases(job_tags(workspace, job)) == []
     add_tags(workspace, job, lease_tag("run"))
-    [follower] = active_leases(tags_of(workspace, job))
+    [follower] = active_leases(job_tags(workspace, job))
     assert follower.until > LONG_AGO
 
 
@@ -135,9 +135,9 @@ def test_whoever_leaves_learns_whether_another_stays(workspace: Workspace, job: 
     for run in ("first", "second"):
         add_tags(workspace, job, lease_tag(run))
     assert not release_lease(workspace, job, "first")
-    assert [follower.run for follower in active_leases(tags_of(workspace, job))] == ["second"]
+    assert [follower.run for follower in active_leases(job_tags(workspace, job))] == ["second"]
     assert release_lease(workspace, job, "second")
-    assert active_leases(tags_of(workspace, job)) == []
+    assert active_leases(job_tags(workspace, job)) == []
     assert release_lease(workspace, job, "second")
 
 
@@ -153,7 +153,7 @@ def test_of_two_that_leave_at_once_at_least_one_is_reported_to_be_the_last(works
             for run in ("first", "second"):
                 add_tags(workspace, job, lease_tag(run))
             assert any(pool.map(go, ("first", "second")))
-            assert active_leases(tags_of(workspace, job)) == []
+            assert active_leases(job_tags(workspace, job)) == []
 
 
 @pytest.mark.parametrize("action", ["ListTags", "DeleteTags"])

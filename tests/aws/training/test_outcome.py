@@ -7,12 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aws.training.outcome import _REASONS, JobOutcome, OutcomeKind, job_outcome
+from aws.errors import JobOutcome, OutcomeKind
+from aws.training.outcome import _OUTCOME_BY_REASON, job_outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-REASONS = [  # FailureReason, kind, again, a part of the cure
+REASONS = [  # FailureReason, kind, retry, a part of the remedy
     (("CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance "
      "type."), "capacity", "now", "fallback_instance_types"),
     ("InternalServerError: We encountered an internal error. Please try again.", "internal", "now", "AWS support"),
@@ -79,7 +80,7 @@ def ended(*arguments: Any, **rest: Any) -> JobOutcome:
     return job_outcome(cast("DescribeTrainingJobResponseTypeDef", described(*arguments, **rest)))
 
 
-@pytest.mark.parametrize(("reason", "kind", "again", "cure"), REASONS)
+@pytest.mark.parametrize(("reason", "kind", "retry", "remedy"), REASONS)
 def test_a_failure_is_reported_in_the_words_of_aws_with_a_remedy(
     reason: str, kind: str, retry: str, remedy: str
 ) -> None:
@@ -91,7 +92,7 @@ def test_a_failure_is_reported_in_the_words_of_aws_with_a_remedy(
 
 def test_every_row_of_the_table_is_reached_by_a_real_wording_and_ends_as_a_sentence() -> None:
     reached = {ended("Failed", FailureReason=reason).remedy for reason, *_ in REASONS}
-    assert {remedy for *_, remedy in _REASONS} <= reached
+    assert {remedy for *_, remedy in _OUTCOME_BY_REASON} <= reached
     assert all(re.fullmatch(r"[A-Z].*\.", remedy) for remedy in reached)
 
 

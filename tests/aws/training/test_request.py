@@ -8,8 +8,17 @@ from botocore.validate import ParamValidator
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from aws.errors import InvalidRequest
 from aws.training.compute import Compute
-from aws.training.request import FINGERPRINT_TAG, ChannelInput, TrainingJobSpec, request, specify, taggable
+from aws.training.request import (
+    FINGERPRINT_TAG,
+    ChannelInput,
+    TrainingJobSpec,
+    build_request,
+    build_spec,
+    image_uri,
+    to_tag_value,
+)
 from aws.workspace import Workspace
 from sandbox import client
 
@@ -40,8 +49,8 @@ specs = st.builds(
 
 
 def built(workspace: Workspace, tags: dict[str, str] | None = None, compute: Compute = COMPUTE) -> dict[str, Any]:
-    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), compute)
-    return {**request(workspace, spec, "a-name", tags or {})}
+    spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), compute)
+    return {**build_request(workspace, spec, "a-name", tags or {})}
 
 
 def test_the_request_says_what_to_run_on_what_and_where_to(workspace: Workspace) -> None:
@@ -64,7 +73,7 @@ def test_a_spot_job_is_asked_for_with_its_wait_and_a_place_for_checkpoints(works
     asked = built(workspace, compute=spot)
     assert asked["EnableManagedSpotTraining"] is True
     assert asked["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 700}
-    name = specify(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), spot).name(1)
+    name = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), spot).name(1)
     assert asked["CheckpointConfig"] == {"S3Uri": workspace.uri("checkpoints", name)}
     without = built(workspace, compute=spot.model_copy(update={"checkpoints": False}))
     assert "CheckpointConfig" not in without
@@ -72,17 +81,17 @@ def test_a_spot_job_is_asked_for_with_its_wait_and_a_place_for_checkpoints(works
 
 
 def test_every_attempt_of_an_input_finds_the_checkpoints_of_the_one_before(workspace: Workspace) -> None:
-    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN,), Compute(spot=True))
-    places = [request(workspace, spec, spec.name(attempt), {})["CheckpointConfig"] for attempt in (1, 2)]
+    spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN,), Compute(spot=True))
+    places = [build_request(workspace, spec, spec.name(attempt), {})["CheckpointConfig"] for attempt in (1, 2)]
     assert places[0] == places[1]
 
 
 @given(specs, st.dictionaries(words, words, max_size=3))
 def test_every_request_is_one_that_the_services_model_allows(spec: TrainingJobSpec, tags: dict[str, str]) -> None:
-    workspace = client.workspace("http://127.0.0.1:1")
+    workspace = client.make_workspace("http://127.0.0.1:1")
     shape = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob").input_shape
     assert shape
-    report = ParamValidator().validate(request(workspace, spec, spec.name(1), tags), shape)
+    report = ParamValidator().validate(build_request(workspace, spec, spec.name(1), tags), shape)
     assert not report.has_errors(), report.generate_report()
 
 
@@ -109,7 +118,7 @@ def test_each_channel_is_a_prefix_and_several_instances_share_what_trains(
 def test_tags_are_the_workspaces_then_the_runs_then_the_fingerprint(workspace: Workspace) -> None:
     workspace.tags = {"cost": "7", "team": "blue", FINGERPRINT_TAG: "no chance"}
     asked = built(workspace, {"team": "red"})
-    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), COMPUTE)
+    spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), COMPUTE)
     tags = {tag["Key"]: tag["Value"] for tag in asked["Tags"]}
     assert tags == {"cost": "7", "team": "red", FINGERPRINT_TAG: spec.fingerprint}
     assert len(asked["Tags"]) == len(tags)
@@ -131,10 +140,10 @@ def test_the_service_accepts_the_request_and_echoes_it(workspace: Workspace, *, 
     workspace.bucket.bucket_folder = "team"
     workspace.tags = {"cost": "7"}
     compute = COMPUTE.model_copy(update={"spot": spot})
-    spec = specify(workspace, {"predictor_type": "regressor"}, (TRAIN,), compute)
+    spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN,), compute)
     name = f"echo-{workspace.prefix[-32:]}"
     client = workspace.client("sagemaker")
-    asked = request(workspace, spec, name, {"run": "1"})
+    asked = build_request(workspace, spec, name, {"run": "1"})
     arn = client.create_training_job(**asked)["TrainingJobArn"]
     job = client.describe_training_job(TrainingJobName=name)
     assert job["OutputDataConfig"]["S3OutputPath"].startswith("s3://linear-learner-sandbox/team/tests/")
@@ -205,4 +214,20 @@ def test_every_name_is_one_the_service_accepts_and_no_other_attempts(spec: Train
     ],
 )
 def test_what_a_tag_may_not_hold_becomes_spaces(text: str, taken: str) -> None:
-    assert taggable(text) == taken
+    assert to_tag_value(text) == taken
+
+
+def test_every_region_of_the_sdks_table_has_the_image_the_sdk_names() -> None:
+    from sagemaker.core import image_uris
+
+    versions = image_uris.config_for_framework("linear-learner")["versions"]
+    regions = {region for version in versions.values() for region in version["registries"]}
+    assert len(regions) > 20
+    assert {region: image_uri(region) for region in regions} == {
+        region: image_uris.retrieve("linear-learner", region) for region in regions
+    }
+
+
+def test_a_region_without_the_algorithm_is_refused_and_those_with_it_are_named() -> None:
+    with pytest.raises(InvalidRequest, match=r"'mars-north-1'.*eu-west-1.*us-east-1"):
+        image_uri("mars-north-1")

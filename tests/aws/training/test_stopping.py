@@ -14,10 +14,10 @@ import pytest
 from prefect.exceptions import CancelledRun
 
 from aws.errors import AccessDenied, NotFound, TrainingFailed, Unavailable
-from aws.training.following import described
-from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, lease_tag, tags_of
-from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
-from aws.training.stopping import running_jobs, stop, stop_unless_followed, stop_when_interrupted
+from aws.training.following import describe_job
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags, lease_tag
+from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
+from aws.training.stopping import running_jobs, stop_job, stop_unless_followed, stop_when_interrupted
 from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
 
@@ -39,16 +39,16 @@ def job(workspace: Workspace, make_spec: MakeSpec) -> str:
 
 
 def status(workspace: Workspace, name: str) -> str:
-    return described(workspace, name)["TrainingJobStatus"]
+    return describe_job(workspace, name)["TrainingJobStatus"]
 
 
 def follow_too(workspace: Workspace, name: str, run: str = THEIRS) -> None:
-    add_tags(workspace, described(workspace, name)["TrainingJobArn"], lease_tag(run))
+    add_tags(workspace, describe_job(workspace, name)["TrainingJobArn"], lease_tag(run))
 
 
 def following(workspace: Workspace, name: str) -> set[str]:
     return {
-        follower.run for follower in active_leases(tags_of(workspace, described(workspace, name)["TrainingJobArn"]))
+        follower.run for follower in active_leases(job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"]))
     }
 
 
@@ -56,15 +56,15 @@ def test_a_job_in_training_is_stopped_and_stopping_it_again_is_fine(
     workspace: Workspace, make_spec: MakeSpec, over: Over
 ) -> None:
     name = start_or_adopt(workspace, make_spec(endless=True), MINE, {}).name
-    assert stop(workspace, name) in {"Stopping", "Stopped"}
+    assert stop_job(workspace, name) in {"Stopping", "Stopped"}
     assert over(name)["SecondaryStatus"] == "Stopped"
-    assert stop(workspace, name) == "Stopped"
+    assert stop_job(workspace, name) == "Stopped"
 
 
 def test_stopping_a_completed_job_leaves_it_completed(workspace: Workspace, make_spec: MakeSpec, over: Over) -> None:
     name = start_or_adopt(workspace, make_spec(), MINE, {}).name
     over(name)
-    assert stop(workspace, name) == "Completed"
+    assert stop_job(workspace, name) == "Completed"
 
 
 def test_a_job_that_is_stopping_is_trusted_to_end(
@@ -73,15 +73,15 @@ def test_a_job_that_is_stopping_is_trusted_to_end(
     stopping: Callable[[str], Callable[[], None]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("aws.training.stopping.PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr("aws.training.stopping.MAX_STOPPING_SECONDS", 0.05)
     name = start_or_adopt(workspace, make_spec(endless=True), MINE, {}).name
     let_it_end = stopping(name)
-    assert stop(workspace, name) == "Stopping"
+    assert stop_job(workspace, name) == "Stopping"
     let_it_end()
 
 
 def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
-    for ask in (described, stop):
+    for ask in (describe_job, stop_job):
         with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
             ask(workspace, "nobodys")
     with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
@@ -119,7 +119,7 @@ def test_a_job_that_is_over_is_not_touched(workspace: Workspace, make_spec: Make
     before = calls()
     assert stop_unless_followed(workspace, name, MINE) is None
     assert calls() - before == {"sagemaker:DescribeTrainingJob": 1}
-    assert f"{LEASE_TAG_PREFIX}{MINE}" in tags_of(workspace, described(workspace, name)["TrainingJobArn"])
+    assert f"{LEASE_TAG_PREFIX}{MINE}" in job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])
 
 
 def test_where_tags_cannot_be_read_a_job_is_stopped_rather_than_forgotten(
@@ -230,11 +230,11 @@ def test_the_running_jobs_are_those_of_this_project_all_of_them(
     client = workspace.client("sagemaker")
     foreign = [f"linear-learner-{workspace.prefix[-32:]}", f"others-{workspace.prefix[-32:]}"]
     for name in foreign:
-        asked = request(workspace, specs[0], name, {})
+        asked = build_request(workspace, specs[0], name, {})
         asked["Tags"] = [tag for tag in asked["Tags"] if tag["Key"] != FINGERPRINT_TAG or name.startswith("others")]
         client.create_training_job(**asked)
     done = specs.pop()
-    stop(workspace, done.name(1))
+    stop_job(workspace, done.name(1))
     over(done.name(1))
     found = dict(running_jobs(workspace))
     assert set(found) == {spec.name(1) for spec in specs}

@@ -11,10 +11,10 @@ import pytest
 from aws.errors import InvalidRequest, TrainingFailed, Unavailable
 from aws.training import submission
 from aws.training.compute import Compute
-from aws.training.leases import LEASE_TAG_PREFIX, RUN_TAG, active_leases, add_tags, tags_of
-from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, request
-from aws.training.stopping import stop
-from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, IfExists, Submission, describe, start_or_adopt
+from aws.training.leases import LEASE_TAG_PREFIX, RUN_TAG, active_leases, add_tags, job_tags
+from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
+from aws.training.stopping import stop_job
+from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, IfExists, Submission, find_job, start_or_adopt
 from aws.workspace import Workspace, split_uri
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_a_job_is_started_then_followed_while_it_runs(workspace: Workspace, make
     assert started.name == followed.name == spec.name(1)
     assert started.arn == followed.arn
     assert jobs(workspace, spec) == [spec.name(1)]
-    tags = tags_of(workspace, started.arn)
+    tags = job_tags(workspace, started.arn)
     assert tags | {RUN_TAG: MINE, "cost": "7", FINGERPRINT_TAG: spec.fingerprint} == tags
     assert {follower.run for follower in active_leases(tags)} == {MINE, THEIRS}
 
@@ -83,7 +83,7 @@ def test_a_completed_job_is_reused_whatever_it_would_run_on(
     retry = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
     assert retry == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(tags_of(workspace, retry.arn))
+    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(job_tags(workspace, retry.arn))
 
 
 def test_a_job_that_failed_for_want_of_its_data_is_left_behind_for_the_next_attempt(
@@ -105,7 +105,7 @@ def test_what_the_algorithm_refused_once_is_not_paid_for_again(
     submit(workspace, spec)
     assert over(spec.name(1))["FailureReason"].endswith("exit code: 2")
     for asked in (spec, with_compute(spec, instance_type="ml.c5.9xlarge", max_runtime_seconds=7200)):
-        with pytest.raises(TrainingFailed, match=r"epochs.*It would end so again, and cost again") as refused:
+        with pytest.raises(TrainingFailed, match=r"epochs.*The same input would fail again, and cost again") as refused:
             submit(workspace, asked, THEIRS)
         assert not refused.value.retryable
     assert jobs(workspace, spec) == [spec.name(1)]
@@ -156,7 +156,7 @@ def test_a_job_that_was_stopped_because_it_diverged_is_not_paid_for_again(
     spec = make_spec(held=True)
     started = start_or_adopt(workspace, spec, MINE, {})
     add_tags(workspace, started.arn, {DIVERGED_TAG: "its loss is inf in epoch 3"})
-    stop(workspace, started.name)
+    stop_job(workspace, started.name)
     with pytest.raises(TrainingFailed, match=r"stopped, as its loss is inf in epoch 3") as refused:
         submit(workspace, spec, THEIRS)
     assert str(refused.value).endswith(DIVERGED_REMEDY)
@@ -166,7 +166,7 @@ def test_a_job_that_was_stopped_because_it_diverged_is_not_paid_for_again(
 def test_a_stopped_job_is_left_behind_for_the_next_attempt(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(held=True)
     submit(workspace, spec)
-    stop(workspace, spec.name(1))
+    stop_job(workspace, spec.name(1))
     assert submit(workspace, spec) == ("started", spec.name(2))
     assert submit(workspace, spec, THEIRS) == ("followed", spec.name(2))
 
@@ -215,7 +215,7 @@ def test_a_job_whose_model_was_deleted_is_left_behind_for_the_next_attempt(
 
 def test_a_job_of_another_fingerprint_under_this_name_is_not_adopted(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(held=True)
-    asked = request(workspace, spec, spec.name(1), {})
+    asked = build_request(workspace, spec, spec.name(1), {})
     asked["Tags"] = [{"Key": FINGERPRINT_TAG, "Value": "f" * 64}]
     workspace.client("sagemaker").create_training_job(**asked)
     with pytest.raises(InvalidRequest, match=f"another fingerprint.*{'f' * 64}"):
@@ -239,7 +239,7 @@ def test_callers_at_the_same_instant_end_with_one_job_that_all_of_them_follow(
     assert sorted(submission.how for submission in submissions) == ["followed"] * 5 + ["started"]
     assert {submission.name for submission in submissions} == {spec.name(1)}
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert sorted(follower.run for follower in active_leases(tags_of(workspace, submissions[0].arn))) == runs
+    assert sorted(follower.run for follower in active_leases(job_tags(workspace, submissions[0].arn))) == runs
 
 
 @pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
@@ -292,13 +292,13 @@ def test_with_if_exists_fail_no_job_of_others_is_used_whether_it_runs_or_is_comp
         with pytest.raises(InvalidRequest, match=rf'is {status}\. To use it, choose if_exists "adopt"'):
             submit(workspace, spec, MINE, "fail")
         assert jobs(workspace, spec) == [spec.name(1)]
-        assert f"{LEASE_TAG_PREFIX}{MINE}" not in tags_of(workspace, arn(workspace, spec.name(1)))
-    stop(workspace, running.name(1))
+        assert f"{LEASE_TAG_PREFIX}{MINE}" not in job_tags(workspace, arn(workspace, spec.name(1)))
+    stop_job(workspace, running.name(1))
     assert submit(workspace, running, MINE, "fail") == ("started", running.name(2))
 
 
 def arn(workspace: Workspace, name: str) -> str:
-    job = describe(workspace, name)
+    job = find_job(workspace, name)
     assert job
     return job["TrainingJobArn"]
 
@@ -312,7 +312,7 @@ def test_with_if_exists_new_each_run_has_one_job_of_its_own(
             assert submit(workspace, spec, run, "new") == ("started", name)
             over(name)
     assert sorted(jobs(workspace, spec)) == [spec.name(1), spec.name(2)]
-    assert [one.run for one in active_leases(tags_of(workspace, arn(workspace, spec.name(1))))] == [THEIRS]
+    assert [one.run for one in active_leases(job_tags(workspace, arn(workspace, spec.name(1))))] == [THEIRS]
 
 
 def test_no_input_is_attempted_without_end(
@@ -346,9 +346,9 @@ def test_each_way_of_getting_a_job_takes_a_handful_of_calls(
     held = make_spec(held=True)
     submit(workspace, held)
     assert made(held, THEIRS) == {"DescribeTrainingJob": 1, "ListTags": 1, "AddTags": 1}
-    stop(workspace, held.name(1))
+    stop_job(workspace, held.name(1))
     assert made(held, MINE) == {"DescribeTrainingJob": 2, "ListTags": 1, "CreateTrainingJob": 1, **preflight}
 
 
 def test_a_job_nobody_made_is_no_job(workspace: Workspace, make_spec: MakeSpec) -> None:
-    assert describe(workspace, make_spec().name(1)) is None
+    assert find_job(workspace, make_spec().name(1)) is None

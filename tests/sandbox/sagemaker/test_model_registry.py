@@ -317,10 +317,10 @@ def test_tags_that_the_service_does_not_take_are_refused(user: Any) -> None:
 def test_a_damaged_group_is_reported_and_the_others_retained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ModelRegistry(tmp_path).answer("CreateModelPackageGroup", {"ModelPackageGroupName": "sound"})
+    ModelRegistry(tmp_path).handle("CreateModelPackageGroup", {"ModelPackageGroupName": "sound"})
     damaged = tmp_path / "damaged.json"
     damaged.write_text("{")
-    again = ModelRegistry(tmp_path).answer("ListModelPackageGroups", {})["ModelPackageGroupSummaryList"]
+    again = ModelRegistry(tmp_path).handle("ListModelPackageGroups", {})["ModelPackageGroupSummaryList"]
     assert [summary["ModelPackageGroupName"] for summary in again] == ["sound"]
     assert str(damaged) in capsys.readouterr().err
 
@@ -338,6 +338,6 @@ FIELDS = ["ModelPackageGroupName", "ModelPackageName", "ClientToken", "NextToken
 @given(action=st.sampled_from(GROUP_CALLS), field=st.sampled_from(FIELDS), value=json_values)
 def test_no_document_breaks_the_registry(tmp_path_factory: Any, action: str, field: str, value: Any) -> None:
     registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
-    registry.answer("CreateModelPackageGroup", {"ModelPackageGroupName": "any"})
+    registry.handle("CreateModelPackageGroup", {"ModelPackageGroupName": "any"})
     with suppress(ServiceError):
-        assert json.dumps(registry.answer(action, {"ModelPackageGroupName": "any", field: value}))
+        assert json.dumps(registry.handle(action, {"ModelPackageGroupName": "any", field: value}))

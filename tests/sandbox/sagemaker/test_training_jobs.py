@@ -134,7 +134,7 @@ json_values = st.recursive(
 def test_no_document_breaks_the_service(tmp_path_factory: Any, user: Any, member: str, value: Any) -> None:
     jobs = TrainingJobs(tmp_path_factory.mktemp("jobs"), lambda _: None, lambda _: None, Faults())
     with suppress(ServiceError):
-        assert json.dumps(jobs.answer("CreateTrainingJob", user.request("any") | {member: value}))
+        assert json.dumps(jobs.handle("CreateTrainingJob", user.request("any") | {member: value}))
 
 
 @pytest.mark.parametrize("page", [1, 2, 5, 100])
