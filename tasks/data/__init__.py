@@ -1,1 +1,1 @@
-"""The table: found, read, profiled, judged, divided into channels, shuffled and written."""
+"""The table: found, read, profiled, checked, divided into channels, shuffled and written."""

@@ -8,34 +8,42 @@ import polars as pl
 
 from aws.storage import StoredObject
 from aws.workspace import Workspace
-from tasks.data.profile import Accumulator
-from tasks.data.reader import INTEGERS, Chunk, check_known, chosen_columns, columns_of, pieces
-from tasks.data.source import local_copy
-from tasks.data.spill import spill, spill_folder
-from tasks.data.streams import log_progress, prefetch
+from tasks.data.parallel import log_progress, prefetch
+from tasks.data.profile import ProfileAccumulator
+from tasks.data.reader import (
+    INTEGER_BYTES,
+    Chunk,
+    check_column_exists,
+    read_chunks,
+    read_column_names,
+    select_columns,
+    spill_chunks,
+    spill_folder,
+)
+from tasks.data.source import make_local_copy
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tasks.data.columns import ColumnKind
     from tasks.data.profile import Profile
+    from tasks.data.statistics import ColumnKind
 
-_NUMPY: dict[pl.DataType, str] = {
+_NUMPY_TYPES: dict[pl.DataType, str] = {
     pl.Boolean(): "<i1",
-    **{kind: f"<i{size}" for kind, size in INTEGERS.items()},
+    **{kind: f"<i{size}" for kind, size in INTEGER_BYTES.items()},
     pl.Float64(): "<f8",
 }
 
 
-def measured(found: Iterable[Chunk], wanted: Sequence[str], target: str) -> Accumulator:
-    """What the `wanted` columns of a file's pieces hold, mergeable with what other files hold."""
-    accumulator = Accumulator(wanted, target)
-    for frame, texts in found:
-        accumulator.add(matrix(frame), [_kind(column, column.name in texts) for column in frame], texts)
+def measure_chunks(chunks: Iterable[Chunk], wanted: Sequence[str], target: str) -> ProfileAccumulator:
+    """What the `wanted` columns of a file's chunks hold, mergeable with what other files hold."""
+    accumulator = ProfileAccumulator(wanted, target)
+    for frame, texts in chunks:
+        accumulator.add(to_matrix(frame), [_column_kind(column, column.name in texts) for column in frame], texts)
     return accumulator
 
 
-def matrix(frame: pl.DataFrame) -> "NDArray[np.float64]":
+def to_matrix(frame: pl.DataFrame) -> "NDArray[np.float64]":
     """The columns as rows of float64, NaN where a value is missing."""
     values = np.empty((frame.width, frame.height))
     for row, column in zip(values, frame, strict=True):
@@ -45,20 +53,20 @@ def matrix(frame: pl.DataFrame) -> "NDArray[np.float64]":
 
 def storage_types(profile: "Profile") -> dict[str, pl.DataType]:
     """The narrowest types that hold the columns without loss."""
-    return {column.name: _storage(column.kind, column.minimum, column.maximum) for column in profile.columns}
+    return {column.name: _storage_type(column.kind, column.minimum, column.maximum) for column in profile.columns}
 
 
-def stored(types: Mapping[str, pl.DataType]) -> dict[str, str]:
+def numpy_types(types: Mapping[str, pl.DataType]) -> dict[str, str]:
     """The same types as numpy calls them, true and false being numbers."""
-    return {name: _NUMPY[kind] for name, kind in types.items()}
+    return {name: _NUMPY_TYPES[kind] for name, kind in types.items()}
 
 
-def width(types: Mapping[str, pl.DataType]) -> int:
+def row_bytes(types: Mapping[str, pl.DataType]) -> int:
     """Bytes of a row."""
-    return sum(int(_NUMPY[kind][-1]) for kind in types.values())
+    return sum(int(_NUMPY_TYPES[kind][-1]) for kind in types.values())
 
 
-def _kind(column: pl.Series, is_text: bool) -> "ColumnKind":
+def _column_kind(column: pl.Series, is_text: bool) -> "ColumnKind":
     if is_text:
         return "text"
     if column.dtype == pl.Boolean:
@@ -66,25 +74,27 @@ def _kind(column: pl.Series, is_text: bool) -> "ColumnKind":
     return "integer" if column.dtype.is_integer() else "number"
 
 
-def _storage(kind: "ColumnKind", minimum: float | None, maximum: float | None) -> pl.DataType:
+def _storage_type(kind: "ColumnKind", minimum: float | None, maximum: float | None) -> pl.DataType:
     if kind == "boolean":
         return pl.Boolean()
     if kind != "integer" or minimum is None or maximum is None:
         return pl.Float64()
-    bounds = ((candidate, 2 ** (8 * size - 1)) for candidate, size in INTEGERS.items())
+    bounds = ((candidate, 2 ** (8 * size - 1)) for candidate, size in INTEGER_BYTES.items())
     return next((candidate for candidate, bound in bounds if -bound <= minimum and maximum < bound), pl.Int64())
 
 
-def columns_to_use(workspace: Workspace, first: StoredObject, target: str, ignore: Sequence[str]) -> tuple[str, ...]:
+def select_table_columns(
+    workspace: Workspace, first: StoredObject, target: str, ignore: Sequence[str]
+) -> tuple[str, ...]:
     """The columns of the table's first file but the ignored ones."""
-    return chosen_columns(local_copy(workspace, first), first.uri, target, ignore)
+    return select_columns(make_local_copy(workspace, first), first.uri, target, ignore)
 
 
-def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str], target: str) -> Accumulator:
+def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str], target: str) -> ProfileAccumulator:
     """What the file's columns hold; raises DataError when it lacks one."""
-    path = local_copy(workspace, part)
-    names = columns_of(path, part.uri)
+    path = make_local_copy(workspace, part)
+    names = read_column_names(path, part.uri)
     for column in wanted:
-        check_known(names, column, "that the first file has", part.uri)
-    found = prefetch(spill(pieces(path, part.uri, wanted), spill_folder(part, wanted)))
-    return measured(log_progress(found, f"reading {part.uri}"), wanted, target)
+        check_column_exists(names, column, "that the first file has", part.uri)
+    chunks = prefetch(spill_chunks(read_chunks(path, part.uri, wanted), spill_folder(part, wanted)))
+    return measure_chunks(log_progress(chunks, f"reading {part.uri}"), wanted, target)

@@ -1,18 +1,34 @@
-"""Who works on a table's files: this process, or the workers of a Dask cluster, through Prefect's task runner."""
+"""Work on a table's files: in this process or on a Dask cluster, with the next chunk prefetched and progress logged."""
 
 import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final, Protocol, TypeVar
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 
 from aws.workspace import Workspace
 from linear_learner.errors import HyperparameterError
 from tasks.caching.policy import RETRIES
 
+LOG_INTERVAL_SECONDS: Final = 10.0
+_END: Final = object()
+
+
+class HasHeight(Protocol):
+    """A number of rows, such as a chunk or a polars frame."""
+
+    @property
+    def height(self) -> int: ...
+
+
 T = TypeVar("T")
+Rows = TypeVar("Rows", bound=HasHeight)
 
 
 def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any], **common: Any) -> list[T]:
@@ -40,3 +56,30 @@ def _runner(address: str) -> Any:
             "`train-linear-learner[dask]`, on the cluster's workers too."
         ) from error
     return DaskTaskRunner(address=address)
+
+
+def prefetch(items: Iterator[T]) -> Iterator[T]:
+    """Yield the same items; while one is worked on, a thread makes the next."""
+    with ThreadPoolExecutor(1) as thread:
+        pending = thread.submit(next, items, _END)
+        while (item := pending.result()) is not _END:
+            pending = thread.submit(next, items, _END)
+            yield item  # type: ignore[misc] # it is not _END
+
+
+def log_progress(items: Iterator[Rows], activity: str) -> Iterator[Rows]:
+    """Yield the same chunks or frames; log the number of their rows from time to time, while `activity` takes long."""
+    rows, last = 0, time.monotonic()
+    for item in items:
+        yield item
+        rows += item.height
+        if time.monotonic() - last >= LOG_INTERVAL_SECONDS:
+            last = time.monotonic()
+            _logger().info("%s: %s rows so far", activity, f"{rows:,}")
+
+
+def _logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
+    try:
+        return get_run_logger()
+    except MissingContextError:  # as in a benchmark
+        return logging.getLogger(__name__)

@@ -11,14 +11,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aws.storage import StoredObject, read_object, remove_all, write_file
+from aws.storage import StoredObject, delete_objects, read_object, write_file
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.data.measurement import stored
-from tasks.data.reader import Types, pieces
-from tasks.data.source import copy_folder, local_copy
-from tasks.data.spill import spill_folder, take_spilled
-from tasks.data.streams import log_progress, prefetch
+from tasks.data.measurement import numpy_types
+from tasks.data.parallel import log_progress, prefetch
+from tasks.data.reader import ColumnTypes, read_chunks, spill_folder, take_spilled_chunks
+from tasks.data.source import local_copy_folder, make_local_copy
 
 
 class ShuffleFiles(NamedTuple):
@@ -28,7 +27,7 @@ class ShuffleFiles(NamedTuple):
     shared: bool
 
     @contextmanager
-    def writing(self, workspace: Workspace, name: str) -> Iterator[Path]:
+    def write_buckets(self, workspace: Workspace, name: str) -> Iterator[Path]:
         """An empty folder for the buckets of one file of the table."""
         if not self.shared:
             folder = Path(self.folder, name)
@@ -41,9 +40,11 @@ class ShuffleFiles(NamedTuple):
             for file in Path(own).iterdir():
                 write_file(workspace, file, workspace.uri(self.folder, name, file.name))
 
-    def reading(self, workspace: Workspace, found: Mapping[str, Sequence[int]], bucket: int) -> Iterator[bytes]:
-        """What each file of the table has of a bucket; `found` names the buckets that each has anything of."""
-        for name, buckets in found.items():
+    def read_bucket(
+        self, workspace: Workspace, buckets_by_file: Mapping[str, Sequence[int]], bucket: int
+    ) -> Iterator[bytes]:
+        """What each file of the table has of a bucket; `buckets_by_file` names the buckets that each has rows of."""
+        for name, buckets in buckets_by_file.items():
             if bucket not in buckets:
                 continue
             if self.shared:
@@ -53,33 +54,33 @@ class ShuffleFiles(NamedTuple):
                 yield file.read_bytes()
                 file.unlink()  # what is written instead needs as much room
 
-    def clear(self, workspace: Workspace) -> None:
+    def remove(self, workspace: Workspace) -> None:
         """Remove everything."""
         if self.shared:
-            remove_all(workspace, workspace.uri(self.folder) + "/")
+            delete_objects(workspace, workspace.uri(self.folder) + "/")
         else:
             rmtree(self.folder, ignore_errors=True)
 
 
 Positions = NDArray[np.uint32]
-ROWS_AT_ONCE = 1_000_000
+SEGMENT_ROWS = 1_000_000
 MAX_ROWS = int(np.iinfo(np.uint32).max)
-_COUNT = np.dtype("<u4")
+_COUNT_TYPE = np.dtype("<u4")
 
 
-def positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -> Positions:
+def assign_positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -> Positions:
     """For each row of the table its place in the channels laid end to end."""
     if rows > MAX_ROWS:
         raise DataError(f"{rows} rows are more than the {MAX_ROWS} that can be shuffled. Train on a sample of them.")
-    places, start = np.empty(rows, np.uint32), 0
+    positions, start = np.empty(rows, np.uint32), 0
     for chosen in channels:
-        places[chosen] = np.arange(start, start + len(chosen), dtype=np.uint32)
+        positions[chosen] = np.arange(start, start + len(chosen), dtype=np.uint32)
         start += len(chosen)
-    return places
+    return positions
 
 
 def scatter(
-    frames: Iterable[pl.DataFrame], places: Positions, starts: Sequence[int], types: Mapping[str, str], folder: Path
+    frames: Iterable[pl.DataFrame], positions: Positions, starts: Sequence[int], types: Mapping[str, str], folder: Path
 ) -> tuple[int, ...]:
     """Append each row to its bucket's file in `folder`, the columns as numpy's `types`.
 
@@ -87,54 +88,54 @@ def scatter(
     which name their files.
     """
     edges, row = np.asarray(starts[1:-1], np.uint32), 0
-    for frame in _together(frames):
-        here = places[row : row + frame.height]
+    for frame in _concat_frames(frames):
+        here = positions[row : row + frame.height]
         row += frame.height
         buckets = np.searchsorted(edges, here, side="right").astype(np.uint16 if len(edges) < 2**16 else np.uint32)
         order = np.argsort(buckets, kind="stable")  # of small integers: a radix sort
         columns = [here.take(order)]
         columns += [frame[name].to_numpy().astype(kind, copy=False).take(order) for name, kind in types.items()]
-        _append(columns, np.bincount(buckets), folder)
+        _append_segments(columns, np.bincount(buckets), folder)
     return tuple(sorted(int(file.name) for file in folder.iterdir()))
 
 
-def gather(pieces: Iterable[bytes], edges: Sequence[int], types: Mapping[str, str]) -> pl.DataFrame:
+def gather(segments_by_file: Iterable[bytes], edges: Sequence[int], types: Mapping[str, str]) -> pl.DataFrame:
     """The rows of a bucket, from one position to another, in their order, from what every scatter wrote of it."""
     start, end = edges
     ordered = {name: np.empty(end - start, kind) for name, kind in types.items()}
-    for piece in pieces:
+    for segments in segments_by_file:
         at = 0
-        while at < len(piece):
-            count = int(np.frombuffer(piece, _COUNT, 1, at)[0])
-            at += _COUNT.itemsize
-            places = (np.frombuffer(piece, _COUNT, count, at) - np.uint32(start)).astype(np.intp)
-            at += count * _COUNT.itemsize
+        while at < len(segments):
+            count = int(np.frombuffer(segments, _COUNT_TYPE, 1, at)[0])
+            at += _COUNT_TYPE.itemsize
+            positions = (np.frombuffer(segments, _COUNT_TYPE, count, at) - np.uint32(start)).astype(np.intp)
+            at += count * _COUNT_TYPE.itemsize
             for column in ordered.values():
-                column[places] = np.frombuffer(piece, column.dtype, count, at)
+                column[positions] = np.frombuffer(segments, column.dtype, count, at)
                 at += count * column.itemsize
     return pl.DataFrame(ordered)
 
 
-def _together(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _concat_frames(frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Several frames as one: the fewer segments a bucket has, the less each of its rows costs."""
     some: list[pl.DataFrame] = []
     for frame in frames:
         some.append(frame)
-        if sum(one.height for one in some) >= ROWS_AT_ONCE:
+        if sum(one.height for one in some) >= SEGMENT_ROWS:
             yield pl.concat(some, rechunk=True)
             some.clear()
     if some:
         yield pl.concat(some, rechunk=True)
 
 
-def _append(columns: Sequence[NDArray[Any]], counts: NDArray[np.intp], folder: Path) -> None:
+def _append_segments(columns: Sequence[NDArray[Any]], counts: NDArray[np.intp], folder: Path) -> None:
     """Add a segment to the file of each bucket that has any of the rows, which are ordered by bucket."""
     first = 0
     for bucket, count in enumerate(counts.tolist()):
         if not count:
             continue
         with (folder / str(bucket)).open("ab") as file:
-            file.write(_COUNT.type(count).tobytes())
+            file.write(_COUNT_TYPE.type(count).tobytes())
             for column in columns:
                 file.write(column[first : first + count].data)
         first += count
@@ -144,27 +145,27 @@ def scatter_file(  # noqa: PLR0913, PLR0917 - what to read, and where each row g
     workspace: Workspace,
     part: StoredObject,
     name: str,
-    places: Positions,
+    positions: Positions,
     wanted: Sequence[str],
-    types: Types,
+    types: ColumnTypes,
     starts: Sequence[int],
-    runs: ShuffleFiles,
+    shuffle_files: ShuffleFiles,
 ) -> tuple[int, ...]:
-    """Write the file's rows to the buckets of the run `name`; returns the numbers of those that got any."""
-    found = take_spilled(spill_folder(part, wanted)) or (
-        piece.frame for piece in pieces(local_copy(workspace, part), part.uri, list(types), types)
+    """Write the file's rows to the buckets of the file called `name`; returns the numbers of those that got any."""
+    found = take_spilled_chunks(spill_folder(part, wanted)) or (
+        chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types), types)
     )
-    frames = (_narrow(frame, types, part.uri) for frame in found)
-    with runs.writing(workspace, name) as folder:
+    frames = (_cast_frame(frame, types, part.uri) for frame in found)
+    with shuffle_files.write_buckets(workspace, name) as folder:
         buckets = scatter(
-            log_progress(prefetch(frames), f"shuffling {part.uri}"), places, starts, stored(types), folder
+            log_progress(prefetch(frames), f"shuffling {part.uri}"), positions, starts, numpy_types(types), folder
         )
-    if runs.shared:
-        rmtree(copy_folder(part), ignore_errors=True)  # nobody comes back to this worker to do it
+    if shuffle_files.shared:
+        rmtree(local_copy_folder(part), ignore_errors=True)  # nobody comes back to this worker to do it
     return buckets
 
 
-def _narrow(frame: pl.DataFrame, types: Types, name: str) -> pl.DataFrame:
+def _cast_frame(frame: pl.DataFrame, types: ColumnTypes, name: str) -> pl.DataFrame:
     try:
         return frame.select(list(types)).cast(types).with_columns(pl.col(pl.Boolean).cast(pl.Int8))  # type: ignore[arg-type] # by name
     except pl.exceptions.PolarsError as error:

@@ -6,12 +6,12 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from aws.errors import NotFound
-from aws.storage import StoredObject, fetch, look, under
+from aws.storage import StoredObject, download_object, list_objects, stat_object
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.caching.local_files import work_folder
+from tasks.caching import work_folder
 
-LOCAL = "file://"
+FILE_SCHEME = "file://"
 
 
 class Source(BaseModel):
@@ -27,8 +27,8 @@ class Source(BaseModel):
         """What changes when the content does, or the order of the parts."""
         if len(self.parts) == 1:
             return self.parts[0].identity
-        said = "\n".join(f"{part.uri.removeprefix(self.uri)} {part.identity}" for part in self.parts)
-        return f"{len(self.parts)} parts {hashlib.sha256(said.encode()).hexdigest()[:32]}"
+        listing = "\n".join(f"{part.uri.removeprefix(self.uri)} {part.identity}" for part in self.parts)
+        return f"{len(self.parts)} parts {hashlib.sha256(listing.encode()).hexdigest()[:32]}"
 
     @property
     def size(self) -> int:
@@ -36,55 +36,57 @@ class Source(BaseModel):
         return sum(part.size for part in self.parts)
 
 
-def find(workspace: Workspace, source: str) -> Source:
+def find_table(workspace: Workspace, source: str) -> Source:
     """The table at `source`; raises NotFound when nothing is there.
 
     `source` is an `s3://` URI or a key in the workspace's bucket, with a slash at its end when it is a prefix; or a
     file or folder of this machine, as `file://` URI or absolute path.
     """
-    if source.startswith((LOCAL, "/")):
-        return _local(Path(source.removeprefix(LOCAL)))
+    if source.startswith((FILE_SCHEME, "/")):
+        return _find_local_table(Path(source.removeprefix(FILE_SCHEME)))
     uri = workspace.locate(source)
     if not uri.endswith("/"):
-        return Source(uri=uri, parts=(look(workspace, uri),))
-    parts = tuple(part for part in under(workspace, uri) if part.size and not _is_hidden(part.uri.removeprefix(uri)))
+        return Source(uri=uri, parts=(stat_object(workspace, uri),))
+    parts = tuple(
+        part for part in list_objects(workspace, uri) if part.size and not _is_hidden(part.uri.removeprefix(uri))
+    )
     if not parts:
         raise NotFound(f"There is no object under {uri}. Check the bucket's name, the prefix and the region.")
     return Source(uri=uri, parts=parts)
 
 
-def local_copy(workspace: Workspace, part: StoredObject) -> Path:
+def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
     """The part as a file of this machine, downloaded unless it is here already."""
-    if part.uri.startswith(LOCAL):
-        path = Path(part.uri.removeprefix(LOCAL))
-        if not path.is_file() or _described(path) != part:
+    if part.uri.startswith(FILE_SCHEME):
+        path = Path(part.uri.removeprefix(FILE_SCHEME))
+        if not path.is_file() or _stat_file(path) != part:
             raise DataError(f"{path} was changed or removed while it was used. Run again to take the new one.")
         return path
-    path = copy_folder(part) / "part"
-    fetch(workspace, part, path)
+    path = local_copy_folder(part) / "part"
+    download_object(workspace, part, path)
     return path
 
 
-def copy_folder(part: StoredObject) -> Path:
+def local_copy_folder(part: StoredObject) -> Path:
     """The folder that holds a part's local copy; it may be removed at any time."""
     return work_folder(hashlib.sha256(part.identity.encode()).hexdigest()[:20])
 
 
-def _local(path: Path) -> Source:
+def _find_local_table(path: Path) -> Source:
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
-    parts = tuple(_described(file) for file in files if not _is_hidden(str(file.relative_to(path))))
+    parts = tuple(_stat_file(file) for file in files if not _is_hidden(str(file.relative_to(path))))
     if not parts:
         raise NotFound(f"There is no file {path} on the machine that runs this step. Check the path, or use S3.")
-    return Source(uri=f"{LOCAL}{path}", parts=parts)
+    return Source(uri=f"{FILE_SCHEME}{path}", parts=parts)
 
 
-def _described(file: Path) -> StoredObject:
+def _stat_file(file: Path) -> StoredObject:
     status = file.stat()
     if not status.st_size:
         raise DataError(f"{file} is empty. It needs a header line and rows of numbers, separated by commas.")
     # A file has no ETag; a change of content changes the time of modification, and at worst a step runs once more.
     whole = file.resolve()
-    return StoredObject(uri=f"{LOCAL}{whole}", size=status.st_size, etag=f"{whole}:{status.st_mtime_ns}")
+    return StoredObject(uri=f"{FILE_SCHEME}{whole}", size=status.st_size, etag=f"{whole}:{status.st_mtime_ns}")
 
 
 def _is_hidden(path: str) -> bool:

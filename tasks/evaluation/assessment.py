@@ -9,42 +9,72 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.model import LinearModel, Predictions
-from tasks.evaluation.gate import gate_metric
-from tasks.evaluation.intervals import Contender, Rounds, draws, interval, resampled, rounds_for
-from tasks.evaluation.metrics import (
-    Figures,
-    Floats,
-    Guess,
-    Truth,
-    by_guess,
-    constants,
-    described,
-    figures,
-    of_constants,
+from tasks.evaluation.gate import select_gate_metric
+from tasks.evaluation.intervals import (
+    BootstrapValues,
+    Candidate,
+    count_samples,
+    draw_samples,
+    percentile_interval,
+    resample,
 )
-from tasks.evaluation.plot_data import classification_picture, regression_picture
-from tasks.evaluation.results import METRICS, ClassFigures, Evaluation, Improvement, Metric, MetricName, Slice
+from tasks.evaluation.metrics import (
+    ActualLabels,
+    CandidatePredictions,
+    Floats,
+    MetricValues,
+    baseline_metrics,
+    best_constants,
+    compute_metrics,
+    compute_metrics_by_class,
+    group_by_predictions,
+)
+from tasks.evaluation.results import (
+    METRICS,
+    ClassCurves,
+    ClassificationPlotData,
+    ClassMetrics,
+    Confusion,
+    Curve,
+    Density,
+    Evaluation,
+    Histogram,
+    Improvement,
+    Metric,
+    MetricName,
+    RegressionPlotData,
+    Slice,
+)
 from tasks.parameters import Gate
 
-HOPELESS = -1e9
-"""The improvement over no error at all, of which no share can be told; JSON has no infinity."""
+MIN_IMPROVEMENT = -1e9
+"""The improvement over a candidate without any error, instead of minus infinity, which JSON does not have."""
+MAX_CURVE_POINTS = 200
+DENSITY_CELLS = 40
+RESIDUAL_BINS = 41
+CALIBRATION_BINS = 10
+MAX_CURVES = 10
+MAX_CONFUSION_CLASSES = 20
+RESIDUAL_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+_EDGE_QUANTILES = (0.005, 0.995)
+"""Shares of the rows between which edges are drawn."""
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """A model, the constant and the champion on the same rows: their figures and their rounds."""
+class _Comparison:
+    """A model, the constant and the champion on the same rows: their metrics and the bootstrap values of these."""
 
-    figures: Figures
-    baseline: Figures
-    champion: Figures
-    rounds: Rounds
-    baseline_rounds: Rounds
-    champion_rounds: Rounds
+    metrics: MetricValues
+    baseline: MetricValues
+    champion: MetricValues
+    values: BootstrapValues
+    baseline_values: BootstrapValues
+    champion_values: BootstrapValues
     confidence: float
 
     def metric(self, name: MetricName) -> Metric:
-        value = self.figures[name]
-        low, high = interval(self.rounds[name], self.confidence) if value is not None else (None, None)
+        value = self.metrics[name]
+        low, high = percentile_interval(self.values[name], self.confidence) if value is not None else (None, None)
         return Metric(
             name=name,
             value=value,
@@ -55,16 +85,16 @@ class _Judged:
         )
 
     def over_baseline(self, name: MetricName) -> Improvement | None:
-        return self._over(name, self.baseline, self.baseline_rounds)
+        return self._over(name, self.baseline, self.baseline_values)
 
     def over_champion(self, name: MetricName) -> Improvement | None:
-        return self._over(name, self.champion, self.champion_rounds)
+        return self._over(name, self.champion, self.champion_values)
 
-    def _over(self, name: MetricName, other: Figures, other_rounds: Rounds) -> Improvement | None:
-        value, of_other = self.figures[name], other.get(name)
+    def _over(self, name: MetricName, other: MetricValues, other_values: BootstrapValues) -> Improvement | None:
+        value, of_other = self.metrics[name], other.get(name)
         if value is None or of_other is None:
             return None
-        low, high = interval(error_reduction(name, self.rounds[name], other_rounds[name]), self.confidence)
+        low, high = percentile_interval(error_reduction(name, self.values[name], other_values[name]), self.confidence)
         if low is None or high is None:
             return None
         return Improvement(
@@ -72,7 +102,7 @@ class _Judged:
         )
 
 
-def assess(  # noqa: PLR0913 - the model, the champion, the rows, and how to judge
+def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     model: LinearModel,
     labels: NDArray[np.floating],
     predictions: Predictions,
@@ -88,27 +118,30 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and how to jud
     `champion` are the champion's predictions for the same rows, `slices` names and row indices. Raises DataError, with
     the row, for labels and scores that cannot be compared, HyperparameterError for a metric the model does not have.
     """
-    decisive = gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
-    truth = Truth.of(model, labels)
-    guess = Guess.of(predictions, truth, probabilities=_is_probability(model, predictions))
-    other = None if champion is None else Guess.of(champion, truth, probabilities=_is_probability(model, champion))
-    judged, classes = _judged(truth, guess, other, gate.confidence)
-    if champion is not None and judged.figures[decisive] is not None and judged.champion[decisive] is None:
-        champion_objection = f"its scores are no probabilities, so it has no {METRICS[decisive].title}."
+    gate_metric = select_gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
+    actual = ActualLabels.of(model, labels)
+    own, *others = (
+        CandidatePredictions.of(one, actual, probabilities=_are_probabilities(model, one))
+        for one in (predictions, champion)
+        if one is not None
+    )
+    comparison, classes = _compare(actual, [own, *others], gate.confidence)
+    if others and comparison.metrics[gate_metric] is not None and comparison.champion[gate_metric] is None:
+        champion_objection = f"its scores are no probabilities, so it has no {METRICS[gate_metric].title}."
     return Evaluation(
         predictor_type=model.predictor_type,
         rows=len(labels),
-        metrics=tuple(judged.metric(name) for name in truth.names),
-        gate_metric=decisive,
-        over_baseline=judged.over_baseline(decisive),
-        over_champion=judged.over_champion(decisive),
+        metrics=tuple(comparison.metric(name) for name in actual.metric_names),
+        gate_metric=gate_metric,
+        over_baseline=comparison.over_baseline(gate_metric),
+        over_champion=comparison.over_champion(gate_metric),
         champion_objection=champion_objection,
         confidence=gate.confidence,
-        rounds=len(judged.rounds[truth.names[0]]),
+        rounds=len(comparison.values[actual.metric_names[0]]),
         classes=classes,
-        slices=_slices(truth, guess, slices),
-        regression=None if truth.classes else regression_picture(truth, guess),
-        classification=classification_picture(truth, guess) if truth.classes else None,
+        slices=_assess_slices(actual, own, slices),
+        regression=None if actual.num_classes else regression_plot_data(actual, own),
+        classification=classification_plot_data(actual, own) if actual.num_classes else None,
     )
 
 
@@ -116,52 +149,167 @@ def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
     """The share of the others' error that is gone: 1 - error / other error, elementwise.
 
     The error is the metric, or what is missing from 1 where more of it is better. Beside no error at all it is 0 for
-    none and HOPELESS for any.
+    none and MIN_IMPROVEMENT for any.
     """
     error, other = (1 - of if METRICS[name].higher_is_better else of for of in (values, others))
     share = np.divide(error, other, out=np.where(error > 0, np.inf, 1.0), where=other > 0)
     share[np.isnan(error) | np.isnan(other)] = np.nan
-    return np.asarray(np.maximum(1 - share, HOPELESS))
+    return np.asarray(np.maximum(1 - share, MIN_IMPROVEMENT))
 
 
-def _judged(
-    truth: Truth, guess: Guess, other: Guess | None, confidence: float
-) -> tuple[_Judged, tuple[ClassFigures, ...]]:
-    chosen, guesses = constants(truth), [guess, other] if other else [guess]
-    with ThreadPoolExecutor(len(guesses)) as pool:
-        (own, classes), *others = pool.map(partial(described, truth), guesses)
-    contenders = [Contender(one, truth.names) for one in guesses]
-    contenders += [Contender(one, names) for one, names in by_guess(chosen)]
-    rounds = resampled(truth, contenders, draws(len(truth.labels), rounds_for(len(truth.labels))))
-    judged = _Judged(
-        figures=own,
-        baseline=of_constants(truth, chosen),
+def _compare(
+    actual: ActualLabels, models: Sequence[CandidatePredictions], confidence: float
+) -> tuple[_Comparison, tuple[ClassMetrics, ...]]:
+    """Compare the first of `models` with the best constants and, if there is a second, with that; and its classes."""
+    chosen = best_constants(actual)
+    with ThreadPoolExecutor(len(models)) as pool:
+        (own, classes), *others = pool.map(partial(compute_metrics_by_class, actual), models)
+    candidates = [Candidate(one, actual.metric_names) for one in models]
+    candidates += [Candidate(one, names) for one, names in group_by_predictions(chosen)]
+    samples = draw_samples(len(actual.labels), count_samples(len(actual.labels)))
+    values = resample(actual, candidates, samples)
+    comparison = _Comparison(
+        metrics=own,
+        baseline=baseline_metrics(actual, chosen),
         champion=others[0][0] if others else {},
-        rounds=rounds[0],
-        baseline_rounds={name: values for some in rounds[len(guesses) :] for name, values in some.items()},
-        champion_rounds=rounds[1] if others else {},
+        values=values[0],
+        baseline_values={name: found for some in values[len(models) :] for name, found in some.items()},
+        champion_values=values[1] if others else {},
         confidence=confidence,
     )
-    return judged, classes
+    return comparison, classes
 
 
-def _is_probability(model: LinearModel, predictions: Predictions) -> bool:
+def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
     """Whether scores are probabilities; the champion of a logistic model may be one with hinge loss."""
     if model.predictor_type != "binary_classifier":
         return model.predictor_type == "multiclass_classifier"
     return model.has_sigmoid and bool(((predictions.scores >= 0) & (predictions.scores <= 1)).all())
 
 
-def _slices(truth: Truth, guess: Guess, slices: Sequence[tuple[str, NDArray[np.intp]]]) -> tuple[Slice, ...]:
-    chosen = constants(truth) if slices else {}
+def _assess_slices(
+    actual: ActualLabels, predictions: CandidatePredictions, slices: Sequence[tuple[str, NDArray[np.intp]]]
+) -> tuple[Slice, ...]:
+    chosen = best_constants(actual) if slices else {}
     found = []
     for value, rows in slices:
-        part = truth.at(rows)
-        baseline = of_constants(part, _at(chosen, rows))
-        found.append(Slice(value=value, rows=len(rows), metrics=figures(part, guess.at(rows)), baseline=baseline))
+        part = actual.select_rows(rows)
+        baseline = baseline_metrics(part, _select_rows(chosen, rows))
+        found.append(
+            Slice(
+                value=value,
+                rows=len(rows),
+                metrics=compute_metrics(part, predictions.select_rows(rows)),
+                baseline=baseline,
+            )
+        )
     return tuple(found)
 
 
-def _at(chosen: dict[MetricName, Guess], rows: NDArray[np.intp]) -> dict[MetricName, Guess]:
+def _select_rows(
+    chosen: dict[MetricName, CandidatePredictions], rows: NDArray[np.intp]
+) -> dict[MetricName, CandidatePredictions]:
     """Constants on some rows; those that were one stay one."""
-    return {name: part for guess, names in by_guess(chosen) for part in [guess.at(rows)] for name in names}
+    return {
+        name: part
+        for predictions, names in group_by_predictions(chosen)
+        for part in [predictions.select_rows(rows)]
+        for name in names
+    }
+
+
+def regression_plot_data(actual: ActualLabels, predictions: CandidatePredictions) -> RegressionPlotData:
+    """Actual against predicted, and residuals."""
+    labels, predicted = actual.labels.astype(np.float64), predictions.scores.astype(np.float64)
+    residuals = labels - predicted
+    edges = _edges(np.concatenate([labels, predicted]), DENSITY_CELLS)
+    of_residuals = _edges(residuals, RESIDUAL_BINS)
+    cells = _cells(labels, edges) * DENSITY_CELLS + _cells(predicted, edges)
+    counts = np.bincount(cells, minlength=DENSITY_CELLS**2).reshape(DENSITY_CELLS, DENSITY_CELLS)
+    clipped = _beyond(labels, edges) | _beyond(predicted, edges) | _beyond(residuals, of_residuals)
+    return RegressionPlotData(
+        density=Density(edges=tuple(edges.tolist()), counts=tuple(map(tuple, counts.tolist()))),
+        residuals=Histogram(
+            edges=tuple(of_residuals.tolist()),
+            counts=tuple(np.bincount(_cells(residuals, of_residuals), minlength=RESIDUAL_BINS).tolist()),
+        ),
+        residual_quantiles=dict(
+            zip(RESIDUAL_QUANTILES, np.quantile(residuals, RESIDUAL_QUANTILES).tolist(), strict=True)
+        ),
+        clipped_rows=int(np.count_nonzero(clipped)),
+    )
+
+
+def classification_plot_data(actual: ActualLabels, predictions: CandidatePredictions) -> ClassificationPlotData:
+    """Curves of the classes that have rows of both kinds, calibration, and who is taken for whom."""
+    labels, predicted = actual.labels.astype(np.intp), np.asarray(predictions.labels)
+    rows = np.bincount(labels, minlength=actual.num_classes)
+    largest = sorted(actual.curve_classes, key=lambda label: -int(rows[label]))[:MAX_CURVES]
+    confusion = None
+    if actual.num_classes <= MAX_CONFUSION_CLASSES:
+        counts = np.bincount(labels * actual.num_classes + predicted, minlength=actual.num_classes**2)
+        by_actual = map(tuple, counts.reshape(actual.num_classes, -1).tolist())
+        confusion = Confusion(labels=tuple(range(actual.num_classes)), counts=tuple(by_actual))
+    return ClassificationPlotData(
+        curves=tuple(
+            class_curves(labels == label, predictions.class_scores(label), label)
+            for label in sorted(largest)
+            if 0 < rows[label] < len(labels)
+        ),
+        calibration=_calibration(labels, predicted, predictions) if predictions.probabilities else None,
+        confusion=confusion,
+    )
+
+
+def class_curves(positive: NDArray[np.bool_], scores: NDArray[np.floating], label: int) -> ClassCurves:
+    """Both curves of one class, at the same thresholds; without any row, precision is 1, as scikit-learn has it."""
+    from sklearn.metrics import roc_curve
+
+    false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
+    chosen = _thin_out(false + true)
+    false, true = false[chosen], true[chosen]
+    hits, misses = true * positive.sum(), false * (~positive).sum()
+    precision = np.divide(hits, hits + misses, out=np.ones_like(hits), where=hits + misses > 0)
+    return ClassCurves(label=label, roc=_curve(false, true), precision_recall=_curve(true, precision))
+
+
+def _thin_out(along: Floats) -> NDArray[np.intp]:
+    """Of points at these increasing places of a line, at most POINTS spread evenly along it, both ends included."""
+    if len(along) <= MAX_CURVE_POINTS:
+        return np.arange(len(along))
+    found = np.searchsorted(along, np.linspace(along[0], along[-1], MAX_CURVE_POINTS))
+    found[[0, -1]] = 0, len(along) - 1
+    return np.unique(found)
+
+
+def _calibration(labels: NDArray[np.intp], predicted: NDArray[np.intp], predictions: CandidatePredictions) -> Curve:
+    if predictions.scores.ndim == 1:
+        probability, so = predictions.scores.astype(np.float64), labels == 1
+    else:
+        probability, so = predictions.scores.max(axis=1).astype(np.float64), labels == predicted
+    tenth = _cells(probability, np.quantile(probability, np.linspace(0, 1, CALIBRATION_BINS + 1)), "left")
+    rows = np.bincount(tenth, minlength=CALIBRATION_BINS)
+    filled = rows > 0
+    mean, share = (np.bincount(tenth, of, CALIBRATION_BINS)[filled] / rows[filled] for of in (probability, so))
+    return _curve(mean, share)
+
+
+def _curve(x: Floats, y: Floats) -> Curve:
+    """A millionth is finer than any plot shows, and keeps the JSON small."""
+    return Curve(x=tuple(x.round(6).tolist()), y=tuple(y.round(6).tolist()))
+
+
+def _edges(values: Floats, cells: int) -> Floats:
+    """Of equally wide cells over all but the outermost values, around a constant if need be."""
+    low, high = np.quantile(values, _EDGE_QUANTILES)
+    room = 0.0 if high > low else max(abs(low) / 1000, 0.5)
+    return np.linspace(low - room, high + room, cells + 1)
+
+
+def _cells(values: Floats, edges: Floats, side: str = "right") -> NDArray[np.intp]:
+    """The cell of each value, the outermost for those beyond the edges."""
+    return np.searchsorted(edges[1:-1], values, "left" if side == "left" else "right")
+
+
+def _beyond(values: Floats, edges: Floats) -> NDArray[np.bool_]:
+    return np.asarray((values < edges[0]) | (values > edges[-1]))

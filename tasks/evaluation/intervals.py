@@ -1,8 +1,8 @@
 """How sure the figures are: the same metrics on a thousand test sets drawn from the rows of this one.
 
-A draw is kept as how often it holds each row, and each metric is computed exactly from that: means as sums over rows,
-areas and medians on rows that are sorted once. Every guess sees the same draws, so differences between two of them
-are not blurred by which rows were drawn.
+A sample is stored as how often it holds each row, and each metric is computed exactly from that: means as sums over
+rows, areas and medians on rows that are sorted once. Every candidate is evaluated on the same samples, so differences
+between two of them do not depend on which rows were drawn.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,58 +13,59 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.evaluation.metrics import BY_LABEL, Floats, Guess, Truth
+from tasks.evaluation.metrics import LABEL_METRICS, ActualLabels, CandidatePredictions, Floats
 from tasks.evaluation.results import MetricName
 
 Counts = NDArray[np.uint8]
-Rounds = dict[MetricName, Floats]
-ROUNDS: Final = (100, 1000)
-"""The fewest, for very large sets, and the most."""
-WORK: Final = 200_000_000
-"""Rows times rounds above which there are fewer rounds."""
+BootstrapValues = dict[MetricName, Floats]
+MIN_SAMPLES: Final = 100
+"""For very large test sets."""
+MAX_SAMPLES: Final = 1000
+MAX_SAMPLED_ROWS: Final = 200_000_000
+"""Rows times samples above which fewer samples are drawn."""
 SEED: Final = 20_240_229
 _WORKERS: Final = 2
-_AT_ONCE: Final = 1 << 20
+_BATCH_CELLS: Final = 1 << 20
 
 
-class Contender(NamedTuple):
-    """A guess, and the metrics that are wanted of it."""
+class Candidate(NamedTuple):
+    """Predictions, and the metrics to compute for them."""
 
-    guess: Guess
-    names: Sequence[MetricName]
-
-
-def rounds_for(rows: int, classes: int = 1) -> int:
-    """How many rounds so many rows get; areas of a multiclass, whose classes are sorted one by one, get fewer."""
-    return int(np.clip(WORK // (rows * classes), *ROUNDS))
+    predictions: CandidatePredictions
+    metric_names: Sequence[MetricName]
 
 
-def draws(rows: int, rounds: int) -> Counts:
-    """(rounds, rows) how often each round holds each row: `rows` draws with replacement, the same ones every time."""
-    counts = np.empty((rounds, rows), np.uint8)
+def count_samples(rows: int, classes: int = 1) -> int:
+    """How many bootstrap samples are drawn; fewer for areas of a multiclass, whose classes are sorted one by one."""
+    return int(np.clip(MAX_SAMPLED_ROWS // (rows * classes), MIN_SAMPLES, MAX_SAMPLES))
+
+
+def draw_samples(rows: int, samples: int) -> Counts:
+    """(samples, rows) how often each sample holds each row: `rows` draws with replacement, the same ones every time."""
+    counts = np.empty((samples, rows), np.uint8)
 
     def draw(index: int) -> None:
         chosen = np.random.default_rng([SEED, index]).integers(0, rows, rows)
-        # That a row is drawn more than 255 times happens once in 10^500 rounds.
+        # That a row is drawn more than 255 times happens once in 10^500 samples.
         counts[index] = np.bincount(chosen, minlength=rows)
 
     with ThreadPoolExecutor(_WORKERS) as pool:
-        list(pool.map(draw, range(rounds)))
+        list(pool.map(draw, range(samples)))
     return counts
 
 
-def resampled(truth: Truth, contenders: Sequence[Contender], counts: Counts) -> list[Rounds]:
-    """Per contender the value of each metric in each round, NaN where it is not defined.
+def resample(actual: ActualLabels, candidates: Sequence[Candidate], counts: Counts) -> list[BootstrapValues]:
+    """Per candidate the value of each metric in each sample, NaN where it is not defined.
 
-    Areas of a multiclass are of the first rounds only, as many as `rounds_for` says, so that work stays bounded.
+    Areas of a multiclass are of the first samples only, as many as `count_samples` says, so that work stays bounded.
     """
-    one = partial(_of_classes if truth.classes else _of_numbers, truth, counts)
+    one = partial(_classification_values if actual.num_classes else _regression_values, actual, counts)
     with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(one, contenders))
+        return list(pool.map(one, candidates))
 
 
-def interval(values: Floats, confidence: float) -> tuple[float, float] | tuple[None, None]:
-    """The percentile interval of the rounds that are defined; none where fewer than half of them are."""
+def percentile_interval(values: Floats, confidence: float) -> tuple[float, float] | tuple[None, None]:
+    """The percentile interval of the values that are defined; none where fewer than half of them are."""
     defined = values[~np.isnan(values)]
     if 2 * len(defined) < len(values) or not len(defined):
         return None, None
@@ -72,12 +73,12 @@ def interval(values: Floats, confidence: float) -> tuple[float, float] | tuple[N
     return float(low), float(high)
 
 
-def _of_numbers(truth: Truth, counts: Counts, contender: Contender) -> Rounds:
-    guess, names = contender
-    labels = truth.labels.astype(np.float64)
-    errors = labels - guess.scores
+def _regression_values(actual: ActualLabels, counts: Counts, candidate: Candidate) -> BootstrapValues:
+    predictions, names = candidate
+    labels = actual.labels.astype(np.float64)
+    errors = labels - predictions.scores
     sizes = np.abs(errors)
-    found: Rounds = {}
+    found: BootstrapValues = {}
     if "rmse" in names or "r2" in names:
         squared = _means(counts, np.square(errors))
         found |= {"rmse": np.sqrt(squared), "r2": 1 - squared / _variances(counts, labels)}
@@ -85,39 +86,39 @@ def _of_numbers(truth: Truth, counts: Counts, contender: Contender) -> Rounds:
         found["mae"] = _means(counts, sizes)
     if "median_error" in names:
         found["median_error"] = _medians(counts, sizes)
-    if "pinball" in names and truth.quantile:
-        found["pinball"] = _means(counts, np.maximum(truth.quantile * errors, (truth.quantile - 1) * errors))
+    if "pinball" in names and actual.quantile:
+        found["pinball"] = _means(counts, np.maximum(actual.quantile * errors, (actual.quantile - 1) * errors))
     return {name: found[name] for name in names}
 
 
-def _of_classes(truth: Truth, counts: Counts, contender: Contender) -> Rounds:
-    guess, names = contender
-    found: Rounds = {}
-    if set(names) & set(BY_LABEL):
-        found |= _by_label(truth, guess, counts)
+def _classification_values(actual: ActualLabels, counts: Counts, candidate: Candidate) -> BootstrapValues:
+    predictions, names = candidate
+    found: BootstrapValues = {}
+    if set(names) & set(LABEL_METRICS):
+        found |= _label_values(actual, predictions, counts)
     if "roc_auc" in names:
-        found |= _areas(truth, guess, counts)
+        found |= _area_values(actual, predictions, counts)
     if "log_loss" in names:
         undefined = np.full(len(counts), np.nan)
-        found["log_loss"] = _means(counts, _losses(truth, guess)) if guess.probabilities else undefined
+        found["log_loss"] = _means(counts, _log_losses(actual, predictions)) if predictions.probabilities else undefined
     return {name: found[name] for name in names}
 
 
 def _means(counts: Counts, values: Floats) -> Floats:
-    """(rounds,) means of values (rows,)."""
+    """(samples,) means of values (rows,)."""
     found = np.empty(len(counts))
-    step = max(1, _AT_ONCE // len(values))
+    step = max(1, _BATCH_CELLS // len(values))
     for start in range(0, len(counts), step):
-        found[start : start + step] = _product(counts[start : start + step], values)
+        found[start : start + step] = _weighted_sum(counts[start : start + step], values)
     return found / len(values)
 
 
 def _variances(counts: Counts, labels: Floats) -> Floats:
-    """(rounds,) variances of the labels; NaN where a round's labels are all equal."""
+    """(samples,) variances of the labels; NaN where a sample's labels are all equal."""
     centred = labels - labels.mean()
     squares = _means(counts, np.square(centred))
     found = squares - np.square(_means(counts, centred))
-    # Where nearly nothing is left, it is rounding; two passes over the round's own labels say what it really is.
+    # Where nearly nothing is left, it is rounding; two passes over the sample's own labels say what it really is.
     for index in np.flatnonzero(found <= 1e-6 * squares):
         drawn = counts[index] > 0
         found[index] = np.cov(labels[drawn], fweights=counts[index][drawn], ddof=0) if np.ptp(labels[drawn]) else np.nan
@@ -125,52 +126,60 @@ def _variances(counts: Counts, labels: Floats) -> Floats:
 
 
 def _medians(counts: Counts, values: Floats) -> Floats:
-    """(rounds,) medians of values (rows,): of an even number of rows the mean of the two in the middle."""
+    """(samples,) medians of values (rows,): of an even number of rows the mean of the two in the middle."""
     rows = len(values)
     order = np.argsort(values)
     ranked, found = values[order], np.empty(len(counts))
-    for index, up_to in enumerate(_cumulated(counts, order)):
+    for index, up_to in enumerate(_cumulative_counts(counts, order)):
         # The first row by which as many are drawn as there are up to the middle.
         lower, upper = np.searchsorted(up_to[1:], [(rows + 1) // 2, rows // 2 + 1])
         found[index] = (ranked[lower] + ranked[upper]) / 2
     return found
 
 
-def _cumulated(counts: Counts, order: NDArray[np.intp]) -> Iterator[NDArray[np.int32]]:
-    """Per round (rows + 1,) how many rows are drawn before each one in that order; one array, used again."""
+def _cumulative_counts(counts: Counts, order: NDArray[np.intp]) -> Iterator[NDArray[np.int32]]:
+    """Per sample (rows + 1,) how many rows are drawn before each one in that order; one array, used again."""
     up_to = np.zeros(len(order) + 1, np.int32)
     drawn = np.empty(len(order), np.uint8)
-    for of_round in counts:
-        np.take(of_round, order, out=drawn)
+    for sample in counts:
+        np.take(sample, order, out=drawn)
         np.cumsum(drawn, out=up_to[1:])
         yield up_to
 
 
-def _by_label(truth: Truth, guess: Guess, counts: Counts) -> Rounds:
+def _label_values(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> BootstrapValues:
     """Accuracy to F1, from how often each pair of actual and predicted class is drawn."""
-    classes, said = truth.classes, np.asarray(guess.labels)
-    pairs, place = np.unique(truth.labels.astype(np.intp) * classes + said, return_inverse=True)
-    of_actual, of_said = np.divmod(pairs, classes)
-    right = of_actual == of_said
-    values = np.empty((len(BY_LABEL), len(counts)))
-    for index, of_round in enumerate(counts):
-        drawn = np.bincount(place, of_round, len(pairs))
-        actual, predicted = (np.bincount(of, drawn, classes) for of in (of_actual, of_said))
+    classes, predicted_labels = actual.num_classes, np.asarray(predictions.labels)
+    pairs, place = np.unique(actual.labels.astype(np.intp) * classes + predicted_labels, return_inverse=True)
+    of_actual, of_predicted = np.divmod(pairs, classes)
+    right = of_actual == of_predicted
+    values = np.empty((len(LABEL_METRICS), len(counts)))
+    for index, sample in enumerate(counts):
+        drawn = np.bincount(place, sample, len(pairs))
+        actual_rows, predicted_rows = (np.bincount(of, drawn, classes) for of in (of_actual, of_predicted))
         hits = np.bincount(of_actual[right], drawn[right], classes)
-        recall = hits / np.maximum(actual, 1)
-        shown = slice(1, 2) if classes == 2 else actual + predicted > 0
-        by_class = (hits / np.maximum(predicted, 1), recall, 2 * hits / np.maximum(actual + predicted, 1))
+        recall = hits / np.maximum(actual_rows, 1)
+        shown = slice(1, 2) if classes == 2 else actual_rows + predicted_rows > 0
+        by_class = (
+            hits / np.maximum(predicted_rows, 1),
+            recall,
+            2 * hits / np.maximum(actual_rows + predicted_rows, 1),
+        )
         values[0, index] = hits.sum() / len(place)
-        values[1, index] = recall[actual > 0].mean()
+        values[1, index] = recall[actual_rows > 0].mean()
         values[2:, index] = [of_class[shown].mean() for of_class in by_class]
-    return dict(zip(BY_LABEL, values, strict=True))
+    return dict(zip(LABEL_METRICS, values, strict=True))
 
 
-def _areas(truth: Truth, guess: Guess, counts: Counts) -> Rounds:
-    """Means over the classes that a round has rows of both kinds of."""
-    some = counts if truth.classes == 2 else counts[: rounds_for(len(truth.labels), truth.classes)]
+def _area_values(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> BootstrapValues:
+    """Means over the classes that a sample has rows of both kinds of."""
+    some = counts if actual.num_classes == 2 else counts[: count_samples(len(actual.labels), actual.num_classes)]
     total, defined = np.zeros((2, len(some))), np.zeros(len(some), np.intp)
-    by_class = _tied(truth, some) if guess.constant else (_ranked(truth, guess, c, some) for c in truth.by_class)
+    by_class = (
+        _constant_areas(actual, some)
+        if predictions.constant
+        else (_ranked_areas(actual, predictions, c, some) for c in actual.curve_classes)
+    )
     for found in by_class:
         known = ~np.isnan(found[0])
         total[:, known] += found[:, known]
@@ -179,16 +188,16 @@ def _areas(truth: Truth, guess: Guess, counts: Counts) -> Rounds:
     return {"roc_auc": roc, "pr_auc": precision_recall}
 
 
-def _tied(truth: Truth, counts: Counts) -> Iterator[Floats]:
-    """Per class (2, rounds) areas of scores that are all equal: one half, and the share of the positive rows."""
-    rows = np.array([np.bincount(truth.labels, drawn, truth.classes) for drawn in counts])
-    for shares in rows.T[truth.by_class] / len(truth.labels):
+def _constant_areas(actual: ActualLabels, counts: Counts) -> Iterator[Floats]:
+    """Per class (2, samples) areas of scores that are all equal: one half, and the share of the positive rows."""
+    rows = np.array([np.bincount(actual.labels, drawn, actual.num_classes) for drawn in counts])
+    for shares in rows.T[actual.curve_classes] / len(actual.labels):
         yield np.where((shares > 0) & (shares < 1), [np.full(len(shares), 0.5), shares], np.nan)
 
 
-def _ranked(truth: Truth, guess: Guess, label: int, counts: Counts) -> Floats:
-    """(2, rounds) areas of one class, from the ranks of its own rows; ties count half, and are one step of a curve."""
-    positive, scores = truth.labels == label, guess.of_class(label)
+def _ranked_areas(actual: ActualLabels, predictions: CandidatePredictions, label: int, counts: Counts) -> Floats:
+    """(2, samples) areas of one class, from the ranks of its own rows; ties count half, and are one step of a curve."""
+    positive, scores = actual.labels == label, predictions.class_scores(label)
     order = np.argsort(-scores, kind="stable")
     ranked, hits = scores[order], np.flatnonzero(positive[order])
     of_hits = order[hits]
@@ -198,28 +207,28 @@ def _ranked(truth: Truth, guess: Guess, label: int, counts: Counts) -> Floats:
     hits_beyond = np.searchsorted(hits, beyond)
     found = np.full((2, len(counts)), np.nan)
     hits_up_to = np.zeros(len(hits) + 1, np.int32)
-    for index, up_to in enumerate(_cumulated(counts, order)):
+    for index, up_to in enumerate(_cumulative_counts(counts, order)):
         drawn = counts[index].take(of_hits)
         np.cumsum(drawn, out=hits_up_to[1:])
         positives, through = float(hits_up_to[-1]), up_to.take(beyond)
         if 0 < positives < len(order):
             # Rows above a positive one, ties half; without the positive ones among them, which make half a square.
-            above = _product(drawn, up_to.take(first) + through) / 2 - positives**2 / 2
+            above = _weighted_sum(drawn, up_to.take(first) + through) / 2 - positives**2 / 2
             found[0, index] = 1 - above / (positives * (len(order) - positives))
             precision = hits_up_to.take(hits_beyond) / np.maximum(through, 1)
-            found[1, index] = _product(drawn, precision) / positives
+            found[1, index] = _weighted_sum(drawn, precision) / positives
     return found
 
 
-def _product(counts: NDArray[np.integer], values: NDArray[Any]) -> Any:
+def _weighted_sum(counts: NDArray[np.integer], values: NDArray[Any]) -> Any:
     """(…, rows) times (rows,), by one thread: those of BLAS would wait for each other, and for ours."""
     return np.einsum("...i,i", counts, values, dtype=np.float64)
 
 
-def _losses(truth: Truth, guess: Guess) -> Floats:
+def _log_losses(actual: ActualLabels, predictions: CandidatePredictions) -> Floats:
     """(rows,) log losses, the probabilities clipped at the precision they have."""
-    labels, scores = truth.labels.astype(np.intp), guess.scores
-    if truth.classes == 2:
+    labels, scores = actual.labels.astype(np.intp), predictions.scores
+    if actual.num_classes == 2:
         given = np.where(labels == 1, scores, 1 - scores)
     else:
         given = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]

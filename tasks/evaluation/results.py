@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from linear_learner.model import PredictorType
 
-_AS_DATA = ConfigDict(frozen=True, use_attribute_docstrings=True)
+_MODEL_CONFIG = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 MetricName = Literal[
     "rmse",
@@ -25,7 +25,7 @@ MetricName = Literal[
 ]
 
 
-class MetricFacts(NamedTuple):
+class MetricInfo(NamedTuple):
     """How a metric is called, whether more of it is better, and whether it is in the target's unit."""
 
     title: str
@@ -33,20 +33,20 @@ class MetricFacts(NamedTuple):
     in_target_units: bool = False
 
 
-METRICS: Final[dict[MetricName, MetricFacts]] = {
-    "rmse": MetricFacts("RMSE", higher_is_better=False, in_target_units=True),
-    "mae": MetricFacts("MAE", higher_is_better=False, in_target_units=True),
-    "median_error": MetricFacts("median absolute error", higher_is_better=False, in_target_units=True),
-    "r2": MetricFacts("R²", higher_is_better=True),
-    "pinball": MetricFacts("pinball loss", higher_is_better=False, in_target_units=True),
-    "accuracy": MetricFacts("accuracy", higher_is_better=True),
-    "balanced_accuracy": MetricFacts("balanced accuracy", higher_is_better=True),
-    "precision": MetricFacts("precision", higher_is_better=True),
-    "recall": MetricFacts("recall", higher_is_better=True),
-    "f1": MetricFacts("F1", higher_is_better=True),
-    "roc_auc": MetricFacts("ROC-AUC", higher_is_better=True),
-    "pr_auc": MetricFacts("PR-AUC", higher_is_better=True),
-    "log_loss": MetricFacts("log loss", higher_is_better=False),
+METRICS: Final[dict[MetricName, MetricInfo]] = {
+    "rmse": MetricInfo("RMSE", higher_is_better=False, in_target_units=True),
+    "mae": MetricInfo("MAE", higher_is_better=False, in_target_units=True),
+    "median_error": MetricInfo("median absolute error", higher_is_better=False, in_target_units=True),
+    "r2": MetricInfo("R²", higher_is_better=True),
+    "pinball": MetricInfo("pinball loss", higher_is_better=False, in_target_units=True),
+    "accuracy": MetricInfo("accuracy", higher_is_better=True),
+    "balanced_accuracy": MetricInfo("balanced accuracy", higher_is_better=True),
+    "precision": MetricInfo("precision", higher_is_better=True),
+    "recall": MetricInfo("recall", higher_is_better=True),
+    "f1": MetricInfo("F1", higher_is_better=True),
+    "roc_auc": MetricInfo("ROC-AUC", higher_is_better=True),
+    "pr_auc": MetricInfo("PR-AUC", higher_is_better=True),
+    "log_loss": MetricInfo("log loss", higher_is_better=False),
 }
 """In the order of a report. Precision, recall, F1 and the areas of a multiclass are macro averages over its classes."""
 
@@ -54,7 +54,7 @@ METRICS: Final[dict[MetricName, MetricFacts]] = {
 class Metric(BaseModel):
     """One figure on the test set; None where it is not defined, as the area under a curve of one class is not."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     name: MetricName
     value: float | None
@@ -72,17 +72,17 @@ class Improvement(BaseModel):
     The error is the gate's metric itself where less is better, and what is missing from 1 where more is.
     """
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     value: float
     low: float
     high: float
 
 
-class ClassFigures(BaseModel):
+class ClassMetrics(BaseModel):
     """One class: its rows in the test set, and how well it is told from the others."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     label: int
     rows: int
@@ -95,7 +95,7 @@ class ClassFigures(BaseModel):
 class Slice(BaseModel):
     """The rows with one value of the chosen column, or of one range of values."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     value: str
     rows: int
@@ -107,7 +107,7 @@ class Slice(BaseModel):
 class Confusion(BaseModel):
     """Rows by actual (first index) and predicted label."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     labels: tuple[int, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -116,7 +116,7 @@ class Confusion(BaseModel):
 class Histogram(BaseModel):
     """Counts between neighbouring edges, one less than there are edges."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     edges: tuple[float, ...]
     counts: tuple[int, ...]
@@ -125,7 +125,7 @@ class Histogram(BaseModel):
 class Density(BaseModel):
     """Rows by actual value (first index of `counts`) and predicted value, both cut at the same edges."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     edges: tuple[float, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -134,16 +134,16 @@ class Density(BaseModel):
 class Curve(BaseModel):
     """Points of a line; of many only as many as a plot can show, the ends included."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     x: tuple[float, ...]
     y: tuple[float, ...]
 
 
-class RegressionPicture(BaseModel):
+class RegressionPlotData(BaseModel):
     """What the plots of a regression show; residuals are actual - predicted."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     density: Density
     residuals: Histogram
@@ -156,7 +156,7 @@ class RegressionPicture(BaseModel):
 class ClassCurves(BaseModel):
     """Of one class against the others; a binary classifier has those of class 1."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     label: int
     roc: Curve
@@ -165,10 +165,10 @@ class ClassCurves(BaseModel):
     """Recall, precision."""
 
 
-class ClassificationPicture(BaseModel):
+class ClassificationPlotData(BaseModel):
     """What the plots of a classification show."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     curves: tuple[ClassCurves, ...]
     """Of a multiclass at most the ten classes with most rows; none where there is one class only."""
@@ -184,7 +184,7 @@ class ClassificationPicture(BaseModel):
 class Evaluation(BaseModel):
     """A model on the rows it was not trained on."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
     predictor_type: PredictorType
     rows: int
@@ -200,10 +200,10 @@ class Evaluation(BaseModel):
     """Of all intervals, such as 0.95."""
     rounds: int
     """Bootstrap samples behind each interval."""
-    classes: tuple[ClassFigures, ...]
+    classes: tuple[ClassMetrics, ...]
     slices: tuple[Slice, ...]
-    regression: RegressionPicture | None
-    classification: ClassificationPicture | None
+    regression: RegressionPlotData | None
+    classification: ClassificationPlotData | None
 
     def __str__(self) -> str:
         value = self.value(self.gate_metric)
@@ -218,15 +218,15 @@ class Evaluation(BaseModel):
         return next((metric.value for metric in self.metrics if metric.name == name), None)
 
 
-Outcome = Literal["promoted", "first model", "no better than the baseline", "no better than the champion"]
+GateOutcome = Literal["promoted", "first model", "no better than the baseline", "no better than the champion"]
 
 
 class Verdict(BaseModel):
     """What the gate says of a model, and why, with the numbers, in a sentence or two."""
 
-    model_config = _AS_DATA
+    model_config = _MODEL_CONFIG
 
-    outcome: Outcome
+    outcome: GateOutcome
     reason: str
 
     @property

@@ -68,15 +68,15 @@ class Effect:
         return _magnitude(self.sizes[self.strongest]) if self.sizes else -1.0
 
 
-def effects(subject: ReportContext) -> list[Effect]:
+def compute_effects(context: ReportContext) -> list[Effect]:
     """What each feature does to the prediction, the largest effect first.
 
     An output is the prediction itself, in the target's unit, for a regressor; the log-odds of label 1 for a binary
     classifier (the distance from the plane with hinge loss); the score of one class, before softmax, for a multiclass.
     """
-    names = subject.model.feature_names or tuple(f"feature_{index}" for index in range(len(subject.model.weights)))
-    spreads = {column.name: column.std for column in subject.profile.columns}
-    rows = zip(names, subject.model.weights.tolist(), strict=True)
+    names = context.model.feature_names or tuple(f"feature_{index}" for index in range(len(context.model.weights)))
+    spreads = {column.name: column.std for column in context.profile.columns}
+    rows = zip(names, context.model.weights.tolist(), strict=True)
     found = [_effect(name, weights, spreads.get(name)) for name, weights in rows]
     return sorted(found, key=lambda effect: effect.largest, reverse=True)
 

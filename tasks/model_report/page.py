@@ -21,16 +21,16 @@ em { color: var(--soft); font-size: .9rem; }
 pre { padding: .8rem 1rem; overflow-x: auto; background: var(--band); border-radius: 6px; font-size: .85rem; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_EMBEDDED = "data:image/png;base64,"
+_EMBEDDED_PNG = "data:image/png;base64,"
 
 
-def page(markdown: str, title: str) -> str:
+def render_page(markdown: str, title: str) -> str:
     """The report as HTML; links and images that are not embedded PNGs stay the text they are written as."""
     from markdown_it import MarkdownIt
 
     class OnlyEmbedded(MarkdownIt):
         def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's name
-            return url.startswith(_EMBEDDED)
+            return url.startswith(_EMBEDDED_PNG)
 
     body = OnlyEmbedded("commonmark", {"html": False}).enable("table").render(markdown)
     return f"""<!doctype html>

@@ -5,98 +5,100 @@ from collections.abc import Iterator, Sequence
 from typing import Final, Literal
 
 from tasks.data.profile import ColumnProfile
-from tasks.data.rules.finding import IGNORE, MAX_NAMES, Finding, columns, quoted
+from tasks.data.rules.finding import IGNORE_REMEDY, MAX_NAMES, Finding, quote, quote_columns
 
-TELLTALE_CORRELATION: Final = 0.9999
-EXACT_INTEGERS: Final = 2**24
+LEAK_CORRELATION: Final = 0.9999
+MAX_EXACT_INTEGER: Final = 2**24
 """A float32 holds every whole number up to this one, and only some above."""
-ENOUGH_ROWS: Final = 10
+MIN_ROWS: Final = 10
 """In fewer, columns are constant, in step or in order by chance."""
-_DROP = f"{IGNORE[0].upper()}{IGNORE[1:]}"
+_DROP = f"{IGNORE_REMEDY[0].upper()}{IGNORE_REMEDY[1:]}"
 _INDEX_NAME = re.compile(r"|Unnamed: \d+(_level_\d+)?|__index_level_\d+__|level_\d+|index", re.IGNORECASE)
 _ID_NAME = re.compile(r"(?i:(^|.*[\W_])(id|uuid|guid|key))|.*[a-z0-9](I[dD]|U[uU][iI][dD]|G[uU][iI][dD]|Key)")
-_COINCIDENCES = 10
-_PIECE = 100_000
+_MAX_COINCIDENCES = 10
+_MIN_CHUNK_ROWS = 100_000
 
 
-def feature_findings(features: Sequence[ColumnProfile], target: ColumnProfile, rows: int) -> Iterator[Finding]:
+def find_feature_problems(features: Sequence[ColumnProfile], target: ColumnProfile, rows: int) -> Iterator[Finding]:
     """What each feature's values, and its name, give away; of columns with text only the name is looked at."""
-    if rows < ENOUGH_ROWS:
+    if rows < MIN_ROWS:
         return
     numeric = [column for column in features if not column.text and column.minimum is not None]
     constant = [column for column in numeric if column.minimum == column.maximum]
-    learn = f"Nothing can be learnt from it: {IGNORE}."
-    yield from _about(constant, "warning", "the same value in every row", learn)
+    learn = f"Nothing can be learnt from it: {IGNORE_REMEDY}."
+    yield from _columns_finding(constant, "warning", "the same value in every row", learn)
     varied = [column for column in numeric if column.minimum != column.maximum]
-    yield from _leaks(varied, target)
-    yield from _repeated([column for column in varied if column.digest != target.digest])
+    yield from _find_leaks(varied, target)
+    yield from _find_duplicates([column for column in varied if column.digest != target.digest])
     indices = [column for column in features if _INDEX_NAME.fullmatch(column.name) or column.counts_up]
-    unindexed = f"Write the table with to_csv(index=False), or {IGNORE}."
-    yield from _about(indices, "warning", "looks like the row number that pandas writes beside a table", unindexed)
+    unindexed = f"Write the table with to_csv(index=False), or {IGNORE_REMEDY}."
+    yield from _columns_finding(
+        indices, "warning", "looks like the row number that pandas writes beside a table", unindexed
+    )
     reported = {column.name for column in indices}
     ids = [column for column in varied if column.name not in reported and is_id(column, rows)]
     encode = f"{_DROP}, or encode it (one-hot) if it names a category."
-    yield from _about(ids, "warning", "looks like an id, whose size means nothing", encode)
+    yield from _columns_finding(ids, "warning", "looks like an id, whose size means nothing", encode)
     reported |= {column.name for column in ids}
     large = [column for column in (*varied, target) if column.name not in reported and _is_large(column)]
-    digits = f"whole numbers beyond {EXACT_INTEGERS}, whose last digits a float32 does not hold"
-    yield from _about(large, "warning", digits, "Subtract an offset or rescale, if those digits matter.")
+    digits = f"whole numbers beyond {MAX_EXACT_INTEGER}, whose last digits a float32 does not hold"
+    yield from _columns_finding(large, "warning", digits, "Subtract an offset or rescale, if those digits matter.")
 
 
 def is_id(column: ColumnProfile, rows: int) -> bool:
     """Whether whole numbers name things: they are called so, or never coincide where chance would have them to.
 
-    Of n values drawn from a range of r about n²/2r pairs coincide. Pieces are taken to have 100 000 rows or more.
+    Of n values drawn from a range of r about n²/2r pairs coincide. Chunks are taken to have 100 000 rows or more.
     """
     if column.kind != "integer" or column.minimum is None or column.maximum is None:
         return False
     span = column.maximum - column.minimum + 1
     return bool(_ID_NAME.fullmatch(column.name) and span > 2) or (
-        column.distinct and min(rows, _PIECE) ** 2 / (2 * span) > _COINCIDENCES
+        column.distinct and min(rows, _MIN_CHUNK_ROWS) ** 2 / (2 * span) > _MAX_COINCIDENCES
     )
 
 
-def _leaks(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[Finding]:
+def _find_leaks(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[Finding]:
     copies = [column for column in varied if column.digest == target.digest]
-    yield from _about(
+    yield from _columns_finding(
         copies,
         "error",
-        f"the same values as the target {quoted(target.name)} in every row: it leaks the label",
+        f"the same values as the target {quote(target.name)} in every row: it leaks the label",
         f"{_DROP}; a model would only copy it.",
     )
     others = [column for column in varied if column.digest != target.digest]
-    close = [column for column in others if abs(column.correlation or 0.0) >= TELLTALE_CORRELATION]
-    yield from _about(
+    close = [column for column in others if abs(column.correlation or 0.0) >= LEAK_CORRELATION]
+    yield from _columns_finding(
         close,
         "warning",
-        f"a correlation of {TELLTALE_CORRELATION} or more with the target {quoted(target.name)}: it may leak the label",
-        f"If it is not known before the target is, {IGNORE}.",
+        f"a correlation of {LEAK_CORRELATION} or more with the target {quote(target.name)}: it may leak the label",
+        f"If it is not known before the target is, {IGNORE_REMEDY}.",
     )
 
 
-def _repeated(varied: Sequence[ColumnProfile]) -> Iterator[Finding]:
+def _find_duplicates(varied: Sequence[ColumnProfile]) -> Iterator[Finding]:
     groups: dict[str, list[str]] = {}
     for column in varied:
         groups.setdefault(column.digest, []).append(column.name)
     twins = [group for group in groups.values() if len(group) > 1]
     if len(twins) <= MAX_NAMES:
         for group in twins:
-            keep = f"Keep {quoted(group[0])} alone and leave out the other with the dataset's ignore parameter."
+            keep = f"Keep {quote(group[0])} alone and leave out the other with the dataset's ignore parameter."
             what = "the same values in every row, so that they share one weight"
-            yield Finding(level="warning", where=columns(group), what=what, remedy=keep)
+            yield Finding(level="warning", where=quote_columns(group), what=what, remedy=keep)
     else:
         surplus = [name for group in twins for name in group[1:]]
         keep = "Keep one of each and leave out the others with the dataset's ignore parameter."
-        what = f"the same values in every row as {len(twins)} others, such as {quoted(twins[0][0])}"
-        yield Finding(level="warning", where=columns(surplus), what=what, remedy=keep)
+        what = f"the same values in every row as {len(twins)} others, such as {quote(twins[0][0])}"
+        yield Finding(level="warning", where=quote_columns(surplus), what=what, remedy=keep)
 
 
 def _is_large(column: ColumnProfile) -> bool:
-    return column.kind == "integer" and max(column.maximum or 0, -(column.minimum or 0)) > EXACT_INTEGERS
+    return column.kind == "integer" and max(column.maximum or 0, -(column.minimum or 0)) > MAX_EXACT_INTEGER
 
 
-def _about(
+def _columns_finding(
     chosen: Sequence[ColumnProfile], level: Literal["error", "warning"], what: str, remedy: str
 ) -> Iterator[Finding]:
     if chosen:
-        yield Finding(level=level, where=columns([column.name for column in chosen]), what=what, remedy=remedy)
+        yield Finding(level=level, where=quote_columns([column.name for column in chosen]), what=what, remedy=remedy)

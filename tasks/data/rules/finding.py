@@ -7,8 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 MAX_NAMES: Final = 12
 """Columns or labels that are listed by name; of more, as many are given as examples."""
-NAME_LENGTH = 60
-IGNORE: Final = "leave the column out with the dataset's ignore parameter"
+MAX_NAME_LENGTH = 60
+IGNORE_REMEDY: Final = "leave the column out with the dataset's ignore parameter"
 
 
 class Finding(BaseModel):
@@ -26,30 +26,30 @@ class Finding(BaseModel):
         return f"{self.where}: {self.what}. {self.remedy}"
 
 
-def quoted(name: str) -> str:
+def quote(name: str) -> str:
     """A column's name in a message, cut where it is very long."""
-    return repr(name if len(name) <= NAME_LENGTH else name[:NAME_LENGTH] + "…")
+    return repr(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…")
 
 
-def listed(words: Sequence[str]) -> str:
+def join_words(words: Sequence[str]) -> str:
     """`a, b and c`."""
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
-def columns(names: Sequence[str]) -> str:
+def quote_columns(names: Sequence[str]) -> str:
     """`columns 'a' and 'b'`, or `300 columns, such as …`."""
-    some = listed([quoted(name) for name in names[:MAX_NAMES]])
+    some = join_words([quote(name) for name in names[:MAX_NAMES]])
     if len(names) > MAX_NAMES:
         return f"{len(names)} columns, such as {some}"
     return f"column{'s' if len(names) > 1 else ''} {some}"
 
 
-def spelled(label: float) -> str:
+def format_label(label: float) -> str:
     """A label as people write it: 3, not 3.0."""
     return str(int(label)) if label % 1 == 0 and abs(label) < 1e15 else repr(label)
 
 
-def numbers(labels: Sequence[float], count: int | None = None) -> str:
+def format_labels(labels: Sequence[float], count: int | None = None) -> str:
     """`0, 1 and 2`, or `0, 1, … and 990 more`; `count` is how many there are where not all are given."""
     more = (count or len(labels)) - len(labels[:MAX_NAMES])
-    return listed([*(spelled(label) for label in labels[:MAX_NAMES]), *([f"{more} more"] if more else [])])
+    return join_words([*(format_label(label) for label in labels[:MAX_NAMES]), *([f"{more} more"] if more else [])])

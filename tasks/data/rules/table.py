@@ -7,12 +7,12 @@ from typing import Final
 
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.data.profile import ColumnProfile, Profile
-from tasks.data.rules.cells import cell_findings
-from tasks.data.rules.features import feature_findings
-from tasks.data.rules.finding import MAX_NAMES, Finding, listed, quoted
-from tasks.data.rules.labels import label_findings
+from tasks.data.rules.cells import find_cell_problems
+from tasks.data.rules.features import find_feature_problems
+from tasks.data.rules.finding import MAX_NAMES, Finding, join_words, quote
+from tasks.data.rules.labels import find_label_problems
 
-__all__ = ["Finding", "judge", "refusal"]
+__all__ = ["Finding", "error_message", "find_problems"]
 
 MIN_TRAINING_ROWS: Final = 10
 MIN_SCORING_ROWS: Final = 30
@@ -21,28 +21,28 @@ MAX_ERRORS: Final = 20
 _TABLE = "the table"
 
 
-def judge(
+def find_problems(
     profile: Profile, rows: Mapping[str, int], hyperparameters: Hyperparameters, ignored: Collection[str] = ()
 ) -> tuple[Finding, ...]:
     """What is wrong, errors first; nothing about a table that is fine.
 
     `rows` are those of each channel, one of which is `train`. Columns that are `ignored` are no features, and may hold
-    anything. What the hyperparameters alone decide is said by their validators and `warnings()`.
+    anything. What the hyperparameters alone decide is reported by their validators and `warnings()`.
     """
     target = next(column for column in profile.columns if column.name == profile.target)
     features = [column for column in profile.columns if column.name not in {profile.target, *ignored}]
     found = [
-        *_header([column.name for column in profile.columns]),
-        *_width(features, profile.target, hyperparameters),
-        *cell_findings(features, target, hyperparameters.predictor_type),
-        *label_findings(profile, target, rows, hyperparameters),
-        *_channels(rows),
-        *feature_findings(features, target, profile.rows),
+        *_find_header_problems([column.name for column in profile.columns]),
+        *_find_width_problems(features, profile.target, hyperparameters),
+        *find_cell_problems(features, target, hyperparameters.predictor_type),
+        *find_label_problems(profile, target, rows, hyperparameters),
+        *_find_channel_problems(rows),
+        *find_feature_problems(features, target, profile.rows),
     ]
     return tuple(sorted(found, key=lambda finding: finding.level))  # "error" sorts before "warning"
 
 
-def refusal(source: str, errors: Sequence[Finding]) -> str:
+def error_message(source: str, errors: Sequence[Finding]) -> str:
     """All errors, a line each, under the name of the table they are in."""
     if len(errors) == 1:
         return f"{source} cannot be trained on: {errors[0]}"
@@ -52,15 +52,14 @@ def refusal(source: str, errors: Sequence[Finding]) -> str:
     return "\n".join([f"{source} cannot be trained on:", *lines])
 
 
-def _header(names: Sequence[str]) -> Iterator[Finding]:
-    if all(_is_number(name) for name in names) and not _are_places(names):
-        what = (
-            f"the first line looks like data, not like a header: {listed([quoted(one) for one in names[:MAX_NAMES]])}"
-        )
+def _find_header_problems(names: Sequence[str]) -> Iterator[Finding]:
+    if all(_is_number(name) for name in names) and not _are_positions(names):
+        shown = join_words([quote(name) for name in names[:MAX_NAMES]])
+        what = f"the first line looks like data, not like a header: {shown}"
         yield Finding(level="error", where=_TABLE, what=what, remedy="Put a line with the columns' names before it.")
 
 
-def _are_places(names: Sequence[str]) -> bool:
+def _are_positions(names: Sequence[str]) -> bool:
     """Whether they are 0, 1, 2, … or the like, as pandas calls nameless columns, some of which may be left out."""
     places = [int(name) if name.isdecimal() else -1 for name in names]
     return all(one < two for one, two in pairwise([-1, *places])) and places[-1] <= 2 * len(names)
@@ -73,10 +72,12 @@ def _is_number(name: str) -> bool:
     return False
 
 
-def _width(features: Sequence[ColumnProfile], target: str, hyperparameters: Hyperparameters) -> Iterator[Finding]:
+def _find_width_problems(
+    features: Sequence[ColumnProfile], target: str, hyperparameters: Hyperparameters
+) -> Iterator[Finding]:
     width = len(features)
     if not features:
-        what = f"no feature is left beside the target {quoted(target)}"
+        what = f"no feature is left beside the target {quote(target)}"
         yield Finding(level="error", where=_TABLE, what=what, remedy="Give it one, or ignore fewer columns.")
     elif hyperparameters.feature_dim not in {None, width}:
         what = f"it is {hyperparameters.feature_dim}, and the table has {width} feature columns"
@@ -84,7 +85,7 @@ def _width(features: Sequence[ColumnProfile], target: str, hyperparameters: Hype
         yield Finding(level="error", where="hyperparameter feature_dim", what=what, remedy=remedy)
 
 
-def _channels(rows: Mapping[str, int]) -> Iterator[Finding]:
+def _find_channel_problems(rows: Mapping[str, int]) -> Iterator[Finding]:
     remedy = "Give the table more rows, or this channel a larger share of them."
     for name, count in rows.items():
         where = f"channel {name}"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from distributed import LocalCluster
 
-from aws.storage import under
+from aws.storage import list_objects
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import DataError
 from tasks.format import Formatted, format_channels
@@ -16,6 +16,8 @@ from tasks.load import load
 from tasks.parameters import Dataset, Split
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
+
+pytestmark = pytest.mark.e2e
 
 PutObject = Callable[[str, bytes], str]
 PARTS = 3
@@ -66,7 +68,7 @@ def prepared(workspace: Workspace, source: str, split: Split) -> tuple[Formatted
 
 def objects(workspace: Workspace, folder: str) -> dict[str, bytes]:
     s3, found = workspace.client("s3"), {}
-    for one in under(workspace, workspace.uri(folder) + "/"):
+    for one in list_objects(workspace, workspace.uri(folder) + "/"):
         bucket, key = split_uri(one.uri)
         with s3.get_object(Bucket=bucket, Key=key)["Body"] as body:
             found[one.uri.removeprefix(workspace.uri())] = body.read()

@@ -13,7 +13,7 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.data.row_assignment import indices
+from tasks.data.row_assignment import assign_rows
 from tasks.format import Formatted, format_channels
 from tasks.load import load
 from tasks.parameters import Dataset, Split
@@ -109,7 +109,7 @@ def test_no_group_is_in_two_sets(seed: int, rows: int, groups: int) -> None:
     keys = np.random.default_rng(seed).integers(0, groups, rows).astype(np.uint32)
     split = Split(method="group", column="customer", random_state=seed)
     try:
-        chosen = indices(rows, split, keys)
+        chosen = assign_rows(rows, split, keys)
     except DataError:
         return
     sets = [set(keys[part].tolist()) for part in chosen.values()]

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.data.columns import TextCells
-from tasks.data.profile import Accumulator, Kind, Profile
-from tasks.data.rules.table import Finding, judge
+from tasks.data.profile import Profile, ProfileAccumulator
+from tasks.data.rules.finding import Finding
+from tasks.data.rules.table import find_problems
+from tasks.data.statistics import ColumnKind, TextCells
 
 ROWS = 1000
 CHANNELS = {"train": 700, "validation": 200, "test": 100}
@@ -28,22 +29,22 @@ def profiled(
     table: Mapping[str, ArrayLike], target: str = "pay", text: Mapping[str, Sequence[int]] | None = None
 ) -> Profile:
     """Of columns of one length, the cells of `text` being the word Ulm."""
-    accumulator = Accumulator([*table], target)
+    accumulator = ProfileAccumulator([*table], target)
     values = np.array([np.asarray(cells, np.float64) for cells in table.values()])
     texts = {name: TextCells(np.array(rows), "Ulm") for name, rows in (text or {}).items()}
     for name, cells in texts.items():
         values[[*table].index(name), cells.rows] = np.nan
-    kinds: list[Kind] = ["integer" if (np.floor(cells) == cells).all() else "number" for cells in values]
+    kinds: list[ColumnKind] = ["integer" if (np.floor(cells) == cells).all() else "number" for cells in values]
     accumulator.add(values, kinds, texts)
     return accumulator.profile()
 
 
-def judged(
+def problems_of(
     changes: Mapping[str, ArrayLike], hyperparameters: Hyperparameters = REGRESSOR, **options: Any
 ) -> tuple[Finding, ...]:
-    """The verdict on the clean table with other or more columns."""
+    """The findings about the clean table with other or more columns."""
     rows, ignored = options.pop("rows", CHANNELS), options.pop("ignored", ())
-    return judge(profiled({**CLEAN, **changes}, **options), rows, hyperparameters, ignored)
+    return find_problems(profiled({**CLEAN, **changes}, **options), rows, hyperparameters, ignored)
 
 
 def check(findings: Sequence[Finding], level: str, *said: str) -> None:
@@ -66,14 +67,14 @@ def classes(*values: float) -> dict[str, ArrayLike]:
 
 
 def test_nothing_is_said_of_a_table_that_is_fine() -> None:
-    assert judged({}) == ()
-    assert judged(classes(0, 1, 1), BINARY) == ()
-    assert judged(classes(0, 1, 2, 1), THREE) == ()
-    assert judged({}, Hyperparameters(feature_dim=2)) == ()
+    assert problems_of({}) == ()
+    assert problems_of(classes(0, 1, 1), BINARY) == ()
+    assert problems_of(classes(0, 1, 2, 1), THREE) == ()
+    assert problems_of({}, Hyperparameters(feature_dim=2)) == ()
 
 
 def test_errors_come_first() -> None:
-    found = judged({"one": np.ones(ROWS), **changed("score", 3, np.nan)}, rows={"train": 5, "test": 3})
+    found = problems_of({"one": np.ones(ROWS), **changed("score", 3, np.nan)}, rows={"train": 5, "test": 3})
     assert [finding.level for finding in found] == ["error", "error", "warning", "warning"]
 
 
@@ -86,7 +87,7 @@ def test_errors_come_first() -> None:
 def test_cells_that_cannot_be_trained_on_are_errors(
     value: float, said: list[str], column: str, hyperparameters: Hyperparameters
 ) -> None:
-    found = judged({**classes(0, 1, 2), **changed(column, 17, value)}, hyperparameters)
+    found = problems_of({**classes(0, 1, 2), **changed(column, 17, value)}, hyperparameters)
     about = [one for one in found if "label" not in one.what and "correlation" not in one.what]
     check(about, "error", f"column '{column}', row 17", "the first of 2 such cells", *said)
 
@@ -100,7 +101,7 @@ def test_cells_that_cannot_be_trained_on_are_errors(
     ],
 )
 def test_text_is_an_error(column: str, hyperparameters: Hyperparameters, said: list[str]) -> None:
-    found = judged(classes(0, 1, 1), hyperparameters, text={column: [4]})
+    found = problems_of(classes(0, 1, 1), hyperparameters, text={column: [4]})
     about = [one for one in found if one.level == "error"]
     check(about, "error", f"column '{column}', row 5", "'Ulm' is not a number", *said)
 
@@ -110,29 +111,29 @@ def test_the_same_complaint_about_many_columns_is_one_finding() -> None:
     numbers = {
         name: np.asarray(cells) + np.random.default_rng(len(name)).normal(size=ROWS) for name, cells in holes.items()
     }
-    errors = [finding for finding in judged(numbers) if finding.level == "error"]
+    errors = [finding for finding in problems_of(numbers) if finding.level == "error"]
     check(errors, "error", "300 columns, such as 'x0', 'x1'", "600 values are missing, the first in row 2")
     assert str(errors[0]).count("'x") == 12
     constant = {f"x{index}": np.full(ROWS, float(index)) for index in range(300)}
-    check(judged(constant), "warning", "300 columns, such as 'x0'", "the same value")
+    check(problems_of(constant), "warning", "300 columns, such as 'x0'", "the same value")
 
 
 def test_ignored_columns_may_hold_anything() -> None:
     odd = {"name": np.zeros(ROWS), "gap": np.full(ROWS, np.nan), "Unnamed: 0": np.arange(ROWS), "copy": CLEAN["pay"]}
-    assert judged(odd, text={"name": [*range(ROWS)]}, ignored=[*odd]) == ()
+    assert problems_of(odd, text={"name": [*range(ROWS)]}, ignored=[*odd]) == ()
 
 
 def test_a_first_line_of_data_is_an_error() -> None:
     for names in (["0.5", "17", "-1e3"], ["1", "3", "2"], ["1", "40", "3000"], ["5", "+1", "nan"]):
         profile = profiled(dict(zip(names, CLEAN.values(), strict=True)), names[0])
         said = "the table", "looks like data", f"'{names[1]}'", "names"
-        check(judge(profile, CHANNELS, REGRESSOR), "error", *said)
+        check(find_problems(profile, CHANNELS, REGRESSOR), "error", *said)
 
 
 @pytest.mark.parametrize("names", [["0", "1", "2"], ["1", "2", "3"], ["0", "2", "3"]])
 def test_columns_that_pandas_numbered_are_no_first_line_of_data(names: list[str]) -> None:
     table = dict(zip(names, CLEAN.values(), strict=True))
-    assert judge(profiled(table, names[0]), CHANNELS, REGRESSOR) == ()
+    assert find_problems(profiled(table, names[0]), CHANNELS, REGRESSOR) == ()
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_columns_that_pandas_numbered_are_no_first_line_of_data(names: list[str]
 def test_labels_a_classifier_does_not_take_are_errors_with_the_way_out(
     labels: tuple[float, ...], hyperparameters: Hyperparameters, said: list[str]
 ) -> None:
-    found = judged(classes(*labels), hyperparameters)
+    found = problems_of(classes(*labels), hyperparameters)
     check(found, "error", "column 'pay'", *said)
 
 
@@ -170,7 +171,7 @@ def test_labels_a_classifier_does_not_take_are_errors_with_the_way_out(
 def test_a_classifier_of_a_target_that_measures_is_an_error(
     labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
 ) -> None:
-    found = judged({"pay": np.resize(np.asarray(labels), ROWS)}, hyperparameters)
+    found = problems_of({"pay": np.resize(np.asarray(labels), ROWS)}, hyperparameters)
     check(found, "error", "column 'pay', row", "set predictor_type to regressor", *said)
 
 
@@ -187,27 +188,31 @@ def test_more_labels_than_can_be_listed_are_reported_by_their_range(
     labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
 ) -> None:
     table = {"pay": labels, "score": np.random.default_rng(0).normal(size=3000)}
-    check(judge(profiled(table), CHANNELS, hyperparameters), "error", "column 'pay'", *said)
+    check(find_problems(profiled(table), CHANNELS, hyperparameters), "error", "column 'pay'", *said)
 
 
 def test_a_thousand_and_more_classes_are_fine() -> None:
     table = {"pay": np.arange(3000) % 1500, "score": np.random.default_rng(0).normal(size=3000)}
     many = Hyperparameters(predictor_type="multiclass_classifier", num_classes=1500)
-    assert judge(profiled(table), CHANNELS, many) == ()
+    assert find_problems(profiled(table), CHANNELS, many) == ()
 
 
 @pytest.mark.parametrize("hyperparameters", PREDICTORS)
 def test_a_constant_target_is_an_error(hyperparameters: Hyperparameters) -> None:
-    check(judged(classes(7), hyperparameters), "error", "column 'pay'", "7 in every row", "another column")
+    check(problems_of(classes(7), hyperparameters), "error", "column 'pay'", "7 in every row", "another column")
 
 
 def test_a_regressor_of_yes_and_no_is_a_warning() -> None:
-    check(judged(classes(0, 1, 1)), "warning", "column 'pay'", "0 or 1", "binary_classifier")
+    check(problems_of(classes(0, 1, 1)), "warning", "column 'pay'", "0 or 1", "binary_classifier")
 
 
 def test_two_classes_are_a_binary_matter() -> None:
     check(
-        judged(classes(0, 1, 1), THREE), "warning", "column 'pay'", "only the two classes 0 and 1", "binary_classifier"
+        problems_of(classes(0, 1, 1), THREE),
+        "warning",
+        "column 'pay'",
+        "only the two classes 0 and 1",
+        "binary_classifier",
     )
 
 
@@ -220,12 +225,12 @@ def test_two_classes_are_a_binary_matter() -> None:
 )
 def test_a_class_that_never_occurs_is_a_warning(labels: tuple[float, ...], said: list[str]) -> None:
     four = Hyperparameters(predictor_type="multiclass_classifier", num_classes=4)
-    check(judged(classes(*labels), four), "warning", "column 'pay'", *said)
+    check(problems_of(classes(*labels), four), "warning", "column 'pay'", *said)
 
 
 def test_of_many_classes_that_never_occur_some_are_named() -> None:
     many = Hyperparameters(predictor_type="multiclass_classifier", num_classes=1_000_000)
-    check(judged(classes(0, 1, 2), many), "warning", "the label 3, 4, 5", "14 and 999985 more", "num_classes to 3")
+    check(problems_of(classes(0, 1, 2), many), "warning", "the label 3, 4, 5", "14 and 999985 more", "num_classes to 3")
 
 
 @pytest.mark.parametrize(
@@ -239,7 +244,7 @@ def test_of_many_classes_that_never_occur_some_are_named() -> None:
 )
 def test_a_class_of_few_rows(rows: int, hyperparameters: Hyperparameters, level: str | None, said: list[str]) -> None:
     target = np.where(np.arange(ROWS) < rows, 1.0, 2.0 * (np.arange(ROWS) % 2) * (hyperparameters is THREE))
-    found = judged({"pay": target}, hyperparameters)
+    found = problems_of({"pay": target}, hyperparameters)
     if level is None:
         assert found == ()
     else:
@@ -248,7 +253,7 @@ def test_a_class_of_few_rows(rows: int, hyperparameters: Hyperparameters, level:
 
 def test_a_constant_feature_is_a_warning() -> None:
     check(
-        judged({"one": np.ones(ROWS), "age": np.zeros(ROWS)}),
+        problems_of({"one": np.ones(ROWS), "age": np.zeros(ROWS)}),
         "warning",
         "columns 'age' and 'one'",
         "same value",
@@ -257,62 +262,67 @@ def test_a_constant_feature_is_a_warning() -> None:
 
 
 def test_duplicate_features_are_a_warning_that_names_both() -> None:
-    check(judged({"years": CLEAN["age"]}), "warning", "columns 'age' and 'years'", "same values", "Keep 'age'")
+    check(problems_of({"years": CLEAN["age"]}), "warning", "columns 'age' and 'years'", "same values", "Keep 'age'")
 
 
 def test_many_duplicate_features_are_one_warning() -> None:
     columns = {f"x{index}": np.random.default_rng(100 + index % 20).normal(size=ROWS) for index in range(1, 41)}
-    check(judged(columns), "warning", "20 columns, such as 'x21'", "20 others, such as 'x1'", "Keep one of each")
+    check(problems_of(columns), "warning", "20 columns, such as 'x21'", "20 others, such as 'x1'", "Keep one of each")
 
 
 def test_a_feature_equal_to_the_target_is_an_error() -> None:
-    check(judged({"age": CLEAN["pay"]}), "error", "column 'age'", "target 'pay'", "leaks the label", "ignore")
+    check(problems_of({"age": CLEAN["pay"]}), "error", "column 'age'", "target 'pay'", "leaks the label", "ignore")
 
 
 @pytest.mark.parametrize("factor", [2.5, -1.0])
 def test_a_feature_in_step_with_the_target_is_a_warning(factor: float) -> None:
-    check(judged({"age": factor * CLEAN["pay"]}), "warning", "column 'age'", "0.9999", "may leak", "ignore")
+    check(problems_of({"age": factor * CLEAN["pay"]}), "warning", "column 'age'", "0.9999", "may leak", "ignore")
 
 
 @pytest.mark.parametrize("name", ["", "Unnamed: 0", "number"])
 def test_an_index_is_a_warning(name: str) -> None:
     values = NUMBERS.normal(size=ROWS) if name.startswith("Unnamed") else np.arange(ROWS)
-    check(judged({name: values}), "warning", f"column '{name}'", "row number", "to_csv(index=False)", "ignore")
+    check(problems_of({name: values}), "warning", f"column '{name}'", "row number", "to_csv(index=False)", "ignore")
 
 
 @pytest.mark.parametrize("name", ["id", "customer_id", "customerId", "order-key", "UUID", "row.id"])
 def test_what_is_called_an_id_is_a_warning(name: str) -> None:
-    check(judged({name: NUMBERS.integers(0, 50, ROWS)}), "warning", f"column '{name}'", "id", "one-hot", "ignore")
+    check(problems_of({name: NUMBERS.integers(0, 50, ROWS)}), "warning", f"column '{name}'", "id", "one-hot", "ignore")
 
 
 @pytest.mark.parametrize("name", ["paid", "humid", "monkey", "Grid", "idle"])
 def test_words_that_end_like_ids_are_none(name: str) -> None:
-    assert judged({name: NUMBERS.integers(0, 50, ROWS)}) == ()
+    assert problems_of({name: NUMBERS.integers(0, 50, ROWS)}) == ()
 
 
 def test_a_flag_or_a_measure_is_no_id_whatever_its_name() -> None:
-    assert judged({"has_key": np.arange(ROWS) % 2, "valence_id": NUMBERS.normal(size=ROWS)}) == ()
+    assert problems_of({"has_key": np.arange(ROWS) % 2, "valence_id": NUMBERS.normal(size=ROWS)}) == ()
 
 
 def test_whole_numbers_that_never_coincide_are_ids() -> None:
-    check(judged({"ticket": NUMBERS.permutation(ROWS) * 3 + 70_000}), "warning", "column 'ticket'", "looks like an id")
-    assert judged({"income": np.unique(NUMBERS.integers(0, 10**7, 2 * ROWS))[:ROWS][::-1]}) == ()
+    check(
+        problems_of({"ticket": NUMBERS.permutation(ROWS) * 3 + 70_000}),
+        "warning",
+        "column 'ticket'",
+        "looks like an id",
+    )
+    assert problems_of({"income": np.unique(NUMBERS.integers(0, 10**7, 2 * ROWS))[:ROWS][::-1]}) == ()
 
 
 def test_digits_a_float32_does_not_hold_are_a_warning() -> None:
     cents = NUMBERS.integers(0, 2**26, ROWS)
-    check(judged({"cents": cents}), "warning", "column 'cents'", "16777216", "rescale")
-    check(judged({"pay": cents}), "warning", "column 'pay'", "16777216", "rescale")
+    check(problems_of({"cents": cents}), "warning", "column 'cents'", "16777216", "rescale")
+    check(problems_of({"pay": cents}), "warning", "column 'pay'", "16777216", "rescale")
 
 
 def test_a_wrong_feature_dim_is_an_error() -> None:
-    found = judged({"extra": NUMBERS.normal(size=ROWS)}, Hyperparameters(feature_dim=2))
+    found = problems_of({"extra": NUMBERS.normal(size=ROWS)}, Hyperparameters(feature_dim=2))
     check(found, "error", "hyperparameter feature_dim", "it is 2", "3 feature columns", "Set it to 3")
-    assert judged({"extra": CLEAN["score"]}, Hyperparameters(feature_dim=2), ignored=["extra"]) == ()
+    assert problems_of({"extra": CLEAN["score"]}, Hyperparameters(feature_dim=2), ignored=["extra"]) == ()
 
 
 def test_a_table_without_features_is_an_error() -> None:
-    check(judged({}, ignored=["age", "score"]), "error", "the table", "no feature", "'pay'", "ignore fewer")
+    check(problems_of({}, ignored=["age", "score"]), "error", "the table", "no feature", "'pay'", "ignore fewer")
 
 
 @pytest.mark.parametrize(
@@ -325,11 +335,11 @@ def test_a_table_without_features_is_an_error() -> None:
     ],
 )
 def test_a_tiny_channel(rows: dict[str, int], level: str, said: list[str]) -> None:
-    check(judged({}, rows=rows), level, *said)
+    check(problems_of({}, rows=rows), level, *said)
 
 
 def test_what_others_say_already_is_not_said_again() -> None:
-    assert judged({}, Hyperparameters(mini_batch_size=10**6, margin=3.0)) == ()
+    assert problems_of({}, Hyperparameters(mini_batch_size=10**6, margin=3.0)) == ()
 
 
 CELLS = st.one_of(st.integers(-3, 3).map(float), st.floats(), st.sampled_from([1e39, 2.0**25]))
@@ -348,10 +358,8 @@ def profiles(draw: st.DrawFn) -> Profile:
 
 
 @given(profiles(), st.dictionaries(st.sampled_from([*CHANNELS]), st.integers(0, 50)), st.sampled_from(PREDICTORS))
-def test_there_is_a_verdict_on_any_table(
-    profile: Profile, rows: dict[str, int], hyperparameters: Hyperparameters
-) -> None:
+def test_any_table_can_be_checked(profile: Profile, rows: dict[str, int], hyperparameters: Hyperparameters) -> None:
     for ignored in ((), tuple(column.name for column in profile.columns[:2])):
-        findings = judge(profile, rows, hyperparameters, ignored)
+        findings = find_problems(profile, rows, hyperparameters, ignored)
         assert all(finding.where and finding.what and finding.remedy.endswith(".") for finding in findings)
         assert [finding.level for finding in findings] == sorted(finding.level for finding in findings)

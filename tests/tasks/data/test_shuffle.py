@@ -1,4 +1,4 @@
-"""Rows scattered in pieces and gathered file by file are the rows in the order asked for, whatever the pieces were."""
+"""Rows scattered in chunks and gathered file by file are the rows in the order asked for, whatever the chunks were."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_learner.errors import DataError
-from tasks.data.shuffle import gather, positions, scatter
+from tasks.data.shuffle import assign_positions, gather, scatter
 
 TYPES = {"small": "<i1", "flag": "<i1", "real": "<f8", "number": "<i8"}
 
@@ -33,10 +33,10 @@ def test_gathering_what_was_scattered_is_indexing(rows: int, seed: int, cuts: li
     order = np.random.default_rng(seed).permutation(rows)
     starts = sorted({0, *(int(share * rows) for share in shares if int(share * rows) < rows)})
     edges = [0, *(edge for edge in np.cumsum(cuts) if edge < rows), rows]
-    pieces = [table[int(first) : int(last)] for first, last in pairwise(edges)]
-    places = positions([order[: rows // 2], order[rows // 2 :]], rows)
+    chunks = [table[int(first) : int(last)] for first, last in pairwise(edges)]
+    places = assign_positions([order[: rows // 2], order[rows // 2 :]], rows)
     with TemporaryDirectory() as folder:
-        buckets = scatter(pieces, places, [*starts, rows], TYPES, Path(folder))
+        buckets = scatter(chunks, places, [*starts, rows], TYPES, Path(folder))
         assert buckets == tuple(range(len(starts)))
         for bucket, (start, end) in enumerate(pairwise([*starts, rows])):
             found = [Path(folder, str(bucket)).read_bytes()]
@@ -44,7 +44,7 @@ def test_gathering_what_was_scattered_is_indexing(rows: int, seed: int, cuts: li
 
 
 def test_a_bucket_is_gathered_from_all_that_scattered_to_it(tmp_path: Path) -> None:
-    table, places = frame(6), positions([np.array([5, 0, 4, 1, 3, 2])], 6)
+    table, places = frame(6), assign_positions([np.array([5, 0, 4, 1, 3, 2])], 6)
     for half, rows in enumerate((slice(0, 3), slice(3, 6))):
         (tmp_path / str(half)).mkdir()
         scatter([table[rows]], places[rows], [0, 6], TYPES, tmp_path / str(half))
@@ -54,9 +54,9 @@ def test_a_bucket_is_gathered_from_all_that_scattered_to_it(tmp_path: Path) -> N
 
 def test_a_bucket_that_gets_nothing_has_no_file(tmp_path: Path) -> None:
     table = frame(3)
-    assert scatter([table], positions([np.arange(6)], 6)[3:], [0, 3, 6], TYPES, tmp_path) == (1,)
+    assert scatter([table], assign_positions([np.arange(6)], 6)[3:], [0, 3, 6], TYPES, tmp_path) == (1,)
 
 
 def test_more_rows_than_positions_can_count_are_refused() -> None:
     with pytest.raises(DataError, match="more than the 4294967295"):
-        positions([], 2**32)
+        assign_positions([], 2**32)

@@ -13,17 +13,16 @@ import pytest
 from backports import zstd
 
 from aws.errors import NotFound
-from aws.storage import under
+from aws.storage import list_objects
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from linear_learner.formats.recordio import read_records
 from tasks import format as formatting
-from tasks.caching.local_files import work_folder
-from tasks.data import reader as blocks
-from tasks.data import reader as pieces
-from tasks.data.row_assignment import sizes
+from tasks.caching import work_folder
+from tasks.data import reader
+from tasks.data.row_assignment import count_rows
 from tasks.format import Formatted, format_channels
-from tasks.load import Table, load, measure
+from tasks.load import Table, load, profile_table
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
 
@@ -115,7 +114,7 @@ def test_a_file_or_folder_of_this_machine_is_a_table(
     assert (tmp_path / "table.csv").read_bytes() == csv(frame)
 
 
-def test_pieces_of_any_size_come_to_the_same_channels(
+def test_chunks_of_any_size_come_to_the_same_channels(
     workspace: Workspace,
     put_object: PutObject,
     frame: pd.DataFrame,
@@ -123,8 +122,8 @@ def test_pieces_of_any_size_come_to_the_same_channels(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(blocks.blocks, "__defaults__", (100,))
-    monkeypatch.setattr(pieces, "PIECE_ROWS", 7)
+    monkeypatch.setattr(reader.read_blocks, "__defaults__", (100,))
+    monkeypatch.setattr(reader, "PARQUET_CHUNK_ROWS", 7)
     for name, content in (("small.csv", csv(frame)), ("small.parquet", parquet(frame, tmp_path / "p"))):
         table, formatted = prepared(workspace, put_object(name, content + b"\n" * name.endswith("csv")))
         assert table.rows == 300
@@ -148,8 +147,8 @@ def test_a_large_channel_is_cut_into_files_of_bounded_size(
     expected: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(formatting, "LARGEST_FILE", 1000)
-    monkeypatch.setattr(formatting, "BUCKET", 300)
+    monkeypatch.setattr(formatting, "MAX_FILE_BYTES", 1000)
+    monkeypatch.setattr(formatting, "BUCKET_BYTES", 300)
     _, formatted = prepared(workspace, put_object("large.csv", csv(frame) + b"\n"))  # another object, the same rows
     assert len(formatted.files) > 3
     assert max(file.rows for file in formatted.files) * 12 <= 1000
@@ -189,22 +188,23 @@ def test_parts_in_a_bucket_that_keeps_versions_are_read(workspace: Workspace, fr
 def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 20)
-    table = measure(workspace, Dataset(source=str(path), target="pay"))
+    table = profile_table(workspace, Dataset(source=str(path), target="pay"))
     shutil.rmtree(work_folder(""))
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
+    rows = Rows(parameters=Split(), **count_rows(table.rows, Split()))
     with pytest.raises(DataError, match="was changed or removed while it was used"):
-        formatting.write(workspace, table, Rows(parameters=Split(), **sizes(table.rows, Split())), "csv", 1)
+        formatting.write_channels(workspace, table, rows, "csv", 1)
 
 
 def test_nothing_under_a_prefix_is_said(workspace: Workspace) -> None:
     with pytest.raises(NotFound, match="There is no object under"):
-        measure(workspace, Dataset(source=workspace.uri("nothing") + "/"))
+        profile_table(workspace, Dataset(source=workspace.uri("nothing") + "/"))
     with pytest.raises(NotFound, match="There is no file /nowhere"):
-        measure(workspace, Dataset(source="file:///nowhere/table.csv"))
+        profile_table(workspace, Dataset(source="file:///nowhere/table.csv"))
 
 
 def test_more_objects_than_one_listing_holds_are_all_found(workspace: Workspace, put_object: PutObject) -> None:
     for number in range(1003):
         uri = put_object(f"many/{number:04d}", b"x")
-    found = list(under(workspace, uri.removesuffix("1002")))
+    found = list(list_objects(workspace, uri.removesuffix("1002")))
     assert [one.uri[-4:] for one in found] == [f"{number:04d}" for number in range(1003)]

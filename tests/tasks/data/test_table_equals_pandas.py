@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox.client import workspace as block
+from sandbox.client import make_workspace as block
 from tasks import format as formatting
-from tasks.data import reader as blocks
+from tasks.data import reader
 from tasks.data.profile import Profile
-from tasks.data.row_assignment import indices
-from tasks.data.rules.table import judge
+from tasks.data.row_assignment import assign_rows
+from tasks.data.rules.table import find_problems
 from tasks.data.writer import write_rows
-from tasks.load import Table, measure
+from tasks.load import Table, profile_table
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows
 
@@ -47,13 +47,13 @@ GOOD = {
 
 def read(folder: Path, content: bytes, name: str = "table.csv", **chosen: object) -> Table:
     (folder / name).write_bytes(content)
-    return measure(NOWHERE, Dataset.model_validate({"source": str(folder / name), "target": "bonus", **chosen}))
+    return profile_table(NOWHERE, Dataset.model_validate({"source": str(folder / name), "target": "bonus", **chosen}))
 
 
 def written(table: Table, split: Split | None = None) -> dict[str, bytes]:
     split = split or Split()
-    counts = {channel: len(rows) for channel, rows in indices(table.rows, split).items()}
-    formatted = formatting.write(NOWHERE, table, Rows(parameters=split, **counts), "csv", 1)
+    counts = {channel: len(rows) for channel, rows in assign_rows(table.rows, split).items()}
+    formatted = formatting.write_channels(NOWHERE, table, Rows(parameters=split, **counts), "csv", 1)
     return {file.channel: file.path.read_bytes() for file in formatted.files}
 
 
@@ -81,7 +81,7 @@ def test_true_and_false_are_one_and_zero(flags: str, tmp_path: Path) -> None:
 def test_numbers_that_turn_fractional_late_keep_their_fractions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks.blocks, "__defaults__", (1000,))
+    monkeypatch.setattr(reader.read_blocks, "__defaults__", (1000,))
     table = read(tmp_path, b"bonus,age\n" + b"1,2\n" * 3000 + b"1,2.5\n")
     assert [column.kind for column in table.profile.columns] == ["integer", "number"]
     assert sorted(set(b"".join(written(table).values()).split())) == [b"1,2.0", b"1,2.5"]
@@ -90,7 +90,7 @@ def test_numbers_that_turn_fractional_late_keep_their_fractions(
 def test_a_row_is_counted_from_the_first_below_the_header_however_far_down(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocks.blocks, "__defaults__", (1000,))
+    monkeypatch.setattr(reader.read_blocks, "__defaults__", (1000,))
     table = read(tmp_path, b"bonus,age\n" + b"1,2\n" * 30_000 + b"1,x\n" + b"1,2\n" * 10)
     assert (table.profile.columns[1].text_row, table.profile.columns[1].text_example) == (30_001, "x")
     with pytest.raises(DataError, match="row 30002: 3 values where the header names 2"):
@@ -98,7 +98,7 @@ def test_a_row_is_counted_from_the_first_below_the_header_however_far_down(
 
 
 def test_text_in_an_ignored_column_may_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocks.blocks, "__defaults__", (30,))
+    monkeypatch.setattr(reader.read_blocks, "__defaults__", (30,))
     lines = "".join(f'{number},"said ""{number}"",\n\nand left",{number * 2}\n' for number in range(40))
     table = read(tmp_path, f"bonus,said,age\n{lines}".encode(), ignore=["said"])
     assert (table.rows, table.columns) == (40, ("bonus", "age"))
@@ -109,7 +109,7 @@ def test_a_column_of_dates_in_parquet_is_text(tmp_path: Path) -> None:
     pl.DataFrame({"bonus": [1.0, 2.0], "age": ["3", "4"], "day": ["2026-01-01", None]}).with_columns(
         pl.col("day").str.to_date()
     ).write_parquet(tmp_path / "dates")
-    table = measure(NOWHERE, Dataset(source=str(tmp_path / "dates"), target="bonus"))
+    table = profile_table(NOWHERE, Dataset(source=str(tmp_path / "dates"), target="bonus"))
     assert [column.kind for column in table.profile.columns] == ["number", "integer", "text"]
     day = table.profile.columns[2]
     assert (day.text, day.text_row, day.text_example, day.missing, day.missing_row) == (1, 1, "2026-01-01", 1, 2)
@@ -152,10 +152,10 @@ def check_whole(folder: Path, content: bytes) -> None:
     """Refused, or judged to be in order and written as what the caller may rely on."""
     try:
         table = read(folder, content)
-        rows = {channel: len(rows) for channel, rows in indices(table.rows, Split()).items()}
+        rows = {channel: len(rows) for channel, rows in assign_rows(table.rows, Split()).items()}
     except DataError:
         return
-    if any(finding.level == "error" for finding in judge(table.profile, rows, Hyperparameters())):
+    if any(finding.level == "error" for finding in find_problems(table.profile, rows, Hyperparameters())):
         return
     lines = b"".join(written(table).values()).splitlines()
     assert len(lines) == table.rows
@@ -173,7 +173,7 @@ def test_any_numbers_are_written_without_loss(tmp_path: Path, values: list[tuple
     # The bytes are pandas' but for small numbers (1e-05 there, 0.00001 here); the numbers are in any case.
     frame = pd.DataFrame(values, columns=["one", "bonus", "three"])
     table = read(tmp_path, frame.to_csv(index=False).encode())
-    for channel, rows in indices(table.rows, Split()).items():
+    for channel, rows in assign_rows(table.rows, Split()).items():
         path = tmp_path / f"{channel}.csv"
         path.write_bytes(written(table)[channel])
         back = pd.read_csv(path, header=None, names=["bonus", "one", "three"])

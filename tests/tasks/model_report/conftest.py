@@ -10,12 +10,12 @@ from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_
 
 from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
 from linear_learner.model import LinearModel, PredictorType
-from tasks.data.profile import Accumulator
+from tasks.data.profile import ProfileAccumulator
 from tasks.evaluation.results import (
     METRICS,
     ClassCurves,
-    ClassFigures,
-    ClassificationPicture,
+    ClassificationPlotData,
+    ClassMetrics,
     Confusion,
     Curve,
     Density,
@@ -24,14 +24,14 @@ from tasks.evaluation.results import (
     Improvement,
     Metric,
     MetricName,
-    RegressionPicture,
+    RegressionPlotData,
     Slice,
     Verdict,
 )
 from tasks.model_report.context import ReportContext
 from tasks.parameters import Split
 
-MakeSubject = Callable[..., ReportContext]
+MakeContext = Callable[..., ReportContext]
 ROWS = 4000
 NAMES = ("years_employed", "salary", "age", "distance_km", "overtime_hours", "satisfaction", "team_size")
 OBJECTIVES = {
@@ -73,8 +73,8 @@ FIGURES: dict[str, dict[MetricName, tuple[float, float]]] = {
 
 
 @pytest.fixture
-def subject_of() -> MakeSubject:
-    """Makes a subject of a type; keywords replace its fields, `names` those of the features."""
+def context_of() -> MakeContext:
+    """Makes a report context of a type; keywords replace its fields, `names` those of the features."""
     return make
 
 
@@ -88,9 +88,9 @@ def make(
     weights = random.normal(0, 1.5, (len(names), outputs)) / spread[:, None]
     model = LinearModel(kind, "auto", weights.astype(np.float32), np.zeros(outputs, np.float32), 0.4, {}, names)
     target = str(changes.get("target", "bonus"))
-    accumulator = Accumulator([target, *names], target)
+    accumulator = ProfileAccumulator([target, *names], target)
     accumulator.add(np.vstack([np.arange(ROWS), features.T]).astype(np.float64), ["number"] * (len(names) + 1), {})
-    subject = ReportContext(
+    context = ReportContext(
         target=target,
         source="s3://people-data/output/transformed_data.csv",
         verdict=Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
@@ -109,7 +109,7 @@ def make(
         reproduce="python -m flows.train --dataset.source s3://people-data/output/transformed_data.csv",
         champion="version 2, training job linear-learner-bonus-11d0e2b4",
     )
-    return replace(subject, **changes)  # type: ignore[arg-type]
+    return replace(context, **changes)  # type: ignore[arg-type]
 
 
 def summary(kind: PredictorType, epochs: int = 15) -> TrainingSummary:
@@ -171,7 +171,7 @@ def evaluation(kind: PredictorType, model: LinearModel, features: NDArray[np.flo
     )
 
 
-def regression_picture(model: LinearModel, features: NDArray[np.float64]) -> RegressionPicture:
+def regression_picture(model: LinearModel, features: NDArray[np.float64]) -> RegressionPlotData:
     random = np.random.default_rng(1)
     predicted = 9_000 + 1_200 * model.predict(features).scores.astype(np.float64)
     actual = predicted + random.normal(0, 1_500, len(features))
@@ -179,7 +179,7 @@ def regression_picture(model: LinearModel, features: NDArray[np.float64]) -> Reg
     density, _, _ = np.histogram2d(actual.clip(edges[0], edges[-1]), predicted.clip(edges[0], edges[-1]), edges)
     counts, bins = np.histogram(actual - predicted, 60)
     shares = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-    return RegressionPicture(
+    return RegressionPlotData(
         density=Density(edges=edges.tolist(), counts=density.astype(int).tolist()),
         residuals=Histogram(edges=bins.tolist(), counts=counts.tolist()),
         residual_quantiles=dict(zip(shares, np.quantile(actual - predicted, shares).tolist(), strict=True)),
@@ -189,7 +189,7 @@ def regression_picture(model: LinearModel, features: NDArray[np.float64]) -> Reg
 
 def classified(
     model: LinearModel, features: NDArray[np.float64], classes: int
-) -> tuple[tuple[ClassFigures, ...], ClassificationPicture]:
+) -> tuple[tuple[ClassMetrics, ...], ClassificationPlotData]:
     random = np.random.default_rng(1)
     scores = model.predict(features).scores.astype(np.float64)
     chances = np.stack([1 - scores, scores], axis=1) if scores.ndim == 1 else scores
@@ -198,11 +198,11 @@ def classified(
     labels = tuple(range(chances.shape[1]))
     of_each = zip(*precision_recall_fscore_support(actual, predicted, labels=labels, zero_division=0), strict=True)
     figures = tuple(
-        ClassFigures(label=label, rows=rows, precision=p, recall=r, f1=f, roc_auc=0.9 + 0.001 * label)
+        ClassMetrics(label=label, rows=rows, precision=p, recall=r, f1=f, roc_auc=0.9 + 0.001 * label)
         for label, (p, r, f, rows) in zip(labels, of_each, strict=True)
     )
     drawn = labels[1:] if len(labels) == 2 else labels[:10]
-    return figures, ClassificationPicture(
+    return figures, ClassificationPlotData(
         curves=tuple(curves(label, actual == label, chances[:, label]) for label in drawn),
         calibration=calibration(chances.max(axis=1), predicted == actual),
         confusion=Confusion(labels=labels, counts=confusion_matrix(actual, predicted, labels=labels).tolist())

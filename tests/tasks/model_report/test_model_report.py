@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from linear_learner.model import PredictorType
-from tasks.data.profile_report import escaped
-from tasks.evaluation.results import Evaluation, Metric, Outcome, Verdict
-from tasks.model_report.context import ReportContext, effects
-from tasks.model_report.markdown import CAPTIONS, MAX_FEATURES, report
-from tasks.model_report.page import page
-from tasks.model_report.tables import metrics_table, number, share
+from tasks.data.profile_report import escape_markdown
+from tasks.evaluation.results import Evaluation, GateOutcome, Metric, Verdict
+from tasks.model_report.context import ReportContext, compute_effects
+from tasks.model_report.markdown import MAX_LISTED_FEATURES, metrics_table, render_report
+from tasks.model_report.page import render_page
+from tasks.model_report.style import CAPTIONS, format_number, format_share
 from tasks.parameters import Split
 
-MakeSubject = Callable[..., ReportContext]
+MakeContext = Callable[..., ReportContext]
 KINDS: tuple[PredictorType, ...] = ("regressor", "binary_classifier", "multiclass_classifier")
 HOSTILE = (
     "a|b",
@@ -72,14 +72,14 @@ def rendered(text: str) -> str:
     return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
-def with_figures(subject: ReportContext, **figures: float | None) -> ReportContext:
-    metrics = tuple(metric.model_copy(update=figures) for metric in subject.evaluation.metrics)
-    return replace(subject, evaluation=subject.evaluation.model_copy(update={"metrics": metrics}))
+def with_figures(context: ReportContext, **figures: float | None) -> ReportContext:
+    metrics = tuple(metric.model_copy(update=figures) for metric in context.evaluation.metrics)
+    return replace(context, evaluation=context.evaluation.model_copy(update={"metrics": metrics}))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sections_stand_in_order_the_verdict_first(subject_of: MakeSubject, kind: PredictorType) -> None:
-    text = report(subject_of(kind), {"effects": DOT})
+def test_sections_stand_in_order_the_verdict_first(context_of: MakeContext, kind: PredictorType) -> None:
+    text = render_report(context_of(kind), {"effects": DOT})
     assert re.findall("^## (.*)$", text, re.MULTILINE) == TITLES
     assert text.startswith("## Verdict\n\n✔ **Promoted: may be used.** RMSE 1,843 is 8.7 % below")
 
@@ -92,50 +92,52 @@ def test_sections_stand_in_order_the_verdict_first(subject_of: MakeSubject, kind
         ("no better than the champion", "✘ **No better than the champion: not to be used.**"),
     ],
 )
-def test_the_verdict_says_whether_the_model_may_be_used(subject_of: MakeSubject, outcome: Outcome, said: str) -> None:
-    text = report(subject_of(verdict=Verdict(outcome=outcome, reason="Because | so.")), {})
-    assert f"{said} {escaped('Because | so.')}" in section(text, "Verdict")
+def test_the_verdict_says_whether_the_model_may_be_used(
+    context_of: MakeContext, outcome: GateOutcome, said: str
+) -> None:
+    text = render_report(context_of(verdict=Verdict(outcome=outcome, reason="Because | so.")), {})
+    assert f"{said} {escape_markdown('Because | so.')}" in section(text, "Verdict")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_matters_is_three_to_five_rows_under_the_verdict(subject_of: MakeSubject, kind: PredictorType) -> None:
-    subject = subject_of(kind)
-    [[header, first, *rest]] = tables(section(report(subject, {}), "Verdict"))
+def test_what_matters_is_three_to_five_rows_under_the_verdict(context_of: MakeContext, kind: PredictorType) -> None:
+    context = context_of(kind)
+    [[header, first, *rest]] = tables(section(render_report(context, {}), "Verdict"))
     assert header == ["", "this model", "95 % interval", "baseline", "champion"]
     assert "which decides" in first[0]
-    gate = subject.evaluation[subject.evaluation.gate_metric]
+    gate = context.evaluation[context.evaluation.gate_metric]
     assert first[1:] == [
-        number(gate.value),
-        f"{number(gate.low)} to {number(gate.high)}",
-        number(gate.baseline),
-        number(gate.champion),
+        format_number(gate.value),
+        f"{format_number(gate.low)} to {format_number(gate.high)}",
+        format_number(gate.baseline),
+        format_number(gate.champion),
     ]
     assert 3 <= 1 + len(rest) <= 5
     assert ["Share of the baseline's error that is gone", "40.9 %", "38.1 % to 43.2 %", "", ""] in rest
 
 
-def test_without_a_champion_there_is_no_column_for_it(subject_of: MakeSubject) -> None:
-    subject = replace(with_figures(subject_of(), champion=None), champion=None)
-    text = report(subject, {})
+def test_without_a_champion_there_is_no_column_for_it(context_of: MakeContext) -> None:
+    context = replace(with_figures(context_of(), champion=None), champion=None)
+    text = render_report(context, {})
     assert "There is no other champion to compare it with." in text
     assert all("champion" not in header for header, *_ in tables(text))
 
 
-def test_why_the_champion_cannot_be_compared_is_said(subject_of: MakeSubject) -> None:
-    subject = subject_of()
+def test_why_the_champion_cannot_be_compared_is_said(context_of: MakeContext) -> None:
+    context = context_of()
     objection = {"champion_objection": "it wants the column 'age'", "over_champion": None}
-    text = report(replace(subject, evaluation=subject.evaluation.model_copy(update=objection)), {})
+    text = render_report(replace(context, evaluation=context.evaluation.model_copy(update=objection)), {})
     assert "It cannot be compared on these rows: it wants the column 'age'" in section(text, "How good it is")
 
 
-def test_figures_that_are_not_defined_are_dashes(subject_of: MakeSubject) -> None:
-    subject = with_figures(subject_of("binary_classifier"), value=None, low=None, high=None, baseline=None)
-    [_, first, *_] = tables(section(report(subject, {}), "How good it is"))[0]
+def test_figures_that_are_not_defined_are_dashes(context_of: MakeContext) -> None:
+    context = with_figures(context_of("binary_classifier"), value=None, low=None, high=None, baseline=None)
+    [_, first, *_] = tables(section(render_report(context, {}), "How good it is"))[0]
     assert first[1:4] == ["–", "–", "–"]  # noqa: RUF001 - a dash, not a minus
 
 
-def test_every_metric_is_a_row_of_the_table_artifact(subject_of: MakeSubject) -> None:
-    evaluation = subject_of("binary_classifier").evaluation
+def test_every_metric_is_a_row_of_the_table_artifact(context_of: MakeContext) -> None:
+    evaluation = context_of("binary_classifier").evaluation
     odd = Metric(name="roc_auc", value=None, low=None, high=None, baseline=float("nan"), champion=1 / 3)
     rows = metrics_table(evaluation.model_copy(update={"metrics": (*evaluation.metrics, odd)}))
     assert [row["metric"] for row in rows][:2] == ["accuracy", "balanced accuracy"]
@@ -161,81 +163,81 @@ def test_every_metric_is_a_row_of_the_table_artifact(subject_of: MakeSubject) ->
     ],
 )
 def test_figures_are_rounded_for_people(figure: float | None, shown: str) -> None:
-    assert number(figure) == shown
+    assert format_number(figure) == shown
 
 
 @given(st.floats(-1e300, 1e300))
 def test_a_rounded_figure_is_near_the_figure(figure: float) -> None:
-    assert float(number(figure).replace(",", "")) == pytest.approx(figure, rel=1e-3)
+    assert float(format_number(figure).replace(",", "")) == pytest.approx(figure, rel=1e-3)
 
 
 def test_shares_are_in_per_cent() -> None:
-    assert [share(part) for part in (0.409, 1.0, -12.5, None)] == ["40.9 %", "100 %", "-1,250 %", "–"]  # noqa: RUF001
+    assert [format_share(part) for part in (0.409, 1.0, -12.5, None)] == ["40.9 %", "100 %", "-1,250 %", "–"]  # noqa: RUF001
 
 
-def test_the_largest_effect_is_that_of_a_standard_deviation_not_of_a_unit(subject_of: MakeSubject) -> None:
-    subject = subject_of()
-    found = effects(subject)
-    spreads = {column.name: column.std or 0.0 for column in subject.profile.columns}
+def test_the_largest_effect_is_that_of_a_standard_deviation_not_of_a_unit(context_of: MakeContext) -> None:
+    context = context_of()
+    found = compute_effects(context)
+    spreads = {column.name: column.std or 0.0 for column in context.profile.columns}
     for effect in found:
         assert effect.sizes == pytest.approx([effect.coefficients[0] * spreads[effect.feature]])
     assert [one.largest for one in found] == sorted((one.largest for one in found), reverse=True)
-    coefficients = subject.model.coefficients()
+    coefficients = context.model.coefficients()
     assert found[0].feature != max(coefficients, key=lambda name: abs(coefficients[name]))
 
 
-def test_of_a_multiclass_the_class_that_changes_most_decides_the_order(subject_of: MakeSubject) -> None:
-    subject = subject_of("multiclass_classifier")
-    for effect in effects(subject):
+def test_of_a_multiclass_the_class_that_changes_most_decides_the_order(context_of: MakeContext) -> None:
+    context = context_of("multiclass_classifier")
+    for effect in compute_effects(context):
         assert effect.sizes is not None
         assert effect.largest == max(abs(size) for size in effect.sizes) == abs(effect.sizes[effect.strongest])
-    strongest, by_class = tables(section(report(subject, {}), "What decides"))
+    strongest, by_class = tables(section(render_report(context, {}), "What decides"))
     assert strongest[0] == ["feature", "class", "coefficient", "effect"]
     assert by_class[0] == ["feature", "0", "1", "2", "3", "4"]
     assert strongest[1][3] == by_class[1][1 + int(strongest[1][1])]
 
 
-def test_features_without_a_known_spread_come_last_without_an_effect(subject_of: MakeSubject) -> None:
-    subject = subject_of()
-    weights = np.append(subject.model.weights, [[1e6]], axis=0).astype(np.float32)
-    model = replace(subject.model, weights=weights, feature_names=(*(subject.model.feature_names or ()), "stranger"))
-    [table] = tables(section(report(replace(subject, model=model), {}), "What decides"))
+def test_features_without_a_known_spread_come_last_without_an_effect(context_of: MakeContext) -> None:
+    context = context_of()
+    weights = np.append(context.model.weights, [[1e6]], axis=0).astype(np.float32)
+    model = replace(context.model, weights=weights, feature_names=(*(context.model.feature_names or ()), "stranger"))
+    [table] = tables(section(render_report(replace(context, model=model), {}), "What decides"))
     assert table[-1] == ["stranger", "1,000,000", "–"]  # noqa: RUF001 - a dash, not a minus
 
 
-def test_of_very_many_features_those_with_the_largest_effects_are_listed(subject_of: MakeSubject) -> None:
-    text = section(report(subject_of(names=tuple(f"x{index}" for index in range(70))), {}), "What decides")
-    assert len(tables(text)[0]) == MAX_FEATURES + 1
+def test_of_very_many_features_those_with_the_largest_effects_are_listed(context_of: MakeContext) -> None:
+    text = section(render_report(context_of(names=tuple(f"x{index}" for index in range(70))), {}), "What decides")
+    assert len(tables(text)[0]) == MAX_LISTED_FEATURES + 1
     assert "and 50 more" in text
 
 
-def test_a_binary_classifier_s_threshold_is_reported(subject_of: MakeSubject) -> None:
-    text = report(subject_of("binary_classifier"), {})
+def test_a_binary_classifier_s_threshold_is_reported(context_of: MakeContext) -> None:
+    text = render_report(context_of("binary_classifier"), {})
     assert "Threshold: 0.4000; a row whose score is at least that is labelled 1." in text
-    assert "Threshold" not in report(subject_of("regressor"), {})
+    assert "Threshold" not in render_report(context_of("regressor"), {})
 
 
-def test_what_was_trained_and_what_was_discarded_is_reported_in_words(subject_of: MakeSubject) -> None:
-    text = section(report(subject_of(), {}), "What was trained")
+def test_what_was_trained_and_what_was_discarded_is_reported_in_words(context_of: MakeContext) -> None:
+    text = section(render_report(context_of(), {}), "What was trained")
     assert "32 models side by side, 15 epochs, minimising mse. Training stopped early" in text
     assert "Kept: model 7 as it was at epoch 9, the first being 0" in text
     assert "**Early stopping threw away 0.933 %**: epoch 10 had 0.3687." in text
     assert ["learning_rate", "0.1"] in tables(text)[0]
 
 
-def test_where_the_best_epoch_was_retained_nothing_was_discarded(subject_of: MakeSubject) -> None:
-    summary = subject_of().summary
+def test_where_the_best_epoch_was_retained_nothing_was_discarded(context_of: MakeContext) -> None:
+    summary = context_of().summary
     assert summary is not None
     retained = summary.model_copy(update={"best_epoch": 9, "best_value": summary.saved_value})
-    assert "threw nothing away" in report(subject_of(summary=retained), {})
+    assert "threw nothing away" in render_report(context_of(summary=retained), {})
     unknown = summary.model_copy(
         update={"best_value": None, "saved_epoch": None, "throughput": None, "objective": None}
     )
-    assert "threw" not in report(subject_of(summary=unknown), {})
+    assert "threw" not in render_report(context_of(summary=unknown), {})
 
 
-def test_without_a_log_the_report_says_why(subject_of: MakeSubject) -> None:
-    text = report(subject_of(summary=None, summary_error="it was deleted", submission="reused"), {})
+def test_without_a_log_the_report_says_why(context_of: MakeContext) -> None:
+    text = render_report(context_of(summary=None, summary_error="it was deleted", submission="reused"), {})
     assert "had been done before and was reused. Its log tells no more: it was deleted." in text
 
 
@@ -248,8 +250,8 @@ def test_without_a_log_the_report_says_why(subject_of: MakeSubject) -> None:
         (Split(method="group", column="customer"), "rows with the same customer stay together; seed 42."),
     ],
 )
-def test_the_split_is_described(subject_of: MakeSubject, split: Split, said: str) -> None:
-    text = section(report(subject_of(split=split), {}), "Split")
+def test_the_split_is_described(context_of: MakeContext, split: Split, said: str) -> None:
+    text = section(render_report(context_of(split=split), {}), "Split")
     assert said in text
     assert tables(text)[0][1:] == [
         ["train", "28,000", "70.0 %"],
@@ -258,35 +260,35 @@ def test_the_split_is_described(subject_of: MakeSubject, split: Split, said: str
     ]
 
 
-def test_a_slice_that_is_no_better_than_the_baseline_stands_out(subject_of: MakeSubject) -> None:
-    subject = subject_of()
-    slices = subject.evaluation.slices
+def test_a_slice_that_is_no_better_than_the_baseline_stands_out(context_of: MakeContext) -> None:
+    context = context_of()
+    slices = context.evaluation.slices
     poor = slices[0].model_copy(update={"metrics": {"rmse": 4_000.0}})
-    evaluation = subject.evaluation.model_copy(update={"slices": (poor, *slices[1:])})
-    text = section(report(replace(subject, evaluation=evaluation, slice_by="town"), {}), "How good it is")
+    evaluation = context.evaluation.model_copy(update={"slices": (poor, *slices[1:])})
+    text = section(render_report(replace(context, evaluation=evaluation, slice_by="town"), {}), "How good it is")
     assert "Slices, by town;" in text
     assert "| **Zürich** |" in text
     assert "| Bern |" in text
 
 
-def test_warnings_of_the_data_are_listed_and_none_is_said(subject_of: MakeSubject) -> None:
-    assert "**1 warning** of the data's check:\n\n- column 'age'" in report(subject_of(), {})
-    assert "No warnings." in report(subject_of(warnings=()), {})
+def test_warnings_of_the_data_are_listed_and_none_is_said(context_of: MakeContext) -> None:
+    assert "**1 warning** of the data's check:\n\n- column 'age'" in render_report(context_of(), {})
+    assert "No warnings." in render_report(context_of(warnings=()), {})
 
 
-def test_plots_stand_in_order_each_with_what_to_look_for(subject_of: MakeSubject) -> None:
-    text = section(report(subject_of(), {"effects": DOT, "learning-curve": DOT, "unknown": DOT}), "Plots")
+def test_plots_stand_in_order_each_with_what_to_look_for(context_of: MakeContext) -> None:
+    text = section(render_report(context_of(), {"effects": DOT, "learning-curve": DOT, "unknown": DOT}), "Plots")
     assert re.findall(r"!\[(.*)\]", text) == ["Learning curve", "Largest effects"]
     assert f"![Largest effects]({DOT})\n\n*{CAPTIONS['effects'][1]}*" in text
-    assert "## Plots" not in report(subject_of(), {})
+    assert "## Plots" not in render_report(context_of(), {})
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_can_break_the_report(subject_of: MakeSubject, kind: PredictorType, name: str) -> None:
-    plain = subject_of(kind)
+def test_no_name_can_break_the_report(context_of: MakeContext, kind: PredictorType, name: str) -> None:
+    plain = context_of(kind)
     slices = tuple(one.model_copy(update={"value": name}) for one in plain.evaluation.slices)
-    subject = replace(
+    context = replace(
         plain,
         target=name,
         source=name,
@@ -299,7 +301,7 @@ def test_no_name_can_break_the_report(subject_of: MakeSubject, kind: PredictorTy
         model=replace(plain.model, feature_names=(name, *(plain.model.feature_names or ())[1:])),
         evaluation=plain.evaluation.model_copy(update={"slices": slices}),
     )
-    text, of_plain = report(subject, {}), report(plain, {})
+    text, of_plain = render_report(context, {}), render_report(plain, {})
     html = rendered(text)
     assert "<script" not in html
     assert "<a " not in html
@@ -310,8 +312,8 @@ def test_no_name_can_break_the_report(subject_of: MakeSubject, kind: PredictorTy
 
 
 @pytest.mark.parametrize("command", ["run --x 'a```b'", "run ````` \n```", "run | x"])
-def test_the_command_is_one_block_whatever_it_holds(subject_of: MakeSubject, command: str) -> None:
-    text = section(report(subject_of(reproduce=command), {}), "How to reproduce")
+def test_the_command_is_one_block_whatever_it_holds(context_of: MakeContext, command: str) -> None:
+    text = section(render_report(context_of(reproduce=command), {}), "How to reproduce")
     [block] = [token for token in MarkdownIt().parse(text) if token.type == "fence"]
     assert block.content == f"{command}\n"
 
@@ -339,9 +341,9 @@ class Strict(HTMLParser):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_page_is_whole_by_itself(subject_of: MakeSubject, kind: PredictorType) -> None:
+def test_the_page_is_whole_by_itself(context_of: MakeContext, kind: PredictorType) -> None:
     reader = Strict()
-    html = page(report(subject_of(kind), {"effects": DOT}), "Model <of> bonus")
+    html = render_page(render_report(context_of(kind), {"effects": DOT}), "Model <of> bonus")
     reader.feed(html)
     assert reader.open == []
     assert reader.references == [DOT]
@@ -356,12 +358,12 @@ def test_the_page_is_whole_by_itself(subject_of: MakeSubject, kind: PredictorTyp
 @pytest.mark.parametrize("link", ["![x](http://a.b/c.png)", "[x](javascript:alert(1))", "<http://a.b>", "<b>x</b>"])
 def test_the_page_neither_links_nor_fetches(link: str) -> None:
     reader = Strict()
-    reader.feed(page(link, "x"))
+    reader.feed(render_page(link, "x"))
     assert reader.references == []
     assert not reader.names & {"a", "img", "b"}
 
 
-def test_an_evaluation_survives_json_and_reports_the_same(subject_of: MakeSubject) -> None:
-    subject = subject_of("multiclass_classifier")
-    again = Evaluation.model_validate_json(subject.evaluation.model_dump_json())
-    assert report(replace(subject, evaluation=again), {}) == report(subject, {})
+def test_an_evaluation_survives_json_and_reports_the_same(context_of: MakeContext) -> None:
+    context = context_of("multiclass_classifier")
+    again = Evaluation.model_validate_json(context.evaluation.model_dump_json())
+    assert render_report(replace(context, evaluation=again), {}) == render_report(context, {})

@@ -14,11 +14,10 @@ from linear_learner.logs.training_summary import EpochPoint
 from linear_learner.model import PredictorType
 from tasks.evaluation.results import Curve, Density
 from tasks.model_report.context import ReportContext
-from tasks.model_report.markdown import CAPTIONS
-from tasks.model_report.plots import data_urls, draw
-from tasks.model_report.style import plain, styles
+from tasks.model_report.plots import draw_plots, to_data_urls
+from tasks.model_report.style import CAPTIONS, line_styles, plain_text
 
-MakeSubject = Callable[..., ReportContext]
+MakeContext = Callable[..., ReportContext]
 OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
 OF_KIND: dict[PredictorType, set[str]] = {
     "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
@@ -33,8 +32,8 @@ def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
 
 
 @pytest.mark.parametrize("kind", OF_KIND)
-def test_each_type_has_its_plots_as_captioned_pngs(subject_of: MakeSubject, kind: PredictorType) -> None:
-    plots = draw(subject_of(kind))
+def test_each_type_has_its_plots_as_captioned_pngs(context_of: MakeContext, kind: PredictorType) -> None:
+    plots = draw_plots(context_of(kind))
     assert set(plots) == OF_KIND[kind]
     assert set(plots) <= set(CAPTIONS)
     for png in plots.values():
@@ -42,15 +41,15 @@ def test_each_type_has_its_plots_as_captioned_pngs(subject_of: MakeSubject, kind
         image = pixels(png)
         assert image.shape[1] == 1280
         assert (image.min() < 80, image.max() > 240) == (True, True)  # dark ink on a light card
-    assert sum(map(len, data_urls(plots).values())) < 200_000
+    assert sum(map(len, to_data_urls(plots).values())) < 200_000
 
 
 def test_a_plot_is_a_data_url_of_a_png() -> None:
-    assert data_urls({"roc": b"\x89PNG"}) == {"roc": "data:image/png;base64,iVBORw=="}
+    assert to_data_urls({"roc": b"\x89PNG"}) == {"roc": "data:image/png;base64,iVBORw=="}
 
 
-def test_the_largest_reports_stay_small(subject_of: MakeSubject) -> None:
-    regression = subject_of()
+def test_the_largest_reports_stay_small(context_of: MakeContext) -> None:
+    regression = context_of()
     assert regression.evaluation.regression is not None
     noise = np.random.default_rng(0).integers(0, 10**6, (80, 80))
     density = Density(edges=tuple(range(81)), counts=tuple(map(tuple, noise.tolist())))
@@ -59,15 +58,15 @@ def test_the_largest_reports_stay_small(subject_of: MakeSubject) -> None:
     names = tuple(f"{index} {'wide_name' * 9}" for index in range(40))
     largest = (
         replace(regression, evaluation=evaluation),
-        subject_of("binary_classifier", names=names),
-        subject_of("multiclass_classifier", names=names, classes=20),
+        context_of("binary_classifier", names=names),
+        context_of("multiclass_classifier", names=names, classes=20),
     )
-    for subject in largest:
-        assert sum(map(len, data_urls(draw(subject)).values())) < MAX_CHARACTERS
+    for context in largest:
+        assert sum(map(len, to_data_urls(draw_plots(context)).values())) < MAX_CHARACTERS
 
 
 @pytest.mark.parametrize("kind", OF_KIND)
-def test_no_name_makes_a_plot_fail_or_warn(subject_of: MakeSubject, kind: PredictorType) -> None:
+def test_no_name_makes_a_plot_fail_or_warn(context_of: MakeContext, kind: PredictorType) -> None:
     names = (
         "a|b",
         "$x_1^{",
@@ -83,83 +82,83 @@ def test_no_name_makes_a_plot_fail_or_warn(subject_of: MakeSubject, kind: Predic
         "%",
     )
     for target in ("$راتب 🦆$_1^{", "x_" * 500):
-        assert set(draw(subject_of(kind, names=names, target=target))) == OF_KIND[kind]
+        assert set(draw_plots(context_of(kind, names=names, target=target))) == OF_KIND[kind]
 
 
 def test_text_that_is_plain_is_one_short_line_without_formulas() -> None:
-    assert plain("a\nb") == "a b"
-    assert plain("$5 to $6") == r"\$5 to \$6"
-    assert plain("x" * 100, 10) == "x" * 9 + "…"
-    assert plain("pay 🦆") == "pay □"
-    assert plain("\n") == "(no name)"
-    assert plain("Größe_in_µm") == "Größe_in_µm"
+    assert plain_text("a\nb") == "a b"
+    assert plain_text("$5 to $6") == r"\$5 to \$6"
+    assert plain_text("x" * 100, 10) == "x" * 9 + "…"
+    assert plain_text("pay 🦆") == "pay □"
+    assert plain_text("\n") == "(no name)"
+    assert plain_text("Größe_in_µm") == "Größe_in_µm"
 
 
-def test_without_a_log_there_is_no_learning_curve(subject_of: MakeSubject) -> None:
-    assert "learning-curve" not in draw(subject_of(summary=None))
-    summary = subject_of().summary
+def test_without_a_log_there_is_no_learning_curve(context_of: MakeContext) -> None:
+    assert "learning-curve" not in draw_plots(context_of(summary=None))
+    summary = context_of().summary
     assert summary is not None
-    assert "learning-curve" not in draw(subject_of(summary=summary.model_copy(update={"curve": ()})))
+    assert "learning-curve" not in draw_plots(context_of(summary=summary.model_copy(update={"curve": ()})))
 
 
 @pytest.mark.parametrize("epochs", [1, 200])
-def test_any_number_of_epochs_is_a_learning_curve(subject_of: MakeSubject, epochs: int) -> None:
-    summary = subject_of().summary
+def test_any_number_of_epochs_is_a_learning_curve(context_of: MakeContext, epochs: int) -> None:
+    summary = context_of().summary
     assert summary is not None
     curve = tuple(EpochPoint(index=n, criterion=None, train=10.0**-n, validation=None) for n in range(epochs))
-    assert "learning-curve" in draw(
-        subject_of(summary=summary.model_copy(update={"curve": curve, "saved_epoch": None}))
+    assert "learning-curve" in draw_plots(
+        context_of(summary=summary.model_copy(update={"curve": curve, "saved_epoch": None}))
     )
 
 
-def test_curves_that_an_evaluation_lacks_are_not_drawn(subject_of: MakeSubject) -> None:
-    subject = subject_of("binary_classifier")
-    picture = subject.evaluation.classification
+def test_curves_that_an_evaluation_lacks_are_not_drawn(context_of: MakeContext) -> None:
+    context = context_of("binary_classifier")
+    picture = context.evaluation.classification
     assert picture is not None
     lacking = picture.model_copy(update={"curves": (), "calibration": None, "confusion": None})
-    evaluation = subject.evaluation.model_copy(update={"classification": lacking})
-    assert set(draw(replace(subject, evaluation=evaluation))) == {"learning-curve", "effects"}
+    evaluation = context.evaluation.model_copy(update={"classification": lacking})
+    assert set(draw_plots(replace(context, evaluation=evaluation))) == {"learning-curve", "effects"}
 
 
-def test_figures_that_are_not_defined_do_not_stop_the_plots(subject_of: MakeSubject) -> None:
+def test_figures_that_are_not_defined_do_not_stop_the_plots(context_of: MakeContext) -> None:
     for kind, expected in OF_KIND.items():
-        subject = subject_of(kind)
+        context = context_of(kind)
         none = {"value": None, "low": None, "high": None, "baseline": None, "champion": None}
-        metrics = tuple(metric.model_copy(update=none) for metric in subject.evaluation.metrics)
-        classes = tuple(one.model_copy(update={"roc_auc": None}) for one in subject.evaluation.classes)
-        changed = subject.evaluation.model_copy(update={"metrics": metrics, "classes": classes})
-        assert set(draw(replace(subject, evaluation=changed))) == expected
+        metrics = tuple(metric.model_copy(update=none) for metric in context.evaluation.metrics)
+        classes = tuple(one.model_copy(update={"roc_auc": None}) for one in context.evaluation.classes)
+        changed = context.evaluation.model_copy(update={"metrics": metrics, "classes": classes})
+        assert set(draw_plots(replace(context, evaluation=changed))) == expected
 
 
-def test_an_empty_density_and_calibration_are_drawn(subject_of: MakeSubject) -> None:
-    regression, binary = subject_of(), subject_of("binary_classifier")
+def test_an_empty_density_and_calibration_are_drawn(context_of: MakeContext) -> None:
+    regression, binary = context_of(), context_of("binary_classifier")
     assert regression.evaluation.regression is not None
     assert binary.evaluation.classification is not None
     nothing = Density(edges=(0.0, 1.0), counts=((0,),))
     picture = regression.evaluation.regression.model_copy(update={"density": nothing, "residual_quantiles": {}})
     changed = regression.evaluation.model_copy(update={"regression": picture})
-    assert "predicted-and-actual" in draw(replace(regression, evaluation=changed))
+    assert "predicted-and-actual" in draw_plots(replace(regression, evaluation=changed))
     curves = binary.evaluation.classification.model_copy(update={"calibration": Curve(x=(), y=())})
     changed = binary.evaluation.model_copy(update={"classification": curves})
-    assert "calibration" in draw(replace(binary, evaluation=changed))
+    assert "calibration" in draw_plots(replace(binary, evaluation=changed))
 
 
-def test_a_different_model_is_a_different_picture(subject_of: MakeSubject) -> None:
-    subject = subject_of()
-    flipped = replace(subject, model=replace(subject.model, weights=-subject.model.weights))
-    once, again, other = (draw(one)["effects"] for one in (subject, subject, flipped))
+def test_a_different_model_is_a_different_picture(context_of: MakeContext) -> None:
+    context = context_of()
+    flipped = replace(context, model=replace(context.model, weights=-context.model.weights))
+    once, again, other = (draw_plots(one)["effects"] for one in (context, context, flipped))
     assert once == again
     assert not np.array_equal(pixels(once), pixels(other))
 
 
-def test_features_of_unknown_spread_have_no_bar(subject_of: MakeSubject) -> None:
-    subject = subject_of()
-    bare = subject.profile.model_copy(update={"columns": ()})
-    assert "effects" not in draw(replace(subject, profile=bare))
+def test_features_of_unknown_spread_have_no_bar(context_of: MakeContext) -> None:
+    context = context_of()
+    bare = context.profile.model_copy(update={"columns": ()})
+    assert "effects" not in draw_plots(replace(context, profile=bare))
 
 
 def test_lines_are_distinguished_without_colour() -> None:
-    looks = [(style.linestyle, style.marker) for style in styles(20)]
+    looks = [(style.linestyle, style.marker) for style in line_styles(20)]
     assert len(set(looks)) == 20
 
 
@@ -169,6 +168,6 @@ def test_plotting_is_imported_when_something_is_drawn_and_never_opens_a_window()
     assert not {"matplotlib", "PIL"} & set(run.stdout.split())
 
 
-def test_drawing_shares_nothing_with_other_threads(subject_of: MakeSubject) -> None:
-    draw(subject_of())
+def test_drawing_shares_nothing_with_other_threads(context_of: MakeContext) -> None:
+    draw_plots(context_of())
     assert "matplotlib.pyplot" not in sys.modules

@@ -1,4 +1,4 @@
-"""Files are read in pieces of bounded size, ahead of the work on them, and kept between two passes."""
+"""Files are read in chunks of bounded size, ahead of the work on them, and spilled to disk between two passes."""
 
 import io
 import os
@@ -12,24 +12,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_learner.errors import DataError
-from tasks.caching.local_files import MAX_AGE_SECONDS, sweep, work_folder
-from tasks.data import streams as progress
-from tasks.data.reader import Chunk, blocks, pieces
-from tasks.data.spill import spill, take_spilled
-from tasks.data.streams import prefetch
+from tasks.caching import MAX_AGE_SECONDS, remove_old_work_folders, work_folder
+from tasks.data import parallel
+from tasks.data.parallel import prefetch
+from tasks.data.reader import Chunk, read_blocks, read_chunks, spill_chunks, take_spilled_chunks
 
 
 @given(st.lists(st.text("ab1,", max_size=6), max_size=40), st.integers(1, 40))
 def test_blocks_are_whole_lines_and_lose_none(lines: list[str], size: int) -> None:
     content = "".join(f"{line}\n" for line in lines).encode()
-    found = list(blocks(io.BytesIO(content), max(size, 8)))
+    found = list(read_blocks(io.BytesIO(content), max(size, 8)))
     assert b"".join(found) == content
     assert all(block.endswith(b"\n") for block in found)
 
 
 def test_a_line_end_within_quotes_is_no_end_of_a_block() -> None:
     row = b'1,"a\nb\n\nc",2\n'
-    found = list(blocks(io.BytesIO(row * 20), 20))
+    found = list(read_blocks(io.BytesIO(row * 20), 20))
     assert b"".join(found) == row * 20
     assert all(block == row * block.count(b"1,") for block in found)
     assert len(found) == 10
@@ -37,7 +36,7 @@ def test_a_line_end_within_quotes_is_no_end_of_a_block() -> None:
 
 def test_a_quote_that_is_never_closed_does_not_take_the_rest_of_the_file_into_memory() -> None:
     stream = io.BytesIO(b'1,"2\n' + b"3,4\n" * 100_000)
-    assert len(next(blocks(stream, 100))) <= 300
+    assert len(next(read_blocks(stream, 100))) <= 300
 
 
 def test_what_fails_in_advance_fails_where_it_is_used() -> None:
@@ -51,28 +50,28 @@ def test_what_fails_in_advance_fails_where_it_is_used() -> None:
         next(found)
 
 
-def test_pieces_are_retained_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_chunks_are_retained_whole_or_not_at_all(tmp_path: Path) -> None:
     whole = [Chunk(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
     folder = tmp_path / "kept"
-    reading = spill(whole, folder)
+    reading = spill_chunks(whole, folder)
     next(reading)
-    assert take_spilled(folder) is None
-    assert list(spill(whole, folder)) == whole
-    found = take_spilled(folder)
+    assert take_spilled_chunks(folder) is None
+    assert list(spill_chunks(whole, folder)) == whole
+    found = take_spilled_chunks(folder)
     assert found is not None
-    for frame, piece in zip(found, whole, strict=True):
+    for frame, chunk in zip(found, whole, strict=True):
         assert frame.schema == {"a": pl.Int16(), "b": pl.Float64()}
-        assert frame.cast({"a": pl.Int64}).equals(piece.frame)
-    assert take_spilled(folder) is None
+        assert frame.cast({"a": pl.Int64}).equals(chunk.frame)
+    assert take_spilled_chunks(folder) is None
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_column_is_read_as_what_it_turns_out_to_be(tmp_path: Path) -> None:
     rows = ["1,true,5", "2,false,6"] * 5 + ["2.5,true,x", "3,7,8"]
     (tmp_path / "t.csv").write_text("a,b,c\n" + "\n".join(rows))
-    found = list(pieces(tmp_path / "t.csv", "t.csv", ["a", "b", "c"]))
-    assert pl.concat([piece.frame["a"] for piece in found])[-2:].to_list() == [2.5, 3.0]
-    assert sorted(text.example for piece in found for text in piece.texts.values()) == ["true", "x"]
+    found = list(read_chunks(tmp_path / "t.csv", "t.csv", ["a", "b", "c"]))
+    assert pl.concat([chunk.frame["a"] for chunk in found])[-2:].to_list() == [2.5, 3.0]
+    assert sorted(text.example for chunk in found for text in chunk.texts.values()) == ["true", "x"]
 
 
 @pytest.mark.usefixtures("machine")
@@ -83,13 +82,13 @@ def test_files_nobody_came_back_for_are_swept_away_after_days() -> None:
         (folder / "part").write_bytes(b"1,2")
     long_ago = time.time() - MAX_AGE_SECONDS - 60
     os.utime(old, (long_ago, long_ago))
-    sweep()
+    remove_old_work_folders()
     assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_long_work_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(parallel, "LOG_INTERVAL_SECONDS", 0.0)
     frames = [pl.DataFrame({"a": range(rows)}) for rows in (1500, 2)]
     with caplog.at_level("INFO"):
-        assert list(progress.log_progress(iter(frames), "reading t.csv")) == frames
+        assert list(parallel.log_progress(iter(frames), "reading t.csv")) == frames
     assert caplog.messages == ["reading t.csv: 1,500 rows so far", "reading t.csv: 1,502 rows so far"]
