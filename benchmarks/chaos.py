@@ -24,14 +24,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from flows.cli.local_services import OwnServer
+from flows.cli.local_services import LocalPrefectServer
 from sandbox import client, faults
 from sandbox.account import BUCKET
-from sandbox.api_call import OWN
-from sandbox.sagemaker.training_container import ONE_THREAD, prepare
-from sandbox.sagemaker.training_jobs import OVER, TrainingJob
+from sandbox.api_call import INTERNAL_USER_AGENT
+from sandbox.sagemaker.training_container import SINGLE_THREAD_ENVIRONMENT, prepare_folder
+from sandbox.sagemaker.training_jobs import FINAL_STATUSES, TrainingJob
 from sandbox.samples import employees_csv
-from sandbox.server import connect
+from sandbox.server import make_client
 
 PATIENCE, SLOW_JOB = 180.0, 12.0
 """Seconds: no run takes as long; a job outlasts the kill of the run that created it, and of the next one."""
@@ -72,12 +72,14 @@ class Session:
 
     def __init__(self, home: Path, url: str, seed: int) -> None:
         self.home, self._url, self._random = home, url, random.Random(seed)  # noqa: S311 - no secrets
-        self._sagemaker, self._s3 = (connect(name, url, user_agent_extra=OWN) for name in ("sagemaker", "s3"))
+        self._sagemaker, self._s3 = (
+            make_client(name, url, user_agent_extra=INTERNAL_USER_AGENT) for name in ("sagemaker", "s3")
+        )
         self.rows = {moment: Counter[str]() for moment in (*MOMENTS, "to the end")}
         self.calls_per_job, self.wrong = list[int](), list[str]()
 
     def calls(self) -> Counter[str]:
-        return Counter(client.calls(self._url))
+        return Counter(client.call_counts(self._url))
 
     def jobs(self, others: Container[str] = ()) -> dict[str, str]:
         """Every job that was ever created, each paid for, and its status; but for the others."""
@@ -112,7 +114,7 @@ class Session:
         killed, code, said = self._command(state, MOMENTS.get(moment))
         own, left = self.jobs(others).values(), self._half_written()
         how = ("followed: training job" in said, "reused: training job" in said)
-        ends = (max(0, len(own) - max(had, 1)), sum(status not in OVER for status in own), len(left))
+        ends = (max(0, len(own) - max(had, 1)), sum(status not in FINAL_STATUSES for status in own), len(left))
         self.rows[moment].update(dict(zip(COLUMNS, (killed, not killed, len(own) - had, *how, *ends), strict=True)))
         if (killed or code or left) if moment not in MOMENTS else (code and not killed):
             self.wrong.append(f"input {state}, {moment}: exit code {code}, leaves {left or 'nothing'}\n{said[-3000:]}")
@@ -150,7 +152,7 @@ class Session:
         """Compare what was downloaded with what S3 holds, and with what the table gives by no flow and no S3."""
         import pandas as pd
 
-        from tasks.data.row_assignment import indices
+        from tasks.data.row_assignment import assign_rows
         from tasks.parameters import Split
 
         path = self.home / "models" / job / "model.tar.gz"
@@ -159,15 +161,15 @@ class Session:
             self.wrong.append(f"input {state}: {path} is not what S3 holds")
         with tarfile.open(path) as archive, TemporaryDirectory(dir=self.home) as name:
             folder = Path(name)
-            prepare(folder, TrainingJob.load(client.default_state_dir() / "jobs" / job))
+            prepare_folder(folder, TrainingJob.load(client.default_state_dir() / "jobs" / job))
             frame = pd.read_csv(BytesIO(employees_csv()))
             frame.insert(0, "bonus", frame.pop("bonus"))
-            for channel, rows in indices(len(frame), Split(random_state=state)).items():
+            for channel, rows in assign_rows(len(frame), Split(random_state=state)).items():
                 file = folder / "input" / "data" / channel / "rows.csv"
                 file.parent.mkdir(parents=True)
                 frame.iloc[rows].to_csv(file, header=False, index=False)
             command = [sys.executable, "-m", "linear_learner", "train", name]
-            subprocess.run(command, env=os.environ | ONE_THREAD, stdout=subprocess.DEVNULL, check=True)
+            subprocess.run(command, env=os.environ | SINGLE_THREAD_ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
             learned = {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
             if {member.name: archive.extractfile(member).read() for member in archive} != learned:  # type: ignore[union-attr]
                 self.wrong.append(f"input {state}: {path} is not the model that is learned undisturbed")
@@ -192,10 +194,10 @@ def session(seed: int) -> Iterator[Session]:
     with TemporaryDirectory(prefix="chaos-") as home:
         os.environ |= {"HOME": home, "XDG_CACHE_HOME": f"{home}/cache", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
         state_dir = client.default_state_dir()
-        with closing(OwnServer()) as server, client.launch(state_dir), client.hold(state_dir):
+        with closing(LocalPrefectServer()) as server, client.start_server(state_dir), client.mark_in_use(state_dir):
             server.wait()
             os.environ["PREFECT_API_URL"] = server.api_url
-            while (url := client.endpoint(state_dir)) is None:
+            while (url := client.find_endpoint(state_dir)) is None:
                 time.sleep(0.05)
             yield Session(Path(home), url, seed)
 
@@ -208,7 +210,9 @@ def main() -> int:
                 break
             spared = state % len(MOMENTS)
             found.try_input(state, [name for number, name in enumerate(MOMENTS) if number != spared][:left])
-        orphans = [f"{job} runs, and nobody follows" for job, status in found.jobs().items() if status not in OVER]
+        orphans = [
+            f"{job} runs, and nobody follows" for job, status in found.jobs().items() if status not in FINAL_STATUSES
+        ]
     print(f"\n{'moment':<14}" + "".join(f"{column:>13}" for column in COLUMNS))
     for moment, row in found.rows.items():
         print(f"{moment:<14}" + "".join(f"{row[column]:>13}" for column in COLUMNS))

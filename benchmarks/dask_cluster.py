@@ -12,7 +12,7 @@ import time
 from tempfile import TemporaryDirectory
 
 from benchmarks.unchanged import move_to, own_sandbox
-from flows.cli.local_services import OwnServer
+from flows.cli.local_services import LocalPrefectServer
 
 FILES, ROWS_EACH = 8, 500_000
 
@@ -20,7 +20,7 @@ FILES, ROWS_EACH = 8, 500_000
 def main(files: int = FILES, rows_each: int = ROWS_EACH) -> int:
     with TemporaryDirectory() as home:
         move_to(home)
-        server = OwnServer()
+        server = LocalPrefectServer()
         try:
             with own_sandbox() as url:
                 server.wait()
@@ -34,7 +34,7 @@ def compare(url: str, files: int, rows_each: int) -> int:
     from distributed import LocalCluster
     from prefect import flow
 
-    from sandbox.client import workspace
+    from sandbox.client import make_workspace
     from sandbox.samples import employees
     from tasks.format import format_channels
     from tasks.load import load
@@ -42,7 +42,7 @@ def compare(url: str, files: int, rows_each: int) -> int:
     from tasks.split import split_rows
     from tasks.upload import Uploaded, upload
 
-    alone = workspace(url)
+    alone = make_workspace(url)
     for number in range(files):
         alone.client("s3").put_object(
             Bucket=alone.bucket.bucket_name,

@@ -22,9 +22,8 @@ from sklearn.linear_model import SGDClassifier, SGDRegressor
 from sklearn.metrics import log_loss, mean_squared_error
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import PredictorType
+from linear_learner.model import Examples, PredictorType
 from linear_learner.training.engine import train
-from linear_learner.training.examples import Examples
 
 KINDS: tuple[PredictorType, PredictorType] = ("regressor", "binary_classifier")
 REPEATS = 3

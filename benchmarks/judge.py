@@ -13,13 +13,11 @@ from typing import get_args
 import numpy as np
 import sklearn.metrics  # noqa: F401 - imported before the clock starts
 
-from linear_learner.hyperparameter_groups import LOSSES
-from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import LinearModel, PredictorType
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
+from linear_learner.model import Examples, LinearModel, PredictorType
 from linear_learner.training.engine import train
-from linear_learner.training.examples import Examples
 from tasks.evaluation.assessment import assess
-from tasks.evaluation.gate import decide
+from tasks.evaluation.gate import make_verdict
 from tasks.parameters import Gate
 
 ROWS, SCORED_ROWS, FEATURES = 100_000, 2_000_000, 16
@@ -66,7 +64,7 @@ def judging() -> Iterator[bool]:
         predictions, champion = (one.predict(data.features) for one in (model, replace(model, weights=weights)))
         evaluation = assess(model, data.labels, predictions, GATE, champion=champion)
         assert evaluation.rounds == 1000
-        assert decide(evaluation, GATE, has_champion=True).passed
+        assert make_verdict(evaluation, GATE, has_champion=True).passed
         seconds = fastest(lambda m=model, d=data, p=predictions, r=champion: assess(m, d.labels, p, GATE, champion=r))  # type: ignore[misc]
         yield said(f"seconds to judge {ROWS:,} rows beside a champion, {kind}", seconds, 3)
 
@@ -80,7 +78,7 @@ def rejected(kind: PredictorType, seed: int) -> bool:
     settings = Hyperparameters(predictor_type=kind, num_classes=classes if classes > 2 else None, mini_batch_size=50)
     model = train(settings, Examples(features[:600], labels[:600]), seed=seed).model
     evaluation = assess(model, labels[600:], model.predict(features[600:]), GATE)
-    return decide(evaluation, GATE, has_champion=False).outcome == "no better than the baseline"
+    return make_verdict(evaluation, GATE, has_champion=False).outcome == "no better than the baseline"
 
 
 def noise(seeds: int) -> Iterator[bool]:

@@ -38,19 +38,21 @@ def recipe(source: Path, folder: Path) -> None:
 def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
     import sklearn.model_selection  # noqa: F401 - as the recipe's, before the clock starts
 
-    from sandbox.client import workspace
-    from tasks.data.row_assignment import sizes
-    from tasks.format import write
-    from tasks.load import measure
+    from sandbox.client import make_workspace
+    from tasks.data.row_assignment import count_rows
+    from tasks.format import write_channels
+    from tasks.load import profile_table
     from tasks.parameters import Dataset, Split
     from tasks.split import Rows
 
-    nowhere = workspace("http://127.0.0.1:9")  # files of this machine: no call is made
+    nowhere = make_workspace("http://127.0.0.1:9")  # files of this machine: no call is made
     with timed("all"):
         with timed("load"):
-            table = measure(nowhere, Dataset(source=f"file://{source}", target="bonus"))
+            table = profile_table(nowhere, Dataset(source=f"file://{source}", target="bonus"))
         with timed("split and write"):
-            formatted = write(nowhere, table, Rows(parameters=Split(), **sizes(table.rows, Split())), form, 1)
+            formatted = write_channels(
+                nowhere, table, Rows(parameters=Split(), **count_rows(table.rows, Split())), form, 1
+            )
     for file in formatted.files:
         file.path.rename(folder / file.path.name)
 
@@ -60,12 +62,12 @@ def formats(source: Path, folder: Path) -> None:
     import numpy as np
     import polars as pl
 
-    from tasks.data.measurement import matrix
+    from tasks.data.measurement import to_matrix
     from tasks.data.writer import write_rows
 
     table = pl.read_csv(source)
     table = pl.DataFrame([one.shrink_dtype() if one.dtype.is_integer() else one for one in table]).rechunk()
-    real = pl.DataFrame(np.random.default_rng(0).normal(size=matrix(table).shape).T, table.columns).rechunk()
+    real = pl.DataFrame(np.random.default_rng(0).normal(size=to_matrix(table).shape).T, table.columns).rechunk()
     for name, frame in (("table", table), ("real", real)):
         for form in ("csv", "recordio"):
             with timed(f"{name} {form}"):

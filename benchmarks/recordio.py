@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.formats.channels import CSV, RECORDIO, read_channel
-from linear_learner.formats.recordio import MAGIC, read_records, varint, write_records
+from linear_learner.formats.recordio import MAGIC, encode_varint, read_records, write_records
 
 
 def write_row_by_row(stream: io.BytesIO, features: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
@@ -36,7 +36,7 @@ def entry(number: int, floats: bytes) -> bytes:
 
 
 def field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | 2]) + varint(len(content)) + content
+    return bytes([number << 3 | 2]) + encode_varint(len(content)) + content
 
 
 def seconds(action: Callable[[], Any]) -> float:

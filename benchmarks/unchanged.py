@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from typing import ClassVar
 from urllib.parse import unquote, urlsplit
 
-from flows.cli.local_services import OwnServer
+from flows.cli.local_services import LocalPrefectServer
 from sandbox import client
 
 MAX_SECONDS = 4.0
@@ -71,10 +71,10 @@ class Tap(BaseHTTPRequestHandler):
 def own_sandbox() -> Iterator[str]:
     """URL of a sandbox of this home."""
     state_dir = client.default_state_dir()
-    with client.hold(state_dir):
-        client.launch(state_dir)
+    with client.mark_in_use(state_dir):
+        client.start_server(state_dir)
         end = time.monotonic() + PATIENCE
-        while (url := client.endpoint(state_dir)) is None:
+        while (url := client.find_endpoint(state_dir)) is None:
             assert time.monotonic() < end, "the sandbox does not answer"
             time.sleep(0.05)
         yield url
@@ -144,12 +144,12 @@ def measured(rounds: int, api_url: str, sandbox_url: str) -> tuple[dict[str, lis
     calls: Counter[str] = Counter()
     Tap.read.clear()
     for _ in range(rounds):
-        before = Counter(client.calls(sandbox_url))
+        before = Counter(client.call_counts(sandbox_url))
         seconds, said = command("flows.train")
         assert "again, because" not in said, said
         assert "for the first time" not in said, said
         took["unchanged run"].append(seconds)
-        calls += Counter(client.calls(sandbox_url)) - before
+        calls += Counter(client.call_counts(sandbox_url)) - before
         took["empty flow"].append(command("benchmarks.unchanged", "--empty", str(tasks))[0])
     return took, calls, Counter({key: n for key, n in Tap.read.items() if not any(one in key for one in OF_THE_RUN)})
 
@@ -174,7 +174,7 @@ def main() -> int:
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     with TemporaryDirectory() as home, ExitStack() as running:
         move_to(home)
-        server = OwnServer()
+        server = LocalPrefectServer()
         running.callback(server.close)
         sandbox_url = running.enter_context(tapped())
         server.wait()

@@ -41,7 +41,7 @@ def _when(
     )
 
 
-class Sign(NamedTuple):
+class AutomationSpec(NamedTuple):
     """When Prefect acts, what it does, and what it says (Jinja and markdown) where people want to be told."""
 
     name: str
@@ -52,15 +52,15 @@ class Sign(NamedTuple):
     does: tuple[ActionTypes, ...] = ()
 
 
-SIGNS: Final = (
-    Sign(
+AUTOMATIONS: Final = (
+    AutomationSpec(
         "linear-learner: run failed or crashed",
         "A run ended without a model, or the reaper without having looked.",
         _when(*BROKEN),
         "{{ flow_run.name }}: {{ flow_run.state.name }}",
         "{{ flow_run.state.message }}" + RUN,
     ),
-    Sign(
+    AutomationSpec(
         "linear-learner: model rejected",
         "A run is done, but the gate says that its model may not be used.",
         # The state, not linear-learner.model.rejected: the server itself tells it, whatever becomes of the process.
@@ -68,14 +68,14 @@ SIGNS: Final = (
         "{{ flow_run.name }}: model rejected",
         "{{ flow_run.state.message }}" + RUN,
     ),
-    Sign(
+    AutomationSpec(
         "linear-learner: training late",
         "A training has not begun ten minutes after Prefect called it late.",
         _when("*", after=("Late",), minutes=10, of=TRAINING),
         "{{ flow_run.name }} has not begun",
         "Due at {{ flow_run.expected_start_time }}. Does a worker of {{ flow_run.work_pool_name }} run?" + RUN,
     ),
-    Sign(
+    AutomationSpec(
         "linear-learner: no nightly training",
         "No run of the deployment nightly came to its end for 26 hours.",
         # Each end starts the 26 hours anew, as it is on both sides.
@@ -83,7 +83,7 @@ SIGNS: Final = (
         "No nightly training for 26 hours",
         "{% if flow_run %}The last that came to its end:" + RUN + "{% else %}None ever came to its end.{% endif %}",
     ),
-    Sign(
+    AutomationSpec(
         "linear-learner: run without a sign of life",
         "A run sends no heartbeat any more: it is marked Crashed, which frees its place under the concurrency limit.",
         # Prefect sends one every three minutes; a server that was away for as long as this takes living runs for dead.
@@ -93,21 +93,21 @@ SIGNS: Final = (
 )
 
 
-def register(client: SyncPrefectClient, sign: Sign, block: UUID | None) -> str:
+def register(client: SyncPrefectClient, spec: AutomationSpec, block: UUID | None) -> str:
     """Create the sign's automation, or update the one of that name; returns in a word what was done.
 
     Actions that are there stay as people left them; added are those that do something else, or tell somebody else.
     """
-    wanted = list(sign.does)
-    if block and sign.subject:
-        wanted.append(SendNotification(block_document_id=block, subject=sign.subject, body=sign.body))
-    there = next(iter(client.read_automations_by_name(sign.name)), None)
+    wanted = list(spec.does)
+    if block and spec.subject:
+        wanted.append(SendNotification(block_document_id=block, subject=spec.subject, body=spec.body))
+    there = next(iter(client.read_automations_by_name(spec.name)), None)
     saved = [action for action in there.actions if not isinstance(action, DoNothing)] if there else []
     known = {(action.type, getattr(action, "block_document_id", None)) for action in saved}
     new = [action for action in wanted if (action.type, getattr(action, "block_document_id", None)) not in known]
-    ours = {"description": sign.description, "trigger": sign.trigger, "actions": saved + new or [DoNothing()]}
+    ours = {"description": spec.description, "trigger": spec.trigger, "actions": saved + new or [DoNothing()]}
     if there is None:
-        client.create_automation(AutomationCore(name=sign.name, **ours))
+        client.create_automation(AutomationCore(name=spec.name, **ours))
         return "created"
     updated = there.model_copy(update=ours)
     if updated == there:  # an update would have the triggers forget what they have seen
@@ -138,8 +138,8 @@ def main() -> None:
     try:
         with get_client(sync_client=True) as client:
             block = notification_block(client, notify) if notify else None
-            for sign in SIGNS:
-                print(f"{register(client, sign, block):<10}{sign.name}")  # noqa: T201 - what the command line is for
+            for spec in AUTOMATIONS:
+                print(f"{register(client, spec, block):<10}{spec.name}")  # noqa: T201 - what the command line is for
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     except httpx.HTTPError as error:

@@ -16,10 +16,10 @@ from pydantic_settings import (
 
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 from flows.cli import local_services
-from flows.cli.arguments import complaints
-from flows.cli.local_services import ServerDied
+from flows.cli.arguments import validation_messages
+from flows.cli.local_services import ServerStartError
 
-AS_IT_IS: Any = None
+UNCHANGED: Any = None
 
 
 class Arguments(BaseSettings):
@@ -45,29 +45,29 @@ class Arguments(BaseSettings):
 
     name: Annotated[str, Field(pattern="^[a-z0-9-]+$")] = "production"
     """Name of the three blocks, by which runs choose them with --workspace."""
-    bucket: Annotated[str, Field(min_length=1)] = AS_IT_IS
+    bucket: Annotated[str, Field(min_length=1)] = UNCHANGED
     """Name of the S3 bucket for data and models."""
-    role_arn: RoleArn = AS_IT_IS
-    region: str = AS_IT_IS
+    role_arn: RoleArn = UNCHANGED
+    region: str = UNCHANGED
     """Region of the bucket, where training runs; of new blocks AWS_REGION, AWS_DEFAULT_REGION or the profile's."""
-    credentials: Literal["machine", "keys"] = AS_IT_IS
+    credentials: Literal["machine", "keys"] = UNCHANGED
     """Whose credentials runs use. machine, which new blocks have: those of whatever machine a run is on, from its
     environment, profile or role; nothing secret is stored. keys, for machines that have none: the access key found now
     in this environment, or in --profile, is stored in the block."""
-    profile: str = AS_IT_IS
+    profile: str = UNCHANGED
     """An AWS profile that every machine with runs has; with --credentials keys, one that this machine has."""
-    assume_role_arn: str = AS_IT_IS
+    assume_role_arn: str = UNCHANGED
     """ARN of a role that runs take on first."""
-    endpoint_url: str = AS_IT_IS
+    endpoint_url: str = UNCHANGED
     """URL of what stands in for AWS, such as a sandbox; of new blocks AWS_ENDPOINT_URL."""
-    bucket_folder: str = AS_IT_IS
+    bucket_folder: str = UNCHANGED
     """Folder of the bucket that holds everything, sources too."""
-    prefix: Prefix = AS_IT_IS
-    kms_key_id: KmsKeyId = AS_IT_IS
-    subnets: Subnets = AS_IT_IS
-    security_group_ids: SecurityGroupIds = AS_IT_IS
-    tags: Tags = AS_IT_IS
-    dask_scheduler: DaskScheduler = AS_IT_IS
+    prefix: Prefix = UNCHANGED
+    kms_key_id: KmsKeyId = UNCHANGED
+    subnets: Subnets = UNCHANGED
+    security_group_ids: SecurityGroupIds = UNCHANGED
+    tags: Tags = UNCHANGED
+    dask_scheduler: DaskScheduler = UNCHANGED
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
@@ -78,33 +78,35 @@ class Arguments(BaseSettings):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Save the blocks; returns the exit code: 0 done, 1 Prefect failed, 2 a mistake, and nothing was saved."""
     try:
-        said = CliSettingsSource(Arguments, cli_parse_args=list(sys.argv[1:] if arguments is None else arguments))()
-        given = Arguments(**{flag: value for flag, value in said.items() if value is not AS_IT_IS})
+        given_flags = CliSettingsSource(
+            Arguments, cli_parse_args=list(sys.argv[1:] if arguments is None else arguments)
+        )()
+        given = Arguments(**{flag: value for flag, value in given_flags.items() if value is not UNCHANGED})
     except (ValidationError, SettingsError) as error:
-        return _say(error, 2)
+        return _report_error(error, 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # from here on while a server boots, where none is configured
 
     from aws.errors import AwsError
-    from deployments.saved_blocks import save, where_they_are
+    from deployments.saved_blocks import prefect_location, save
 
     # Prefect's thread that tells which blocks were looked at warns, after all is said, that it is not done with it.
     logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-    where = where_they_are()
+    where = prefect_location()
     try:
         ready()
         done, warnings = save(given.name, given.model_dump(exclude_unset=True))
     except (ValidationError, AwsError) as error:
-        return _say(error, 2)
-    except (HTTPError, ServerDied) as error:
-        return _say(f"Prefect failed: {error}. Looked for it {where}.", 1)
+        return _report_error(error, 2)
+    except (HTTPError, ServerStartError) as error:
+        return _report_error(f"Prefect failed: {error}. Looked for it {where}.", 1)
     following = f"Next: python -m flows.train --workspace {given.name} --source KEY --target COLUMN"
     print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - what the command line is for
-    return _say("\n".join(warnings), 0) if warnings else 0
+    return _report_error("\n".join(warnings), 0) if warnings else 0
 
 
-def _say(what: object, code: int) -> int:
-    print(complaints(what) if isinstance(what, ValidationError) else what, file=sys.stderr)  # noqa: T201
+def _report_error(what: object, code: int) -> int:
+    print(validation_messages(what) if isinstance(what, ValidationError) else what, file=sys.stderr)  # noqa: T201
     return code
 
 

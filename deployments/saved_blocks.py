@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 from prefect_aws import AwsCredentials, S3Bucket
 from pydantic import SecretStr
 
-from aws.errors import AccessDenied, InvalidRequest, NotFound, translated
+from aws.errors import AccessDenied, InvalidRequest, NotFound, translate_errors
 from aws.preflight import check_workspace
 from aws.workspace import Workspace, load_workspace
 
@@ -25,13 +25,13 @@ Wanted = tuple[AwsCredentials, S3Bucket, Workspace]
 BUCKET = {"bucket": "bucket_name", "bucket_folder": "bucket_folder"}
 CREDENTIALS = {"region": "region_name", "assume_role_arn": "assume_role_arn"}
 SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
-PASSING = (
+SESSION_KEYS_WARNING = (
     "The stored keys are a session's: they expire, and Prefect shows the session token to all who may look at the "
     "block. Keys of a user, or --credentials machine, have neither trouble."
 )
 
 
-def where_they_are() -> str:
+def prefect_location() -> str:
     """The Prefect that blocks are saved in; to be asked before one is started for this command alone."""
     if server := PREFECT_API_URL.value():
         return f"in Prefect at {server}"
@@ -44,50 +44,55 @@ def save(name: str, given: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[st
     Returns what came of each block and what was checked, and what there is to warn of; no secret is in either.
     Raises AwsError or ValidationError, with nothing saved, for what is missing or wrong.
     """
-    saved = _saved(name)
-    wanted = _wanted(name, saved, given)
+    saved = _load_saved(name)
+    wanted = _build_blocks(name, saved, given)
     if saved[-1] is None:
-        for block, stranger in zip(wanted, saved, strict=True):
-            _see_that_it_stays(stranger, block)
-    checked, warnings = _checked(wanted[-1])
+        for block, unrelated in zip(wanted, saved, strict=True):
+            _refuse_to_change(unrelated, block)
+    checked, warnings = _check(wanted[-1])
     if wanted[0].aws_session_token:
-        warnings += (PASSING,)
-    return (*(_settled(name, *pair) for pair in zip(wanted, saved, strict=True)), checked), warnings
+        warnings += (SESSION_KEYS_WARNING,)
+    return (*(_save_if_changed(name, *pair) for pair in zip(wanted, saved, strict=True)), checked), warnings
 
 
-def _saved(name: str) -> Saved:
+def _load_saved(name: str) -> Saved:
     """The workspace of this name and what it refers to; what it does not refer to, by the same name."""
     workspace = None
     with suppress(NotFound):
         workspace = load_workspace(name)
-    bucket = _found(S3Bucket, name, workspace.bucket if workspace else None)
-    held = bucket.credentials if bucket else None
-    return _found(AwsCredentials, name, held if isinstance(held, AwsCredentials) else None), bucket, workspace
+    bucket = _load_block(S3Bucket, name, workspace.bucket if workspace else None)
+    referenced = bucket.credentials if bucket else None
+    return (
+        _load_block(AwsCredentials, name, referenced if isinstance(referenced, AwsCredentials) else None),
+        bucket,
+        workspace,
+    )
 
 
-def _found(kind: type[SomeBlock], name: str, held: SomeBlock | None) -> SomeBlock | None:
+def _load_block(kind: type[SomeBlock], name: str, referenced: SomeBlock | None) -> SomeBlock | None:
     """The block that is held, when it is one of its own; else the one of this name."""
-    if held and _document(held):
-        return held
+    if referenced and _document_name(referenced):
+        return referenced
     try:
         # Prefect types `load` for sync and async callers alike.
         found = cast("SomeBlock", kind.load(name))
     except ValueError:
-        return held
-    _see_that_it_stays(found, held)
+        return referenced
+    _refuse_to_change(found, referenced)
     return found
 
 
-def _see_that_it_stays(stranger: Block | None, wanted: Block | None) -> None:
+def _refuse_to_change(unrelated: Block | None, wanted: Block | None) -> None:
     """Refuse to change a block that has the name by chance: others may use it."""
-    if stranger and wanted and (changes := _changes(wanted, stranger)):
+    if unrelated and wanted and (changes := _changes(wanted, unrelated)):
         raise InvalidRequest(
-            f"There is a block {stranger.get_block_type_name()} {_document(stranger)} already, which no Training "
-            f"Workspace of that name uses, with another {', '.join(changes)}. Take another --name, or what it has."
+            f"There is a block {unrelated.get_block_type_name()} {_document_name(unrelated)} already, which no "
+            f"Training Workspace of that name uses, with another {', '.join(changes)}. "
+            "Take another --name, or what it has."
         )
 
 
-def _wanted(name: str, saved: Saved, given: Mapping[str, Any]) -> Wanted:
+def _build_blocks(name: str, saved: Saved, given: Mapping[str, Any]) -> Wanted:
     """Each block as it is to be, referring to the one before."""
     credentials = _credentials(saved[0], given)
     needed = {"bucket": saved[1], "role_arn": saved[2], "region": saved[0] or credentials.region_name}
@@ -103,7 +108,7 @@ def _wanted(name: str, saved: Saved, given: Mapping[str, Any]) -> Wanted:
 def _credentials(saved: AwsCredentials | None, given: Mapping[str, Any]) -> AwsCredentials:
     """The credentials with what is given; new ones look for the rest where AWS's own tools do."""
     if saved is None:
-        saved, given = AwsCredentials(), {**_usual(given.get("profile")), **given}
+        saved, given = AwsCredentials(), {**_shell_settings(given.get("profile")), **given}
     changes = {field: given[flag] or None for flag, field in CREDENTIALS.items() if flag in given}
     if "endpoint_url" in given:
         parameters = {"endpoint_url": given["endpoint_url"] or None}
@@ -113,9 +118,9 @@ def _credentials(saved: AwsCredentials | None, given: Mapping[str, Any]) -> AwsC
     return saved.model_copy(update=changes)
 
 
-def _usual(profile: str | None) -> dict[str, str]:
+def _shell_settings(profile: str | None) -> dict[str, str]:
     """Region and endpoint as they are set for this shell."""
-    with translated("looking for the region"):
+    with translate_errors("looking for the region"):
         region = os.environ.get("AWS_REGION") or boto3.Session(profile_name=profile or None).region_name
     found = {"region": region, "endpoint_url": os.environ.get("AWS_ENDPOINT_URL")}
     return {flag: value for flag, value in found.items() if value}
@@ -126,7 +131,7 @@ def _keys(profile: str | None, *, stored: bool) -> dict[str, Any]:
     fields: dict[str, Any] = dict.fromkeys((*SECRETS, "profile_name"))
     if not stored:
         return fields | {"profile_name": profile}
-    with translated("looking for keys to store"):
+    with translate_errors("looking for keys to store"):
         session = boto3.Session(profile_name=profile).get_credentials()
         found = session and session.get_frozen_credentials()
     if not found or not found.access_key or not found.secret_key:
@@ -134,20 +139,20 @@ def _keys(profile: str | None, *, stored: bool) -> dict[str, Any]:
     return fields | dict(zip(SECRETS, (found.access_key, SecretStr(found.secret_key), found.token), strict=True))
 
 
-def _checked(workspace: Workspace) -> tuple[str, tuple[str, ...]]:
+def _check(workspace: Workspace) -> tuple[str, tuple[str, ...]]:
     """What AWS confirms, in a line, and what it could not be asked."""
     unchecked = check_workspace(workspace)
     caller = "credentials that AWS did not tell"
     if not any("whose credentials" in warning for warning in unchecked):
-        with translated("asking whose credentials these are"):
+        with translate_errors("asking whose credentials these are"):
             caller = workspace.client("sts").get_caller_identity()["Arn"]
     where = f"bucket {workspace.bucket.bucket_name} in {workspace.region}, role {workspace.role_arn}"
     return f"Checked as {caller}: {where}", unchecked
 
 
-def _settled(name: str, wanted: Block, saved: Block | None) -> str:
+def _save_if_changed(name: str, wanted: Block, saved: Block | None) -> str:
     """Save the block if it is not saved so; what came of it, without a value."""
-    own = saved and _document(saved)
+    own = saved and _document_name(saved)
     changes = _changes(wanted, saved) if saved and own else []
     if changes or not own:
         wanted.save(own or name, overwrite=True)
@@ -158,12 +163,16 @@ def _settled(name: str, wanted: Block, saved: Block | None) -> str:
 def _changes(wanted: Block, saved: Block) -> list[str]:
     """The fields that differ; one that refers to a block, when it refers to another."""
 
-    def said(value: Any) -> Any:
-        return _document(value) if isinstance(value, Block) else value
+    def comparable(value: Any) -> Any:
+        return _document_name(value) if isinstance(value, Block) else value
 
-    return [field for field in type(wanted).model_fields if said(getattr(wanted, field)) != said(getattr(saved, field))]
+    return [
+        field
+        for field in type(wanted).model_fields
+        if comparable(getattr(wanted, field)) != comparable(getattr(saved, field))
+    ]
 
 
-def _document(block: Block) -> str | None:
+def _document_name(block: Block) -> str | None:
     """The name the block is saved under, if it is a block of its own."""
     return block._block_document_name  # noqa: SLF001 - Prefect tells it in no other way

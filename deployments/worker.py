@@ -18,7 +18,7 @@ from pathlib import Path
 
 GRACE_SECONDS, WORKER_SECONDS = 25.0, 4.0
 """For the runs and then for the worker itself, before they are killed; most orchestrators give 30 to both."""
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     command = [sys.executable, "-m", "prefect", "worker", "start", *sys.argv[1:]]
     worker = subprocess.Popen(command, start_new_session=True)
     while worker.poll() is None and not asked:
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
     code = worker.poll()
     if code is None:
         code = _end(worker)
@@ -54,13 +54,13 @@ def _end(worker: subprocess.Popen[bytes]) -> int:
 def _end_runs(worker: int) -> None:
     end, warned = time.monotonic() + GRACE_SECONDS, set[int]()
     while (runs := descendants(worker)) and time.monotonic() < end:
-        for run, catches in runs.items():
+        for run, handles_sigterm in runs.items():
             # A run that only starts could not report anything yet; a hook is nothing to interrupt, and catches nothing.
-            if catches and run not in warned:
+            if handles_sigterm and run not in warned:
                 warned.add(run)
                 with suppress(ProcessLookupError):
                     os.kill(run, signal.SIGTERM)
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)
 
 
 def descendants(ancestor: int) -> dict[int, bool]:

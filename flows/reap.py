@@ -13,9 +13,9 @@ from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 
 from aws.training.leases import LEASE_TAG_PREFIX, active_leases
-from aws.training.stopping import running_jobs, stop, stop_unless_followed
+from aws.training.stopping import running_jobs, stop_job, stop_unless_followed
 from aws.workspace import load_workspace
-from tasks.prefect_ui.events import announce_reaped
+from tasks.prefect_ui.events import emit_reaped_event
 
 
 @flow(name="reap-training-jobs", flow_run_name="in {workspace}")
@@ -29,16 +29,16 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
     Args:
         workspace: Name of the saved Training Workspace block whose account and region are looked through.
     """
-    where, logger = load_workspace(workspace), get_run_logger()
+    block, logger = load_workspace(workspace), get_run_logger()
     reaped = []
     with get_client(sync_client=True) as prefect:
-        for name, tags in running_jobs(where):
+        for name, tags in running_jobs(block):
             following = [one.run for one in active_leases(tags) if not _is_over(prefect, one.run)]
             if following:
                 logger.info("%s is followed by %s", name, ", ".join(following))
                 continue
-            reaped.append({"training job": name, "status": (status := stop(where, name))})
-            announce_reaped(name, status)
+            reaped.append({"training job": name, "status": (status := stop_job(block, name))})
+            emit_reaped_event(name, status)
             logger.warning("stopped %s: nobody follows it", name)
     if reaped:
         create_table_artifact(reaped, key="reaped", description="Training jobs that nobody followed any more")
@@ -57,7 +57,7 @@ def _is_over(prefect: SyncPrefectClient, run: str) -> bool:
 def stop_jobs_of_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
     """Stop every job that this run followed and no other does; a hook for runs that failed, crashed or were cancelled.
 
-    Most often nothing is left to do: the step that follows a job abandons it by itself when it is interrupted. This is
+    Most often nothing is left to do: the step that follows a job stops it when it is interrupted. This is
     for interruptions between two steps, and for processes that were killed.
     """
     logger = flow_run_logger(flow_run, flow)
@@ -65,5 +65,5 @@ def stop_jobs_of_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any])
     for name, tags in running_jobs(workspace):
         if f"{LEASE_TAG_PREFIX}{flow_run.id}" in tags:
             status = stop_unless_followed(workspace, name, str(flow_run.id))
-            said = f"is {status}" if status else "goes on, as another run follows it"
-            logger.warning("This run is %s; training job %s %s.", state.name, name, said)
+            message = f"is {status}" if status else "goes on, as another run follows it"
+            logger.warning("This run is %s; training job %s %s.", state.name, name, message)

@@ -1,6 +1,5 @@
-"""Check: say all that is wrong with the data, before anything is uploaded or paid."""
+"""Check: say all that is wrong with the workspace and with the data, before anything is uploaded or paid for."""
 
-from collections.abc import Mapping
 from contextlib import suppress
 
 import httpx
@@ -9,36 +8,53 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
+from aws.preflight import check_workspace as find_obstacles
+from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from linear_learner.hyperparameters import Hyperparameters
-from tasks.data.profile import Profile
-from tasks.data.profile_report import data_report
-from tasks.data.rules.table import Finding, judge, refusal
+from tasks.caching.policy import RETRIES
+from tasks.data.profile_report import render_profile
+from tasks.data.rules.finding import Finding
+from tasks.data.rules.table import error_message, find_problems
+from tasks.evaluation.gate import check_gate
+from tasks.load import Table
+from tasks.parameters import RunParameters, fit_batch_size
+from tasks.split import Rows
 
 ARTIFACT_KEY = "data-profile"
 """The same for every run, so that Prefect keeps their history together."""
 
 
-@task(name="check", task_run_name="check {profile.rows} rows", cache_policy=NO_CACHE, persist_result=False)
-def check(
-    profile: Profile,
-    rows: Mapping[str, int],
-    hyperparameters: Hyperparameters,
-    source: str,
-    ignored: tuple[str, ...] = (),
-) -> tuple[Finding, ...]:
-    """Judge the table `source` and show its profile; returns the warnings, raises DataError with all errors.
+@task(
+    name="check workspace",
+    task_run_name="check {workspace.bucket.bucket_name}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    **RETRIES,
+)
+def check_workspace(workspace: Workspace) -> None:
+    """See that the workspace can be used; raises an AwsError that names everything that is wrong with it."""
+    for warning in find_obstacles(workspace):
+        get_run_logger().warning("%s", warning)
 
-    `rows` are those of each channel; `ignored` names columns that are no features.
+
+@task(name="check", task_run_name="check {table.rows} rows", cache_policy=NO_CACHE, persist_result=False)
+def check(table: Table, rows: Rows, parameters: RunParameters) -> tuple[Finding, ...]:
+    """Check the table against the hyperparameters, the split and the gate, and show its profile; returns the warnings.
+
+    Raises DataError with all errors, HyperparameterError for a mini_batch_size or a gate metric that does not apply.
     """
-    findings = judge(profile, rows, hyperparameters, ignored)
-    with suppress(httpx.HTTPError):  # what is wrong is said below, too
-        report = data_report(profile, findings, ignored)
-        create_markdown_artifact(report, key=ARTIFACT_KEY, description=f"Data of {source}")
+    ignored = parameters.split.left_out
+    findings = find_problems(table.profile, rows.by_channel, parameters.hyperparameters, ignored)
+    with suppress(httpx.HTTPError):  # the log and the error say it, too
+        report = render_profile(table.profile, findings, ignored)
+        create_markdown_artifact(report, key=ARTIFACT_KEY, description=f"Data of {table.source.uri}")
     for finding in findings:
         if finding.level == "warning":
             get_run_logger().warning("%s", finding)
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise DataError(refusal(source, errors))
+        raise DataError(error_message(table.source.uri, errors))
+    # Either would otherwise be refused after the upload, or after the training job was paid for.
+    fit_batch_size(parameters.hyperparameters, rows.train)
+    check_gate(parameters, table.columns)
     return findings

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from aws.storage import fetch, look, sha256_of
+from aws.storage import download_object, sha256_of, stat_object
 from aws.training.submission import Submission
 from aws.workspace import Workspace
-from linear_learner.formats.artifact import list_parts, read_model
+from linear_learner.formats.artifact import list_archive_files, read_model
 from tasks.caching.explain_rerun import record_input
 from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
 from tasks.load import Table
@@ -37,7 +37,7 @@ def _path(model_dir: str, job: FinishedJob) -> Path:
 def _identity(inputs: Inputs) -> tuple[object, ...]:
     job = inputs["job"]
     record_input({"training job": job.name})
-    return look(inputs["workspace"], job.model_uri).identity, str(_path(inputs["model_dir"], job))
+    return stat_object(inputs["workspace"], job.model_uri).identity, str(_path(inputs["model_dir"], job))
 
 
 def _missing(_: Inputs, model: ModelFile) -> list[str]:
@@ -46,16 +46,18 @@ def _missing(_: Inputs, model: ModelFile) -> list[str]:
 
 @task(
     task_run_name="download {job.name}",
-    cache_policy=ContentCachePolicy(step="download", identity=_identity, missing=_missing, of=("training job",)),
+    cache_policy=ContentCachePolicy(
+        step="download", identity=_identity, missing=_missing, depends_on=("training job",)
+    ),
     **PERSISTED,
     **RETRIES,
 )
 def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFile:
     """Fetch `model.tar.gz` into a folder named as the job; raises ArtifactError when it does not open as a model."""
     path = _path(model_dir, job)
-    fetch(workspace, look(workspace, job.model_uri), path)
+    download_object(workspace, stat_object(workspace, job.model_uri), path)
     model = read_model(path)
-    parts = list_parts(path)
+    parts = list_archive_files(path)
     get_run_logger().info("%s holds %s", path.name, ", ".join(f"{part.name} ({part.size} bytes)" for part in parts))
     return ModelFile(
         uri=job.model_uri,

@@ -7,26 +7,24 @@ from prefect.runtime import deployment, flow_run
 
 from aws.errors import NoCapacity, QuotaExceeded
 from aws.training.compute import CapacityOption, Compute, capacity_options
-from aws.training.cost import price, runtime_limit, worst_case
-from aws.training.request import specify, taggable
+from aws.training.cost import describe_worst_case, find_price, runtime_limit
+from aws.training.request import build_spec, to_tag_value
 from aws.training.submission import IfExists, Submission, start_or_adopt
 from aws.workspace import Workspace
-from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import DATA, why
+from tasks.caching.explain_rerun import DATA_FACTS, explain_rerun
 from tasks.caching.policy import RETRIES, Result
+from tasks.parameters import fit_batch_size
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
-from tasks.prefect_ui.events import announce_job
+from tasks.prefect_ui.events import show_job
 from tasks.upload import Uploaded
 
-BATCHES_PER_EPOCH = 16
-"""At least this many, when the container's default batch is larger than the data."""
-WHAT_DECIDES = (*DATA, "hyperparameters", "compute.instance_count")
+DEPENDS_ON = (*DATA_FACTS, "hyperparameters", "compute.instance_count")
 """Names of the facts that a training job's outcome depends on."""
 DEPLOYMENT_TAG = "prefect:deployment"
 
 
-class Fitted(Result):
+class FitResult(Result):
     """The job that was started or adopted, and the kind of instances it was asked for."""
 
     submission: Submission
@@ -41,45 +39,45 @@ def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
     compute: Compute,
     if_exists: IfExists = "adopt",
     first_option: int = 0,
-) -> Fitted:
+) -> FitResult:
     """Submit the job; its name says what decides its outcome, so that no input is ever paid for twice.
 
     While the account's quota is in use it waits in line and asks for the other kinds of instances; raises QuotaExceeded
     when that takes longer than `max_queue_seconds`, or cannot help.
     """
     rows = uploaded["train"].rows
-    fitting = fit_batch_size(hyperparameters, rows)
-    _warn(hyperparameters, fitting, compute, rows)
+    adjusted = fit_batch_size(hyperparameters, rows)
+    _warn(hyperparameters, adjusted, compute, rows)
     refused: QuotaExceeded | NoCapacity | None = None
-    hopeless: set[Compute] = set()
+    excluded: set[Compute] = set()
     pause = 0.0
     for option in capacity_options(compute, first_option):
         pause += option.pause
-        if option.compute in hopeless:
+        if option.compute in excluded:
             continue
         _wait(pause)
         pause = 0.0
         try:
-            submission = _submit(workspace, uploaded, fitting, option.compute, if_exists)
+            submission = _submit(workspace, uploaded, adjusted, option.compute, if_exists)
         except (QuotaExceeded, NoCapacity) as error:
             get_run_logger().warning("%s", error)
             refused = error
             if isinstance(error, QuotaExceeded) and not error.waiting_helps:
-                hopeless.add(option.compute)
+                excluded.add(option.compute)
         else:
-            return Fitted(submission=submission, option=option)
+            return FitResult(submission=submission, option=option)
     raise refused or NoCapacity(
         f"AWS had none of the instances asked for in {compute.max_queue_seconds} s. Allow other types with "
         "fallback_instance_types, or wait longer with max_queue_seconds."
     )
 
 
-def _warn(asked: Hyperparameters, fitting: Hyperparameters, compute: Compute, rows: int) -> None:
+def _warn(asked: Hyperparameters, adjusted: Hyperparameters, compute: Compute, rows: int) -> None:
     logger = get_run_logger()
-    if fitting != asked:
-        said = "mini_batch_size is %d: the default of %d does not suit %d training rows"
-        logger.warning(said, fitting.mini_batch_size, asked.mini_batch_size, rows)
-    for warning in fitting.warnings():
+    if adjusted != asked:
+        message = "mini_batch_size is %d: the default of %d does not suit %d training rows"
+        logger.warning(message, adjusted.mini_batch_size, asked.mini_batch_size, rows)
+    for warning in adjusted.warnings():
         logger.warning(warning)
     if compute.spot and not compute.checkpoints:
         logger.warning("spot without checkpoints: an interrupted job begins again, and what it had trained is paid for")
@@ -92,41 +90,25 @@ def _wait(seconds: float) -> None:
 
 
 def _submit(
-    workspace: Workspace, uploaded: Uploaded, fitting: Hyperparameters, compute: Compute, if_exists: IfExists
+    workspace: Workspace, uploaded: Uploaded, adjusted: Hyperparameters, compute: Compute, if_exists: IfExists
 ) -> Submission:
     logger = get_run_logger()
-    hourly = price(compute.instance_type, workspace.region, workspace.prices)
+    hourly = find_price(compute.instance_type, workspace.region, workspace.prices)
     kind, count = compute.instance_type, compute.instance_count
     limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
-    affordable = compute.model_copy(update={"max_runtime_seconds": limit})
-    spec = specify(workspace, fitting.to_wire(), uploaded.inputs, affordable)
-    at_most = worst_case(kind, limit, count, hourly, workspace.region)
+    limited = compute.model_copy(update={"max_runtime_seconds": limit})
+    spec = build_spec(workspace, adjusted.to_wire(), uploaded.inputs, limited)
+    at_most = describe_worst_case(kind, limit, count, hourly, workspace.region)
     logger.info("if it has to be trained: %s", at_most)
-    tags = {DEPLOYMENT_TAG: taggable(deployment.name)} if deployment.name else {}
+    tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
-    otherwise = (
+    default_reason = (
         "if_exists is new" if if_exists == "new" else "the last job of this input has failed, or its model is gone"
     )
-    reason = why("fit", WHAT_DECIDES, f"training job {submission.name}", otherwise)
+    reason = explain_rerun("fit", DEPENDS_ON, f"training job {submission.name}", default_reason)
     if submission.how == "started":
         logger.info(reason)
-    signs = {"reused": "training job"} if submission.how == "reused" else {}
-    logger.info("%s: training job %s", submission.how, submission.name, extra=signs)
-    announce_job(workspace, submission, at_most)
+    reused_step = {"reused": "training job"} if submission.how == "reused" else {}
+    logger.info("%s: training job %s", submission.how, submission.name, extra=reused_step)
+    show_job(workspace, submission, at_most)
     return submission
-
-
-def fit_batch_size(hyperparameters: Hyperparameters, rows: int) -> Hyperparameters:
-    """With a mini_batch_size that `rows` allow: a default too large is made a power of two, a chosen one refused.
-
-    The container fails a job whose mini_batch_size exceeds its rows, after the instance was paid for.
-    """
-    if hyperparameters.mini_batch_size <= rows:
-        return hyperparameters
-    if hyperparameters.mini_batch_size != Hyperparameters().mini_batch_size:
-        raise HyperparameterError(
-            f"mini_batch_size is {hyperparameters.mini_batch_size}, but there are only {rows} training rows. "
-            f"Choose at most {rows}."
-        )
-    batch = 1 << max(0, (rows // BATCHES_PER_EPOCH).bit_length() - 1)
-    return hyperparameters.model_copy(update={"mini_batch_size": batch})

@@ -1,21 +1,19 @@
 """Load: read the table once, from its first row to its last, and say what it holds."""
 
 from prefect import task
-from prefect.logging import get_run_logger
 
-from aws.preflight import check_workspace
 from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
+from tasks.caching import remove_old_work_folders
 from tasks.caching.explain_rerun import record_input
-from tasks.caching.local_files import sweep
 from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
-from tasks.data.source import Source, find
+from tasks.data.source import Source, find_table
 from tasks.parameters import Dataset
 
-OF = ("table", "dataset.ignore", "dataset.holdout")
+DEPENDS_ON = ("table", "dataset.ignore", "dataset.holdout")
 VERSION = 2
 """Of what this step measures; raising it makes every table be read again."""
 
@@ -61,7 +59,7 @@ class Table(Result):
 
 def _sources(inputs: Inputs) -> tuple[Source, Source | None]:
     workspace, dataset = inputs["workspace"], inputs["dataset"]
-    return find(workspace, dataset.source), find(workspace, dataset.holdout) if dataset.holdout else None
+    return find_table(workspace, dataset.source), find_table(workspace, dataset.holdout) if dataset.holdout else None
 
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
@@ -81,30 +79,28 @@ def _missing(inputs: Inputs, table: Table) -> list[str]:
 
 @task(
     task_run_name="load {dataset.source}",
-    cache_policy=ContentCachePolicy(step="load", identity=_identity, missing=_missing, of=OF),
+    cache_policy=ContentCachePolicy(step="load", identity=_identity, missing=_missing, depends_on=DEPENDS_ON),
     **PERSISTED,
     **RETRIES,
 )
 def load(workspace: Workspace, dataset: Dataset) -> Table:
     """Read and measure the table; raises NotFound when it is not there, DataError when it is no table."""
-    sweep()
-    for warning in check_workspace(workspace):
-        get_run_logger().warning("%s", warning)
-    return measure(workspace, dataset)
+    remove_old_work_folders()
+    return profile_table(workspace, dataset)
 
 
-def measure(workspace: Workspace, dataset: Dataset) -> Table:
+def profile_table(workspace: Workspace, dataset: Dataset) -> Table:
     """What `load` does, outside of Prefect as well."""
     # Polars is needed only when there is something new to read.
-    from tasks.data.measurement import columns_to_use, measure_file
-    from tasks.data.profile import merged
+    from tasks.data.measurement import measure_file, select_table_columns
+    from tasks.data.profile import merge_files
 
     source, holdout = _sources({"workspace": workspace, "dataset": dataset})
     parts = source.parts + (holdout.parts if holdout else ())
-    wanted = columns_to_use(workspace, parts[0], dataset.target, dataset.ignore)
+    wanted = select_table_columns(workspace, parts[0], dataset.target, dataset.ignore)
     measures = map_files(workspace, measure_file, parts, wanted=wanted, target=dataset.target)
-    profile = merged(*measures).profile()
+    profile = merge_files(*measures).profile()
     if not profile.rows:
         raise DataError(f"{source.uri} has a header but no rows. Give it at least one row of numbers.")
-    rows = tuple(measure.rows for measure in measures)
+    rows = tuple(profile_table.rows for profile_table in measures)
     return Table(source=source, holdout=holdout, part_rows=rows, profile=profile)

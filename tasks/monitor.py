@@ -9,16 +9,16 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from aws.errors import AwsError, TrainingFailed
-from aws.training.cost import Bill, price
-from aws.training.following import LogLine, Position, Status, described, follow, log_of
+from aws.training.cost import Bill, find_price
+from aws.training.following import LogLine, ReadPosition, StatusChange, describe_job, follow, read_log_lines
 from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
-from aws.training.stopping import stop, stop_when_interrupted
+from aws.training.stopping import stop_job, stop_when_interrupted
 from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader
-from linear_learner.logs.training_summary import TrainingSummary, divergence
-from tasks.caching.local_files import cache_folder
+from linear_learner.logs.training_summary import TrainingSummary, describe_divergence
+from tasks.caching import cache_folder
 from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.job_progress import JobProgress
@@ -27,17 +27,32 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 
+LOG_SUMMARY_VERSION = 1
+"""Raised when a log is summarised in another way."""
+
+
+class TrainingLogSummary(Result):
+    """What the log tells, or why there is nothing to tell."""
+
+    summary: TrainingSummary | None
+    objection: str | None
+
+    def __str__(self) -> str:
+        return f"training log, {self.summary.epochs} epochs" if self.summary else "no training log"
+
+
 class FinishedJob(Result):
-    """A training job that completed: its model, its final metrics, its creation (UTC), what it cost."""
+    """A training job that completed: its model, its final metrics, its creation (UTC), its cost, what its log says."""
 
     name: str
     model_uri: str
     metrics: dict[str, float]
     created: datetime
     bill: Bill
+    log: TrainingLogSummary
 
 
-class _Diverged(Exception):
+class _LossDiverged(Exception):
     """The job's loss left all bounds; the message says how."""
 
 
@@ -49,57 +64,59 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     """
     name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
-        return _finished(workspace, described(workspace, name), said="0 USD; reuse saved")
-    news = _News(name, stop_when_diverging=stop_when_diverging)
-    position = Position.load(cache_folder() / "following" / f"{run}-{name}.json")
+        return _describe_finished_job(workspace, describe_job(workspace, name), message="0 USD; reuse saved")
+    progress = _ProgressObserver(name, stop_when_diverging=stop_when_diverging)
+    position = ReadPosition.load(cache_folder() / "following" / f"{run}-{name}.json")
     with stop_when_interrupted(workspace, name, run):
         try:
-            description = follow(workspace, name, run, news, position)
-        except _Diverged as reason:
-            raise _diverged(workspace, submission, str(reason), tuple(news.tail)) from None
-    return _finished(workspace, description, tuple(news.tail))
+            description = follow(workspace, name, run, progress, position)
+        except _LossDiverged as reason:
+            raise _stop_diverged_job(workspace, submission, str(reason), tuple(progress.tail)) from None
+    return _describe_finished_job(workspace, description, tuple(progress.tail))
 
 
-class _News(JobProgress):
+class _ProgressObserver(JobProgress):
     """The display, which also looks whether it is worth going on."""
 
     def __init__(self, job: str, *, stop_when_diverging: bool) -> None:
         super().__init__(job)
         self._stop_when_diverging = stop_when_diverging
 
-    def tell(self, event: Status | LogLine) -> None:
+    def on_event(self, event: StatusChange | LogLine) -> None:
         self.show(event)
-        if self._stop_when_diverging and (reason := divergence(self.epochs)):
-            raise _Diverged(reason)
+        if self._stop_when_diverging and (reason := describe_divergence(self.epochs)):
+            raise _LossDiverged(reason)
 
     def wait(self, seconds: float) -> None:
         wait_unless_cancelled(seconds)
 
 
-def _diverged(workspace: Workspace, submission: Submission, reason: str, tail: tuple[str, ...]) -> TrainingFailed:
+def _stop_diverged_job(
+    workspace: Workspace, submission: Submission, reason: str, tail: tuple[str, ...]
+) -> TrainingFailed:
     """Stop the job for good: the mark on it keeps later runs from paying for the same once more."""
     try:
         add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
     finally:
-        stop(workspace, submission.name)
-    said = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_REMEDY}"
-    return TrainingFailed(said, log_tail=tail)
+        stop_job(workspace, submission.name)
+    message = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_REMEDY}"
+    return TrainingFailed(message, log_tail=tail)
 
 
-def _finished(
+def _describe_finished_job(
     workspace: Workspace,
     description: "DescribeTrainingJobResponseTypeDef",
     tail: tuple[str, ...] = (),
     *,
-    said: str = "cost",
+    message: str = "cost",
 ) -> FinishedJob:
     name, outcome = description["TrainingJobName"], job_outcome(description)
     # Of runs that were killed while they followed.
     for position in (cache_folder() / "following").glob(f"*-{name}.json"):
         position.unlink(missing_ok=True)
     kind = description["ResourceConfig"].get("InstanceType", "")
-    bill = Bill.of(description, price(kind, workspace.region, workspace.prices))
-    get_run_logger().info("training job %s: %s %s", name, said, bill)
+    bill = Bill.of(description, find_price(kind, workspace.region, workspace.prices))
+    get_run_logger().info("training job %s: %s %s", name, message, bill)
     if outcome.kind != "completed":
         message = f"Training job {name} ended as {description['TrainingJobStatus']}: {outcome.cause} {outcome.remedy}"
         raise TrainingFailed(message, outcome=outcome, usd=bill.usd or 0.0, log_tail=tail)
@@ -109,42 +126,35 @@ def _finished(
         metrics={metric["MetricName"]: metric["Value"] for metric in description.get("FinalMetricDataList", [])},
         created=description["CreationTime"],
         bill=bill,
+        log=read_training_log(workspace, name, description["CreationTime"]),
     )
 
 
-VERSION = 1
-"""Of what is read off a log."""
-
-
-class TrainingLogSummary(Result):
-    """What the log tells, or why there is nothing to tell."""
-
-    summary: TrainingSummary | None
-    objection: str | None
-
-    def __str__(self) -> str:
-        return f"story of the training, {self.summary.epochs} epochs" if self.summary else "no story of the training"
-
-
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    job: FinishedJob = inputs["job"]
-    return job.name, job.created.isoformat(), VERSION
+    return inputs["job"], inputs["created"].isoformat(), LOG_SUMMARY_VERSION
 
 
 def _missing(inputs: Inputs, log_summary: TrainingLogSummary) -> list[str]:
-    return [] if log_summary.summary else [f"the log of {inputs['job'].name}"]
+    return [] if log_summary.summary else [f"the log of {inputs['job']}"]
 
 
 @task(
-    task_run_name="recount {job.name}",
-    cache_policy=ContentCachePolicy(step="recount", identity=_identity, missing=_missing, of=("training job",)),
+    name="read log",
+    task_run_name="read the log of {job}",
+    cache_policy=ContentCachePolicy(
+        step="read log", identity=_identity, missing=_missing, depends_on=("training job",)
+    ),
     **PERSISTED,
     **RETRIES,
 )
-def read_training_log(workspace: Workspace, job: FinishedJob) -> TrainingLogSummary:
-    """The story of the training, for the report; that its log cannot be read is no reason to fail."""
+def read_training_log(workspace: Workspace, job: str, created: datetime) -> TrainingLogSummary:
+    """Summarise the log of a job that is over, for the report; a log that cannot be read is no reason to fail.
+
+    The result is cached: CloudWatch may have deleted the log by the time the job is reused.
+    """
+    del created  # part of the cache key: a deleted job's name may be used again
     try:
-        report = LogReader.read(log_of(workspace, job.name))
+        report = LogReader.read(read_log_lines(workspace, job))
     except AwsError as error:
         if error.retryable:
             raise
@@ -152,4 +162,4 @@ def read_training_log(workspace: Workspace, job: FinishedJob) -> TrainingLogSumm
         return TrainingLogSummary(summary=None, objection=str(error))
     if not report.epochs:
         return TrainingLogSummary(summary=None, objection="CloudWatch holds no log of the job (any more).")
-    return TrainingLogSummary(summary=TrainingSummary.of(report), objection=None)
+    return TrainingLogSummary(summary=TrainingSummary.from_report(report), objection=None)

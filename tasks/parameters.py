@@ -1,12 +1,22 @@
-"""What people choose about the data, in a form or on the command line. Imports nothing heavy: `--help` reads it."""
+"""What people choose for a run, in a form or on the command line. Imports nothing heavy: `--help` reads it."""
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
+
+from aws.training.compute import Compute
+from linear_learner.errors import HyperparameterError
+from linear_learner.hyperparameters import Hyperparameters
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
 CHANNELS = ("train", "validation", "test")
+MIN_BATCHES_PER_EPOCH = 16
+"""When the container's default batch is larger than the training data."""
 Format = Literal["csv", "recordio"]
 GateMetric = Literal[
     "auto",
@@ -41,7 +51,7 @@ class Dataset(BaseModel):
     """How the channels are written; recordio (RecordIO-protobuf, 32-bit floats) is quicker to write and to train on."""
 
     @model_validator(mode="after")
-    def _keeps_the_target(self) -> Self:
+    def _check_target(self) -> Self:
         if self.target in self.ignore:
             raise ValueError(f"{self.target!r} is the target and cannot be ignored")
         return self
@@ -65,7 +75,7 @@ class Split(BaseModel):
     """time and group: the column that says when, or whose; it is no feature then. stratified: empty for the target."""
 
     @model_validator(mode="after")
-    def _has_a_column(self) -> Self:
+    def _check_column(self) -> Self:
         if self.method in {"time", "group"} and self.column is None:
             raise ValueError(f"a split by {self.method} needs column, the name of the column to split by")
         if self.method == "random" and self.column is not None:
@@ -122,3 +132,113 @@ class Registry(BaseModel):
     linear-learner- with the names of target and table."""
     approve: bool = Field(default=False, title="Approve at Once")
     """Approve a model that passes the gate at once; else it waits for a person. Default false."""
+
+
+class RunParameters(BaseModel):
+    """Everything that decides about a run, as one value; `run.json` records it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    dataset: Dataset = Dataset()
+    split: Split = Split()
+    hyperparameters: Hyperparameters = Hyperparameters()
+    compute: Compute = Compute()
+    gate: Gate = Gate()
+    registry: Registry = Registry()
+
+
+def fit_batch_size(hyperparameters: Hyperparameters, rows: int) -> Hyperparameters:
+    """The same hyperparameters with a mini_batch_size of at most `rows`, the number of training rows.
+
+    A default that is too large becomes a power of two; a chosen one raises HyperparameterError. The container fails a
+    job whose mini_batch_size exceeds its rows only after the instance has been paid for.
+    """
+    if hyperparameters.mini_batch_size <= rows:
+        return hyperparameters
+    if hyperparameters.mini_batch_size != Hyperparameters().mini_batch_size:
+        raise HyperparameterError(
+            f"mini_batch_size is {hyperparameters.mini_batch_size}, but there are only {rows} training rows. "
+            f"Choose at most {rows}."
+        )
+    batch = 1 << max(0, (rows // MIN_BATCHES_PER_EPOCH).bit_length() - 1)
+    return hyperparameters.model_copy(update={"mini_batch_size": batch})
+
+
+COMMON_HYPERPARAMETERS = (
+    "predictor_type",
+    "num_classes",
+    "loss",
+    "epochs",
+    "mini_batch_size",
+    "early_stopping_patience",
+    "num_models",
+    "optimizer",
+    "learning_rate",
+    "l1",
+    "wd",
+    "quantile",
+    "huber_delta",
+    "positive_example_weight_mult",
+    "balance_multiclass_weights",
+    "binary_classifier_model_selection_criteria",
+    "target_recall",
+    "target_precision",
+)
+"""Those that the form shows at once, in this order; it shows all others in a group of their own."""
+RARE_GROUP = "rarely_changed"
+"""Name of that group in what the form submits; nothing else ever writes it."""
+
+
+def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The common ones of `values`, by hyperparameter, and the others one level down, under RARE_GROUP."""
+    common = {name: values[name] for name in COMMON_HYPERPARAMETERS}
+    return common | {RARE_GROUP: {name: value for name, value in values.items() if name not in common}}
+
+
+def _flattened(submitted: Any) -> Any:
+    """Undo `_grouped` for what a form submits.
+
+    The form shows only the defaults of the group, not what a deployment gives by a hyperparameter's own name. So a
+    default in the group changes nothing; any other value there was typed by a person, and applies.
+    """
+    if not isinstance(submitted, Mapping) or not isinstance(submitted.get(RARE_GROUP), Mapping):
+        return submitted
+    flat = {name: value for name, value in submitted.items() if name != RARE_GROUP}
+    for name, value in submitted[RARE_GROUP].items():
+        field = Hyperparameters.model_fields.get(name)
+        if name not in flat or field is None or value != field.default:
+            flat[name] = value
+    return flat
+
+
+@dataclass(frozen=True)
+class _GroupedSchema:
+    """The JSON schema of the hyperparameters, from which Prefect makes a form, with the rare ones in a group.
+
+    Prefect's server validates parameters against the same schema. Names that are not in the group are valid in it too:
+    `patternProperties` says so to the server, and the form does not read that keyword.
+    """
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        reference = handler(schema)
+        form = handler.resolve_ref_schema(reference)
+        properties = _grouped(form["properties"])
+        form["patternProperties"] = {f"^{name}$": rare for name, rare in properties[RARE_GROUP].items()}
+        properties[RARE_GROUP] = {
+            "type": "object",
+            "title": "Rarely changed",
+            "description": "Their defaults suit most tables. What a deployment sets applies unless it is changed here.",
+            "properties": properties[RARE_GROUP],
+            "additionalProperties": False,
+        }
+        form["properties"] = properties
+        return reference
+
+
+HyperparametersForm = Annotated[
+    Hyperparameters,
+    BeforeValidator(_flattened),
+    _GroupedSchema(),
+    Field(json_schema_extra={"title": "Hyperparameters", "default": _grouped(Hyperparameters().model_dump())}),
+]
+"""Hyperparameters as a flow's parameter; grouped only in the form, and in what the form submits."""

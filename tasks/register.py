@@ -8,22 +8,23 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
-from aws.registry import Package, Registration, Status, newest_approved
+from aws.registry import ApprovalStatus, Package, Registration, newest_approved
 from aws.registry import register as register_package
 from aws.training.request import image_uri
 from aws.workspace import Workspace
 from tasks.caching.policy import RETRIES, Result
 from tasks.download import TrainedModel
-from tasks.evaluation.results import METRICS, Evaluation, Outcome, Verdict
+from tasks.evaluation.gate import make_verdict
+from tasks.evaluation.results import METRICS, Evaluation, GateOutcome, Verdict
 from tasks.monitor import FinishedJob
-from tasks.parameters import Dataset, Registry
-from tasks.prefect_ui.events import announce_model
+from tasks.parameters import Dataset, Registry, RunParameters
+from tasks.prefect_ui.events import emit_model_event
 from tasks.record import Recorded
 
-VERDICT = "verdict"
+VERDICT_KEY = "verdict"
 """Key of the outcome among a package's metadata."""
 MAX_GROUP_LENGTH = 63
-_SAID: dict[Status, str] = {
+_STATUS_TEXTS: dict[ApprovalStatus, str] = {
     "Approved": "approved",
     "Rejected": "rejected",
     "PendingManualApproval": "waits for a person to approve it",
@@ -36,10 +37,10 @@ class Registered(Result):
     arn: str
     group: str
     version: int
-    status: Status
+    status: ApprovalStatus
 
     def __str__(self) -> str:
-        return f"version {self.version} of {self.group}, {_SAID[self.status]}"
+        return f"version {self.version} of {self.group}, {_STATUS_TEXTS[self.status]}"
 
 
 def group_of(registry: Registry, dataset: Dataset) -> str:
@@ -54,25 +55,27 @@ def group_of(registry: Registry, dataset: Dataset) -> str:
 
 
 @task(name="champion", task_run_name="look for the champion", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
-def find_champion(workspace: Workspace, registry: Registry, dataset: Dataset) -> Package | None:
+def find_champion(workspace: Workspace, parameters: RunParameters) -> Package | None:
     """The newest approved model of the group; None when there is none, or when models are not registered."""
-    return newest_approved(workspace, group_of(registry, dataset)) if registry.register_model else None
+    registry = parameters.registry
+    return newest_approved(workspace, group_of(registry, parameters.dataset)) if registry.register_model else None
 
 
-def champion_verdict(champion: Package | None, job: FinishedJob) -> Verdict | None:
-    """The verdict on a model that is the champion itself, and has nothing to show again; None for any other."""
+def decide_verdict(
+    evaluation: Evaluation, parameters: RunParameters, champion: Package | None, job: FinishedJob
+) -> Verdict:
+    """The gate's verdict; a model that is the champion itself keeps the verdict it was approved with."""
     if champion is None or champion.training_job != job.name:
-        return None
-    outcome: Outcome = "first model" if champion.metadata.get(VERDICT) == "first model" else "promoted"
+        return make_verdict(evaluation, parameters.gate, has_champion=champion is not None)
+    outcome: GateOutcome = "first model" if champion.metadata.get(VERDICT_KEY) == "first model" else "promoted"
     return Verdict(outcome=outcome, reason=f"It is the champion already, approved as version {champion.version}.")
 
 
 @task(task_run_name="register {trained.job.name}", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
 def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     workspace: Workspace,
-    dataset: Dataset,
-    registry: Registry,
     trained: TrainedModel,
+    parameters: RunParameters,
     recorded: Recorded,
     evaluation: Evaluation,
     verdict: Verdict,
@@ -83,6 +86,7 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     A rejected model's is Rejected and stays so, whatever later runs find. One that passed waits for a person unless the
     user wants it approved, and unless another champion came up since it was compared with `champion`.
     """
+    dataset, registry = parameters.dataset, parameters.registry
     group = group_of(registry, dataset)
     registration = Registration(
         group=group,
@@ -99,12 +103,14 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     package = register_package(workspace, registration)
     registered = Registered(arn=package.arn, group=group, version=package.version, status=package.status)
     get_run_logger().info("registered: %s", registered)
-    if package.is_news:  # an unchanged night says nothing again
-        announce_model(verdict, evaluation, trained.job, registered)
+    if package.is_new_decision:  # a model that was decided about before is no event
+        emit_model_event(verdict, evaluation, package)
     return registered
 
 
-def _status(workspace: Workspace, group: str, registry: Registry, verdict: Verdict, champion: Package | None) -> Status:
+def _status(
+    workspace: Workspace, group: str, registry: Registry, verdict: Verdict, champion: Package | None
+) -> ApprovalStatus:
     if not verdict.passed:
         return "Rejected"
     if not registry.approve:
@@ -124,7 +130,7 @@ def _metadata(trained: TrainedModel, evaluation: Evaluation, verdict: Verdict) -
     figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
     channels = {f"sha256:{channel.name}": channel.sha256 for channel in trained.uploaded.channels}
     return {
-        VERDICT: verdict.outcome,
+        VERDICT_KEY: verdict.outcome,
         "target": trained.table.target,
         "training-job": trained.job.name,
         "test:rows": str(evaluation.rows),

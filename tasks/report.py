@@ -14,12 +14,12 @@ from prefect.logging import get_run_logger
 from aws.registry import Package
 from linear_learner.formats.artifact import read_model
 from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.data.rules.finding import Finding
 from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation, Verdict
 from tasks.model_report.context import ReportContext
-from tasks.model_report.markdown import report as written
-from tasks.model_report.tables import metrics_table
-from tasks.monitor import TrainingLogSummary
+from tasks.model_report.markdown import metrics_table, render_report
+from tasks.parameters import RunParameters
 from tasks.record import Recorded
 from tasks.register import Registered
 
@@ -53,69 +53,71 @@ class TrainingRun(TrainedModel):
         reused = self.submission.how == "reused"
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
 
-    def about(
-        self,
-        log_summary: TrainingLogSummary,
-        champion: Package | None,
-        warnings: Sequence[object],
-        slice_by: str | None,
-        workspace: str,
-    ) -> ReportContext:
-        """All that the report tells; `warnings` are those about the data, `workspace` is the block's name."""
-        return ReportContext(
-            target=self.table.target,
-            source=self.table.source.uri,
-            verdict=self.verdict,
-            registered=str(self.registered) if self.registered else None,
-            profile=self.table.profile,
-            rows=self.rows.by_channel,
-            split=self.rows.parameters,
-            summary=log_summary.summary,
-            summary_error=log_summary.objection,
-            evaluation=self.evaluation,
-            model=replace(read_model(self.model.path), feature_names=self.uploaded.features),
-            job=self.job.name,
-            submission=self.submission.how,
-            cost=self.cost,
-            warnings=[str(warning) for warning in warnings],
-            reproduce=f"python -m flows.train --from-run {self.recorded.uri} --workspace {workspace}",
-            champion=f"version {champion.version}, {champion.training_job or champion.model_uri}" if champion else None,
-            slice_by=slice_by,
-            same_test_rows=bool(champion and champion.metadata.get("sha256:test") == self.uploaded["test"].sha256),
-        )
-
 
 def _identity(inputs: Inputs) -> tuple[object, ...]:
-    about: ReportContext = inputs["about"]
-    model = about.model
+    context: ReportContext = inputs["context"]
+    model = context.model
     shown = fingerprint(model.weights.tobytes().hex(), model.feature_names, model.predictor_type, model.loss)
-    return shown, about.target, about.profile, about.evaluation, about.summary, VERSION
+    return shown, context.target, context.profile, context.evaluation, context.summary, VERSION
 
 
 @task(
-    task_run_name="plot {about.job}",
-    cache_policy=ContentCachePolicy(step="plot", identity=_identity, of=("training job", "champion", "gate")),
+    task_run_name="plot {context.job}",
+    cache_policy=ContentCachePolicy(step="plot", identity=_identity, depends_on=("training job", "champion", "gate")),
     **PERSISTED,
     **RETRIES,
 )
-def plot(about: "ReportContext") -> Plots:
+def plot(context: ReportContext) -> Plots:
     """Draw what the report shows."""
-    from tasks.model_report.plots import data_urls, draw  # matplotlib
+    from tasks.model_report.plots import draw_plots, to_data_urls  # matplotlib
 
-    return Plots(images=data_urls(draw(about)))
+    return Plots(images=to_data_urls(draw_plots(context)))
 
 
-@task(task_run_name="report {about.job}", cache_policy=NO_CACHE, persist_result=False)
-def report(about: "ReportContext", plots: Plots, folder: Path) -> Path:
-    """Leave the report as artifacts of the run and as a page in `folder`, for people without the UI; returns that."""
-    from tasks.model_report.page import page
+@task(task_run_name="report {run.job.name}", cache_policy=NO_CACHE, persist_result=False)
+def report(
+    run: TrainingRun, parameters: RunParameters, champion: Package | None, warnings: Sequence[Finding], workspace: str
+) -> Path:
+    """Leave the report as artifacts of the run and as a page beside the model, for people without the UI.
 
-    text = written(about, plots.images)
+    `champion` is the model that this one was compared with, `workspace` the block's name. Returns the page's path.
+    """
+    from tasks.model_report.page import render_page
+
+    context = report_context(run, parameters, champion, warnings, workspace)
+    text = render_report(context, plot(context).images)
     with suppress(httpx.HTTPError):  # the page has it all
-        create_markdown_artifact(text, key=REPORT_KEY, description=f"{about.verdict.outcome}: {about.job}")
-        create_table_artifact(metrics_table(about.evaluation), key=METRICS_KEY, description=f"Test set of {about.job}")
-    place = folder / PAGE
-    place.write_text(page(text, f"Linear Learner predicts {about.target}"), encoding="utf-8")
-    get_run_logger().info("%s", about.verdict)
+        create_markdown_artifact(text, key=REPORT_KEY, description=f"{run.verdict.outcome}: {run.job.name}")
+        create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")
+    place = run.model.path.parent / PAGE
+    place.write_text(render_page(text, f"Linear Learner predicts {run.table.target}"), encoding="utf-8")
+    get_run_logger().info("%s", run.verdict)
     get_run_logger().info("the report is the artifact %s of this run, and on this machine %s", REPORT_KEY, place)
     return place
+
+
+def report_context(
+    run: TrainingRun, parameters: RunParameters, champion: Package | None, warnings: Sequence[Finding], workspace: str
+) -> ReportContext:
+    """Everything the report shows."""
+    return ReportContext(
+        target=run.table.target,
+        source=run.table.source.uri,
+        verdict=run.verdict,
+        registered=str(run.registered) if run.registered else None,
+        profile=run.table.profile,
+        rows=run.rows.by_channel,
+        split=run.rows.parameters,
+        summary=run.job.log.summary,
+        summary_error=run.job.log.objection,
+        evaluation=run.evaluation,
+        model=replace(read_model(run.model.path), feature_names=run.uploaded.features),
+        job=run.job.name,
+        submission=run.submission.how,
+        cost=run.cost,
+        warnings=[str(warning) for warning in warnings],
+        reproduce=f"python -m flows.train --from-run {run.recorded.uri} --workspace {workspace}",
+        champion=f"version {champion.version}, {champion.training_job or champion.model_uri}" if champion else None,
+        slice_by=parameters.gate.slice_by,
+        same_test_rows=bool(champion and champion.metadata.get("sha256:test") == run.uploaded["test"].sha256),
+    )

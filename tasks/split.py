@@ -41,9 +41,11 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 )
 def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
     """Count the rows of each channel; raises DataError when one would be empty."""
-    from tasks.data.row_assignment import indices, sizes, split_keys  # polars
+    from tasks.data.row_assignment import assign_rows, count_rows, read_split_keys  # polars
 
     if split.method == "random" and not table.holdout_rows:
-        return Rows(parameters=split, **sizes(table.rows, split))
-    chosen = indices(table.rows, split, split_keys(workspace, table.parts, table.target, split), table.holdout_rows)
+        return Rows(parameters=split, **count_rows(table.rows, split))
+    chosen = assign_rows(
+        table.rows, split, read_split_keys(workspace, table.parts, table.target, split), table.holdout_rows
+    )
     return Rows(parameters=split, **{channel: len(rows) for channel, rows in chosen.items()})

@@ -6,14 +6,15 @@ from shutil import rmtree
 
 from prefect import task
 
-from aws.storage import holds, put
+from aws.storage import has_checksum, upload_file
 from aws.training.request import ChannelInput
 from aws.workspace import Workspace
-from tasks.caching.local_files import work_folder
+from tasks.caching import work_folder
+from tasks.caching.explain_rerun import CHANNEL_FACTS
 from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
-from tasks.format import OF, Formatted, FormattedFile
+from tasks.format import Formatted, FormattedFile
 
-AT_ONCE = 4
+MAX_PARALLEL_UPLOADS = 4
 """Files; each goes up in parts, several at once, too."""
 
 
@@ -81,19 +82,19 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 
 
 def _missing(inputs: Inputs, uploaded: Uploaded) -> list[str]:
-    return [file.uri for file in uploaded.files if not holds(inputs["workspace"], file.uri, file.sha256)]
+    return [file.uri for file in uploaded.files if not has_checksum(inputs["workspace"], file.uri, file.sha256)]
 
 
 @task(
     task_run_name="upload to {workspace.bucket.bucket_name}",
-    cache_policy=ContentCachePolicy(step="upload", identity=_identity, missing=_missing, of=OF),
+    cache_policy=ContentCachePolicy(step="upload", identity=_identity, missing=_missing, depends_on=CHANNEL_FACTS),
     **PERSISTED,
     **RETRIES,
 )
 def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:
     """Put each channel's files under the workspace's prefix, with their checksums; what is there already stays."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        files = list(pool.map(partial(_put, workspace), formatted.files))
+    with ThreadPoolExecutor(MAX_PARALLEL_UPLOADS) as pool:
+        files = list(pool.map(partial(_upload_file, workspace), formatted.files))
     rmtree(work_folder(formatted.identity), ignore_errors=True)
     channels = tuple(
         Channel(name=name, files=tuple(file for file in files if file.channel == name))
@@ -102,6 +103,6 @@ def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:
     return Uploaded(content_type=formatted.content_type, features=formatted.features, channels=channels)
 
 
-def _put(workspace: Workspace, file: FormattedFile) -> UploadedFile:
-    stored = put(workspace, file.path, workspace.uri(file.key), file.sha256)
+def _upload_file(workspace: Workspace, file: FormattedFile) -> UploadedFile:
+    stored = upload_file(workspace, file.path, workspace.uri(file.key), file.sha256)
     return UploadedFile(channel=file.channel, uri=stored.uri, rows=file.rows, size=file.size, sha256=file.sha256)

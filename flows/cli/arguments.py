@@ -1,8 +1,7 @@
-"""The command line's arguments, and the flow's parameters that they become."""
+"""The command line's arguments; imports nothing heavy, so that --help and mistakes are answered at once."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from pydantic import ValidationError
@@ -14,12 +13,8 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from aws.errors import NotFound
-from aws.storage import look, put, sha256_of
 from aws.training.compute import Compute
-from aws.workspace import Workspace, load_workspace
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox.samples import EMPLOYEES_KEY, SAMPLES
 from tasks.parameters import Dataset, Gate, Registry, Reuse, Split
 
 
@@ -58,78 +53,28 @@ class Arguments(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
-        """What was said alone: a variable named SPLIT in somebody's environment must change nothing."""
+        """The command line alone: a variable named SPLIT in somebody's environment must change nothing."""
         return (sources["init_settings"],)
 
 
-def said_on(line: Sequence[str]) -> dict[str, Any]:
-    """What a command line says, by argument and not checked yet; raises SettingsError when it makes no sense."""
-    said: dict[str, Any] = CliSettingsSource(Arguments, cli_parse_args=list(line))()
-    given: list[str] = [name for name in ("csv", "sample", "from_run") if name in said]
-    # Where the table of an earlier run lies by now may be said beside it.
-    given += ["source"] * ("source" in said.get("dataset", {}) and given != ["from_run"])
-    if len(given) > 1:
-        one, other = (name.replace("from_run", "from-run") for name in given[:2])
+def parse_arguments(line: Sequence[str]) -> dict[str, Any]:
+    """The arguments that a command line gives, by name and not validated yet; raises SettingsError for nonsense."""
+    given: dict[str, Any] = CliSettingsSource(Arguments, cli_parse_args=list(line))()
+    sources: list[str] = [name for name in ("csv", "sample", "from_run") if name in given]
+    # A recorded run's table may have moved: --from-run and --source go together.
+    sources += ["source"] * ("source" in given.get("dataset", {}) and sources != ["from_run"])
+    if len(sources) > 1:
+        one, other = (name.replace("from_run", "from-run") for name in sources[:2])
         raise SettingsError(f"--{one} and --{other} exclude each other; give one of them")
-    return said
+    return given
 
 
-def complaints(error: ValidationError) -> str:
+def validation_messages(error: ValidationError) -> str:
     """What is wrong with the arguments, a line each."""
-    return "\n".join(_complaint(dict(one)) for one in error.errors())
+    return "\n".join(_message(dict(one)) for one in error.errors())
 
 
-def _complaint(error: Mapping[str, Any]) -> str:
+def _message(error: Mapping[str, Any]) -> str:
     where = ".".join(map(str, error["loc"]))
     message = error["msg"].removeprefix("Value error, ")
     return f"--{where}: {message}; found {error['input']!r}" if error["type"] != "value_error" else message
-
-
-BROUGHT_ALONG = {"csv", "sample", "from_run"}
-"""Arguments that are no parameters of the flow: they say where some of those come from."""
-
-
-def flow_parameters(chosen: Arguments) -> dict[str, Any]:
-    """The flow's parameters, with `--csv` or `--sample` uploaded and named as the dataset's source."""
-    parameters = {name: getattr(chosen, name) for name in type(chosen).model_fields if name not in BROUGHT_ALONG}
-    hyperparameters = chosen.hyperparameters
-    if chosen.csv:
-        source = _upload(load_workspace(chosen.workspace), chosen.csv)
-        parameters["dataset"] = chosen.dataset.model_copy(update={"source": source})
-    elif chosen.sample:
-        parameters |= _sample(load_workspace(chosen.workspace), chosen)
-        hyperparameters = parameters["hyperparameters"]
-    # A command line has one list of them where a form has two groups.
-    parameters["hyperparameters"], parameters["more_hyperparameters"] = hyperparameters.groups
-    return parameters
-
-
-def _upload(workspace: Workspace, csv: Path) -> str:
-    """The file's URI, under its own name in a folder named by its content."""
-    sha256 = sha256_of(csv)
-    return put(workspace, csv, workspace.uri("sources", sha256[:20], csv.name), sha256).uri
-
-
-def _sample(workspace: Workspace, chosen: Arguments) -> dict[str, Any]:
-    sample = SAMPLES[chosen.sample or "employees"]
-    uri = workspace.uri("samples", f"{chosen.sample}.csv")
-    if chosen.sample == "employees":
-        uri = workspace.locate(EMPLOYEES_KEY)
-    try:
-        look(workspace, uri)
-    except NotFound:
-        _put_bytes(workspace, sample.csv(), uri)
-    own = {"predictor_type": sample.predictor_type, "num_classes": sample.num_classes}
-    said = chosen.hyperparameters.model_dump(exclude_unset=True)
-    target = chosen.dataset.target if "target" in chosen.dataset.model_fields_set else sample.target
-    return {
-        "dataset": chosen.dataset.model_copy(update={"source": uri, "target": target}),
-        "hyperparameters": type(chosen.hyperparameters)(**{**own, **said}),
-    }
-
-
-def _put_bytes(workspace: Workspace, content: bytes, uri: str) -> None:
-    with TemporaryDirectory() as folder:
-        file = Path(folder, "sample.csv")
-        file.write_bytes(content)
-        put(workspace, file, uri, sha256_of(file))

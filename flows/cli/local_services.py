@@ -35,10 +35,10 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     os.environ.setdefault("DO_NOT_TRACK", "1")
     running = ExitStack()
     atexit.register(running.close)
-    server = None if "PREFECT_API_URL" in os.environ else OwnServer()
+    server = None if "PREFECT_API_URL" in os.environ else LocalPrefectServer()
     if server:
         running.callback(server.close)
-    state_dir = running.enter_context(_held_sandbox()) if sandboxed else None
+    state_dir = running.enter_context(_sandbox_in_use()) if sandboxed else None
 
     def ready() -> None:
         from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # while the servers boot
@@ -63,28 +63,28 @@ def _preload() -> None:
 
 
 @contextmanager
-def _held_sandbox() -> Iterator[Path]:
+def _sandbox_in_use() -> Iterator[Path]:
     """The state folder of a sandbox that serves, or is about to, until the block ends."""
     state_dir = client.default_state_dir()
-    with client.hold(state_dir):
-        if client.endpoint(state_dir) is None:
-            client.launch(state_dir)
+    with client.mark_in_use(state_dir):
+        if client.find_endpoint(state_dir) is None:
+            client.start_server(state_dir)
         yield state_dir
 
 
 def _register_sandbox(state_dir: Path) -> None:
     """Have the block `sandbox` name a sandbox that answers: the one it names already, else that of `state_dir`."""
     from aws.errors import Unavailable  # while the servers boot
-    from sandbox.client import NAME, workspace
+    from sandbox.client import BLOCK_NAME, make_workspace
 
-    if client.answers(_saved_endpoint(NAME)):
+    if client.is_running(_saved_endpoint(BLOCK_NAME)):
         return
     end = time.monotonic() + SANDBOX_START_SECONDS
-    while (endpoint := client.endpoint(state_dir)) is None:
+    while (endpoint := client.find_endpoint(state_dir)) is None:
         if time.monotonic() > end:
             raise Unavailable(f"The sandbox does not answer. What it says is in {state_dir / 'server.log'}.")
         time.sleep(0.05)
-    workspace(endpoint).save(NAME, overwrite=True)
+    make_workspace(endpoint).save(BLOCK_NAME, overwrite=True)
 
 
 def _saved_endpoint(name: str) -> str | None:
@@ -104,23 +104,23 @@ PREFECT_START_SECONDS = 120.0
 """Seconds for the first answer; a cold start with a new database has taken more than 20."""
 
 
-class ServerDied(Exception):
-    """The server ended before it answered; the message is the end of what it said."""
+class ServerStartError(Exception):
+    """The server ended before it answered; the message is the end of its output."""
 
 
-class OwnServer:
+class LocalPrefectServer:
     """The server's process: it listens from the start, answers some seconds later, and is to be closed."""
 
     def __init__(self) -> None:
-        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.address: str = f"127.0.0.1:{listener.getsockname()[1]}"
             # Its standard input is the thread it hangs on: the pipe closes when this process ends, in whatever way.
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(listener.fileno())],
                 stdin=subprocess.PIPE,
-                stdout=self._said,
-                stderr=self._said,
+                stdout=self._output,
+                stderr=self._output,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
@@ -134,13 +134,13 @@ class OwnServer:
         """Return when it answers; raises ServerDied when it does not."""
         end = time.monotonic() + PREFECT_START_SECONDS
         while self._process.poll() is None and time.monotonic() < end:
-            if _healthy(self.address):
+            if _is_healthy(self.address):
                 return
             time.sleep(0.05)
-        self._said.seek(0)
-        said = self._said.read()[-2000:].decode(errors="replace").strip()
-        raise ServerDied(
-            f"Prefect's server did not start. {said or f'It gave no answer in {PREFECT_START_SECONDS:.0f} s.'}"
+        self._output.seek(0)
+        output = self._output.read()[-2000:].decode(errors="replace").strip()
+        raise ServerStartError(
+            f"Prefect's server did not start. {output or f'It gave no answer in {PREFECT_START_SECONDS:.0f} s.'}"
         )
 
     def close(self) -> None:
@@ -152,10 +152,10 @@ class OwnServer:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._said.close()
+        self._output.close()
 
 
-def _healthy(address: str) -> bool:
+def _is_healthy(address: str) -> bool:
     connection = HTTPConnection(address, timeout=1)
     try:
         connection.request("GET", "/api/health")

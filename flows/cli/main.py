@@ -2,7 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -10,119 +10,110 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, complaints, said_on
-from flows.cli.local_services import ServerDied
+from flows.cli.arguments import Arguments, parse_arguments, validation_messages
+from flows.cli.local_services import ServerStartError
 from linear_learner.errors import DataError, LinearLearnerError
 
 if TYPE_CHECKING:
-    from flows.cli.replay import Replay
-    from tasks.report import TrainingRun
+    from prefect.flows import Flow
 
 USER_ERROR, FAILED = 2, 1
+HOW_TO_SAVE_A_WORKSPACE = (
+    "From the command line, `python -m deployments.blocks` saves one for an AWS account, and `python -m sandbox` saves "
+    "the one named sandbox."
+)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the flow once; returns the exit code: 0 done, 1 failed, 2 the user's mistake, 130 or 143 interrupted."""
+def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
+    """Run the flow that `load_flow` imports, once.
+
+    Returns the exit code: 0 done, 1 failed, 2 the user's mistake, 130 or 143 interrupted.
+    """
     try:
-        said = said_on(sys.argv[1:] if arguments is None else arguments)
-        chosen = _checked(said)
+        given = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+        chosen = _checked(given)
     except (ValidationError, SettingsError, LinearLearnerError) as error:
-        return _say(error, USER_ERROR)
-    for kind in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(kind, _interrupt)
+        return _report_error(error, USER_ERROR)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
-        return _run(said, chosen)
+        return _run(load_flow, given, chosen)
     except _Interrupted as interruption:
-        return _say("Interrupted. Nothing is left running; the next run goes on from here.", interruption.exit_code)
+        message = "Interrupted. Nothing is left running; the next run goes on from here."
+        return _report_error(message, interruption.exit_code)
 
 
-def _checked(said: Mapping[str, Any]) -> Arguments | None:
+def _checked(given: Mapping[str, Any]) -> Arguments | None:
     """The arguments; None where a recorded run is yet to add its own, for which the workspace must be up."""
-    recorded = said.get("from_run")
+    recorded = given.get("from_run")
     if recorded is not None:
         if not recorded.startswith("s3://") and not Path(recorded).is_file():
             raise DataError(f"There is no file {recorded}. Check the path given with --from-run.")
         return None
-    chosen = Arguments(**said)
+    chosen = Arguments(**given)
     if chosen.csv:
-        _check(chosen, chosen.csv)
+        _check_file(chosen, chosen.csv)
     return chosen
 
 
-def _check(chosen: Arguments, csv: Path) -> None:
+def _check_file(chosen: Arguments, csv: Path) -> None:
     """See that the file can be trained on, before anything is started for it."""
     if not csv.is_file():
         raise DataError(f"There is no file {csv}. Check the path given with --csv.")
-    from tasks.data.measurement import measured  # polars, for a user's file only
-    from tasks.data.reader import chosen_columns, pieces
-    from tasks.data.rules.table import judge, refusal
+    from tasks.data.measurement import measure_chunks  # polars, for a user's file only
+    from tasks.data.reader import read_chunks, select_columns
+    from tasks.data.rules.table import error_message, find_problems
 
-    columns = chosen_columns(csv, csv.name, chosen.dataset.target, chosen.dataset.ignore)
-    profile = measured(pieces(csv, csv.name, columns), columns, chosen.dataset.target).profile()
+    columns = select_columns(csv, csv.name, chosen.dataset.target, chosen.dataset.ignore)
+    profile = measure_chunks(read_chunks(csv, csv.name, columns), columns, chosen.dataset.target).profile()
     rows = {"train": profile.rows}
-    errors = [
-        one for one in judge(profile, rows, chosen.hyperparameters, chosen.split.left_out) if one.level == "error"
-    ]
+    findings = find_problems(profile, rows, chosen.hyperparameters, chosen.split.left_out)
+    errors = [finding for finding in findings if finding.level == "error"]
     if errors:
-        raise DataError(refusal(csv.name, errors))
+        raise DataError(error_message(csv.name, errors))
 
 
-def _run(said: Mapping[str, Any], chosen: Arguments | None) -> int:
-    ready = local_services.start(sandboxed=said.get("workspace", "sandbox") == "sandbox")
-    from prefect.exceptions import CancelledRun  # from here on while the servers boot
+def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], chosen: Arguments | None) -> int:
+    workspace = given.get("workspace", "sandbox")
+    wait_until_ready = local_services.start(sandboxed=workspace == "sandbox")
+    from prefect.exceptions import CancelledRun  # from here on while the servers start
 
     from aws.errors import AwsError, NoCapacity, QuotaExceeded, TrainingFailed, Unavailable
-    from flows.cli.arguments import flow_parameters
+    from flows.cli.input_table import flow_parameters
     from flows.cli.replay import Replay
-    from flows.cli.terminal import console
-    from flows.train import train_linear_learner
+    from flows.cli.terminal import summary, terminal_output
 
+    flow = load_flow()
     try:
-        ready()
+        wait_until_ready()
+        _check_workspace(workspace)
         replay = None
-        with console() as reused:
+        with terminal_output() as reused:
             if chosen is None:
-                replay = Replay.of(said)
+                replay = Replay.of(given)
                 chosen = replay.arguments
-            run = train_linear_learner(**flow_parameters(chosen))
-    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, ServerDied, CancelledRun) as error:
-        return _say(error, FAILED)
+            run = flow(**flow_parameters(chosen))
+    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, ServerStartError, CancelledRun) as error:
+        return _report_error(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
-        return _say(error, USER_ERROR)
+        return _report_error(error, USER_ERROR)
     print(summary(run, reused, replay))  # noqa: T201 - what the command line is for
     return 0
 
 
-def summary(run: "TrainingRun", reused: Sequence[str], replay: "Replay | None" = None) -> str:
-    """What the run came to, for a reader in a hurry."""
-    from tasks.report import PAGE  # Prefect, which by now is loaded
+def _check_workspace(name: str) -> None:
+    """See that the workspace's block is saved; raises NotFound with the commands that save one."""
+    from aws.errors import NotFound
+    from aws.workspace import load_workspace
 
-    rows, job, model = run.rows, run.job, run.model
-    tested = [(one.name, one.value) for one in run.evaluation.metrics if one.value is not None]
-    # Not the objective_loss of each epoch: SageMaker's is that of the first model, not of the one that was kept.
-    judged = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
-    lines = {
-        "verdict": str(run.verdict),
-        "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
-        "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
-        "training job": f"{job.name}, {run.submission.how}, {job.bill.training_seconds} s of training",
-        "cost": run.cost,
-        "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
-        "test": ", ".join(f"{name} {value:.6g}" for name, value in tested),
-        "registered": str(run.registered or "no"),
-        "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
-        "report": str(model.path.with_name(PAGE)),
-        "record": run.recorded.uri,
-        "reused": ", ".join(reused) or "nothing",
-    }
-    if replay:
-        lines["reproduction"] = replay.outcome(run)
-    title = f"Linear Learner predicts {run.table.target}"
-    return "\n".join(["", title, "", *(f"  {name:<14}{value}" for name, value in lines.items()), ""])
+    try:
+        load_workspace(name)
+    except NotFound as error:
+        raise NotFound(f"{error} {HOW_TO_SAVE_A_WORKSPACE}") from error
 
 
 class _Interrupted(SystemExit):
-    """A signal said to stop; the code is the shells' convention."""
+    """A signal asked for the end; the exit code follows the shells' convention."""
 
     def __init__(self, signal_number: int) -> None:
         super().__init__(128 + signal_number)
@@ -133,6 +124,7 @@ def _interrupt(signal_number: int, _: object) -> NoReturn:
     raise _Interrupted(signal_number)
 
 
-def _say(what: object, code: int) -> int:
-    print(complaints(what) if isinstance(what, ValidationError) else what, file=sys.stderr)  # noqa: T201
+def _report_error(error: object, code: int) -> int:
+    message = validation_messages(error) if isinstance(error, ValidationError) else error
+    print(message, file=sys.stderr)  # noqa: T201
     return code

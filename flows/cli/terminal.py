@@ -1,7 +1,7 @@
-"""What the terminal shows while the flow runs: Prefect's own log lines, and a bar while the job trains."""
+"""What the terminal shows: Prefect's log lines and a progress bar while the flow runs, the summary at its end."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from prefect.logging.handlers import PrefectConsoleHandler
@@ -9,15 +9,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.theme import Theme
 
+from flows.cli.replay import Replay
+from tasks.report import PAGE, TrainingRun
+
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
-DELIVERERS = ("EventsWorker", "APILogWorker")
-"""Prefect's threads that warn, after the summary or the error was said, that they still deliver a thing or two."""
+BACKGROUND_LOGGERS = ("EventsWorker", "APILogWorker")
+"""Prefect's threads that warn, after the summary or the error, that they have not delivered everything yet."""
 
 
 @contextmanager
-def console() -> Iterator[list[str]]:
+def terminal_output() -> Iterator[list[str]]:
     """Show the flow's log and progress for the block; yields what the steps say they reused."""
-    for name in DELIVERERS:
+    for name in BACKGROUND_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     # Prefect shows everything through one handler, at the root. The bar shares its terminal, so that lines and bar do
     # not write over each other, and brings the bar's styles, which Prefect's theme leaves out.
@@ -26,27 +29,27 @@ def console() -> Iterator[list[str]]:
     columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
     with terminal.use_theme(Theme()), bar as progress:
-        signs = _Signs(progress)
+        reader = _RecordReader(progress)
         try:
             for handler in handlers:
-                handler.addFilter(_is_no_failure)
+                handler.addFilter(_is_below_error)
             for name in RUN_LOGGERS:
-                logging.getLogger(name).addHandler(signs)
-            yield signs.reused
+                logging.getLogger(name).addHandler(reader)
+            yield reader.reused
         finally:
             for name in RUN_LOGGERS:
-                logging.getLogger(name).removeHandler(signs)
+                logging.getLogger(name).removeHandler(reader)
             for handler in handlers:
-                handler.removeFilter(_is_no_failure)
+                handler.removeFilter(_is_below_error)
 
 
-def _is_no_failure(record: logging.LogRecord) -> bool:
+def _is_below_error(record: logging.LogRecord) -> bool:
     # The command line says what went wrong, once, at the end; a traceback would bury it.
     return record.levelno < logging.ERROR
 
 
-class _Signs(logging.Handler):
-    """Picks out what steps say beside their log lines: progress in per cent, and what was reused."""
+class _RecordReader(logging.Handler):
+    """Reads what steps attach to their log records: progress in per cent, and what was reused."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -60,3 +63,29 @@ class _Signs(logging.Handler):
             self._progress.update(self._bar, completed=done, visible=done < 100)
         if hasattr(record, "reused"):
             self.reused.append(record.reused)
+
+
+def summary(run: TrainingRun, reused: Sequence[str], replay: Replay | None = None) -> str:
+    """What the run came to, for a reader in a hurry."""
+    rows, job, model = run.rows, run.job, run.model
+    tested = [(one.name, one.value) for one in run.evaluation.metrics if one.value is not None]
+    # Not the objective_loss of each epoch: SageMaker's is that of the first model, not of the one that was kept.
+    judged = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
+    lines = {
+        "verdict": str(run.verdict),
+        "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
+        "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
+        "training job": f"{job.name}, {run.submission.how}, {job.bill.training_seconds} s of training",
+        "cost": run.cost,
+        "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
+        "test": ", ".join(f"{name} {value:.6g}" for name, value in tested),
+        "registered": str(run.registered or "no"),
+        "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
+        "report": str(model.path.with_name(PAGE)),
+        "record": run.recorded.uri,
+        "reused": ", ".join(reused) or "nothing",
+    }
+    if replay:
+        lines["reproduction"] = replay.outcome(run)
+    title = f"Linear Learner predicts {run.table.target}"
+    return "\n".join(["", title, "", *(f"  {name:<14}{value}" for name, value in lines.items()), ""])

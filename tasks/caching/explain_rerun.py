@@ -18,26 +18,28 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from aws.errors import AccessDenied, AwsError, NotFound
 from aws.storage import read_object, write_object
 from aws.workspace import Workspace
-from tasks.parameters import Dataset
+from tasks.parameters import RunParameters
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
-DATA = ("table", "dataset", "split")
+DATA_FACTS = ("table", "dataset", "split")
 """What the names of facts about the data begin with."""
-NOT_KEPT = "nothing is left of what the last run made"
-UNKNOWN = "what the last run was made of is not known"
-_SPOKEN = {"hyperparameters": "hyperparameter "}
+CHANNEL_FACTS = (*DATA_FACTS, "compute.instance_count")
+"""The same for the files of the channels."""
+RESULT_MISSING = "nothing is left of what the last run made"
+HISTORY_UNKNOWN = "what the last run was made of is not known"
+_NAME_PREFIXES = {"hyperparameters": "hyperparameter "}
 _RECORD: TypeAdapter[dict[str, dict[str, Fact]]] = TypeAdapter(dict[str, dict[str, Fact]])
-_UPLOADED = re.compile(r"/sources/[0-9a-f]{20}/")
+_UPLOAD_FOLDER = re.compile(r"/sources/[0-9a-f]{20}/")
 
 
-def flattened(parts: Mapping[str, Any], within: str = "") -> dict[str, Fact]:
+def flatten(parts: Mapping[str, Any], within: str = "") -> dict[str, Fact]:
     """Nested mappings and pydantic models as one level, `split.random_state`; an empty list counts as None."""
     facts: dict[str, Fact] = {}
     for name, part in parts.items():
         value = part.model_dump(mode="json") if isinstance(part, BaseModel) else part
         if isinstance(value, Mapping):
-            facts |= flattened(value, f"{within}{name}.")
+            facts |= flatten(value, f"{within}{name}.")
         elif isinstance(value, list | tuple):
             facts[f"{within}{name}"] = ", ".join(map(str, value)) or None
         else:
@@ -45,56 +47,62 @@ def flattened(parts: Mapping[str, Any], within: str = "") -> dict[str, Fact]:
     return facts
 
 
-def differences(before: Facts, now: Facts) -> list[str]:
+def describe_changes(previous: Facts, now: Facts) -> list[str]:
     """One phrase per fact that differs; what only one of the two knows is not compared."""
-    changed = _changed(before, now)
-    phrases = [_of_the_table(before, now)] if "table.identity" in changed else []
-    return phrases + [_phrase(name, before[name], now[name]) for name in changed if not name.startswith("table.")]
+    changed = _changed_names(previous, now)
+    phrases = [_describe_table_change(previous, now)] if "table.identity" in changed else []
+    return phrases + [
+        _describe_change(name, previous[name], now[name]) for name in changed if not name.startswith("table.")
+    ]
 
 
-def reason(before: Facts | None, now: Facts, what: str, otherwise: str = NOT_KEPT) -> str:
+def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
     """Why `what` is done: for the first time, for what changed, or, when nothing did, `otherwise`."""
-    if before is None:
+    if previous is None:
         return f"for the first time: {what}"
-    phrases = differences(before, now)
-    return f"again, because {', '.join(phrases)}{_identical(before, now)}" if phrases else f"again, because {otherwise}"
+    phrases = describe_changes(previous, now)
+    return (
+        f"again, because {', '.join(phrases)}{_describe_unchanged_data(previous, now)}"
+        if phrases
+        else f"again, because {default_reason}"
+    )
 
 
-def _changed(before: Facts, now: Facts) -> list[str]:
-    return [name for name, value in now.items() if name in before and before[name] != value]
+def _changed_names(previous: Facts, now: Facts) -> list[str]:
+    return [name for name, value in now.items() if name in previous and previous[name] != value]
 
 
-def _identical(before: Facts, now: Facts) -> str:
+def _describe_unchanged_data(previous: Facts, now: Facts) -> str:
     """What people would ask next: whether it is still the same data."""
-    if not {"table.identity"} <= before.keys() & now.keys():
+    if not {"table.identity"} <= previous.keys() & now.keys():
         return ""
-    changed = {name.split(".")[0] for name in _changed(before, now)}
-    if not changed & set(DATA):
+    changed = {name.split(".")[0] for name in _changed_names(previous, now)}
+    if not changed & set(DATA_FACTS):
         return "; data identical"
     return "" if "table" in changed else "; table identical"
 
 
-def _of_the_table(before: Facts, now: Facts) -> str:
-    old, new = _size(before.get("table.size")), _size(now.get("table.size"))
+def _describe_table_change(previous: Facts, now: Facts) -> str:
+    old, new = _format_size(previous.get("table.size")), _format_size(now.get("table.size"))
     return f"the table changed ({f'{old} → {new}' if old != new else f'still {new}'})"
 
 
-def _size(size: Fact) -> str:
+def _format_size(size: Fact) -> str:
     if not isinstance(size, int):
         return "unknown size"
     scale = next((scale for scale in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= scale[0]), None)
     return f"{size / scale[0]:.1f} {scale[1]}" if scale else f"{size} bytes"
 
 
-def _phrase(name: str, before: Fact, now: Fact) -> str:
+def _describe_change(name: str, previous: Fact, now: Fact) -> str:
     group, _, rest = name.partition(".")
-    spoken = f"{_SPOKEN[group]}{rest}" if group in _SPOKEN else name
+    shown_name = f"{_NAME_PREFIXES[group]}{rest}" if group in _NAME_PREFIXES else name
     empty = "auto" if group == "hyperparameters" else "nothing"
-    old, new = _said(before, empty), _said(now, empty)
-    return f"{spoken} changed {old} → {new}" if old != new else f"{spoken} changed {before!r} → {now!r}"
+    old, new = _format_value(previous, empty), _format_value(now, empty)
+    return f"{shown_name} changed {old} → {new}" if old != new else f"{shown_name} changed {previous!r} → {now!r}"
 
 
-def _said(value: Fact, empty: str) -> str:
+def _format_value(value: Fact, empty: str) -> str:
     if value is None:
         return empty
     if isinstance(value, bool):
@@ -105,35 +113,37 @@ def _said(value: Fact, empty: str) -> str:
 class InputHistory:
     """What each step was made of, the last time and this time."""
 
-    def __init__(self, workspace: Workspace, dataset: Dataset, parameters: Mapping[str, BaseModel]) -> None:
+    def __init__(self, workspace: Workspace, parameters: RunParameters) -> None:
+        dataset = parameters.dataset
         # What the command line uploads stands in a folder that is named by its content.
-        source = _UPLOADED.sub("/sources/", dataset.source)
+        source = _UPLOAD_FOLDER.sub("/sources/", dataset.source)
         name = sha256(json.dumps([source, dataset.target]).encode()).hexdigest()[:20]
         self._workspace, self._uri = workspace, workspace.uri("ledger", f"{name}.json")
-        self._about: dict[str, Fact] = {"source": source, "target": dataset.target}
-        rest = dataset.model_dump(mode="json", exclude={"source", "target"})
-        self._facts = flattened({"dataset": rest, **parameters})
-        self._before = self._read()
-        self._now: dict[str, dict[str, Fact]] = {}
+        self._subject: dict[str, Fact] = {"source": source, "target": dataset.target}
+        # The registry decides about no step that is reused.
+        chosen = parameters.model_dump(mode="json", exclude={"dataset": {"source", "target"}, "registry": True})
+        self._facts = flatten(chosen)
+        self._previous = self._read()
+        self._current: dict[str, dict[str, Fact]] = {}
 
     def record_input(self, facts: Facts) -> None:
         """Add to what this run is made of."""
         self._facts |= facts
 
-    def why(self, step: str, of: Sequence[str], what: str, otherwise: str) -> str:
+    def explain_rerun(self, step: str, depends_on: Sequence[str], what: str, default_reason: str) -> str:
         """The reason for `step`, which depends on the facts whose names are, or begin with, one of `of`."""
-        roots = tuple(f"{root}." for root in of)
-        self._now[step] = {n: value for n, value in self._facts.items() if n in of or n.startswith(roots)}
-        if self._before is None:
-            return f"{UNKNOWN}: {what}"
-        return reason(self._before.get(step), self._now[step], what, otherwise)
+        roots = tuple(f"{root}." for root in depends_on)
+        self._current[step] = {n: value for n, value in self._facts.items() if n in depends_on or n.startswith(roots)}
+        if self._previous is None:
+            return f"{HISTORY_UNKNOWN}: {what}"
+        return describe_rerun(self._previous.get(step), self._current[step], what, default_reason)
 
     def close(self) -> None:
         """Write what this run was made of, if that is anything new."""
-        steps = {**(self._before or {}), **self._now}
-        if self._before is None or steps == self._before:
+        steps = {**(self._previous or {}), **self._current}
+        if self._previous is None or steps == self._previous:
             return
-        content = json.dumps({"about": self._about, **steps}, ensure_ascii=False, indent=1).encode()
+        content = json.dumps({"about": self._subject, **steps}, ensure_ascii=False, indent=1).encode()
         try:
             write_object(self._workspace, self._uri, content)
         except AwsError as error:
@@ -152,17 +162,14 @@ class InputHistory:
         return {step: facts for step, facts in found.items() if step != "about"}
 
 
-_LEDGER: ContextVar[InputHistory | None] = ContextVar("ledger", default=None)
+_HISTORY: ContextVar[InputHistory | None] = ContextVar("input_history", default=None)
 
 
 @contextmanager
-def track_inputs(workspace: Workspace, dataset: Dataset, **parameters: BaseModel) -> Iterator[None]:
-    """Let the steps in the block say why they run, and the next run of this table and target compare itself with it.
-
-    `parameters` are what people chose, by the names they know: `split=split, hyperparameters=hyperparameters`.
-    """
-    history = InputHistory(workspace, dataset, parameters)
-    token = _LEDGER.set(history)
+def track_inputs(workspace: Workspace, parameters: RunParameters) -> Iterator[None]:
+    """Let the steps in the block say why they run, and the next run of this table and target compare itself with it."""
+    history = InputHistory(workspace, parameters)
+    token = _HISTORY.set(history)
     try:
         yield
     except Exception:  # not when interrupted: there is no time then
@@ -171,19 +178,19 @@ def track_inputs(workspace: Workspace, dataset: Dataset, **parameters: BaseModel
     else:
         history.close()
     finally:
-        _LEDGER.reset(token)
+        _HISTORY.reset(token)
 
 
 def record_input(facts: Facts) -> None:
     """Add what this run found out, as `table.identity` and `table.size` in bytes, to what it is made of."""
-    if history := _LEDGER.get():
+    if history := _HISTORY.get():
         history.record_input(facts)
 
 
-def why(step: str, of: Sequence[str], what: str, otherwise: str = NOT_KEPT) -> str:
+def explain_rerun(step: str, depends_on: Sequence[str], what: str, default_reason: str = RESULT_MISSING) -> str:
     """The reason for `step`, which does `what` and depends on the facts whose names begin with one of `of`.
 
     It is noted for the next run.
     """
-    history = _LEDGER.get()
-    return history.why(step, of, what, otherwise) if history else f"{UNKNOWN}: {what}"
+    history = _HISTORY.get()
+    return history.explain_rerun(step, depends_on, what, default_reason) if history else f"{HISTORY_UNKNOWN}: {what}"

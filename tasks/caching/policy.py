@@ -19,11 +19,11 @@ from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
 from aws.errors import AwsError
-from tasks.caching.explain_rerun import DATA, why
+from tasks.caching.explain_rerun import DATA_FACTS, explain_rerun
 from tasks.caching.result_storage import BucketResultStorage
 
 Inputs = Mapping[str, Any]
-PAUSES = (2.0, 8.0)
+PAUSE_SECONDS = (2.0, 8.0)
 """Seconds before asking once more what was kept, when AWS does not answer; boto3 has asked five times by then."""
 
 
@@ -35,8 +35,8 @@ class Result(BaseModel):
 
 def fingerprint(*parts: object) -> str:
     """Twenty hexadecimal digits that stand for `parts`, which may be anything JSON can say, and pydantic models."""
-    said = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
-    return hashlib.sha256(said.encode()).hexdigest()[:20]
+    content = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
+    return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 @dataclass(kw_only=True)
@@ -44,21 +44,21 @@ class ContentCachePolicy(CachePolicy):
     """Reuse the result kept for the same `identity`, as long as nothing of what it refers to is `missing`.
 
     `identity` names content, never the clock, a run or a machine; `missing` names what is gone or was changed; in the
-    facts `of` these names the reason for doing the step again is looked for. A result that is not to be used is taken
+    facts `depends_on` names the reason for doing the step again is looked for. A result that is not to be used is taken
     back, and the one that the step makes takes its place.
     """
 
     step: str
     identity: Callable[[Inputs], tuple[object, ...]]
-    missing: Callable[[Inputs, Any], Sequence[str]] = lambda _inputs, _usable_result: ()
-    of: tuple[str, ...] = DATA
+    missing: Callable[[Inputs, Any], Sequence[str]] = lambda _inputs, _cached: ()
+    depends_on: tuple[str, ...] = DATA_FACTS
 
     def compute_key(self, task_ctx: TaskRunContext, inputs: Inputs, flow_parameters: Inputs, **_: Any) -> str | None:
         """The key under which a result is kept; None, which keeps nothing, when AWS cannot tell what the input is."""
         del flow_parameters
-        for pause in (*PAUSES, None):
+        for pause in (*PAUSE_SECONDS, None):
             try:
-                return self._judged(task_ctx, inputs)
+                return self._key_of_inputs(task_ctx, inputs)
             except AwsError as error:
                 if not error.retryable:
                     return None  # the step itself meets the same error, and reports it
@@ -67,13 +67,13 @@ class ContentCachePolicy(CachePolicy):
                     time.sleep(pause)
         return None
 
-    def _judged(self, task_ctx: TaskRunContext, inputs: Inputs) -> str:
+    def _key_of_inputs(self, task_ctx: TaskRunContext, inputs: Inputs) -> str:
         # Prefect types the storage's methods as coroutines; called with _sync they are none.
         storage = cast("Any", task_ctx.result_store.result_storage)
         key = f"{self.step}-{fingerprint(*self.identity(inputs))}"
-        objection = storage.look(key) if isinstance(storage, BucketResultStorage) else None
-        cached = _opened(storage, key)
-        reason = why(self.step, self.of, task_ctx.task_run.name)
+        objection = storage.fetch(key) if isinstance(storage, BucketResultStorage) else None
+        cached = _deserialize(storage, key)
+        reason = explain_rerun(self.step, self.depends_on, task_ctx.task_run.name)
         if cached is not None:
             objection = objection or self._objection(inputs, cached)
             if objection is None:
@@ -93,14 +93,14 @@ class ContentCachePolicy(CachePolicy):
         return f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} gone or changed{where}"
 
 
-def _opened(storage: Any, key: str) -> object | None:
+def _deserialize(storage: Any, key: str) -> object | None:
     try:
         return cast("object", ResultRecord.deserialize(storage.read_path(key, _sync=True)).result)
     except Exception:  # noqa: BLE001 - there is none, or one of an older release, in whatever way it fails to open
         return None
 
 
-def worth_retrying(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
     """Whether the step failed for a passing reason; Prefect calls this before each retry."""
     del task, task_run
     error = state.result(raise_on_failure=False)
@@ -123,7 +123,7 @@ RETRIES: RetryOptions = {
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": worth_retrying,
+    "retry_condition_fn": is_retryable,
 }
 """For steps that talk to AWS: four more tries after 2, 4, 8 and 16 seconds, if the error is a passing one."""
 PERSISTED: PersistOptions = {"persist_result": True, "result_serializer": "json"}

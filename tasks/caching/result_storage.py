@@ -17,7 +17,7 @@ from tasks.parameters import Reuse
 
 
 class BucketResultStorage(WritableFileSystem):
-    """Results of the steps in the workspace's bucket: one call to look for one, one call to keep one."""
+    """Results of the steps in the workspace's bucket: one call fetches a result, one call stores it."""
 
     _block_type_name = "Results in a Training Workspace"
     # Private, so that nothing that describes a run can show the workspace's credentials.
@@ -26,13 +26,13 @@ class BucketResultStorage(WritableFileSystem):
     _found: dict[str, bytes] = PrivateAttr(default_factory=dict)
 
     @classmethod
-    def of(cls, workspace: Workspace, reuse: Reuse) -> "BucketResultStorage":
+    def create(cls, workspace: Workspace, reuse: Reuse) -> "BucketResultStorage":
         """Storage of that workspace, for the length of one run."""
         storage = cls()
         storage._workspace, storage._reuse = workspace, reuse
         return storage
 
-    def look(self, key: str) -> str | None:
+    def fetch(self, key: str) -> str | None:
         """Fetch what is kept under `key`; the reason not to use it, if that can be told without opening it."""
         self._found[key] = b""
         try:
@@ -51,7 +51,7 @@ class BucketResultStorage(WritableFileSystem):
         return None
 
     def read_path(self, path: str, _sync: bool = True) -> bytes:  # type: ignore[override] # Prefect calls it either way
-        """What `look` found: Prefect asks again, and would take a call that failed for an absence."""
+        """What `fetch` found: Prefect asks again, and would take a call that failed for an absence."""
         return self._found[path]
 
     def write_path(self, path: str, content: bytes, _sync: bool = True) -> None:  # type: ignore[override] # the same
@@ -84,6 +84,6 @@ def bucket_results(workspace: Workspace, reuse: Reuse = Reuse()) -> Iterator[Non
     context = FlowRunContext.get()
     if context is None:
         raise RuntimeError("results_in is for the body of a flow")
-    storage, serializer = BucketResultStorage.of(workspace, reuse), context.result_store.serializer
+    storage, serializer = BucketResultStorage.create(workspace, reuse), context.result_store.serializer
     with context.model_copy(update={"result_store": ResultStore(result_storage=storage, serializer=serializer)}):
         yield

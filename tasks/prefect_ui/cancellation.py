@@ -6,7 +6,7 @@ import httpx
 from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
 
-LOOK_SECONDS = 3.0
+POLL_SECONDS = 3.0
 """Longest time between two looks at the run's own state; one takes some milliseconds."""
 
 
@@ -14,7 +14,7 @@ def wait_unless_cancelled(seconds: float) -> None:
     """Sleep; raises CancelledRun as soon as the flow run is seen to be cancelled."""
     end = time.monotonic() + seconds
     while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, LOOK_SECONDS))
+        time.sleep(min(left, POLL_SECONDS))
         _check()
 
 

@@ -1,11 +1,11 @@
-"""Announce: tell Prefect's automations, and whoever looks at the run, what has happened in AWS.
+"""Events for Prefect's automations, and links on the run's page, about what happened in AWS.
 
 Events are sent in the background, each with the flow run, its deployment and its tags as related resources: Prefect
 adds them. Neither they nor the links are worth a run: where the server cannot be reached they are missing, no more.
 """
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import httpx
 from prefect.artifacts import create_link_artifact
@@ -13,17 +13,14 @@ from prefect.events import emit_event
 from prefect.logging import get_run_logger
 
 from aws.console import job_page, log_page
+from aws.registry import Package
 from aws.training.submission import Submission
 from aws.workspace import Workspace
-from tasks.evaluation.results import Evaluation, Outcome, Verdict
-from tasks.monitor import FinishedJob
-
-if TYPE_CHECKING:
-    from tasks.register import Registered
+from tasks.evaluation.results import Evaluation, GateOutcome, Verdict
 
 JOB_KEY, LOG_KEY = "training-job", "training-log"
 """Of the links; the same for every run, so that Prefect keeps their history together."""
-NEWS: Final[dict[Outcome, str]] = {
+MODEL_EVENTS: Final[dict[GateOutcome, str]] = {
     "promoted": "linear-learner.model.promoted",
     "first model": "linear-learner.model.first",
     "no better than the baseline": "linear-learner.model.rejected",
@@ -33,7 +30,7 @@ NEWS: Final[dict[Outcome, str]] = {
 STARTED, REAPED = "linear-learner.training-job.started", "linear-learner.training-job.reaped"
 
 
-def announce_job(workspace: Workspace, submission: Submission, at_most: str) -> None:
+def show_job(workspace: Workspace, submission: Submission, at_most: str) -> None:
     """Link the run to the job's pages in AWS's console, where it has any; a job that is paid for is an event, too.
 
     `at_most` is what the job costs in the worst case, in words.
@@ -48,28 +45,28 @@ def announce_job(workspace: Workspace, submission: Submission, at_most: str) -> 
         emit_event(STARTED, _of_job(job), payload={"arn": submission.arn, "at_most": at_most, "console": page})
 
 
-def announce_model(verdict: Verdict, evaluation: Evaluation, job: FinishedJob, registered: "Registered") -> None:
+def emit_model_event(verdict: Verdict, evaluation: Evaluation, package: Package) -> None:
     """The verdict on a model that is newly registered, or newly decided about, as an event of its package group.
 
     Automations filter by the resource's labels only, hence the approval status is one of them.
     """
     resource = {
-        "prefect.resource.id": f"linear-learner.model-package-group.{registered.group}",
-        "prefect.resource.name": registered.group,
-        "linear-learner.approval-status": registered.status,
+        "prefect.resource.id": f"linear-learner.model-package-group.{package.group}",
+        "prefect.resource.name": package.group,
+        "linear-learner.approval-status": package.status,
     }
     payload = {
         **verdict.model_dump(),
         "decides": evaluation.gate_metric,
         "metrics": {one.name: one.model_dump(include={"value", "baseline", "champion"}) for one in evaluation.metrics},
-        "training_job": job.name,
-        "model_uri": job.model_uri,
-        "package": registered.model_dump(include={"arn", "version", "status"}),
+        "training_job": package.training_job,
+        "model_uri": package.model_uri,
+        "package": package.model_dump(include={"arn", "version", "status"}),
     }
-    emit_event(NEWS[verdict.outcome], resource, payload=payload)
+    emit_event(MODEL_EVENTS[verdict.outcome], resource, payload=payload)
 
 
-def announce_reaped(job: str, status: str) -> None:
+def emit_reaped_event(job: str, status: str) -> None:
     """A job that nobody followed was stopped; `status` is what it came to."""
     emit_event(REAPED, _of_job(job), payload={"status": status})
 

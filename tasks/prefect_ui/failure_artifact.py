@@ -8,7 +8,7 @@ from prefect.artifacts import create_markdown_artifact
 
 from aws.errors import AwsError, TrainingFailed
 from linear_learner.errors import DataError, LinearLearnerError
-from tasks.data.profile_report import escaped
+from tasks.data.profile_report import escape_markdown
 
 
 @contextmanager
@@ -25,10 +25,10 @@ def failure_artifact() -> Iterator[None]:
 def failure_report(error: AwsError | LinearLearnerError) -> str:
     """The report on an error, as markdown."""
     failed = error if isinstance(error, TrainingFailed) else TrainingFailed(str(error))
-    said = str(error)
+    message = str(error)
     if isinstance(error, DataError):  # which quotes what a table holds
-        said = "\n".join(escaped(line) for line in said.splitlines())
-    sections = [("What happened", failed.outcome.cause if failed.outcome else said)]
+        message = "\n".join(escape_markdown(line) for line in message.splitlines())
+    sections = [("What happened", failed.outcome.cause if failed.outcome else message)]
     if failed.outcome:
         sections.append(("What to do", failed.outcome.remedy))
     if failed.log_tail:

@@ -13,15 +13,15 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from aws.training.following import LogLine, Status
-from linear_learner.logs.reader import EpochReport, LogReader, thinned
+from aws.training.following import LogLine, StatusChange
+from linear_learner.logs.reader import EpochReport, LogReader, thin_out
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-TAIL = 40
+TAIL_LINES = 40
 """Log lines that are kept for whoever has to say why the job failed."""
-MAX_ROWS = 50
+MAX_CURVE_ROWS = 50
 """Epochs in the table of the learning curve; of more, every second, fourth, … is shown."""
 
 
@@ -30,7 +30,7 @@ class JobProgress:
 
     def __init__(self, job: str) -> None:
         self.epochs: list[EpochReport] = []
-        self.tail: deque[str] = deque(maxlen=TAIL)
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._log = get_run_logger()
         self._reader = LogReader()
         self._shown, self._shown_at = 0.0, -inf
@@ -39,30 +39,32 @@ class JobProgress:
         self._job = job
         self._update(0.0)
 
-    def show(self, event: Status | LogLine) -> None:
+    def show(self, event: StatusChange | LogLine) -> None:
         """Show one piece of news; what is known already is only remembered."""
         match event:
-            case Status(phase, message):
+            case StatusChange(phase, message):
                 self._log.info("%s: %s", phase, message)
-            case LogLine(text, known):
+            case LogLine(text, already_shown):
                 self.tail.append(text)
-                if not known:
+                if not already_shown:
                     self._log.debug(text)
                 for epoch in self._reader.feed(text):
-                    self._epoch(epoch, self._reader.progress or 0.0, known=known)
+                    self._show_epoch(epoch, self._reader.progress or 0.0, already_shown=already_shown)
 
-    def has_whole_log(self) -> bool:
+    def has_complete_log(self) -> bool:
         """Whether the log has come to its end."""
-        return self._reader.is_whole
+        return self._reader.is_complete
 
-    def _epoch(self, epoch: EpochReport, progress: float, *, known: bool) -> None:
+    def _show_epoch(self, epoch: EpochReport, progress: float, *, already_shown: bool) -> None:
         self.epochs.append(epoch)
         # A long job has thousands of epochs: a line per per cent or ten seconds, an update per twentieth.
         now = time.monotonic()
         if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
-            said = "epoch %d: best %s %.6g, %.0f %% done"
-            if not known:
-                self._log.info(said, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
+            message = "epoch %d: best %s %.6g, %.0f %% done"
+            if not already_shown:
+                self._log.info(
+                    message, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress}
+                )
             if progress >= 100 or progress // 5 > self._shown // 5:
                 self._update(progress)
             self._shown, self._shown_at = progress, now
@@ -72,7 +74,7 @@ class JobProgress:
         with suppress(httpx.HTTPError):
             self._show_progress(progress)
             if self.epochs:
-                self._show_curve(curve(self.epochs))
+                self._show_curve(curve_rows(self.epochs))
 
     def _show_progress(self, progress: float) -> None:
         if self._progress is None:
@@ -91,9 +93,9 @@ class JobProgress:
                 client.update_artifact(self._curve, ArtifactUpdate(data=json.dumps(rows)))
 
 
-def curve(epochs: list[EpochReport]) -> list[dict[str, Any]]:
+def curve_rows(epochs: list[EpochReport]) -> list[dict[str, Any]]:
     """One row per epoch, or per second, fourth, … of many, the last one included: what the best model came to."""
-    chosen = thinned(epochs, MAX_ROWS)
+    chosen = thin_out(epochs, MAX_CURVE_ROWS)
     # What is not finite is told in words: JSON has no numbers for it.
     return [
         {

@@ -74,7 +74,7 @@ class Production:
 
     @property
     def sandbox_url(self) -> str | None:
-        return client.endpoint(self.home / ".cache" / "train-linear-learner" / "sandbox")
+        return client.find_endpoint(self.home / ".cache" / "train-linear-learner" / "sandbox")
 
     def run(self, *words: str, seconds: float = 180, **variables: str) -> str:
         """What a command says, once it has succeeded; a variable that is empty is not set."""

@@ -29,10 +29,12 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.states import Completed, Running
 
 from deployments import automations
-from deployments.automations import NIGHTLY, SIGNS, TAG, TRAINING
+from deployments.automations import AUTOMATIONS, NIGHTLY, TAG, TRAINING
+
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = [sign.name for sign in SIGNS]
+NAMES = [sign.name for sign in AUTOMATIONS]
 FAILED, REJECTED, LATE, MISSED, LIFELESS = NAMES
 PATIENCE = 60.0
 VERDICT = "no better than the baseline: RMSE 4.1 instead of 4."
@@ -132,18 +134,18 @@ def test_registering_twice_leaves_one_of_each_and_what_people_added(
     client: SyncPrefectClient, messages: Notification, run: Callable[..., list[str]]
 ) -> None:
     del messages
-    assert run() == ["created"] * len(SIGNS)
+    assert run() == ["created"] * len(AUTOMATIONS)
     assert registered(client, MISSED).actions == [DoNothing()]
-    assert run() == ["unchanged"] * len(SIGNS)
+    assert run() == ["unchanged"] * len(AUTOMATIONS)
     missed = registered(client, MISSED)
     own = missed.model_copy(update={"actions": [CancelFlowRun()], "enabled": False, "description": "?"})
     client.update_automation(missed.id, AutomationCore(**own.model_dump(exclude={"id", "owner_resource"})))
     assert run("--notify", "custom-webhook/team") == ["updated"] * 4 + ["unchanged"]
-    assert run("--notify", "custom-webhook/team") == run() == ["unchanged"] * len(SIGNS)
+    assert run("--notify", "custom-webhook/team") == run() == ["unchanged"] * len(AUTOMATIONS)
     missed = registered(client, MISSED)
     assert [type(action) for action in missed.actions] == [CancelFlowRun, SendNotification]
     assert not missed.enabled
-    assert missed.description == next(sign.description for sign in SIGNS if sign.name == MISSED)
+    assert missed.description == next(sign.description for sign in AUTOMATIONS if sign.name == MISSED)
     assert sorted(one.name for one in client.read_automations()) == sorted(NAMES)
 
 

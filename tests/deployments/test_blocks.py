@@ -18,6 +18,8 @@ from aws.workspace import Workspace, load_workspace
 from deployments.blocks import main
 from sandbox.account import BUCKET, REGION, ROLE_ARN
 
+pytestmark = pytest.mark.e2e
+
 Command = Callable[..., tuple[int, list[str], str]]
 ROOT = Path(__file__).resolve().parents[2]
 SECRET, TOKEN = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "IQoJb3JpZ2luX2VjEXAMPLETOKEN"

@@ -14,6 +14,8 @@ from aws.training.stopping import running_jobs
 from deployments.worker import descendants
 from sandbox import client, faults
 
+pytestmark = pytest.mark.e2e
+
 WORKER = (sys.executable, "-m", "deployments.worker", "--pool", "training")
 STOPPED_WITHIN = 10.0
 """Seconds within which a job must stop once its last follower is told to end: a promise to those who pay for it."""
@@ -24,7 +26,7 @@ class Runs:
 
     def __init__(self, production: Any, endpoint_url: str) -> None:
         self._ask, self._until, self.deploy = production.ask, production.until, production.start
-        self._workspace = client.workspace(endpoint_url)
+        self._workspace = client.make_workspace(endpoint_url)
         self.sagemaker = self._workspace.client("sagemaker")
 
     def start(self, epochs: int) -> str:
@@ -77,7 +79,7 @@ class Runs:
 @pytest.fixture(scope="module")
 def runs(production: Any) -> Iterator[Runs]:
     """Runs whose jobs train for longer than any test takes."""
-    url = client.endpoint(production.home / ".cache" / "train-linear-learner" / "sandbox")
+    url = client.find_endpoint(production.home / ".cache" / "train-linear-learner" / "sandbox")
     assert url
     faults.inject(url, kind="slow-job", seconds=600, times=100)
     yield Runs(production, url)

@@ -20,6 +20,9 @@ from prefect.client.schemas.objects import FlowRun
 from prefect.server.schemas.actions import validate_base_job_template
 from prefect.utilities.templating import apply_values
 from prefect_aws.workers.ecs_worker import ECSJobConfiguration, ECSWorker
+from setuptools import find_packages
+
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "deployments" / "Dockerfile").read_text()
@@ -84,8 +87,8 @@ def test_the_image_installs_what_the_project_depends_on_in_the_versions_it_is_te
 def test_every_package_is_installed_with_the_project() -> None:
     folders = [ROOT / source for source in copied() if (ROOT / source).is_dir()]
     packages = {file.parent for folder in folders for file in folder.rglob("__init__.py")}
-    listed = PROJECT["tool"]["setuptools"]["packages"]
-    assert {".".join(package.relative_to(ROOT).parts) for package in packages} == set(listed)
+    installed = find_packages(str(ROOT), include=PROJECT["tool"]["setuptools"]["packages"]["find"]["include"])
+    assert {".".join(package.relative_to(ROOT).parts) for package in packages} == set(installed)
 
 
 def test_the_container_is_nobody_special_says_all_and_tells_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:

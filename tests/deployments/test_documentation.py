@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from aws.error_catalogue import BY_CODE, read_answer
+from aws.error_catalogue import DIAGNOSIS_BY_CODE, diagnose_error
 from aws.errors import AwsError
-from aws.training.outcome import ending
+from aws.training.outcome import job_outcome
 from linear_learner.errors import LinearLearnerError
+
+pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 README, PRODUCTION = (ROOT / "README.md").read_text(), (ROOT / "deployments" / "README.md").read_text()
@@ -119,7 +121,7 @@ def strings() -> str:
 def answer_of(read: str) -> tuple[str, str]:
     """The code and the message of an answer of AWS's, as the table quotes it."""
     code, _, message = read.partition(": ")
-    return (code, message) if code in BY_CODE else ("", read)
+    return (code, message) if code in DIAGNOSIS_BY_CODE else ("", read)
 
 
 def test_every_error_there_is_has_a_row() -> None:
@@ -127,16 +129,16 @@ def test_every_error_there_is_has_a_row() -> None:
     assert named == classes(AwsError) | classes(LinearLearnerError)
 
 
-@pytest.mark.parametrize(("read", "means", "cure"), rows(), ids=[read[:60] for read, _, _ in rows()])
+@pytest.mark.parametrize(("read", "means", "remedy"), rows(), ids=[read[:60] for read, _, _ in rows()])
 def test_each_row_says_what_the_program_says(read: str, means: str, remedy: str) -> None:
     kind = means.split("*")[1]
     if kind == "TrainingFailed" and "it trained for longer" not in read:
         failed: Any = {"TrainingJobStatus": "Failed", "FailureReason": read}
-        assert ending(failed).remedy == remedy
+        assert job_outcome(failed).remedy == remedy
     elif kind in {"AccessDenied", "NotFound", "InvalidRequest", "QuotaExceeded", "Unavailable"} and (
-        read_answer(*answer_of(read), 0, "CreateTrainingJob").remedy == remedy
+        diagnose_error(*answer_of(read), 0, "CreateTrainingJob").remedy == remedy
     ):
-        assert read_answer(*answer_of(read), 0, "CreateTrainingJob").kind == kind
+        assert diagnose_error(*answer_of(read), 0, "CreateTrainingJob").kind == kind
     else:  # the program's own words
         said = strings()
         assert all(part.strip(" .") in said for part in read.split("…") if part.strip(" .")), read

@@ -27,6 +27,8 @@ from sandbox.account import BUCKET, REGION, ROLE_ARN
 from tests.deployments.browser import Browser, browsing, fields_of, path_to
 from tests.deployments.conftest import ROOT, Production, readme_commands
 
+pytestmark = pytest.mark.e2e
+
 PYTHON = ".venv/bin/python"
 SERVE = """\
 from flows.train import train_linear_learner
@@ -35,7 +37,16 @@ if __name__ == "__main__":
     train_linear_learner.serve(name="served")
 """
 SECRET, PLANTED = token_hex(20), token_hex(20)  # in no file of the clone, as what stands here is
-STEPS = ("table", "split", "formatted channels", "uploaded channels", "training job", "story", "evaluation", "4 plots")
+STEPS = (
+    "table",
+    "split",
+    "formatted channels",
+    "uploaded channels",
+    "training job",
+    "training log",
+    "evaluation",
+    "4 plots",
+)
 
 
 def clone(folder: Path) -> Path:
@@ -71,6 +82,8 @@ def put_up(there: Production) -> Iterator[None]:
 def there(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     """A clone in which `make run` has trained, and which then was put up as the README says."""
     checkout = clone(tmp_path_factory.mktemp("clone"))
+    if (ROOT / ".venv" / "ready").exists():  # installed by `make` already: a second time would show nothing new
+        (checkout / ".venv").symlink_to(ROOT / ".venv")
     there = Production(tmp_path_factory.mktemp("home"), checkout=checkout, programs=checkout / ".venv" / "bin")
     command = (ROOT / "README.md").read_text().split("```sh\n")[1].split("#")[0].split()
     assert command == ["make", "run"]
@@ -91,7 +104,7 @@ def browser(there: Production, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def sagemaker(there: Production) -> Any:
     assert there.sandbox_url
-    return client.workspace(there.sandbox_url).client("sagemaker")
+    return client.make_workspace(there.sandbox_url).client("sagemaker")
 
 
 def completed(there: Production, run: str) -> str:
@@ -218,7 +231,7 @@ def places(there: Production, *machines: Path) -> Iterator[tuple[str, bytes]]:
         for path in folder.rglob("*"):
             if path.is_file() and ".venv" not in path.parts:
                 yield str(path), unpacked(path.read_bytes())
-    s3 = client.workspace(str(there.sandbox_url)).client("s3")
+    s3 = client.make_workspace(str(there.sandbox_url)).client("s3")
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for one in page["Contents"]:
             yield f"s3 {one['Key']}", unpacked(s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read())

@@ -22,19 +22,21 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_ST
 
 from aws.errors import AccessDenied
 from aws.preflight import check_workspace
-from aws.storage import put, remove_all, sha256_of, write_object
+from aws.storage import delete_objects, sha256_of, upload_file, write_object
 from aws.training.compute import Compute
-from aws.training.leases import leave
-from aws.training.request import image_uri, specify
+from aws.training.leases import release_lease
+from aws.training.request import build_spec, image_uri
 from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
 from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
 from linear_learner.hyperparameters import Hyperparameters
 from sandbox import client, faults
-from sandbox.account import REGION, ROLE_ARN, decide
+from sandbox.account import REGION, ROLE_ARN, evaluate_policies
 from tasks.parameters import Dataset, Gate, Registry
 from tasks.report import TrainingRun
+
+pytestmark = pytest.mark.e2e
 
 FOLDER = Path(__file__).resolve().parents[2] / "deployments" / "policies"
 PASSED = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
@@ -71,7 +73,7 @@ class Account:
 
     def __init__(self, url: str) -> None:
         self._url, self.bucket = url, f"policies-{uuid.uuid4().hex[:12]}"
-        self.workspace = client.workspace(url)
+        self.workspace = client.make_workspace(url)
         s3 = self.workspace.client("s3")
         s3.create_bucket(Bucket=self.bucket)
         s3.put_bucket_versioning(Bucket=self.bucket, VersioningConfiguration={"Status": "Enabled"})
@@ -124,7 +126,7 @@ def needed(action: str, resource: str) -> Iterator[Asked]:
 
 def denied(policy: Policy, asked: list[Asked]) -> list[tuple[str, str]]:
     """What the policy alone does not allow, by action and resource."""
-    return [one[:2] for one in asked if decide([policy], *one)[0] != "allowed"]
+    return [one[:2] for one in asked if evaluate_policies([policy], *one)[0] != "allowed"]
 
 
 def train(account: Account, folder: Path) -> TrainingRun:
@@ -146,9 +148,9 @@ def train(account: Account, folder: Path) -> TrainingRun:
 def abandon_a_job(workspace: Workspace, run: TrainingRun, url: str) -> None:
     """One that trains on although nobody follows it; then the reaper comes."""
     faults.inject(url, kind="slow-job", seconds=60)
-    spec = specify(workspace, {"predictor_type": "regressor", "epochs": "3"}, run.uploaded.inputs, Compute())
+    spec = build_spec(workspace, {"predictor_type": "regressor", "epochs": "3"}, run.uploaded.inputs, Compute())
     job = start_or_adopt(workspace, spec, "gone", {})
-    leave(workspace, job.arn, "gone")
+    release_lease(workspace, job.arn, "gone")
     assert job.name in reap_training_jobs("policies")
 
 
@@ -157,7 +159,7 @@ def upload_half(workspace: Workspace, folder: Path, url: str) -> None:
     (folder / "large").write_bytes(bytes(9 << 20))
     faults.inject(url, kind="access-denied", action="UploadPart")
     with pytest.raises(AccessDenied):
-        put(workspace, folder / "large", workspace.uri("large"), sha256_of(folder / "large"))
+        upload_file(workspace, folder / "large", workspace.uri("large"), sha256_of(folder / "large"))
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +175,7 @@ def account(sandbox_url: str, prefect_server: None, tmp_path_factory: pytest.Tem
         abandon_a_job(there.workspace, run, sandbox_url)
         upload_half(there.workspace, folder, sandbox_url)
         write_object(there.workspace, there.workspace.uri("work", "table", "part"), b"")
-        remove_all(there.workspace, there.workspace.uri("work"))
+        delete_objects(there.workspace, there.workspace.uri("work"))
     faults.clear(sandbox_url)
     there.close()
     return there

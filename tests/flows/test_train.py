@@ -9,6 +9,7 @@ import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.exceptions import ParameterTypeError
 from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
@@ -16,24 +17,23 @@ from aws.errors import NotFound
 from aws.training.compute import Compute
 from aws.workspace import Workspace
 from flows.cli.arguments import Arguments
-from flows.cli.terminal import console
+from flows.cli.terminal import terminal_output
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError
 from linear_learner.formats.artifact import read_model
-from linear_learner.hyperparameter_groups import CommonHyperparameters, RareHyperparameters
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.parameters import Dataset, Split
+from tasks.parameters import COMMON_HYPERPARAMETERS, RARE_GROUP, Dataset, Split
 from tasks.report import TrainingRun
 
 PutObject = Callable[[str, bytes], str]
-STEPS = ["load", "split", "format", "upload", "training job", "download", "recount", "evaluate", "record", "plot"]
+STEPS = ["load", "split", "format", "upload", "training job", "read log", "download", "evaluate", "record", "plot"]
 
 
 @pytest.fixture
 def reused() -> Iterator[list[str]]:
     """What the steps of the test's flow runs say they reused."""
-    with console() as said:
-        yield said
+    with terminal_output() as steps:
+        yield steps
 
 
 def run_name(flow_run_state: State[Any]) -> str:
@@ -73,7 +73,7 @@ def test_a_run_leaves_a_model_that_predicts_and_the_next_reuses_all_of_it(
     assert second.model_dump(exclude={"submission"}) == first.model_dump(exclude={"submission"})
     assert jobs() == [first.job.name]
     assert {name: state for name, state in task_states(again).items() if state != "Completed"} == dict.fromkeys(
-        [step for step in STEPS if step != "training job"], "Cached"
+        [step.split()[0] for step in STEPS if step != "training job"], "Cached"
     )
 
 
@@ -155,28 +155,86 @@ def test_every_parameter_of_the_form_is_named_described_and_in_its_place() -> No
     assert schema.get("required", []) == []
 
 
+def form_fields(properties: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every field of a part of the form, by name; of a group within it its own fields, too."""
+    for name, field in properties.items():
+        yield name, field
+        yield from form_fields(field.get("properties", {}))
+
+
 def test_every_field_of_the_form_has_a_widget_of_its_own_and_says_what_it_takes() -> None:
     schema = parameter_schema(train_linear_learner).model_dump()
     groups = {field.get("$ref", "").rpartition("/")[2] for field in schema["properties"].values()} - {""}
     assert groups == set(schema["definitions"])
     for group in groups:
-        for name, field in schema["definitions"][group]["properties"].items():
+        for name, field in form_fields(schema["definitions"][group]["properties"]):
             assert field["title"], name
             assert field["description"], name
             # Of several types, or none, Prefect shows raw JSON; an optional one is a type or null.
             kinds = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
             (kind,) = kinds
-            assert kind["type"] in {"string", "number", "integer", "boolean", "array"}, name
+            assert kind["type"] in {"string", "number", "integer", "boolean", "array", "object"}, name
+            assert kind["type"] != "object" or kind["properties"], name
             assert kind["type"] != "array" or kind["items"]["type"] == "string", name
             if kind["type"] in {"number", "integer"} and name != "init_bias":
                 assert {"minimum", "exclusiveMinimum"} & set(kind), name
 
 
-def test_both_groups_of_hyperparameters_together_are_all_there_are() -> None:
-    both = Hyperparameters.of(CommonHyperparameters(l1=0.5), RareHyperparameters(init_sigma=0.5))
-    assert both == Hyperparameters(l1=0.5, init_sigma=0.5)
-    assert both.groups == (CommonHyperparameters(l1=0.5), RareHyperparameters(init_sigma=0.5))
-    assert Hyperparameters.of(both, RareHyperparameters()) == both, "in Python the whole may be given as the first"
+def test_the_form_shows_every_hyperparameter_once_the_common_ones_before_the_group_of_the_others() -> None:
+    schema = parameter_schema(train_linear_learner).model_dump()
+    properties = schema["definitions"]["Hyperparameters"]["properties"]
+    *common, group = properties
+    assert (common, group) == ([*COMMON_HYPERPARAMETERS], RARE_GROUP)
+    rare = properties[RARE_GROUP]["properties"]
+    assert {*common, *rare} == set(Hyperparameters.model_fields)
+    assert len(common) + len(rare) == len(Hyperparameters.model_fields)
+    # What the form submits when nothing is edited.
+    default = schema["properties"]["hyperparameters"]["default"]
+    assert hyperparameters_of(default) == Hyperparameters()
+    assert set(default) == set(properties)
+
+
+def hyperparameters_of(value: object) -> Hyperparameters:
+    """What the flow makes of a value of its parameter."""
+    given = train_linear_learner.validate_parameters({"hyperparameters": value})["hyperparameters"]
+    assert isinstance(given, Hyperparameters)
+    return given
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        Hyperparameters(l1=0.5, normalize_data=False),
+        {"l1": 0.5, "normalize_data": False},
+        {"l1": 0.5, RARE_GROUP: {"normalize_data": False}},
+        # A deployment's value by its name, and the group as the form submits it unedited.
+        {"l1": 0.5, "normalize_data": False, RARE_GROUP: {"normalize_data": True, "use_bias": True}},
+    ],
+    ids=["model", "names", "group", "both"],
+)
+def test_hyperparameters_are_one_group_however_they_are_given(value: object) -> None:
+    given = hyperparameters_of(value)
+    assert given == Hyperparameters(l1=0.5, normalize_data=False)
+    assert set(given.model_dump()) == set(Hyperparameters.model_fields)
+    if isinstance(value, dict):
+        assert not validate({"hyperparameters": value}, parameter_schema(train_linear_learner).model_dump())
+
+
+def test_a_value_that_was_changed_in_the_form_applies_rather_than_the_deployments() -> None:
+    assert hyperparameters_of({"beta_1": 0.8, RARE_GROUP: {"beta_1": 0.5}}) == Hyperparameters(beta_1=0.5)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({RARE_GROUP: {"l2": 1}}, "l2"),
+        ({RARE_GROUP: 3}, RARE_GROUP),
+    ],
+    ids=str,
+)
+def test_a_hyperparameter_under_a_wrong_name_is_refused(value: object, message: str) -> None:
+    with pytest.raises(ParameterTypeError, match=message):
+        hyperparameters_of(value)
 
 
 @pytest.mark.parametrize(
@@ -187,8 +245,10 @@ def test_both_groups_of_hyperparameters_together_are_all_there_are() -> None:
         {"hyperparameters": {"epoch": 3}},
         {"hyperparameters": {"epochs": 0}},
         {"hyperparameters": {"loss": "squared"}},
-        {"hyperparameters": {"init_sigma": 1}},
-        {"more_hyperparameters": {"init_sigma": 0}},
+        {"hyperparameters": {"init_sigma": 0}},
+        {"hyperparameters": {"init_sigma_": 1}},
+        {"hyperparameters": {"rarely_changed": {"init_sigma": 0}}},
+        {"hyperparameters": {"rarely_changed": {"epochs": 3}}},
         {"compute": {"instance_type": "large"}},
         {"gate": {"margin": 1.5}},
         {"registry": {"group": "no_underscores"}},
@@ -203,12 +263,10 @@ def test_the_form_refuses_unknown_keys_and_values_out_of_bounds(wrong: dict[str,
     assert not validate(right, schema)
 
 
-def test_the_command_line_takes_the_flows_own_parameters_and_hyperparameters_in_one_group() -> None:
+def test_the_command_line_takes_the_flows_own_parameters() -> None:
     flow = {
         name: (get_type_hints(train_linear_learner.fn)[name], parameter.default)
         for name, parameter in inspect.signature(train_linear_learner.fn).parameters.items()
-        if "hyperparameters" not in name
     }
     line = {name: (field.annotation, field.default) for name, field in Arguments.model_fields.items()}
-    assert line.pop("hyperparameters") == (Hyperparameters, Hyperparameters())
     assert {name: line[name] for name in line if name not in {"csv", "sample", "from_run"}} == flow

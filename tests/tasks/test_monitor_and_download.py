@@ -22,8 +22,8 @@ from aws.errors import NotFound, TrainingFailed
 from aws.training.compute import Compute
 from aws.training.cost import Bill
 from aws.training.following import LogLine
-from aws.training.request import ChannelInput, specify
-from aws.training.stopping import stop
+from aws.training.request import ChannelInput, build_spec
+from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
@@ -32,7 +32,7 @@ from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import LinearModel
 from tasks.download import download
 from tasks.fit import fit
-from tasks.monitor import FinishedJob, monitor
+from tasks.monitor import FinishedJob, TrainingLogSummary, monitor
 from tasks.parameters import Dataset, Split
 from tasks.prefect_ui.job_progress import JobProgress
 from tasks.split import split_rows
@@ -55,7 +55,7 @@ def submit(workspace: Workspace, put_object: PutObject) -> Callable[..., Submiss
         channel = ChannelInput(
             name="train", uri=workspace.uri("train") + "/", content_type="text/csv", sha256=workspace.prefix
         )
-        spec = specify(workspace, QUICK | hyperparameters, (channel,), Compute())
+        spec = build_spec(workspace, QUICK | hyperparameters, (channel,), Compute())
         return start_or_adopt(workspace, spec, uuid.uuid4().hex, {})  # each for another flow run
 
     return submitted
@@ -71,7 +71,8 @@ def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
         instance_type="ml.m5.large", instance_count=1, spot=False, training_seconds=1, billable_seconds=1,
         price=None, usd=None, spot_saving_usd=None,
     )  # fmt: skip
-    return FinishedJob(name="job-1", model_uri=uri, metrics={}, created=datetime.now(UTC), bill=bill)
+    log = TrainingLogSummary(summary=None, objection=None)
+    return FinishedJob(name="job-1", model_uri=uri, metrics={}, created=datetime.now(UTC), bill=bill, log=log)
 
 
 def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
@@ -152,7 +153,7 @@ def test_a_job_that_somebody_stopped_is_reported_as_stopped(
 ) -> None:
     monkeypatch.setattr("aws.training.following.LATE_LOG_SECONDS", 1.0)
     submission = submit(ROWS * 500, **ENDLESS)
-    stop(workspace, submission.name)
+    stop_job(workspace, submission.name)
     with pytest.raises(TrainingFailed, match=f"{submission.name} ended as Stopped: Stopped"):
         monitor(workspace, submission)
 

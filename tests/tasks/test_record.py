@@ -1,7 +1,7 @@
 """The record of a run says all that the run was made of, the same whenever and wherever it is made, and no secret."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from prefect import State
 from prefect_aws import AwsCredentials
-from pydantic import BaseModel, SecretStr
+from pydantic import SecretStr
 
-from aws.storage import look, read_object
+from aws.storage import read_object, stat_object
 from aws.training.compute import Compute
-from aws.training.leases import tags_of
+from aws.training.leases import job_tags
 from aws.training.request import FINGERPRINT_TAG
 from aws.training.submission import Submission
 from aws.workspace import Workspace, split_uri
@@ -25,7 +25,7 @@ from tasks.fit import fit
 from tasks.format import format_channels
 from tasks.load import Table, load
 from tasks.monitor import FinishedJob, monitor
-from tasks.parameters import Dataset, Gate, Split
+from tasks.parameters import Dataset, RunParameters, Split
 from tasks.record import Recorded, RunRecord, record
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
@@ -42,7 +42,7 @@ class Steps:
     """What the steps before came to."""
 
     workspace: Workspace
-    parameters: Mapping[str, BaseModel]
+    parameters: RunParameters
     table: Table
     rows: Rows
     uploaded: Uploaded
@@ -55,7 +55,7 @@ class Steps:
         """The state of the step, and what it returned."""
         made = {name: getattr(self, name) for name in TrainedModel.model_fields}
         state: State[Any] = record(
-            self.workspace, self.parameters, TrainedModel(**made), self.evaluation, return_state=True
+            self.workspace, TrainedModel(**made), self.parameters, self.evaluation, return_state=True
         )
         return state.name or "", state.result()
 
@@ -82,9 +82,7 @@ def with_secrets(workspace: Workspace) -> Workspace:
 @pytest.fixture
 def steps(with_secrets: Workspace, make_table: Callable[..., Dataset], machine: Path) -> Steps:
     workspace, dataset = with_secrets, make_table()
-    chosen = {
-        "dataset": dataset, "split": Split(), "hyperparameters": HYPERPARAMETERS, "compute": Compute(), "gate": Gate(),
-    }  # fmt: skip
+    chosen = RunParameters(dataset=dataset, hyperparameters=HYPERPARAMETERS)
     table = load(workspace, dataset)
     rows = split_rows(workspace, table, Split())
     uploaded = upload(workspace, format_channels(workspace, table, rows))
@@ -101,10 +99,9 @@ def test_it_lies_beside_the_model_in_s3_and_here_and_says_what_the_run_was_made_
     assert steps.here.read_bytes() == content
     said = RunRecord.parse(content, recorded.uri)
     assert json.loads(content)["format"] == 1
-    for name, chosen in steps.parameters.items():
-        assert type(chosen).model_validate(said.parameters[name]) == chosen
+    assert RunParameters.model_validate(said.parameters) == steps.parameters
     assert said.data.source == steps.table.source
-    assert said.data.source.parts[0].etag == look(steps.workspace, steps.table.source.uri).etag
+    assert said.data.source.parts[0].etag == stat_object(steps.workspace, steps.table.source.uri).etag
     assert (said.data.rows, said.data.columns, said.data.target) == (40, ("pay", "age", "score"), "pay")
     assert said.data.holdout is None
     assert said.features == ("age", "score")
@@ -122,7 +119,7 @@ def test_it_lies_beside_the_model_in_s3_and_here_and_says_what_the_run_was_made_
 
 
 def test_its_fingerprint_is_the_jobs_even_when_somebody_took_its_tags_off(steps: Steps) -> None:
-    tagged = tags_of(steps.workspace, steps.submission.arn)[FINGERPRINT_TAG]
+    tagged = job_tags(steps.workspace, steps.submission.arn)[FINGERPRINT_TAG]
     steps.recorded()
     assert RunRecord.parse(steps.here.read_bytes(), "").fingerprint == tagged
     steps.workspace.client("sagemaker").delete_tags(ResourceArn=steps.submission.arn, TagKeys=[FINGERPRINT_TAG])
@@ -185,7 +182,7 @@ def test_one_that_is_missing_or_was_changed_is_put_back(steps: Steps) -> None:
 
 def test_another_choice_is_recorded_though_the_job_is_the_same(steps: Steps) -> None:
     _, first = steps.recorded()
-    chosen = {**steps.parameters, "compute": Compute(max_runtime_seconds=600)}
+    chosen = steps.parameters.model_copy(update={"compute": Compute(max_runtime_seconds=600)})
     state, second = replace(steps, parameters=chosen).recorded()
     assert (state, second.uri) == ("Completed", first.uri)
     assert second.sha256 != first.sha256

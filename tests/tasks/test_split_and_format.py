@@ -14,7 +14,7 @@ from aws.storage import sha256_of
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from sandbox.samples import EMPLOYEES_KEY
-from tasks.data.row_assignment import indices, sizes
+from tasks.data.row_assignment import assign_rows, count_rows
 from tasks.format import format_channels
 from tasks.load import load
 from tasks.parameters import Dataset, Split
@@ -75,15 +75,15 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
 )
 def test_every_row_is_in_one_channel_and_the_seed_decides_which(rows: int, split: Split) -> None:
     if too_few(rows, split):
-        for split_up in (indices, sizes):
+        for split_up in (assign_rows, count_rows):
             with pytest.raises(DataError, match=f"{rows} rows cannot be split"):
                 split_up(rows, split)
         return
-    chosen = indices(rows, split)
-    assert {channel: len(part) for channel, part in chosen.items()} == sizes(rows, split)
+    chosen = assign_rows(rows, split)
+    assert {channel: len(part) for channel, part in chosen.items()} == count_rows(rows, split)
     assert all(len(part) for part in chosen.values())
     assert sorted(np.concatenate(list(chosen.values()))) == list(range(rows))
-    again = indices(rows, split)
+    again = assign_rows(rows, split)
     assert all((chosen[channel] == again[channel]).all() for channel in CHANNELS)
 
 
@@ -97,7 +97,7 @@ def too_few(rows: int, split: Split) -> bool:
 @pytest.mark.parametrize("rows", [0, 1, 2])
 def test_too_few_rows_for_three_channels_are_refused(rows: int) -> None:
     with pytest.raises(DataError, match=f"^{rows} rows cannot be split"):
-        indices(rows, Split())
+        assign_rows(rows, Split())
 
 
 @pytest.mark.parametrize("choice", [{"holdout_size": 0}, {"holdout_size": 1}, {"test_size": 1.5}, {"random_state": -1}])

@@ -14,6 +14,8 @@ from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.policy import PERSISTED
 from tasks.parameters import Dataset, Split
 
+pytestmark = pytest.mark.e2e
+
 ROWS = [(number * 7 % 50 + number / 100, number % 13, number * 3 % 11, number % 2) for number in range(60)]
 """bonus, age, score, left: sixty rows that can be trained on."""
 BINARY = {"predictor_type": "binary_classifier"}

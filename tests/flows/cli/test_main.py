@@ -16,9 +16,11 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from flows.cli.local_services import OwnServer
+from flows.cli.local_services import LocalPrefectServer
 from linear_learner.formats.artifact import read_model
 from sandbox import client
+
+pytestmark = pytest.mark.e2e
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PYTHON = (sys.executable, "-m")
@@ -74,9 +76,9 @@ def jobs(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[OwnServer]:
+def server() -> Iterator[LocalPrefectServer]:
     """For commands that need none of their own, which takes seconds to start."""
-    with closing(OwnServer()) as own:
+    with closing(LocalPrefectServer()) as own:
         own.wait()
         yield own
 
@@ -99,17 +101,17 @@ def test_the_first_run_trains_and_leaves_a_model_that_opens(
 
 
 def test_the_second_run_reuses_everything_and_says_so(
-    first: subprocess.CompletedProcess[str], train: Command, home: Path
+    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
 ) -> None:
     assert first.returncode == 0
-    second = train()
+    second = finished(home, *PYTHON, "flows.train", PREFECT_API_URL=server.api_url)
     assert second.returncode == 0, second.stderr
-    assert "reused        load, split, format, upload, training job, download" in second.stdout
+    assert "reused        load, split, format, upload, training job, read log, download" in second.stdout
     assert list(jobs(home).values()) == ["Completed"]
 
 
 def test_a_recorded_run_is_repeated_by_its_record_alone(
-    first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
+    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
 ) -> None:
     assert first.returncode == 0
     (uri,) = re.findall(r"record +(s3://\S+/run\.json)", first.stdout)
@@ -140,7 +142,7 @@ def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: P
 
 
 def test_the_readmes_examples_work_as_they_stand(
-    first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
+    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
 ) -> None:
     assert first.returncode == 0
     (home / "houses.csv").write_text(HOUSES)
@@ -151,15 +153,16 @@ def test_the_readmes_examples_work_as_they_stand(
     newest, *replays = verdict.split("```sh\n")[1].split("```")[0].splitlines()
     assert len(replays) == 2
     python = verdict.split("```python\n")[1].split("```")[0]
-    for example in [*examples, *(f"{newest}\n{replay}" for replay in replays)]:
-        line = example.replace(".venv/bin/python", sys.executable)
-        run = finished(home, "sh", "-c", line, PREFECT_API_URL=server.api_url)
-        assert run.returncode == 0, f"{line}\n{run.stderr}"
-        assert run.stdout
-        assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
-        if "--csv houses.csv" in line:
-            assert "Linear Learner predicts price" in run.stdout
-            assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
+    with client.mark_in_use(home / "cache/train-linear-learner/sandbox"):  # one sandbox serves all of them
+        for example in [*examples, *(f"{newest}\n{replay}" for replay in replays)]:
+            line = example.replace(".venv/bin/python", sys.executable)
+            run = finished(home, "sh", "-c", line, PREFECT_API_URL=server.api_url)
+            assert run.returncode == 0, f"{line}\n{run.stderr}"
+            assert run.stdout
+            assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
+            if "--csv houses.csv" in line:
+                assert "Linear Learner predicts price" in run.stdout
+                assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
     assert finished(home, sys.executable, "-c", python).stdout
 
 
@@ -210,7 +213,7 @@ def test_a_users_mistake_ends_in_one_sentence(train: Command, home: Path, argume
     ],
 )
 def test_a_mistake_found_on_the_way_ends_in_one_sentence(
-    server: OwnServer, home: Path, arguments: list[str], message: str
+    server: LocalPrefectServer, home: Path, arguments: list[str], message: str
 ) -> None:
     (home / "later.json").write_text('{"format": 9}')
     run = finished(home, *PYTHON, "flows.train", *arguments, PREFECT_API_URL=server.api_url)
@@ -221,7 +224,7 @@ def test_a_mistake_found_on_the_way_ends_in_one_sentence(
 
 
 def test_in_a_terminal_a_bar_shows_how_far_training_is(
-    first: subprocess.CompletedProcess[str], server: OwnServer, home: Path
+    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
 ) -> None:
     assert first.returncode == 0
     ours, theirs = pty.openpty()
@@ -292,11 +295,11 @@ def long_lived_sandbox(home: Path) -> Iterator[str]:
 
 
 def test_a_sandbox_that_runs_already_is_used_and_is_open_to_plain_boto3(
-    long_lived_sandbox: str, server: OwnServer, home: Path
+    long_lived_sandbox: str, server: LocalPrefectServer, home: Path
 ) -> None:
     run = finished(home, *PYTHON, "flows.train", "--sample", "diabetes", PREFECT_API_URL=server.api_url)
     assert run.returncode == 0, run.stderr
-    assert client.endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it lives on"
+    assert client.find_endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it lives on"
     session = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1")
     config = Config(proxies={})
     sagemaker, logs, s3 = (

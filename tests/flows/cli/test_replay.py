@@ -11,13 +11,15 @@ import pytest
 from aws.errors import NotFound
 from aws.storage import StoredObject, read_object, write_object
 from aws.workspace import Workspace
-from flows.cli.arguments import flow_parameters
-from flows.cli.replay import Replay, changed, differing
+from flows.cli.input_table import flow_parameters
+from flows.cli.replay import Replay, describe_table_change, list_differences
 from flows.train import train_linear_learner
 from linear_learner.errors import ArtifactError, DataError
 from tasks.data.source import Source
 from tasks.report import TrainingRun
 from tests.flows.conftest import linear_table
+
+pytestmark = pytest.mark.e2e
 
 PutObject = Callable[[str, bytes], str]
 
@@ -149,7 +151,7 @@ def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: An
 )
 def test_tables_are_compared_by_the_content_of_their_parts(now: list[StoredObject], change: str | None) -> None:
     recorded = Source(uri="s3://a/", parts=(stored(sha256="c", version_id="1"),))
-    assert changed(recorded, Source(uri="s3://a/", parts=tuple(now))) == change
+    assert describe_table_change(recorded, Source(uri="s3://a/", parts=tuple(now))) == change
 
 
 def test_what_differs_is_named() -> None:
@@ -159,6 +161,6 @@ def test_what_differs_is_named() -> None:
         "channels": {"train": "c"},
         "instances": 1,
     }
-    assert differing(recorded, recorded) == []
+    assert list_differences(recorded, recorded) == []
     now = {"image": "a:2", "hyperparameters": {"epochs": "2", "l1": "1"}, "channels": {"train": "c"}, "instances": 2}
-    assert differing(recorded, now) == ["image (a:1 → a:2)", "hyperparameters (l1, wd)", "instances (1 → 2)"]
+    assert list_differences(recorded, now) == ["image (a:1 → a:2)", "hyperparameters (l1, wd)", "instances (1 → 2)"]

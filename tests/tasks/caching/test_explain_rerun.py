@@ -16,10 +16,18 @@ from aws.storage import read_object, write_object
 from aws.training.compute import Compute
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import DATA, differences, flattened, reason, record_input, track_inputs, why
-from tasks.parameters import Dataset, Split
+from tasks.caching.explain_rerun import (
+    DATA_FACTS,
+    describe_changes,
+    describe_rerun,
+    explain_rerun,
+    flatten,
+    record_input,
+    track_inputs,
+)
+from tasks.parameters import Dataset, RunParameters, Split
 
-FIT = (*DATA, "hyperparameters", "compute.instance_count")
+FIT = (*DATA_FACTS, "hyperparameters", "compute.instance_count")
 DATASET = Dataset(source="bonus.csv", target="bonus")
 Inject = Callable[..., None]
 NAMES = st.text("abcxyz_", min_size=1)
@@ -29,7 +37,7 @@ FACTS = st.dictionaries(NAMES, st.none() | st.booleans() | st.integers() | st.fl
 def facts(identity: str = "e1", size: int = 3_100_000, **parts: Any) -> dict[str, Any]:
     """Of a run on a table of that content."""
     chosen = {"split": Split(), "hyperparameters": Hyperparameters(), **parts}
-    return {"table.identity": identity, "table.size": size, **flattened(chosen)}
+    return {"table.identity": identity, "table.size": size, **flatten(chosen)}
 
 
 @pytest.mark.parametrize(
@@ -64,21 +72,21 @@ def facts(identity: str = "e1", size: int = 3_100_000, **parts: Any) -> dict[str
     ],
 )
 def test_a_reason_says_what_changed_and_whether_the_data_did(now: dict[str, Any], said: str) -> None:
-    messages = reason(facts(), now, "fit")
+    messages = describe_rerun(facts(), now, "fit")
     assert messages.startswith(f"again, because {said.removesuffix('…')}")
     assert said.endswith("…") or messages == f"again, because {said}"
 
 
 def test_what_was_never_done_is_done_for_the_first_time() -> None:
-    assert reason(None, facts(), "load bonus.csv") == "for the first time: load bonus.csv"
+    assert describe_rerun(None, facts(), "load bonus.csv") == "for the first time: load bonus.csv"
 
 
 def test_when_nothing_changed_the_caller_knows_why() -> None:
-    assert reason({}, {}, "fit", "the model is gone") == "again, because the model is gone"
+    assert describe_rerun({}, {}, "fit", "the model is gone") == "again, because the model is gone"
 
 
 def test_without_the_table_nothing_is_said_about_the_data() -> None:
-    assert reason({"job": "a"}, {"job": "b"}, "download") == "again, because job changed a → b"
+    assert describe_rerun({"job": "a"}, {"job": "b"}, "download") == "again, because job changed a → b"
 
 
 @pytest.mark.parametrize(
@@ -93,25 +101,25 @@ def test_without_the_table_nothing_is_said_about_the_data() -> None:
     ],
 )
 def test_a_difference_names_the_value_before_and_after(before: Any, now: Any, said: str) -> None:
-    assert differences({"x": before, "same": 1}, {"x": now, "same": 1}) == [said]
+    assert describe_changes({"x": before, "same": 1}, {"x": now, "same": 1}) == [said]
 
 
 @pytest.mark.parametrize(("before", "now"), [(1, 1.0), (None, None), ("a", "a")])
 def test_equal_values_do_not_differ(before: Any, now: Any) -> None:
-    assert differences({"x": before}, {"x": now}) == []
+    assert describe_changes({"x": before}, {"x": now}) == []
 
 
 @given(FACTS, FACTS)
 def test_only_what_both_know_and_differs_is_named(before: dict[str, Any], now: dict[str, Any]) -> None:
     changed = [name for name in now if name in before and now[name] != before[name]]
-    assert [one.split(" changed ")[0] for one in differences(before, now)] == changed
-    assert differences(now, now) == []
-    assert differences(before, json.loads(json.dumps(before))) == []
+    assert [one.split(" changed ")[0] for one in describe_changes(before, now)] == changed
+    assert describe_changes(now, now) == []
+    assert describe_changes(before, json.loads(json.dumps(before))) == []
 
 
 def test_parameters_are_flattened_under_the_names_people_know() -> None:
     compute = Compute(fallback_instance_types=("ml.m5.xlarge", "ml.c5.xlarge"))
-    flat = flattened({"split": Split(), "compute": compute, "nested": {"a": {"b": ()}}})
+    flat = flatten({"split": Split(), "compute": compute, "nested": {"a": {"b": ()}}})
     assert flat["split.random_state"] == 42
     assert flat["compute.fallback_instance_types"] == "ml.m5.xlarge, ml.c5.xlarge"
     assert flat["nested.a.b"] is None
@@ -122,12 +130,14 @@ def messages(
     workspace: Workspace, *, size: int = 3_100_000, dataset: Dataset = DATASET, fail: bool = False, **changes: Any
 ) -> list[str]:
     """What the steps of one run are told."""
-    chosen = {"split": Split(), "hyperparameters": Hyperparameters(), "compute": Compute(), **changes}
-    with track_inputs(workspace, dataset, **chosen):
+    with track_inputs(workspace, RunParameters(dataset=dataset, **changes)):
         record_input({"table.identity": f"e{size}", "table.size": size})
         if fail:
-            raise ValueError(why("load", ("table",), f"of size {size}"))
-        return [why("load", ("table",), "load it"), why("fit", FIT, "training job a", "its model is gone")]
+            raise ValueError(explain_rerun("load", ("table",), f"of size {size}"))
+        return [
+            explain_rerun("load", ("table",), "load it"),
+            explain_rerun("fit", FIT, "training job a", "its model is gone"),
+        ]
 
 
 def ledgers(workspace: Workspace) -> list[str]:
@@ -215,7 +225,7 @@ def test_a_ledger_that_does_not_open_counts_as_none(workspace: Workspace, damage
 
 
 def test_where_nothing_is_remembered_no_reason_is_made_up() -> None:
-    assert why("load", DATA, "load it") == "what the last run was made of is not known: load it"
+    assert explain_rerun("load", DATA_FACTS, "load it") == "what the last run was made of is not known: load it"
 
 
 @pytest.fixture
@@ -223,7 +233,7 @@ def calls(sandbox_url: str) -> Callable[[], dict[str, int]]:
     """Tells how often each API call has been made so far."""
     from sandbox import client
 
-    return partial(client.calls, sandbox_url)
+    return partial(client.call_counts, sandbox_url)
 
 
 @pytest.mark.usefixtures("machine")

@@ -13,11 +13,11 @@ from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, QuotaExceeded, TrainingFailed, Unavailable
-from aws.storage import look, put, sha256_of
+from aws.storage import sha256_of, stat_object, upload_file
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError, DataError, HyperparameterError
-from tasks.caching.local_files import work_folder
-from tasks.caching.policy import ContentCachePolicy, fingerprint, worth_retrying
+from tasks.caching import work_folder
+from tasks.caching.policy import ContentCachePolicy, fingerprint, is_retryable
 from tasks.format import Formatted, format_channels
 from tasks.load import Table, load
 from tasks.parameters import Dataset, Split
@@ -78,7 +78,7 @@ def test_a_deleted_channel_is_made_again_and_then_reused_again(workspace: Worksp
     again, restored = prepared(workspace, dataset)
     assert again == states("format", "upload")
     assert restored == uploaded
-    assert look(workspace, uploaded["validation"].files[0].uri).sha256 == uploaded["validation"].sha256
+    assert stat_object(workspace, uploaded["validation"].files[0].uri).sha256 == uploaded["validation"].sha256
     assert prepared(workspace, dataset)[0] == states()
 
 
@@ -88,9 +88,9 @@ def test_a_channel_that_somebody_replaced_is_made_again(
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
     (machine / "other").write_bytes(b"1,2\n")
-    put(workspace, machine / "other", uploaded["train"].files[0].uri, sha256_of(machine / "other"))
+    upload_file(workspace, machine / "other", uploaded["train"].files[0].uri, sha256_of(machine / "other"))
     assert prepared(workspace, dataset)[0] == states("format", "upload")
-    assert look(workspace, uploaded["train"].files[0].uri).sha256 == uploaded["train"].sha256
+    assert stat_object(workspace, uploaded["train"].files[0].uri).sha256 == uploaded["train"].sha256
 
 
 def test_a_changed_source_is_prepared_anew_beside_the_old_one(workspace: Workspace, make_table: MakeTable) -> None:
@@ -170,7 +170,7 @@ def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
     format_channels(workspace, table, split_rows(workspace, table, Split()))
     again, uploaded = prepared(workspace, dataset)
     assert again == states("upload")
-    assert all(look(workspace, file.uri).sha256 == file.sha256 for file in uploaded.files)
+    assert all(stat_object(workspace, file.uri).sha256 == file.sha256 for file in uploaded.files)
 
 
 def test_a_machine_without_the_results_finds_the_objects_and_sends_none_of_them_again(
@@ -265,14 +265,14 @@ def test_a_step_that_raises_keeps_nothing_and_runs_again(machine: Path) -> None:
 )
 def test_only_a_passing_fault_is_worth_another_try(error: Exception, worth: bool) -> None:
     unused: Any = None
-    assert worth_retrying(unused, unused, Failed(data=error)) is worth
+    assert is_retryable(unused, unused, Failed(data=error)) is worth
 
 
 @pytest.mark.parametrize(("error", "calls"), [(Unavailable, 3), (AccessDenied, 1), (DataError, 1), (TimeoutError, 3)])
 def test_prefect_retries_a_step_only_after_a_passing_fault(error: type[Exception], calls: int) -> None:
     tried = []
 
-    @task(retries=2, retry_delay_seconds=0, retry_condition_fn=worth_retrying)
+    @task(retries=2, retry_delay_seconds=0, retry_condition_fn=is_retryable)
     def step() -> None:
         tried.append(1)
         raise error("again")
@@ -284,7 +284,7 @@ def test_prefect_retries_a_step_only_after_a_passing_fault(error: type[Exception
 
 def test_the_steps_that_talk_to_aws_are_tried_again() -> None:
     steps = (load, split_rows, format_channels, upload)
-    assert all(step.retries == 4 and step.retry_condition_fn is worth_retrying for step in steps)
+    assert all(step.retries == 4 and step.retry_condition_fn is is_retryable for step in steps)
 
 
 def test_a_fingerprint_stands_for_content_and_not_for_the_order_of_keys() -> None:

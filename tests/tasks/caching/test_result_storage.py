@@ -14,7 +14,7 @@ from prefect_aws import AwsCredentials
 from pydantic import SecretStr, ValidationError
 
 from aws.errors import AwsError
-from aws.storage import look, read_object, write_object
+from aws.storage import read_object, stat_object, write_object
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from sandbox import client
@@ -40,7 +40,7 @@ class Copied(Result):
 
 
 def identity(inputs: Inputs) -> tuple[object, ...]:
-    return (look(inputs["workspace"], inputs["uri"]).identity,)
+    return (stat_object(inputs["workspace"], inputs["uri"]).identity,)
 
 
 def missing(inputs: Inputs, retained: Copied) -> list[str]:
@@ -93,7 +93,7 @@ def _nothing_ran() -> None:
 @pytest.fixture
 def _quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Asks again at once, and spares each flow run the second it waits for its heartbeat to end."""
-    monkeypatch.setattr("tasks.caching.policy.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("tasks.caching.policy.PAUSE_SECONDS", (0.0, 0.0))
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
@@ -145,10 +145,10 @@ def test_a_step_that_is_reused_costs_one_call_to_look_for_it_and_none_to_write(
     workspace: Workspace, uri: str, sandbox_url: str
 ) -> None:
     run(workspace, uri)
-    before = Counter(client.calls(sandbox_url))
+    before = Counter(client.call_counts(sandbox_url))
     run(workspace, uri)
     # One look and one GET are those of the step's own identity and of what it made.
-    assert Counter(client.calls(sandbox_url)) - before == {"s3:HeadObject": 1, "s3:GetObject": 2}
+    assert Counter(client.call_counts(sandbox_url)) - before == {"s3:HeadObject": 1, "s3:GetObject": 2}
 
 
 def test_a_result_whose_object_is_missing_is_made_again_and_then_reused_again(

@@ -13,37 +13,26 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect_aws import AwsCredentials, S3Bucket
 
-from aws.training.cost import Bill
+from aws.registry import Package
 from aws.training.submission import How, Submission
 from aws.workspace import Workspace
-from tasks.evaluation.results import Outcome, Verdict
-from tasks.monitor import FinishedJob
-from tasks.prefect_ui.events import announce_job, announce_model, announce_reaped
-from tasks.register import Registered
+from tasks.evaluation.results import GateOutcome, Verdict
+from tasks.prefect_ui.events import emit_model_event, emit_reaped_event, show_job
 from tests.tasks.conftest import EVALUATION
 
 pytestmark = pytest.mark.usefixtures("machine")
 
 JOB = "linear-learner-7c44904b5d64b721854e"
 AT_MOST = "at most 0.12 USD"
-BILL = Bill(
-    instance_type="ml.m5.large",
-    instance_count=1,
-    spot=False,
-    training_seconds=2,
-    billable_seconds=2,
-    price=None,
-    usd=None,
-    spot_saving_usd=None,
-)
-FINISHED = FinishedJob(
-    name=JOB, model_uri=f"s3://data/models/{JOB}/output/model.tar.gz", metrics={}, created=datetime.now(UTC), bill=BILL
-)
-REGISTERED = Registered(
+PACKAGE = Package(
     arn="arn:aws:sagemaker:eu-west-1:123456789012:model-package/salaries/7",
     group="salaries",
     version=7,
     status="Approved",
+    model_uri=f"s3://data/models/{JOB}/output/model.tar.gz",
+    training_job=JOB,
+    metadata={},
+    created=datetime.now(UTC),
 )
 Emitted = Callable[[], list[Event]]
 
@@ -75,7 +64,7 @@ def submission(how: How = "started") -> Submission:
 
 @flow
 def announcing(where: Workspace, how: How = "started") -> str:
-    announce_job(where, submission(how), AT_MOST)
+    show_job(where, submission(how), AT_MOST)
     return str(flow_run.id)
 
 
@@ -121,9 +110,9 @@ def test_a_sandboxs_job_has_no_links_but_its_event(workspace: Workspace, emitted
         ("no better than the champion", "linear-learner.model.rejected"),
     ],
 )
-def test_each_verdict_is_an_event_of_its_group_that_says_why(outcome: Outcome, name: str, emitted: Emitted) -> None:
+def test_each_verdict_is_an_event_of_its_group_that_says_why(outcome: GateOutcome, name: str, emitted: Emitted) -> None:
     verdict = Verdict(outcome=outcome, reason="RMSE 1.25 instead of 4.")
-    announce_model(verdict, EVALUATION, FINISHED, REGISTERED)
+    emit_model_event(verdict, EVALUATION, PACKAGE)
     (event,) = emitted()
     assert event.event == name
     assert event.resource["prefect.resource.id"] == "linear-learner.model-package-group.salaries"
@@ -137,8 +126,8 @@ def test_each_verdict_is_an_event_of_its_group_that_says_why(outcome: Outcome, n
             "r2": {"value": None, "baseline": 0.0, "champion": None},
         },
         "training_job": JOB,
-        "model_uri": FINISHED.model_uri,
-        "package": {"arn": REGISTERED.arn, "version": 7, "status": "Approved"},
+        "model_uri": PACKAGE.model_uri,
+        "package": {"arn": PACKAGE.arn, "version": 7, "status": "Approved"},
     }
 
 
@@ -146,14 +135,14 @@ def test_without_a_server_nothing_is_raised(emitted: Emitted) -> None:
     @flow
     def cut_off() -> None:
         with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-            announce_job(on_aws(), submission(), AT_MOST)
+            show_job(on_aws(), submission(), AT_MOST)
 
     cut_off()
     assert len(emitted()) == 1
 
 
 def test_a_reaped_job_is_an_event(emitted: Emitted) -> None:
-    announce_reaped(JOB, "Stopping")
+    emit_reaped_event(JOB, "Stopping")
     (event,) = emitted()
     assert (event.event, event.payload) == ("linear-learner.training-job.reaped", {"status": "Stopping"})
     assert event.resource.id == f"linear-learner.training-job.{JOB}"

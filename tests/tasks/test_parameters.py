@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.fit import BATCHES_PER_EPOCH, fit_batch_size
+from tasks.parameters import MIN_BATCHES_PER_EPOCH, fit_batch_size
 
 
 @given(st.integers(1, 999))
@@ -15,8 +15,8 @@ def test_a_default_batch_too_large_becomes_the_largest_power_of_two_with_enough_
     batch = fit_batch_size(chosen, rows).mini_batch_size
     assert batch.bit_count() == 1
     assert batch <= rows
-    if rows >= BATCHES_PER_EPOCH:
-        assert rows // batch >= BATCHES_PER_EPOCH > rows // (2 * batch)
+    if rows >= MIN_BATCHES_PER_EPOCH:
+        assert rows // batch >= MIN_BATCHES_PER_EPOCH > rows // (2 * batch)
     assert fit_batch_size(chosen, rows) == chosen.model_copy(update={"mini_batch_size": batch})
 
 
