@@ -36,10 +36,26 @@ os.environ |= {
 
 PATIENCE = 60.0
 
-# A change fails for what it changed, not for the day's luck; `--hypothesis-profile=explore` looks for new cases.
+# A change fails for what it changed, not for the day's luck: the cases are the same in every run. Plain `pytest` tries
+# a few, `make test` (`--hypothesis-profile=steady`) a hundred; `--hypothesis-profile=explore` looks for new ones.
+settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
-settings.load_profile("steady")
+settings.load_profile("quick")
+
+
+MARKERS = {"unit", "sandbox", "e2e"}
+SERVERS = {"prefect_server", "sandbox_url", "made", "processes"}
+"""Fixtures that start a server."""
+
+
+@pytest.hookimpl(tryfirst=True)  # before -m selects
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that does not say otherwise by whether one of its fixtures starts a server."""
+    for item in items:
+        if not MARKERS & {marker.name for marker in item.iter_markers()}:
+            fixtures = getattr(item, "fixturenames", ())
+            item.add_marker("sandbox" if SERVERS.intersection(fixtures) else "unit")
 
 
 def pytest_unconfigure() -> None:
@@ -59,10 +75,10 @@ def prefect_server() -> Iterator[None]:
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A sandbox in a process of its own, as moto's state is one per process and other tests have theirs in this one."""
     state_dir = tmp_path_factory.mktemp("sandbox")
-    with client.hold(state_dir):
-        server = client.launch(state_dir)
+    with client.mark_in_use(state_dir):
+        server = client.start_server(state_dir)
         give_up = time.monotonic() + PATIENCE
-        while (url := client.endpoint(state_dir)) is None:
+        while (url := client.find_endpoint(state_dir)) is None:
             assert server.poll() is None, (state_dir / "server.log").read_text()
             assert time.monotonic() < give_up, "the sandbox does not answer"
             time.sleep(0.05)
@@ -76,7 +92,7 @@ def workspace(sandbox_url: str) -> "Workspace":
     """The sandbox's block, with a prefix that no other test writes under."""
     from sandbox import client
 
-    own = client.workspace(sandbox_url)
+    own = client.make_workspace(sandbox_url)
     own.prefix = f"tests/{uuid.uuid4().hex}"
     return own
 
