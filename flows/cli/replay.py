@@ -13,13 +13,13 @@ from aws.workspace import Workspace, load_workspace
 from flows.cli.arguments import Arguments, validation_messages
 from linear_learner.errors import DataError
 from tasks.data.source import FILE_SCHEME, Source, find_table
-from tasks.parameters import Dataset
+from tasks.parameters import Dataset, RunParameters
 from tasks.record import RunRecord
 
 if TYPE_CHECKING:
     from tasks.report import TrainingRun
 
-RECORDED = ("dataset", "split", "hyperparameters", "compute", "gate", "registry")
+RECORDED = tuple(RunParameters.model_fields)
 
 
 @dataclass(frozen=True)
