@@ -58,7 +58,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
 
 def _preload() -> None:
     """Import what a new table will need, which takes three seconds, while a server boots, which takes as many."""
-    for module in ("sklearn.model_selection", "sklearn.metrics", "tasks.data.profile", "matplotlib.figure"):
+    for module in ("sklearn.model_selection", "sklearn.metrics", "tasks.data.measurement", "matplotlib.figure"):
         import_module(module)
 
 
