@@ -26,7 +26,6 @@ from tasks.prefect_ui.job_progress import JobProgress
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-
 LOG_SUMMARY_VERSION = 1
 """Raised when a log is summarised in another way."""
 
@@ -64,7 +63,7 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     """
     name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
-        return _describe_finished_job(workspace, describe_job(workspace, name), message="0 USD; reuse saved")
+        return _conclude(workspace, describe_job(workspace, name), bill_label="0 USD; reuse saved")
     progress = _ProgressObserver(name, stop_when_diverging=stop_when_diverging)
     position = ReadPosition.load(cache_folder() / "following" / f"{run}-{name}.json")
     with stop_when_interrupted(workspace, name, run):
@@ -72,7 +71,7 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
             description = follow(workspace, name, run, progress, position)
         except _LossDiverged as reason:
             raise _stop_diverged_job(workspace, submission, str(reason), tuple(progress.tail)) from None
-    return _describe_finished_job(workspace, description, tuple(progress.tail))
+    return _conclude(workspace, description, tuple(progress.tail))
 
 
 class _ProgressObserver(JobProgress):
@@ -103,20 +102,21 @@ def _stop_diverged_job(
     return TrainingFailed(message, log_tail=tail)
 
 
-def _describe_finished_job(
+def _conclude(
     workspace: Workspace,
     description: "DescribeTrainingJobResponseTypeDef",
     tail: tuple[str, ...] = (),
     *,
-    message: str = "cost",
+    bill_label: str = "cost",
 ) -> FinishedJob:
+    """Log what the job cost, and return what it left; raises TrainingFailed when that is no model."""
     name, outcome = description["TrainingJobName"], job_outcome(description)
     # Of runs that were killed while they followed.
     for position in (cache_folder() / "following").glob(f"*-{name}.json"):
         position.unlink(missing_ok=True)
     kind = description["ResourceConfig"].get("InstanceType", "")
     bill = Bill.of(description, find_price(kind, workspace.region, workspace.prices))
-    get_run_logger().info("training job %s: %s %s", name, message, bill)
+    get_run_logger().info("training job %s: %s %s", name, bill_label, bill)
     if outcome.kind != "completed":
         message = f"Training job {name} ended as {description['TrainingJobStatus']}: {outcome.cause} {outcome.remedy}"
         raise TrainingFailed(message, outcome=outcome, usd=bill.usd or 0.0, log_tail=tail)
@@ -144,8 +144,7 @@ def _missing(inputs: Inputs, log_summary: TrainingLogSummary) -> list[str]:
     cache_policy=ContentCachePolicy(
         step="read log", identity=_identity, missing=_missing, depends_on=("training job",)
     ),
-    **PERSISTED,
-    **RETRIES,
+    **PERSISTED,  # monitor, which calls it, is retried: retries of its own would multiply
 )
 def read_training_log(workspace: Workspace, job: str, created: datetime) -> TrainingLogSummary:
     """Summarise the log of a job that is over, for the report; a log that cannot be read is no reason to fail.

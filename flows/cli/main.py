@@ -75,7 +75,8 @@ def _check_file(chosen: Arguments, csv: Path) -> None:
 
 def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], chosen: Arguments | None) -> int:
     workspace = given.get("workspace", "sandbox")
-    wait_until_ready = local_services.start(sandboxed=workspace == "sandbox")
+    sandboxed = workspace == "sandbox"
+    wait_until_ready = local_services.start(sandboxed=sandboxed)
     from prefect.exceptions import CancelledRun  # from here on while the servers start
 
     from aws.errors import AwsError, NoCapacity, QuotaExceeded, TrainingFailed, Unavailable
@@ -86,7 +87,8 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
     flow = load_flow()
     try:
         wait_until_ready()
-        _check_workspace(workspace)
+        if not sandboxed:  # whose block has just been saved
+            _check_workspace(workspace)
         replay = None
         with terminal_output() as reused:
             if chosen is None:

@@ -12,9 +12,7 @@ from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
-from prefect.results import (  # type: ignore[attr-defined] # ResultRecord is public all the same
-    ResultRecord,
-)
+from prefect.results import ResultRecord  # type: ignore[attr-defined] # it is public all the same
 from prefect.tasks import exponential_backoff
 from pydantic import BaseModel, ConfigDict
 
