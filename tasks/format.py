@@ -11,8 +11,8 @@ from prefect import task
 from aws.storage import has_checksum, sha256_of
 from aws.workspace import Workspace
 from tasks.caching import work_folder
-from tasks.caching.explain_rerun import CHANNEL_FACTS
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.caching.explain_rerun import Fact, flatten
+from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.source import local_copy_folder
 from tasks.load import Table
@@ -22,7 +22,7 @@ from tasks.split import Rows
 if TYPE_CHECKING:
     from tasks.data.reader import ColumnTypes
     from tasks.data.shuffle import Positions
-    from tasks.data.writer import ChannelFile
+    from tasks.data.writer import PlannedFile
 
 VERSION = 2
 """Of the files' layout."""
@@ -34,12 +34,11 @@ SUFFIXES = {"csv": "csv", "recordio": "rec"}
 MEDIA_TYPES = {"csv": "text/csv", "recordio": "application/x-recordio-protobuf"}
 
 
-class FormattedFile(Result):
-    """One file of a channel: on this machine until it is uploaded, then at `key` under the workspace's prefix."""
+class ChannelFile(Result):
+    """One file of a channel: where it is, or will be, in S3; its rows, its size in bytes, its checksum."""
 
     channel: str
-    path: Path
-    key: str
+    uri: str
     rows: int
     size: int
     sha256: str
@@ -49,41 +48,41 @@ class Formatted(Result):
     """The files of all channels, and the features in the order of their columns."""
 
     identity: str
+    """Names their folder, on this machine until they are uploaded and then in S3."""
     content_type: str
     features: tuple[str, ...]
-    files: tuple[FormattedFile, ...]
+    files: tuple[ChannelFile, ...]
+    made_of: dict[str, Fact]
+
+    def path(self, file: ChannelFile) -> Path:
+        """Where the file is on this machine until it is uploaded."""
+        return work_folder(self.identity) / file.uri.rpartition("/")[2]
+
+    def missing(self, workspace: Workspace) -> list[str]:
+        """The files that are neither on this machine nor in the bucket."""
+        not_local = [file for file in self.files if not self._is_local(file)]
+        return [file.uri for file in not_local if not has_checksum(workspace, file.uri, file.sha256)]
+
+    def _is_local(self, file: ChannelFile) -> bool:
+        path = self.path(file)
+        return path.exists() and sha256_of(path) == file.sha256
 
     def __str__(self) -> str:
         return f"formatted channels, {sum(file.size for file in self.files) / 1e6:.1f} MB"
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    return _content_identity(inputs["table"], inputs["rows"], inputs["form"], inputs["instances"])
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    """All that decides what is in the files."""
+    return {
+        **inputs["table"].made_of,
+        **flatten({"split": inputs["rows"].parameters}),
+        "dataset.format": inputs["form"],
+        "compute.instance_count": inputs["instances"],
+        "version.format": VERSION,
+    }
 
 
-def _content_identity(table: Table, rows: Rows, form: Format, instances: int) -> tuple[object, ...]:
-    """All that decides what is in the files; it names their folder, too."""
-    return table.identity, table.target, table.columns, rows.parameters, form, instances, VERSION
-
-
-def _missing(inputs: Inputs, formatted: Formatted) -> list[str]:
-    """The files that are neither on this machine still nor in the bucket already."""
-    where: Workspace = inputs["workspace"]
-    not_local = [file for file in formatted.files if not _is_local(file)]
-    return [where.uri(file.key) for file in not_local if not has_checksum(where, where.uri(file.key), file.sha256)]
-
-
-def _is_local(file: FormattedFile) -> bool:
-    return file.path.exists() and sha256_of(file.path) == file.sha256
-
-
-@task(
-    name="format",
-    task_run_name="format {table.target} first",
-    cache_policy=ContentCachePolicy(step="format", identity=_identity, missing=_missing, depends_on=CHANNEL_FACTS),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(name="format", task_run_name="format {table.target} first", **cached("format", _facts), **RETRIES)
 def format_channels(
     workspace: Workspace, table: Table, rows: Rows, form: Format = "csv", instances: int = 1
 ) -> Formatted:
@@ -98,18 +97,19 @@ def write_channels(workspace: Workspace, table: Table, rows: Rows, form: Format,
     """What `format_channels` does, outside of Prefect as well."""
     from tasks.data.measurement import storage_types  # polars
 
-    identity = fingerprint(*_content_identity(table, rows, form, instances))
+    facts = _facts({"table": table, "rows": rows, "form": form, "instances": instances})
+    identity = fingerprint(facts)
     types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
     files = _write_files(workspace, table, rows, identity, types, form, instances)
     for part in table.parts:
         rmtree(local_copy_folder(part), ignore_errors=True)
     features = tuple(column for column in types if column != table.target)
-    return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files)
+    return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files, made_of=facts)
 
 
 def _write_files(  # noqa: PLR0913, PLR0917 - all that decides what is in the files
     workspace: Workspace, table: Table, rows: Rows, identity: str, types: "ColumnTypes", form: Format, instances: int
-) -> tuple[FormattedFile, ...]:
+) -> tuple[ChannelFile, ...]:
     from tasks.data.measurement import row_bytes
     from tasks.data.shuffle import ShuffleFiles, scatter_file
     from tasks.data.writer import gather_file
@@ -131,8 +131,8 @@ def _write_files(  # noqa: PLR0913, PLR0917 - all that decides what is in the fi
     finally:
         shuffle_files.remove(workspace)
     return tuple(
-        FormattedFile(channel=output.channel, path=path, key=output.key, rows=output.rows, size=size, sha256=sha256)
-        for output, path, (size, sha256) in zip(outputs, paths, made, strict=True)
+        ChannelFile(channel=output.channel, uri=workspace.uri(output.key), rows=output.rows, size=size, sha256=sha256)
+        for output, (size, sha256) in zip(outputs, made, strict=True)
     )
 
 
@@ -150,12 +150,12 @@ def _row_positions(workspace: Workspace, table: Table, rows: Rows) -> "list[Posi
 
 def _plan_files(
     rows: Rows, width: int, folder: str, suffix: str, instances: int
-) -> "tuple[list[ChannelFile], list[int]]":
+) -> "tuple[list[PlannedFile], list[int]]":
     """The files to write, and where in the channels laid end to end their buckets begin and the last one ends.
 
     How many there are, the data and the number of instances alone decide: what is made does not depend on who makes it.
     """
-    from tasks.data.writer import ChannelFile
+    from tasks.data.writer import PlannedFile
 
     outputs, starts = [], [0]
     for channel, count in rows.by_channel.items():
@@ -168,7 +168,7 @@ def _plan_files(
             for bucket in _split_evenly(here, max(1, ceil(here * width / BUCKET_BYTES))):
                 starts.append(starts[-1] + bucket)
             buckets = tuple(range(first, len(starts) - 1))
-            outputs.append(ChannelFile(channel, f"{folder}/{channel}/{name}", here, buckets))
+            outputs.append(PlannedFile(channel, f"{folder}/{channel}/{name}", here, buckets))
     return outputs, starts
 
 

@@ -3,7 +3,8 @@
 from prefect import task
 
 from aws.workspace import Workspace
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
+from tasks.caching.explain_rerun import Fact, flatten
+from tasks.caching.policy import RETRIES, Inputs, Result, cached
 from tasks.load import Table
 from tasks.parameters import CHANNELS, Split
 
@@ -27,18 +28,11 @@ class Rows(Result):
         return f"split, {self.train} rows to train, {self.validation} to validate, {self.test} to test"
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    table: Table = inputs["table"]
-    return table.identity, table.target, inputs["split"], VERSION
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    return {**inputs["table"].made_of, **flatten({"split": inputs["split"]}), "version.split": VERSION}
 
 
-@task(
-    name="split",
-    task_run_name="split {table.rows} rows",
-    cache_policy=ContentCachePolicy(step="split", identity=_identity),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(name="split", task_run_name="split {table.rows} rows", **cached("split", _facts), **RETRIES)
 def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
     """Count the rows of each channel; raises DataError when one would be empty."""
     from tasks.data.row_assignment import assign_rows, count_rows, read_split_keys  # polars

@@ -35,7 +35,7 @@ def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_for
     temporary.replace(path)
 
 
-class ChannelFile(NamedTuple):
+class PlannedFile(NamedTuple):
     """One file of a channel: its place in the bucket, its rows, and the buckets that hold them, one after another."""
 
     channel: str
@@ -46,7 +46,7 @@ class ChannelFile(NamedTuple):
 
 def gather_file(  # noqa: PLR0913, PLR0917 - what to write, and where its rows are
     workspace: Workspace,
-    output: ChannelFile,
+    output: PlannedFile,
     path: Path,
     buckets_by_file: Mapping[str, Sequence[int]],
     starts: Sequence[int],
