@@ -2,11 +2,15 @@
 
 import random
 from collections.abc import Callable
+from typing import Any, TypeVar
 
 import pytest
+from prefect import flow
 
+from aws.workspace import Workspace
+from tasks.caching.result_storage import bucket_results
 from tasks.evaluation.results import Evaluation, Metric
-from tasks.parameters import Dataset
+from tasks.parameters import Dataset, Reuse
 
 EVALUATION = Evaluation(
     predictor_type="regressor",
@@ -28,6 +32,26 @@ EVALUATION = Evaluation(
 )
 """Of a model better than the baseline and worse than the champion; one metric could not be told."""
 MakeTable = Callable[..., Dataset]
+T = TypeVar("T")
+
+
+@pytest.fixture
+def in_flow(machine: object) -> Callable[..., Any]:
+    """Calls a function in a flow run whose steps store their results in the workspace's bucket."""
+    del machine
+
+    def run(workspace: Workspace, function: Callable[[], T], **chosen: Any) -> T:
+        found: list[T] = []
+
+        @flow(persist_result=False)
+        def running() -> None:
+            with bucket_results(workspace, chosen.get("dataset", Dataset()), chosen.get("reuse", Reuse())):
+                found.append(function())
+
+        running()
+        return found[0]
+
+    return run
 
 
 @pytest.fixture
