@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import pytest
 from prefect import flow
@@ -10,7 +10,7 @@ from prefect import flow
 from aws.workspace import Workspace
 from tasks.caching.result_storage import bucket_results
 from tasks.evaluation.results import Evaluation, Metric
-from tasks.parameters import Dataset, Reuse
+from tasks.parameters import Dataset
 
 EVALUATION = Evaluation(
     predictor_type="regressor",
@@ -35,23 +35,17 @@ MakeTable = Callable[..., Dataset]
 T = TypeVar("T")
 
 
-@pytest.fixture
-def in_flow(machine: object) -> Callable[..., Any]:
-    """Calls a function in a flow run whose steps store their results in the workspace's bucket."""
-    del machine
+def in_flow(workspace: Workspace, function: Callable[[], T]) -> T:
+    """What the function returns, called in a flow run whose steps store their results in the workspace's bucket."""
+    found: list[T] = []
 
-    def run(workspace: Workspace, function: Callable[[], T], **chosen: Any) -> T:
-        found: list[T] = []
+    @flow(persist_result=False)
+    def running() -> None:
+        with bucket_results(workspace, Dataset()):
+            found.append(function())
 
-        @flow(persist_result=False)
-        def running() -> None:
-            with bucket_results(workspace, chosen.get("dataset", Dataset()), chosen.get("reuse", Reuse())):
-                found.append(function())
-
-        running()
-        return found[0]
-
-    return run
+    running()
+    return found[0]
 
 
 @pytest.fixture

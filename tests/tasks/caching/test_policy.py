@@ -19,6 +19,7 @@ from tasks.load import Table, find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
+from tests.tasks.conftest import in_flow
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -26,14 +27,10 @@ MakeTable = Callable[..., Dataset]
 STEPS = ("load", "split", "format", "upload")
 
 
-Prepared = Callable[..., tuple[dict[str, str], Uploaded]]
+def prepared(workspace: Workspace, dataset: Dataset, split: Split | None = None) -> tuple[dict[str, str], Uploaded]:
+    """Each step's final state by name up to the upload, and what that returned."""
 
-
-@pytest.fixture
-def prepared(in_flow: Callable[..., Any]) -> Prepared:
-    """Runs the steps up to the upload; returns each step's final state by name, and what the last one returned."""
-
-    def prepare(workspace: Workspace, dataset: Dataset, split: Split | None = None) -> tuple[dict[str, str], Uploaded]:
+    def prepare() -> tuple[dict[str, str], Uploaded]:
         states: list[State[Any]] = [load(workspace, find(workspace, dataset), dataset, return_state=True)]
         table: Table = states[0].result()
         states.append(split_rows(workspace, table, split or Split(), return_state=True))
@@ -43,7 +40,7 @@ def prepared(in_flow: Callable[..., Any]) -> Prepared:
         states.append(upload(workspace, formatted, return_state=True))
         return dict(zip(STEPS, (state.name or "" for state in states), strict=True)), states[3].result()
 
-    return lambda workspace, *given: in_flow(workspace, lambda: prepare(workspace, *given))
+    return in_flow(workspace, prepare)
 
 
 def states(*ran: str) -> dict[str, str]:
@@ -55,9 +52,7 @@ def uris(uploaded: Uploaded) -> list[str]:
     return [file.uri for file in uploaded.files]
 
 
-def test_the_second_time_nothing_runs_and_the_results_are_equal(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable
-) -> None:
+def test_the_second_time_nothing_runs_and_the_results_are_equal(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     first = prepared(workspace, dataset)
     modified = [head(workspace, uri)["LastModified"] for uri in uris(first[1])]
@@ -77,9 +72,7 @@ def delete(workspace: Workspace, uri: str) -> None:
     workspace.client("s3").delete_object(Bucket=bucket, Key=key)
 
 
-def test_a_deleted_channel_is_made_again_and_then_reused_again(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable
-) -> None:
+def test_a_deleted_channel_is_made_again_and_then_reused_again(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
     delete(workspace, uploaded.files_of("validation")[0].uri)
@@ -91,7 +84,7 @@ def test_a_deleted_channel_is_made_again_and_then_reused_again(
 
 
 def test_a_channel_that_somebody_replaced_is_made_again(
-    prepared: Prepared, workspace: Workspace, machine: Path, make_table: MakeTable
+    workspace: Workspace, machine: Path, make_table: MakeTable
 ) -> None:
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
@@ -101,9 +94,7 @@ def test_a_channel_that_somebody_replaced_is_made_again(
     assert stat_object(workspace, uploaded.files_of("train")[0].uri).sha256 == uploaded["train"].sha256
 
 
-def test_a_changed_source_is_prepared_anew_beside_the_old_one(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable
-) -> None:
+def test_a_changed_source_is_prepared_anew_beside_the_old_one(workspace: Workspace, make_table: MakeTable) -> None:
     _, first = prepared(workspace, make_table(seed=1))
     again, second = prepared(workspace, make_table(seed=2))
     assert again == states(*STEPS)
@@ -111,9 +102,7 @@ def test_a_changed_source_is_prepared_anew_beside_the_old_one(
     assert prepared(workspace, make_table(seed=1)) == (states(), first)
 
 
-def test_another_split_is_prepared_anew_from_the_same_table(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable
-) -> None:
+def test_another_split_is_prepared_anew_from_the_same_table(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     _, first = prepared(workspace, dataset)
     again, second = prepared(workspace, dataset, Split(random_state=43))
@@ -122,7 +111,7 @@ def test_another_split_is_prepared_anew_from_the_same_table(
 
 
 def test_an_unchanged_table_written_again_is_reused_and_nothing_else_in_the_bucket_is_touched(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable, put_object: Callable[[str, bytes], str]
+    workspace: Workspace, make_table: MakeTable, put_object: Callable[[str, bytes], str]
 ) -> None:
     other = put_object("other", b"untouched")
     before = head(workspace, other)["LastModified"]
@@ -131,16 +120,14 @@ def test_an_unchanged_table_written_again_is_reused_and_nothing_else_in_the_buck
     assert head(workspace, other)["LastModified"] == before
 
 
-def test_what_a_workspace_is_called_or_tagged_does_not_matter(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable
-) -> None:
+def test_what_a_workspace_is_called_or_tagged_does_not_matter(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     prepared(workspace, dataset)
     other = workspace.model_copy(update={"tags": {"cost": "7"}, "role_arn": "arn:aws:iam::123456789012:role/other"})
     assert prepared(other, dataset)[0] == states()
 
 
-def test_another_prefix_gets_files_of_its_own(prepared: Prepared, workspace: Workspace, make_table: MakeTable) -> None:
+def test_another_prefix_gets_files_of_its_own(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     _, first = prepared(workspace, dataset)
     other = workspace.model_copy(update={"prefix": f"{workspace.prefix}/other"})
@@ -151,7 +138,7 @@ def test_another_prefix_gets_files_of_its_own(prepared: Prepared, workspace: Wor
 
 
 def test_another_machine_with_the_same_results_reuses_what_is_in_the_bucket(
-    prepared: Prepared, workspace: Workspace, machine: Path, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, machine: Path, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
@@ -161,7 +148,6 @@ def test_another_machine_with_the_same_results_reuses_what_is_in_the_bucket(
 
 
 def test_files_that_only_another_machine_has_are_made_again(
-    in_flow: Callable[..., Any],
     workspace: Workspace,
     machine: Path,
     make_table: MakeTable,
@@ -183,7 +169,7 @@ def test_files_that_only_another_machine_has_are_made_again(
 
 
 def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
-    in_flow: Callable[..., Any], prepared: Prepared, workspace: Workspace, make_table: MakeTable
+    workspace: Workspace, make_table: MakeTable
 ) -> None:
     dataset = make_table()
 
@@ -198,7 +184,7 @@ def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
 
 
 def test_without_the_results_the_objects_are_found_and_none_of_them_is_sent_again(
-    prepared: Prepared, workspace: Workspace, make_table: MakeTable
+    workspace: Workspace, make_table: MakeTable
 ) -> None:
     dataset = make_table()
     _, first = prepared(workspace, dataset)
@@ -211,7 +197,7 @@ def test_without_the_results_the_objects_are_found_and_none_of_them_is_sent_agai
 
 
 def test_nothing_is_left_on_the_machine_once_it_is_in_the_bucket(
-    prepared: Prepared, workspace: Workspace, machine: Path, make_table: MakeTable
+    workspace: Workspace, machine: Path, make_table: MakeTable
 ) -> None:
     prepared(workspace, make_table())
     assert [path for path in (machine / "cache").rglob("*") if path.is_file()] == []
@@ -224,7 +210,7 @@ def test_a_missing_source_fails_as_not_found_by_name_without_retries(workspace: 
     assert "s3://linear-learner-sandbox/nothing/here.csv" in str(error)
 
 
-def test_a_step_that_raises_keeps_nothing_and_runs_again(in_flow: Callable[..., Any], workspace: Workspace) -> None:
+def test_a_step_that_raises_keeps_nothing_and_runs_again(workspace: Workspace) -> None:
     calls = []
 
     @task(**cached("moody", lambda inputs: {"number": inputs["number"]}))
