@@ -1,6 +1,5 @@
 """Record: what a run was made of and what it came to, as one JSON object beside the model; enough to repeat it."""
 
-import json
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,7 +7,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect import get_run_logger, task
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from aws.storage import has_checksum, sha256_of, upload_file
 from aws.training.compute import Compute
@@ -86,21 +85,21 @@ class RunRecord(Result):
     @classmethod
     def parse(cls, content: bytes, where: str) -> Self:
         """The record in `content`; raises ArtifactError when that is none, or one of a later version's."""
-        found = _parse_object(content)
-        written = found.get("format")
-        if isinstance(written, int) and written > RECORD_FORMAT:
-            raise ArtifactError(
-                f"{where} has format {written}, and this version reads {RECORD_FORMAT} at most: "
-                "update train-linear-learner"
-            )
         try:
-            return cls.model_validate(found)
+            return cls.model_validate_json(content)
         except ValidationError as error:
             fault = error.errors()[0]
-            what = ": ".join([".".join(map(str, fault["loc"])), fault["msg"]]).removeprefix(": ")
+            what = ": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")])
         raise ArtifactError(
-            f"{where} is not a {cls.FILE_NAME} of this project ({what}); give the one beside a model.tar.gz"
+            f"{where} is no {cls.FILE_NAME} that can be read ({what}). Give the one beside a model.tar.gz."
         )
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, value: int) -> int:
+        if value > RECORD_FORMAT:
+            raise ValueError(f"{value}, this version reads {RECORD_FORMAT} at most: update train-linear-learner")
+        return value
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -119,15 +118,6 @@ class RunRecord(Result):
         except (LookupError, TypeError, ValueError) as error:
             raise ValueError(f"its request lacks {error}") from error
         return self
-
-
-def _parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in `content`; an empty one, which lacks everything, where there is none."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 RECORDED_PACKAGES = ("train-linear-learner", "prefect", "prefect-aws", "boto3", "numpy", "scikit-learn", "polars")
