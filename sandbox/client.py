@@ -19,9 +19,10 @@ from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
 if TYPE_CHECKING:
     from aws.workspace import Workspace
 
-
 ENDPOINT_FILE = "endpoint.json"
 IN_USE_FILE = "in-use.lock"
+LOG_FILE = "server.log"
+NO_ANSWER_ERRORS = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
 
 def default_state_dir() -> Path:
@@ -34,18 +35,28 @@ def find_endpoint(state_dir: Path) -> str | None:
     """The URL of the sandbox that serves this folder and answers within a second, or None."""
     try:
         url = str(json.loads((state_dir / ENDPOINT_FILE).read_text())["endpoint_url"])
-        status = _status(url)
-        same = status["sandbox"] == "linear-learner" and Path(status["state_dir"]) == state_dir.resolve()
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return url if Path(_status(url)["state_dir"]) == state_dir.resolve() else None
+    except NO_ANSWER_ERRORS:
         return None
-    return url if same else None
+
+
+def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
+    """The URL of the sandbox that serves this folder, once it answers; TimeoutError when it does not in this time."""
+    end = time.monotonic() + seconds
+    while (url := find_endpoint(state_dir)) is None:
+        if time.monotonic() > end:
+            raise TimeoutError(
+                f"The sandbox does not answer within {seconds:g} s. What it reported is in {state_dir / LOG_FILE}."
+            )
+        time.sleep(0.05)
+    return url
 
 
 def is_running(url: str | None) -> bool:
     """Whether a sandbox, whichever folder it serves, answers at this URL within a second."""
     try:
-        return url is not None and _status(url)["sandbox"] == "linear-learner"
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return url is not None and bool(_status(url))
+    except NO_ANSWER_ERRORS:
         return False
 
 
@@ -56,14 +67,23 @@ def call_counts(url: str) -> dict[str, int]:
 
 
 def _status(url: str) -> dict[str, Any]:
+    _, status = send_request(url, "GET", "/_sandbox", timeout=1)
+    if status["sandbox"] != "linear-learner":
+        raise ValueError(f"no sandbox serves {url}")
+    found: dict[str, Any] = status
+    return found
+
+
+def send_request(url: str, method: str, path: str, document: Any = None, timeout: float = 10) -> tuple[int, Any]:
+    """Status and JSON document of the response to a request to one of the sandbox's own paths."""
     # http.client and not urllib, which would use a proxy of the environment.
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     try:
-        connection.request("GET", "/_sandbox")
-        status: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.request(method, path, json.dumps(document))
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
     finally:
         connection.close()
-    return status
 
 
 def mark_in_use(state_dir: Path) -> TextIO:
@@ -83,7 +103,7 @@ def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
     It ends by itself once no process uses the folder. When another process serves the folder it exits with 0 at once.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "server.log").open("ab") as log:
+    with (state_dir / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "sandbox.server", "--state-dir", str(state_dir)],
             stdin=subprocess.DEVNULL,

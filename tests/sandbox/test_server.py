@@ -18,7 +18,7 @@ import pytest
 
 from sandbox import faults, sandbox
 from sandbox.account import BUCKET, ROLE_ARN, evaluate_policies
-from sandbox.client import default_state_dir, find_endpoint, mark_in_use, start_server
+from sandbox.client import default_state_dir, find_endpoint, mark_in_use, start_server, wait_for_endpoint
 from sandbox.server import Sandbox, SandboxError
 
 USERS = "arn:aws:iam::123456789012:user"
@@ -65,7 +65,7 @@ def test_a_held_sandbox_is_launched_found_and_ends_when_nobody_holds_it(
     assert find_endpoint(state_dir) is None
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        url = eventually(lambda: find_endpoint(state_dir))
+        url = wait_for_endpoint(state_dir)
         assert visit(url).s3.list_buckets()["Buckets"][0]["Name"] == BUCKET
     assert processes[0].wait(10) == 0
     assert find_endpoint(state_dir) is None
@@ -82,7 +82,7 @@ def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_d
         assert processes[-1].stdout.readline() == "held\n"
     server = start_server(state_dir)
     processes.append(server)
-    eventually(lambda: find_endpoint(state_dir))
+    wait_for_endpoint(state_dir)
     processes[0].kill()
     time.sleep(0.6)
     assert server.poll() is None
@@ -93,12 +93,17 @@ def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_d
 def test_two_clients_at_once_end_with_one_server(state_dir: Path, processes: Any) -> None:
     with mark_in_use(state_dir), mark_in_use(state_dir):
         processes += [start_server(state_dir), start_server(state_dir)]
-        url = eventually(lambda: find_endpoint(state_dir))
+        url = wait_for_endpoint(state_dir)
         eventually(lambda: any(process.poll() is not None for process in processes))
         assert sorted(str(process.poll()) for process in processes) == ["0", "None"]
         assert find_endpoint(state_dir) == url
     eventually(lambda: all(process.poll() == 0 for process in processes))
     assert (state_dir / "server.log").read_text() == ""
+
+
+def test_waiting_for_an_endpoint_ends_with_the_name_of_the_servers_log(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError, match=r"does not answer within 0\.1 s.*/server\.log"):
+        wait_for_endpoint(tmp_path, 0.1)
 
 
 def test_an_endpoint_file_without_its_server_is_no_endpoint(tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_discovery_imports_the_standard_library_only() -> None:
 def test_a_folder_in_use_is_refused_with_the_endpoint_in_use(state_dir: Path, processes: Any) -> None:
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        url = eventually(lambda: find_endpoint(state_dir))
+        url = wait_for_endpoint(state_dir)
         with pytest.raises(SandboxError, match=rf"in use by the sandbox at {url}"):
             Sandbox(state_dir).start()
 
@@ -165,7 +170,7 @@ def test_nothing_answered_is_lost_when_the_server_is_killed(
 ) -> None:
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        user = visit(eventually(lambda: find_endpoint(state_dir)))
+        user = visit(wait_for_endpoint(state_dir))
         for number in range(20):
             user.s3.put_object(Bucket=BUCKET, Key=f"answered/{number}", Body=str(number).encode())
         processes[0].kill()
@@ -180,7 +185,7 @@ def test_a_killed_servers_job_starts_again_from_its_beginning(
     folder = state_dir / "jobs" / "unlucky"
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        user = visit(eventually(lambda: find_endpoint(state_dir)))
+        user = visit(wait_for_endpoint(state_dir))
         hyperparameters = user.request("")["HyperParameters"] | {"epochs": "25", "early_stopping_patience": "50"}
         rows = user.channel(f"s3://{BUCKET}/many/")
         user.start("unlucky", InputDataConfig=rows, HyperParameters=hyperparameters, Tags=[{"Key": "a", "Value": "b"}])
@@ -413,7 +418,7 @@ def serve_without_prefect(state_dir: Path, processes: Any) -> Any:
 def test_the_command_line_says_what_to_do_next_and_ends_cleanly_on_sigint(state_dir: Path, processes: Any) -> None:
     process = serve_without_prefect(state_dir, processes)
     said = [process.stdout.readline() for _ in range(10)]
-    assert eventually(lambda: find_endpoint(state_dir)) in said[0]
+    assert wait_for_endpoint(state_dir) in said[0]
     assert all(any(word in line for line in said) for word in (BUCKET, "us-east-1", "flows.train", "role/"))
     pids = eventually(lambda: children(process.pid))
     process.send_signal(signal.SIGINT)
