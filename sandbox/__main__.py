@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,17 +41,7 @@ def main() -> int:
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
-    print(_welcome(sandbox), flush=True)
-    registration = _register(sandbox.endpoint_url)
-    stop.wait()
-    with suppress(ProcessLookupError):
-        os.killpg(registration.pid, signal.SIGKILL)
-    sandbox.stop()
-    return 0
-
-
-def _welcome(sandbox: Sandbox) -> str:
-    return WELCOME.format(
+    welcome = WELCOME.format(
         endpoint=sandbox.endpoint_url,
         state_dir=sandbox.state_dir,
         bucket=BUCKET,
@@ -62,31 +51,19 @@ def _welcome(sandbox: Sandbox) -> str:
         secret_key=SECRET_KEY,
         name=BLOCK_NAME,
     )
-
-
-def _register(endpoint_url: str) -> subprocess.Popen[str]:
+    print(welcome, flush=True)
     # In its own process: Prefect may start a server to save the block, which must not delay the end of this process.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.client", endpoint_url],
+    registration = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.client", sandbox.endpoint_url],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    threading.Thread(target=_report, args=(process,), daemon=True, name="registration").start()
-    return process
-
-
-def _report(process: subprocess.Popen[str]) -> None:
-    if process.stdout and (waiting := process.stdout.readline().strip()):
-        print(f"Not registered with Prefect, serving all the same: {waiting}. It is tried again.", flush=True)
-    _, errors = process.communicate()
-    if process.returncode == 0:
-        print(f"Registered with Prefect as the block {BLOCK_NAME}.", flush=True)
-    elif process.returncode != -signal.SIGKILL:
-        reason = (errors.strip().splitlines() or ["no reason given"])[-1]
-        print(f"Not registered with Prefect, serving all the same: {reason}", flush=True)
+    stop.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(registration.pid, signal.SIGKILL)
+    sandbox.stop()
+    return 0
 
 
 if __name__ == "__main__":

@@ -135,22 +135,30 @@ def make_workspace(endpoint_url: str) -> "Workspace":
     return Workspace(bucket=S3Bucket(bucket_name=BUCKET, credentials=credentials), role_arn=ROLE_ARN)
 
 
-def save_block(endpoint_url: str) -> None:
-    """Save the block; while no Prefect server answers, print that once and try again, as one may be starting."""
+def save_block(endpoint_url: str) -> int:
+    """Save the block and print whether that was possible; while no Prefect server answers, as one may start, try again.
+
+    Returns the exit code of the process.
+    """
     from httpx import ConnectError
 
-    workspace, waiting = make_workspace(endpoint_url), False
+    workspace, problem = make_workspace(endpoint_url), "Not registered with Prefect, serving all the same"
+    waiting = False
     while True:
         try:
             workspace.save(BLOCK_NAME, overwrite=True)
         except ConnectError:
             if not waiting:
-                print("its server does not answer", flush=True)  # noqa: T201 - for whoever started this process
+                print(f"{problem}: its server does not answer. It is tried again.", flush=True)  # noqa: T201
             waiting = True
             time.sleep(RETRY_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever Prefect raises, the sandbox serves on
+            print(f"{problem}: {error}", flush=True)  # noqa: T201
+            return 1
         else:
-            return
+            print(f"Registered with Prefect as the block {BLOCK_NAME}.", flush=True)  # noqa: T201
+            return 0
 
 
 if __name__ == "__main__":
-    save_block(sys.argv[1])
+    sys.exit(save_block(sys.argv[1]))

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
-from sandbox.faults import InternalError, LateLog, MaxRuntime, MissingLog, NoCapacity, SlowJob, SpotInterruption
 from sandbox.sagemaker.training_container import (
     Container,
     JobError,
@@ -22,11 +21,12 @@ from sandbox.sagemaker.training_container import (
     prepare_folder,
     upload_model,
 )
-from sandbox.sagemaker.training_jobs import STARTING_MESSAGE, TrainingJob
+from sandbox.sagemaker.training_jobs import STARTING_MESSAGE, STOPPED_MESSAGE, TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
 TRAINING_MESSAGE = "Training image download completed. Training in progress."
+MAX_RUNTIME_MESSAGE = "Training job runtime exceeded MaxRuntimeInSeconds provided"
 # The documentation's wording for these two statuses; that the service's messages are the same is inferred.
 INTERRUPTED_MESSAGE = "The job stopped because the managed spot training instances were interrupted"
 MAX_WAIT_MESSAGE = "The job stopped because it exceeded the maximum allowed wait time"
@@ -42,7 +42,6 @@ class Trainer:
     def __init__(self, client: Callable[[str], Any]) -> None:
         self._client = client
         self._pool = ThreadPoolExecutor(MAX_PARALLEL_JOBS, thread_name_prefix="training-job")
-        self._late_log_pool = ThreadPoolExecutor(thread_name_prefix="late-log")
         self._runs: dict[str, tuple[Future[None], Container]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
@@ -63,7 +62,7 @@ class Trainer:
         if container:
             container.stop(StopCause.STOPPED)
         if future and future.cancel():
-            job.end("Stopped", "Stopped", "Training job stopped")
+            job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
 
     def close(self) -> None:
         """Kill all containers and leave the jobs' status as it is: the next server starts those jobs again."""
@@ -72,13 +71,12 @@ class Trainer:
             for _, container in self._runs.values():
                 container.kill()
         self._pool.shutdown(cancel_futures=True)
-        self._late_log_pool.shutdown()
 
     def _run(self, job: TrainingJob, container: Container) -> None:
         try:
             log = TrainingLog(self._client("logs"), job.name, job.folder, METRIC_DEFINITIONS)
             _provision(job, container)
-            interrupted = job.fault(SpotInterruption) is not None
+            interrupted = "spot-interruption" in job.faults
             while self._run_attempt(job, container, log, interrupted):
                 interrupted = False
         except Exception as error:  # noqa: BLE001 - after any error the job must not stay InProgress
@@ -87,10 +85,10 @@ class Trainer:
             if not isinstance(error, JobError):
                 traceback.print_exc()
             job.fail(str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE)
-        if job.fault(MissingLog):
+        if "missing-log" in job.faults:
             delete_log(job.folder)
-        elif (late := job.fault(LateLog)) and log.has_unpublished_lines:
-            self._late_log_pool.submit(self._publish_later, log, late.seconds)
+        elif late := job.faults.get("late-log"):
+            threading.Thread(target=self._publish_later, args=(log, late.seconds), daemon=True).start()
 
     def _publish_later(self, log: TrainingLog, seconds: float) -> None:
         if not self._closing.wait(seconds):
@@ -131,7 +129,7 @@ class Trainer:
 
 
 def _provision(job: TrainingJob, container: Container) -> None:
-    fault = job.fault(NoCapacity)
+    fault = job.faults.get("no-capacity")
     if container.wait(fault.seconds if fault else 0) and fault:
         if not job.spot:
             raise JobError(NO_CAPACITY_MESSAGE)
@@ -147,14 +145,15 @@ def _enter_if_running(job: TrainingJob, container: Container, secondary: str, me
 
 
 def _train(job: TrainingJob, container: Container, folder: Path, log: TrainingLog, interrupted: bool) -> int:
-    overrun, slow = job.fault(MaxRuntime), job.fault(SlowJob)
+    overrun, slow = job.faults.get("max-runtime"), job.faults.get("slow-job")
     limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
     container.set_limit(limit, StopCause.TIMED_OUT)
-    if not (job.fault(LateLog) or job.fault(MissingLog)):
+    if not {"late-log", "missing-log"} & job.faults.keys():
         log.publish()
-    if container.wait(slow.seconds if slow else 0) and job.fault(InternalError):
+    if container.wait(slow.seconds if slow else 0) and "internal-error" in job.faults:
         raise JobError(INTERNAL_ERROR_MESSAGE)
-    code = container.run(folder, job.environment, log, interrupt=interrupted)
+    environment = {**job.document().get("Environment", {}), "TRAINING_JOB_NAME": job.name}
+    code = container.run(folder, environment, log, interrupt=interrupted)
     if overrun and code == 0:
         container.wait(math.inf)  # it was done before the limit, but the job has to exceed it
         code = 128 + signal.SIGTERM
@@ -164,12 +163,11 @@ def _train(job: TrainingJob, container: Container, folder: Path, log: TrainingLo
 def _end_job(job: TrainingJob, stop_cause: StopCause | None, artifacts: Mapping[str, Any]) -> None:
     with job.lock:
         if job.status == "Stopping":
-            job.end("Stopped", "Stopped", "Training job stopped", **artifacts)
+            job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped", **artifacts)
         elif stop_cause is StopCause.TIMED_OUT:
-            message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
-            job.end("Stopped", "MaxRuntimeExceeded", message, **artifacts)
+            job.enter_status("MaxRuntimeExceeded", MAX_RUNTIME_MESSAGE, "Stopped", **artifacts)
         elif stop_cause is StopCause.WAITED_OUT:
             job.request_stop()
-            job.end("Stopped", "MaxWaitTimeExceeded", MAX_WAIT_MESSAGE, **artifacts)
+            job.enter_status("MaxWaitTimeExceeded", MAX_WAIT_MESSAGE, "Stopped", **artifacts)
         else:
-            job.end("Completed", "Completed", "Training job completed", **artifacts)
+            job.enter_status("Completed", "Training job completed", "Completed", **artifacts)

@@ -17,11 +17,10 @@ from urllib.request import urlopen
 import pytest
 
 from sandbox import faults, sandbox
-from sandbox.account import BUCKET, ROLE_ARN, evaluate_policies
+from sandbox.account import BUCKET
 from sandbox.client import default_state_dir, find_endpoint, mark_in_use, start_server, wait_for_endpoint
 from sandbox.server import Sandbox, SandboxError
 
-USERS = "arn:aws:iam::123456789012:user"
 Restart = Callable[[], Any]
 Visit = Callable[[str], Any]
 
@@ -297,68 +296,6 @@ def test_the_sandboxs_user_is_known_to_whichever_service_is_asked_first(restart:
     client = restart().client
     assert client("sts").get_caller_identity()["Arn"] == "arn:aws:iam::123456789012:user/sandbox"
     assert client("iam").get_user(UserName="sandbox")["User"]["Arn"] == "arn:aws:iam::123456789012:user/sandbox"
-
-
-ASKED = ("iam:PassRole", "s3:GetObject")
-ANY = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}}
-
-
-@pytest.mark.parametrize(
-    ("statements", "decision"),
-    [
-        ([ANY], "allowed"),
-        ([ANY | {"Action": ["s3:Get*", "IAM:Pass*"], "Resource": "arn:aws:iam::*:role/linear-*"}], "allowed"),
-        ([ANY | {"Action": "s3:*"}], "implicitDeny"),
-        ([ANY | {"Resource": "arn:aws:iam::*:role/LINEAR-*"}], "implicitDeny"),
-        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], "implicitDeny"),
-        ([{"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::*"}], "allowed"),
-        ([ANY, ANY | {"Effect": "Deny"}], "explicitDeny"),
-        ([ANY | {"Condition": TO_SAGEMAKER}], "allowed"),
-        ([ANY | {"Condition": {"StringLike": {"iam:PassedToService": "ec2.*"}}}], "implicitDeny"),
-        ([ANY, ANY | {"Effect": "Deny", "Condition": TO_SAGEMAKER}], "explicitDeny"),
-    ],
-)
-def test_policies_are_read_as_iam_does(statements: list[Any], decision: str) -> None:
-    context = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
-    assert evaluate_policies([{"Statement": statements}], "iam:PassRole", ROLE_ARN, context) == (decision, set())
-
-
-def test_the_policy_simulator_counts_what_a_users_groups_and_managed_policies_allow(restart: Restart) -> None:
-    iam = restart().client("iam")
-    iam.create_user(UserName="member")
-    iam.create_group(GroupName="trainers")
-    iam.add_user_to_group(GroupName="trainers", UserName="member")
-    passing, reading = (
-        json.dumps({"Version": "2012-10-17", "Statement": ANY | {"Action": action}}) for action in ASKED
-    )
-    iam.put_group_policy(GroupName="trainers", PolicyName="passing", PolicyDocument=passing)
-    policy = iam.create_policy(PolicyName="reading", PolicyDocument=reading)["Policy"]["Arn"]
-    iam.attach_user_policy(UserName="member", PolicyArn=policy)
-    decided = {}
-    for user in ("member", "sandbox"):
-        asked = {"PolicySourceArn": f"{USERS}/{user}", "ActionNames": [*ASKED, "s3:PutObject"]}
-        results = iam.simulate_principal_policy(**asked)["EvaluationResults"]
-        decided[user] = [result["EvalDecision"] for result in results]
-    assert decided == {"member": ["allowed", "allowed", "implicitDeny"], "sandbox": ["allowed"] * 3}
-
-
-def test_the_policy_simulator_names_the_context_it_lacks_and_refuses_what_it_cannot_read(restart: Restart) -> None:
-    iam = restart().client("iam")
-    asked = {"PolicySourceArn": f"{USERS}/tagged", "ActionNames": ["iam:PassRole"], "ResourceArns": [ROLE_ARN]}
-    with pytest.raises(iam.exceptions.NoSuchEntityException, match="user/tagged"):
-        iam.simulate_principal_policy(**asked)
-    iam.create_user(UserName="tagged")
-    tagged, numeric = {"StringEquals": {"aws:PrincipalTag/team": "blue"}}, {"NumericLessThan": {"aws:MaxAge": "60"}}
-    for condition in (tagged, numeric):
-        document = json.dumps({"Version": "2012-10-17", "Statement": ANY | {"Condition": condition}})
-        iam.put_user_policy(UserName="tagged", PolicyName="own", PolicyDocument=document)
-        if condition == tagged:
-            (result,) = iam.simulate_principal_policy(**asked)["EvaluationResults"]
-            assert result["EvalDecision"] == "implicitDeny"
-            assert result["MissingContextValues"] == ["aws:PrincipalTag/team"]
-    with pytest.raises(iam.exceptions.InvalidInputException, match="not of NumericLessThan"):
-        iam.simulate_principal_policy(**asked)
 
 
 def test_kms_describes_the_keys_it_made(restart: Restart) -> None:
