@@ -5,12 +5,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
 from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
 from sandbox.client import BLOCK_NAME, default_state_dir
-from sandbox.server import Sandbox, SandboxError, make_stop_event, remove_aws_variables
+from sandbox.server import Sandbox, SandboxError, serve_while_in_use
 
 WELCOME = """\
 The sandbox serves at {endpoint} and keeps its state in {state_dir}
@@ -32,15 +33,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="folder of its state (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any free one)")
+    parser.add_argument("--while-in-use", action="store_true", help="serve as long as other processes use the folder")
     arguments = parser.parse_args()
-    remove_aws_variables()
-    stop = make_stop_event()
-    sandbox = Sandbox(arguments.state_dir, arguments.port)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]  # no process that is started from here reaches a real account
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        sandbox.start()
+        if arguments.while_in_use:
+            serve_while_in_use(arguments.state_dir, stop)
+        else:
+            _serve_and_register(Sandbox(arguments.state_dir, arguments.port), stop)
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
+    return 0
+
+
+def _serve_and_register(sandbox: Sandbox, stop: threading.Event) -> None:
+    sandbox.start()
     welcome = WELCOME.format(
         endpoint=sandbox.endpoint_url,
         state_dir=sandbox.state_dir,
@@ -63,7 +75,6 @@ def main() -> int:
     with suppress(ProcessLookupError):
         os.killpg(registration.pid, signal.SIGKILL)
     sandbox.stop()
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 from urllib.parse import parse_qsl
@@ -32,20 +31,18 @@ S3_ACTIONS = {
     ("GET", "Object", "uploadId"): "ListParts",
 }
 """By method, level and query; other names are composed of these: GET of an object's `tagging` is GetObjectTagging."""
-ARN_BY_MEMBER: Mapping[str, str] = {
-    name: f"arn:aws:{service}:{'' if service == 'iam' else REGION}:{ACCOUNT}:{kind}{{}}"
-    for name, service, kind in (
-        ("TrainingJobName", "sagemaker", "training-job/"),
-        ("logGroupName", "logs", "log-group:"),
-        ("ModelPackageGroupName", "sagemaker", "model-package-group/"),
-        ("ModelPackageArn", "sagemaker", "model-package/"),
-        ("ModelPackageName", "sagemaker", "model-package/"),
-        ("ResourceArn", "sagemaker", ""),
-        ("RoleName", "iam", "role/"),
-        ("KeyId", "kms", "key/"),
-    )
+SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
+ARN_BY_MEMBER = {
+    "TrainingJobName": f"{SAGEMAKER}:training-job/",
+    "logGroupName": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:",
+    "ModelPackageGroupName": f"{SAGEMAKER}:model-package-group/",
+    "ModelPackageArn": f"{SAGEMAKER}:model-package/",
+    "ModelPackageName": f"{SAGEMAKER}:model-package/",
+    "ResourceArn": f"{SAGEMAKER}:",
+    "RoleName": f"arn:aws:iam::{ACCOUNT}:role/",
+    "KeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
 }
-"""ARN of the resource that a member of a request names; the first of these members that a request has counts."""
+"""How the ARN of a resource begins that a request names; the first of these members that a request has counts."""
 
 
 class ApiCall:
@@ -79,6 +76,7 @@ class ApiCall:
         template = FAULT_KINDS[fault.kind].errors.get(self._protocol)
         if template is None:
             return None
+        read_body(self._environ)  # a client reads no response before it has sent its request
         status, code, message = template
         config = self.parameters.get("ResourceConfig", {})
         text = message.format(
@@ -93,8 +91,7 @@ class ApiCall:
         return self.error_response(status, code, text)
 
     def error_response(self, status: int, code: str, message: str) -> Response:
-        """An error in the service's wire format. Reads the request's body, so that the client reads this."""
-        read_body(self._environ)
+        """An error in the service's wire format."""
         headers = {"x-amzn-RequestId": str(uuid.uuid4())}
         if self._protocol == "json":
             text = json.dumps({"__type": code, "message": message})
@@ -129,7 +126,7 @@ class ApiCall:
         if member is None:
             return "*"
         value, stream = str(self.parameters[member]), self.parameters.get("logStreamName")
-        arn = value if value.startswith("arn:") else ARN_BY_MEMBER[member].format(value)
+        arn = value if value.startswith("arn:") else f"{ARN_BY_MEMBER[member]}{value}"
         return f"{arn}:log-stream:{stream}" if stream else arn
 
 

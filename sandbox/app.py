@@ -118,7 +118,10 @@ class Application:
                 return Response(json.dumps(document), 200, headers, content_type=JSON_CONTENT_TYPE)
         if call.service == "s3" and environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}:
             return self._store.perform(environ)
-        return self._emulator.respond(environ)
+        try:
+            return self._emulator.respond(environ)
+        except NotImplementedError as error:  # moto has the service, but not the action
+            return call.error_response(501, "NotImplemented", str(error))
 
     def _status(self) -> dict[str, Any]:
         calls: Counter[str] = Counter()

@@ -98,14 +98,14 @@ def mark_in_use(state_dir: Path) -> TextIO:
 
 
 def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m sandbox.server` in a session of its own; its errors are written to `server.log`.
+    """Start `python -m sandbox --while-in-use` in a session of its own; its errors are written to `server.log`.
 
     It ends by itself once no process uses the folder. When another process serves the folder it exits with 0 at once.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "sandbox.server", "--state-dir", str(state_dir)],
+            [sys.executable, "-m", "sandbox", "--while-in-use", "--state-dir", str(state_dir)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,

@@ -1,14 +1,8 @@
-"""The sandbox as a process serves it: one folder, one port on 127.0.0.1, until it is stopped.
+"""The sandbox as a process serves it: one folder, one port on 127.0.0.1, until it is stopped."""
 
-`python -m sandbox.server` serves a folder for as long as other processes use it.
-"""
-
-import argparse
 import fcntl
 import os
-import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,7 +14,7 @@ from typing import Any, TextIO
 from sandbox.account import KEY_ID, REGION, SECRET_KEY
 from sandbox.api_call import INTERNAL_USER_AGENT
 from sandbox.app import Application, make_http_server
-from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, default_state_dir, find_endpoint
+from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
 POLL_SECONDS = 0.2
@@ -153,31 +147,24 @@ def _listen(port: int) -> socket.socket:
         raise SandboxError(f"port {port} of 127.0.0.1 cannot be used ({reason}); choose another") from None
 
 
-def remove_aws_variables() -> None:
-    """Remove the AWS variables from the environment, so that no process started from here reaches a real account."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-
-
-def make_stop_event() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
-    event = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: event.set())
-    return event
-
-
-def _serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
+def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
+    """Serve a folder while other processes use it; return at once when another process serves it already."""
+    state_dir.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(state_dir)
+    while True:
+        try:
+            sandbox.start()
+            break
+        except FolderInUseError:
+            if find_endpoint(state_dir):
+                return
+            time.sleep(POLL_SECONDS)  # the other process is starting or ending
     with (state_dir / IN_USE_FILE).open("a") as in_use:
-        was_in_use = _is_in_use(in_use)
-        fcntl.flock(in_use, fcntl.LOCK_UN)
-        sandbox.start()
         deadline = time.monotonic() + MAX_UNUSED_SECONDS
         while not stop.wait(POLL_SECONDS):
             if _is_in_use(in_use):
-                was_in_use = True
-            elif was_in_use or time.monotonic() > deadline:
+                deadline = 0
+            elif time.monotonic() > deadline:
                 break  # this process has the lock: one that marks the folder now waits until this one has ended
             else:
                 fcntl.flock(in_use, fcntl.LOCK_UN)
@@ -190,29 +177,3 @@ def _is_in_use(in_use: TextIO) -> bool:
     except OSError:
         return True
     return False
-
-
-def main() -> int:
-    """Serve a folder while other processes use it; returns 0 at once when another process serves it already."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.server", description=main.__doc__)
-    parser.add_argument("--state-dir", type=Path, default=default_state_dir())
-    state_dir = parser.parse_args().state_dir
-    remove_aws_variables()
-    stop = make_stop_event()
-    state_dir.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            _serve_while_in_use(state_dir, stop)
-        except FolderInUseError:
-            if find_endpoint(state_dir):
-                return 0
-            time.sleep(POLL_SECONDS)  # the other process is starting or ending
-        except SandboxError as error:
-            print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
-            return 1
-        else:
-            return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

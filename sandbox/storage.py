@@ -123,19 +123,10 @@ def skip_if_damaged(file: Path) -> Iterator[None]:
 
 PARTIAL_SUFFIX = ".partial"
 PERSISTED_HEADERS = (
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-type",
-    "expires",
-    "x-amz-checksum-",
-    "x-amz-meta-",
-    "x-amz-sdk-checksum-algorithm",
-    "x-amz-server-side-encryption",
-    "x-amz-storage-class",
-    "x-amz-website-redirect-location",
+    *("cache-control", "content-", "expires", "x-amz-checksum-", "x-amz-meta-"),
+    *("x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption", "x-amz-storage-class"),
 )
+"""How the names of the headers begin that describe an object, in the request that puts it as in a response."""
 
 
 class ObjectStore:
@@ -180,8 +171,15 @@ class ObjectStore:
             exists = response.status_code != 404
             if key and exists:
                 headers = {k: v for k, v in response.headers if k.lower().startswith(PERSISTED_HEADERS)}
-                head = {"key": key, "etag": response.headers["ETag"], "headers": headers}
-                head["tagging"] = self._tagging(bucket, key, response)
+                tags: str | None = None
+                if "x-amz-tagging-count" in response.headers:
+                    tags = self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
+                head: dict[str, Any] = {
+                    "key": key,
+                    "etag": response.headers["ETag"],
+                    "headers": headers,
+                    "tagging": tags,
+                }
                 replace_file(file, [json.dumps(head).encode(), b"\n", *response.response])
             elif key:
                 file.unlink(missing_ok=True)
@@ -189,11 +187,6 @@ class ObjectStore:
                 place.mkdir(parents=True, exist_ok=True)
             else:
                 shutil.rmtree(place)
-
-    def _tagging(self, bucket: str, key: str, response: Response) -> str | None:
-        if "x-amz-tagging-count" not in response.headers:
-            return None
-        return self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
 
     def restore(self) -> None:
         """Load everything on disk into the emulator; a file that cannot be read is reported and left as it is."""

@@ -72,7 +72,7 @@ def _constraint_violations(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 def _structure_violations(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
     for name, member in shape.members.items():
-        where = f"{path}.{_lower_first(name)}" if path else _lower_first(name)
+        where = f"{path}{'.' if path else ''}{name[:1].lower()}{name[1:]}"
         if name in value:
             yield from _constraint_violations(member, value[name], where)
         elif name in shape.required_members or name in ALSO_REQUIRED.get(shape.name, ()):
@@ -91,10 +91,6 @@ def _limit_violations(limits: Mapping[str, Any], value: Any) -> Iterator[str]:
         yield f"satisfy enum value set: [{', '.join(limits['enum'])}]"
     if "pattern" in limits and not regex.fullmatch(limits["pattern"], value):
         yield f"satisfy regular expression pattern: {limits['pattern']}"
-
-
-def _lower_first(name: str) -> str:
-    return name[:1].lower() + name[1:]
 
 
 PAGE_SIZE = 10

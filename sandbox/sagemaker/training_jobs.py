@@ -149,11 +149,7 @@ class TrainingJobs:
     arn_pattern = re.compile(f"{ARN_PREFIX}.+")
 
     def __init__(
-        self,
-        folder: Path,
-        start: Callable[[TrainingJob], None],
-        stop: Callable[[TrainingJob], None],
-        faults: Faults,
+        self, folder: Path, start: Callable[[TrainingJob], None], stop: Callable[[TrainingJob], None], faults: Faults
     ) -> None:
         self._folder = folder
         self._start = start

@@ -15,6 +15,7 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from botocore.exceptions import ClientError
 
 from sandbox import faults, sandbox
 from sandbox.account import BUCKET
@@ -296,6 +297,12 @@ def test_the_sandboxs_user_is_known_to_whichever_service_is_asked_first(restart:
     client = restart().client
     assert client("sts").get_caller_identity()["Arn"] == "arn:aws:iam::123456789012:user/sandbox"
     assert client("iam").get_user(UserName="sandbox")["User"]["Arn"] == "arn:aws:iam::123456789012:user/sandbox"
+
+
+def test_what_moto_does_not_emulate_is_an_error_that_says_so(restart: Restart) -> None:
+    asked = {"PolicySourceArn": "arn:aws:iam::123456789012:user/sandbox", "ActionNames": ["s3:GetObject"]}
+    with pytest.raises(ClientError, match=r"NotImplemented.*simulate_principal_policy action has not been implemented"):
+        restart().client("iam").simulate_principal_policy(**asked)
 
 
 def test_kms_describes_the_keys_it_made(restart: Restart) -> None:
