@@ -35,7 +35,8 @@ FAULTS_PATH = "/_sandbox/faults"
 class FaultKind:
     """What one kind of fault does: its fields besides `kind` and `times`, with their defaults, and its error responses.
 
-    These are HTTP status, code and message by the protocol of the service.
+    A default that is a text or a flag is the only value. Error responses are HTTP status, code and message by the
+    protocol of the service.
     """
 
     description: str
@@ -134,10 +135,14 @@ class Fault(BaseModel):
         if unknown := document.keys() - {"kind", "times"} - kind.defaults.keys():
             raise ValueError(f"{name}.{unknown.pop()}: this kind has no such field")
         try:
-            return cls.model_validate({**kind.defaults, **document}, strict=strict)
+            fault = cls.model_validate({**kind.defaults, **document}, strict=strict)
         except ValidationError as error:
             first = error.errors()[0]
             raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from None
+        for field_name, only in kind.defaults.items():
+            if isinstance(only, str | bool) and getattr(fault, field_name) != only:
+                raise ValueError(f"{name}.{field_name}: it must be {only}")
+        return fault
 
     def document(self) -> dict[str, Any]:
         """The fields of this kind of fault."""
@@ -215,7 +220,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", metavar="KIND|list|clear", choices=[*FAULT_KINDS, "list", "clear"], help="as above")
-    for name in Fault.model_fields.keys() - {"kind"}:
+    for name in list(Fault.model_fields)[1:]:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE")
     parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="the sandbox's (%(default)s)")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}

@@ -92,6 +92,8 @@ def test_a_fault_is_added_listed_and_cleared(user: Any, inject: Inject) -> None:
         ({"kind": "throttling", "times": 0}, r"^Not a fault: throttling\.times: .*greater than or equal to 1"),
         ({"kind": "slow-job", "seconds": float("nan")}, r"^Not a fault: slow-job\.seconds: "),
         ({"kind": "slow-job", "spot": "yes"}, r"^Not a fault: slow-job\.spot: .*valid boolean"),
+        ({"kind": "spot-interruption", "spot": False}, r"^Not a fault: spot-interruption\.spot: it must be True\.$"),
+        ({"kind": "quota", "action": "HeadObject"}, r"^Not a fault: quota\.action: it must be CreateTrainingJob\.$"),
     ],
 )
 def test_a_wrong_fault_is_refused_in_one_sentence(
