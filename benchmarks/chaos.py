@@ -197,9 +197,7 @@ def session(seed: int) -> Iterator[Session]:
         with closing(LocalPrefectServer()) as server, client.start_server(state_dir), client.mark_in_use(state_dir):
             server.wait()
             os.environ["PREFECT_API_URL"] = server.api_url
-            while (url := client.find_endpoint(state_dir)) is None:
-                time.sleep(0.05)
-            yield Session(Path(home), url, seed)
+            yield Session(Path(home), client.wait_for_endpoint(state_dir), seed)
 
 
 def main() -> int:

@@ -73,11 +73,7 @@ def own_sandbox() -> Iterator[str]:
     state_dir = client.default_state_dir()
     with client.mark_in_use(state_dir):
         client.start_server(state_dir)
-        end = time.monotonic() + PATIENCE
-        while (url := client.find_endpoint(state_dir)) is None:
-            assert time.monotonic() < end, "the sandbox does not answer"
-            time.sleep(0.05)
-        yield url
+        yield client.wait_for_endpoint(state_dir, PATIENCE)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
 from sandbox.client import BLOCK_NAME, default_state_dir
-from sandbox.server import Sandbox, SandboxError, make_stop_event, remove_aws_variables
+from sandbox.server import Sandbox, SandboxError, serve_while_in_use
 
 WELCOME = """\
 The sandbox serves at {endpoint} and keeps its state in {state_dir}
@@ -33,26 +33,27 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="folder of its state (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any free one)")
+    parser.add_argument("--while-in-use", action="store_true", help="serve as long as other processes use the folder")
     arguments = parser.parse_args()
-    remove_aws_variables()
-    stop = make_stop_event()
-    sandbox = Sandbox(arguments.state_dir, arguments.port)
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        del os.environ[name]  # no process that is started from here reaches a real account
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
     try:
-        sandbox.start()
+        if arguments.while_in_use:
+            serve_while_in_use(arguments.state_dir, stop)
+        else:
+            _serve_and_register(Sandbox(arguments.state_dir, arguments.port), stop)
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
-    print(_welcome(sandbox), flush=True)
-    registration = _register(sandbox.endpoint_url)
-    stop.wait()
-    with suppress(ProcessLookupError):
-        os.killpg(registration.pid, signal.SIGKILL)
-    sandbox.stop()
     return 0
 
 
-def _welcome(sandbox: Sandbox) -> str:
-    return WELCOME.format(
+def _serve_and_register(sandbox: Sandbox, stop: threading.Event) -> None:
+    sandbox.start()
+    welcome = WELCOME.format(
         endpoint=sandbox.endpoint_url,
         state_dir=sandbox.state_dir,
         bucket=BUCKET,
@@ -62,31 +63,18 @@ def _welcome(sandbox: Sandbox) -> str:
         secret_key=SECRET_KEY,
         name=BLOCK_NAME,
     )
-
-
-def _register(endpoint_url: str) -> subprocess.Popen[str]:
+    print(welcome, flush=True)
     # In its own process: Prefect may start a server to save the block, which must not delay the end of this process.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "sandbox.client", endpoint_url],
+    registration = subprocess.Popen(
+        [sys.executable, "-m", "sandbox.client", sandbox.endpoint_url],
         stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    threading.Thread(target=_report, args=(process,), daemon=True, name="registration").start()
-    return process
-
-
-def _report(process: subprocess.Popen[str]) -> None:
-    if process.stdout and (waiting := process.stdout.readline().strip()):
-        print(f"Not registered with Prefect, serving all the same: {waiting}. It is tried again.", flush=True)
-    _, errors = process.communicate()
-    if process.returncode == 0:
-        print(f"Registered with Prefect as the block {BLOCK_NAME}.", flush=True)
-    elif process.returncode != -signal.SIGKILL:
-        reason = (errors.strip().splitlines() or ["no reason given"])[-1]
-        print(f"Not registered with Prefect, serving all the same: {reason}", flush=True)
+    stop.wait()
+    with suppress(ProcessLookupError):
+        os.killpg(registration.pid, signal.SIGKILL)
+    sandbox.stop()
 
 
 if __name__ == "__main__":

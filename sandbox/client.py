@@ -19,9 +19,10 @@ from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
 if TYPE_CHECKING:
     from aws.workspace import Workspace
 
-
 ENDPOINT_FILE = "endpoint.json"
 IN_USE_FILE = "in-use.lock"
+LOG_FILE = "server.log"
+NO_ANSWER_ERRORS = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
 
 def default_state_dir() -> Path:
@@ -34,18 +35,28 @@ def find_endpoint(state_dir: Path) -> str | None:
     """The URL of the sandbox that serves this folder and answers within a second, or None."""
     try:
         url = str(json.loads((state_dir / ENDPOINT_FILE).read_text())["endpoint_url"])
-        status = _status(url)
-        same = status["sandbox"] == "linear-learner" and Path(status["state_dir"]) == state_dir.resolve()
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return url if Path(_status(url)["state_dir"]) == state_dir.resolve() else None
+    except NO_ANSWER_ERRORS:
         return None
-    return url if same else None
+
+
+def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
+    """The URL of the sandbox that serves this folder, once it answers; TimeoutError when it does not in this time."""
+    end = time.monotonic() + seconds
+    while (url := find_endpoint(state_dir)) is None:
+        if time.monotonic() > end:
+            raise TimeoutError(
+                f"The sandbox does not answer within {seconds:g} s. What it reported is in {state_dir / LOG_FILE}."
+            )
+        time.sleep(0.05)
+    return url
 
 
 def is_running(url: str | None) -> bool:
     """Whether a sandbox, whichever folder it serves, answers at this URL within a second."""
     try:
-        return url is not None and _status(url)["sandbox"] == "linear-learner"
-    except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
+        return url is not None and bool(_status(url))
+    except NO_ANSWER_ERRORS:
         return False
 
 
@@ -56,14 +67,23 @@ def call_counts(url: str) -> dict[str, int]:
 
 
 def _status(url: str) -> dict[str, Any]:
+    _, status = send_request(url, "GET", "/_sandbox", timeout=1)
+    if status["sandbox"] != "linear-learner":
+        raise ValueError(f"no sandbox serves {url}")
+    found: dict[str, Any] = status
+    return found
+
+
+def send_request(url: str, method: str, path: str, document: Any = None, timeout: float = 10) -> tuple[int, Any]:
+    """Status and JSON document of the response to a request to one of the sandbox's own paths."""
     # http.client and not urllib, which would use a proxy of the environment.
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=1)
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     try:
-        connection.request("GET", "/_sandbox")
-        status: dict[str, Any] = json.loads(connection.getresponse().read())
+        connection.request(method, path, json.dumps(document))
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
     finally:
         connection.close()
-    return status
 
 
 def mark_in_use(state_dir: Path) -> TextIO:
@@ -78,14 +98,14 @@ def mark_in_use(state_dir: Path) -> TextIO:
 
 
 def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m sandbox.server` in a session of its own; its errors are written to `server.log`.
+    """Start `python -m sandbox --while-in-use` in a session of its own; its errors are written to `server.log`.
 
     It ends by itself once no process uses the folder. When another process serves the folder it exits with 0 at once.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
-    with (state_dir / "server.log").open("ab") as log:
+    with (state_dir / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "sandbox.server", "--state-dir", str(state_dir)],
+            [sys.executable, "-m", "sandbox", "--while-in-use", "--state-dir", str(state_dir)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -115,22 +135,30 @@ def make_workspace(endpoint_url: str) -> "Workspace":
     return Workspace(bucket=S3Bucket(bucket_name=BUCKET, credentials=credentials), role_arn=ROLE_ARN)
 
 
-def save_block(endpoint_url: str) -> None:
-    """Save the block; while no Prefect server answers, print that once and try again, as one may be starting."""
+def save_block(endpoint_url: str) -> int:
+    """Save the block and print whether that was possible; while no Prefect server answers, as one may start, try again.
+
+    Returns the exit code of the process.
+    """
     from httpx import ConnectError
 
-    workspace, waiting = make_workspace(endpoint_url), False
+    workspace, problem = make_workspace(endpoint_url), "Not registered with Prefect, serving all the same"
+    waiting = False
     while True:
         try:
             workspace.save(BLOCK_NAME, overwrite=True)
         except ConnectError:
             if not waiting:
-                print("its server does not answer", flush=True)  # noqa: T201 - for whoever started this process
+                print(f"{problem}: its server does not answer. It is tried again.", flush=True)  # noqa: T201
             waiting = True
             time.sleep(RETRY_PAUSE_SECONDS)
+        except Exception as error:  # noqa: BLE001 - whatever Prefect raises, the sandbox serves on
+            print(f"{problem}: {error}", flush=True)  # noqa: T201
+            return 1
         else:
-            return
+            print(f"Registered with Prefect as the block {BLOCK_NAME}.", flush=True)  # noqa: T201
+            return 0
 
 
 if __name__ == "__main__":
-    save_block(sys.argv[1])
+    sys.exit(save_block(sys.argv[1]))

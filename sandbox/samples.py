@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -63,19 +64,16 @@ def employees_csv() -> bytes:
     return SAMPLES["employees"].csv()
 
 
-def _from_scikit_learn(loader: str) -> "Callable[[], pd.DataFrame]":
-    def load() -> "pd.DataFrame":
-        from sklearn import datasets  # takes a second
+def _from_scikit_learn(loader: str) -> "pd.DataFrame":
+    from sklearn import datasets  # takes a second
 
-        frame: pd.DataFrame = getattr(datasets, loader)(as_frame=True).frame
-        return frame.rename(columns=lambda name: name.replace(" ", "_"))
-
-    return load
+    frame: pd.DataFrame = getattr(datasets, loader)(as_frame=True).frame
+    return frame.rename(columns=lambda name: name.replace(" ", "_"))
 
 
 SAMPLES = {
     "employees": Sample(employees, "bonus", "regressor"),
-    "diabetes": Sample(_from_scikit_learn("load_diabetes"), "target", "regressor"),
-    "breast_cancer": Sample(_from_scikit_learn("load_breast_cancer"), "target", "binary_classifier"),
-    "digits": Sample(_from_scikit_learn("load_digits"), "target", "multiclass_classifier", num_classes=10),
+    "diabetes": Sample(partial(_from_scikit_learn, "load_diabetes"), "target", "regressor"),
+    "breast_cancer": Sample(partial(_from_scikit_learn, "load_breast_cancer"), "target", "binary_classifier"),
+    "digits": Sample(partial(_from_scikit_learn, "load_digits"), "target", "multiclass_classifier", num_classes=10),
 }

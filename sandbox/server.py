@@ -1,25 +1,20 @@
-"""The sandbox as a process serves it: one folder, one port on 127.0.0.1, until it is stopped.
+"""The sandbox as a process serves it: one folder, one port on 127.0.0.1, until it is stopped."""
 
-`python -m sandbox.server` serves a folder for as long as other processes use it.
-"""
-
-import argparse
 import fcntl
 import os
-import signal
 import socket
-import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
-from types import FrameType
 from typing import Any, TextIO
 
 from sandbox.account import KEY_ID, REGION, SECRET_KEY
 from sandbox.api_call import INTERNAL_USER_AGENT
-from sandbox.app import build_application, make_http_server
-from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, default_state_dir, find_endpoint
+from sandbox.app import Application, make_http_server
+from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
 POLL_SECONDS = 0.2
@@ -28,6 +23,7 @@ MAX_UNUSED_SECONDS = 10.0
 """How long a server that other processes use waits for the first of them."""
 PORT_FILE = "port"
 BACKLOG = 128
+CLIENT_LOCK = threading.Lock()
 
 
 class SandboxError(RuntimeError):
@@ -42,12 +38,12 @@ class Sandbox:
     """AWS on localhost over a state folder. One per process at a time, since moto's state is global to a process."""
 
     _process_lock = threading.Lock()
-    _clients_lock = threading.Lock()
 
     def __init__(self, state_dir: Path, port: int = 0) -> None:
         self.state_dir = state_dir.resolve()
         self.endpoint_url = ""
         self._port = port
+        self._running = ExitStack()
 
     def start(self) -> None:
         """Start to serve. The saved state is restored in the background; `wait_until_ready` waits for it.
@@ -56,37 +52,26 @@ class Sandbox:
         """
         if not self._process_lock.acquire(blocking=False):
             raise SandboxError("this process serves a sandbox already; stop that one first")
-        try:
-            self._lock = _lock_state_dir(self.state_dir)
-            try:
-                self._serve()
-            except BaseException:
-                self._lock.close()
-                raise
-        except BaseException:
-            self._process_lock.release()
-            raise
+        with ExitStack() as running:
+            running.callback(self._process_lock.release)
+            running.enter_context(_lock_state_dir(self.state_dir))
+            self._serve(running)
+            self._running = running.pop_all()
 
-    def _serve(self) -> None:
-        self._stopping = False
-        self._clients: dict[str, Any] = {}
-        self._socket = _listen(self._port) if self._port else _listen_on_last_port(self.state_dir / PORT_FILE)
-        self.endpoint_url = f"http://127.0.0.1:{self._socket.getsockname()[1]}"
-
-        self._application, self._jobs, self._trainer = build_application(self.state_dir, self.client)
-        self._server = make_http_server(self._application, self._socket)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="sandbox-server")
-        self._warm_up_thread = threading.Thread(target=self._warm_up, name="sandbox-warm-up")
-        self._thread.start()
-        self._warm_up_thread.start()
-        replace_json(self.state_dir / ENDPOINT_FILE, {"endpoint_url": self.endpoint_url, "pid": os.getpid()})
-
-    def _warm_up(self) -> None:
-        self._application.initialise("s3")
-        self._jobs.resume()
-        for service in ("sagemaker", "logs", "iam"):
-            if not self._stopping:
-                self._application.initialise(service)
+    def _serve(self, running: ExitStack) -> None:
+        listening = running.enter_context(
+            _listen(self._port) if self._port else _listen_on_last_port(self.state_dir / PORT_FILE)
+        )
+        self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        application = Application(self.state_dir, cache(self._client))
+        server = make_http_server(application, listening)
+        running.callback(server.server_close)
+        _start_thread(running, "sandbox-server", server.serve_forever, 0.05)
+        running.callback(server.shutdown)
+        self._warm_up_thread = _start_thread(running, "sandbox-warm-up", application.initialise_all)
+        running.callback(application.close)
+        replace_json(self.state_dir / ENDPOINT_FILE, {"endpoint_url": self.endpoint_url})
+        running.callback((self.state_dir / ENDPOINT_FILE).unlink, missing_ok=True)
 
     def wait_until_ready(self) -> None:
         """Wait until the saved state is restored."""
@@ -94,38 +79,33 @@ class Sandbox:
 
     def stop(self) -> None:
         """End the jobs' processes, the server and its threads; unfinished jobs start again with the next server."""
-        (self.state_dir / ENDPOINT_FILE).unlink(missing_ok=True)
-        self._stopping = True
-        self._warm_up_thread.join()
-        self._application.close()
-        self._trainer.close()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-        self._socket.close()
-        self._lock.close()
-        self._process_lock.release()
+        self._running.close()
 
-    def client(self, service: str) -> Any:
-        """A boto3 client for the sandbox's own calls, one per service for all threads."""
-        with self._clients_lock:
-            if service not in self._clients:
-                self._clients[service] = make_client(service, self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
-            return self._clients[service]
+    def _client(self, service: str) -> Any:
+        return make_client(service, self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
+
+
+def _start_thread(running: ExitStack, name: str, target: Callable[..., None], *arguments: Any) -> threading.Thread:
+    """Start a thread that is joined when `running` is closed."""
+    thread = threading.Thread(target=target, args=arguments, name=name)
+    thread.start()
+    running.callback(thread.join)
+    return thread
 
 
 def make_client(service: str, endpoint_url: str, **config: Any) -> Any:
     """A boto3 client of the sandbox at this endpoint, which uses no proxy of the environment."""
     from botocore.config import Config  # a quarter of a second
 
-    return _session().client(
-        service,
-        region_name=REGION,
-        endpoint_url=endpoint_url,
-        aws_access_key_id=KEY_ID,
-        aws_secret_access_key=SECRET_KEY,
-        config=Config(proxies={}, **config),
-    )
+    with CLIENT_LOCK:  # a session is not safe for use by several threads
+        return _session().client(
+            service,
+            region_name=REGION,
+            endpoint_url=endpoint_url,
+            aws_access_key_id=KEY_ID,
+            aws_secret_access_key=SECRET_KEY,
+            config=Config(proxies={}, **config),
+        )
 
 
 @cache
@@ -160,46 +140,31 @@ def _listen_on_last_port(port_file: Path) -> socket.socket:
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listening.bind(("127.0.0.1", port))
+        return socket.create_server(("127.0.0.1", port), backlog=BACKLOG)
     except OSError as error:
-        listening.close()
-        raise SandboxError(f"port {port} of 127.0.0.1 cannot be used ({error.strerror}); choose another") from None
-    listening.listen(BACKLOG)
-    return listening
+        reason = os.strerror(error.errno or 0)
+        raise SandboxError(f"port {port} of 127.0.0.1 cannot be used ({reason}); choose another") from None
 
 
-def remove_aws_variables() -> None:
-    """Remove the AWS variables from the environment, so that no process started from here reaches a real account."""
-    for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]
-
-
-def make_stop_event() -> threading.Event:
-    """An event that SIGINT and SIGTERM set."""
-    event = threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        event.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, end)
-    return event
-
-
-def _serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
+def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
+    """Serve a folder while other processes use it; return at once when another process serves it already."""
+    state_dir.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(state_dir)
+    while True:
+        try:
+            sandbox.start()
+            break
+        except FolderInUseError:
+            if find_endpoint(state_dir):
+                return
+            time.sleep(POLL_SECONDS)  # the other process is starting or ending
     with (state_dir / IN_USE_FILE).open("a") as in_use:
-        was_in_use = _is_in_use(in_use)
-        fcntl.flock(in_use, fcntl.LOCK_UN)
-        sandbox.start()
         deadline = time.monotonic() + MAX_UNUSED_SECONDS
         while not stop.wait(POLL_SECONDS):
             if _is_in_use(in_use):
-                was_in_use = True
-            elif was_in_use or time.monotonic() > deadline:
+                deadline = 0
+            elif time.monotonic() > deadline:
                 break  # this process has the lock: one that marks the folder now waits until this one has ended
             else:
                 fcntl.flock(in_use, fcntl.LOCK_UN)
@@ -212,29 +177,3 @@ def _is_in_use(in_use: TextIO) -> bool:
     except OSError:
         return True
     return False
-
-
-def main() -> int:
-    """Serve a folder while other processes use it; returns 0 at once when another process serves it already."""
-    parser = argparse.ArgumentParser(prog="python -m sandbox.server", description=main.__doc__)
-    parser.add_argument("--state-dir", type=Path, default=default_state_dir())
-    state_dir = parser.parse_args().state_dir
-    remove_aws_variables()
-    stop = make_stop_event()
-    state_dir.mkdir(parents=True, exist_ok=True)
-    while True:
-        try:
-            _serve_while_in_use(state_dir, stop)
-        except FolderInUseError:
-            if find_endpoint(state_dir):
-                return 0
-            time.sleep(POLL_SECONDS)  # the other process is starting or ending
-        except SandboxError as error:
-            print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201 - a command line prints
-            return 1
-        else:
-            return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

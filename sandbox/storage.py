@@ -3,22 +3,23 @@
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
 import sys
-import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
-from urllib.parse import parse_qsl, quote
+from typing import Any
+from urllib.parse import quote
 from xml.etree import ElementTree as ET
-from xml.sax.saxutils import escape
 
 from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, environ_key_for_header
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.datastructures import Headers
+from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
+from werkzeug.wsgi import get_input_stream
 
 from sandbox.account import ACCOUNT, REGION
 
@@ -26,8 +27,6 @@ SIGNATURE_SCOPE = re.compile(r"\d{8}(?:/|%2F)[\w-]+(?:/|%2F)(?P<service>[\w-]+)(
 """The scope of a request's signature, in its header or in its presigned URL."""
 SINGLE_APPLICATION_SERVICES = ("s3", "logs", "iam", "sts", "kms")
 """Services of which one of moto's applications answers all signed requests, except for S3 Control's, by their path."""
-NON_AWS_KEY_ID = "AKIAEXAMPLE"
-"""The key id that moto assumes for every key id that is not twenty capitals and digits."""
 
 
 class EmulatorError(RuntimeError):
@@ -56,86 +55,56 @@ class Emulator:
             self._applications[name] = self._dispatcher.get_application(environ)
         return self._applications[name]
 
-    def create_access_key(self, user: str) -> None:
-        """Give this user the key id that stands for all key ids unlike AWS's; over HTTP moto would choose one."""
-        _iam().create_access_key(user).access_key_id = NON_AWS_KEY_ID
-
-    def policies_of(self, principal: str) -> list[Any] | None:
-        """The documents of all policies of a user, with its groups, or of a role; None when there is no such ARN."""
-        iam = _iam()
-        user = next((user for user in iam.users.values() if user.arn == principal), None)
-        role = next((role for role in iam.roles.values() if role.arn == principal), None)
-        holders = [user, *iam.get_groups_for_user(user.name)] if user else [role] if role else []
-        inline = [document for holder in holders for document in holder.policies.values()]
-        attached = [policy for holder in holders for policy in holder.managed_policies.values()]
-        inline += [version.document for policy in attached for version in policy.versions if version.is_default]
-        return [json.loads(document) for document in inline] if holders else None
-
-    def request(  # noqa: PLR0913 - an HTTP request has this many parts
-        self,
-        service: str,
-        method: str,
-        path: str,
-        *,
-        query: str = "",
-        headers: Mapping[str, str] | None = None,
-        body: bytes = b"",
-    ) -> Response:
-        """Make a request of the sandbox itself, without a socket; `path` is not percent-encoded.
+    def request(self, service: str, method: str, path: str, **parts: Any) -> Response:
+        """Make a request of the sandbox itself, with the `parts` that `make_environ` takes.
 
         A 404 is returned like a success; any other error status raises `EmulatorError`.
         """
-        environ = _wsgi_environ(service, query, headers or {}, body)
-        environ |= {"REQUEST_METHOD": method, "PATH_INFO": path.encode().decode("latin-1")}
-        environ["RAW_URI"] = quote(path) + (f"?{query}" if query else "")
-        response = self.respond(environ)
+        response = self.respond(make_environ(service, method, path, **parts))
         if response.status_code >= 300 and response.status_code != 404:
             raise EmulatorError(f"{service} {method} {path}: {response.status} {response.get_data(as_text=True)[:500]}")
         return response
 
 
-def _iam() -> Any:
-    from moto.iam.models import iam_backends  # slow: it holds the text of all of AWS's managed policies
-
-    return iam_backends[ACCOUNT]["aws"]
-
-
-def _wsgi_environ(service: str, query: str, headers: Mapping[str, str], body: bytes) -> dict[str, Any]:
+def make_environ(  # noqa: PLR0913 - an HTTP request has this many parts
+    service: str,
+    method: str,
+    path: str,
+    *,
+    query: str = "",
+    headers: Mapping[str, str] | None = None,
+    body: bytes = b"",
+) -> dict[str, Any]:
+    """The WSGI environment of a request to a service; `path` is not percent-encoded."""
+    given = dict(headers or {})
     scope = f"Credential=sandbox/20240101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
-    return {
-        PRESERVED_HEADER_NAMES_ENVIRON_KEY: {environ_key_for_header(name): name for name in headers},
-        "HTTP_HOST": "127.0.0.1",
-        "HTTP_AUTHORIZATION": f"AWS4-HMAC-SHA256 {scope}",
-        "SCRIPT_NAME": "",
-        "QUERY_STRING": query,
-        "CONTENT_LENGTH": str(len(body)),
-        "SERVER_NAME": "127.0.0.1",
-        "SERVER_PORT": "80",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "wsgi.version": (1, 0),
-        "wsgi.url_scheme": "http",
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.multithread": True,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-    } | {environ_key_for_header(name): value for name, value in headers.items()}
+    return EnvironBuilder(
+        quote(path),
+        "http://127.0.0.1",
+        query,
+        method,
+        data=body,
+        headers=Headers(given | {"Authorization": f"AWS4-HMAC-SHA256 {scope}"}),
+        environ_overrides={PRESERVED_HEADER_NAMES_ENVIRON_KEY: {environ_key_for_header(name): name for name in given}},
+    ).get_environ()
 
 
-PARTIAL_FILE_PREFIX = ".unfinished-"
+def read_body(environ: dict[str, Any]) -> bytes:
+    """The body of a request; it can be read again afterwards."""
+    body = get_input_stream(environ).read()
+    environ["wsgi.input"] = io.BytesIO(body)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    return body
 
 
 def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file under a temporary name beside `path`, then rename it, so that it is complete or not there."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=PARTIAL_FILE_PREFIX, dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.writelines(chunks)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    partial = path.with_name(f"{path.name}{PARTIAL_SUFFIX}")
+    with partial.open("wb") as file:
+        file.writelines(chunks)
+    partial.replace(path)
 
 
 def replace_json(path: Path, document: Any) -> None:
@@ -143,129 +112,101 @@ def replace_json(path: Path, document: Any) -> None:
     replace_file(path, [json.dumps(document).encode()])
 
 
-SETTINGS_FOLDER = "settings"
-PART_SIZE = 8 << 20
-"""boto3's default part size, which decides the ETag of an object that was uploaded in parts."""
+@contextmanager
+def skip_if_damaged(file: Path) -> Iterator[None]:
+    """Report a file that the block cannot read, leave it as it is, and go on after the block."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"sandbox: skipped {file}, which is damaged: {error!r}", file=sys.stderr)  # noqa: T201
+
+
+PARTIAL_SUFFIX = ".partial"
 PERSISTED_HEADERS = (
-    "cache-control",
-    "content-disposition",
-    "content-encoding",
-    "content-language",
-    "content-type",
-    "expires",
-    "x-amz-checksum-",
-    "x-amz-meta-",
-    "x-amz-sdk-checksum-algorithm",
-    "x-amz-server-side-encryption",
-    "x-amz-storage-class",
-    "x-amz-website-redirect-location",
+    *("cache-control", "content-", "expires", "x-amz-checksum-", "x-amz-meta-"),
+    *("x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption", "x-amz-storage-class"),
 )
+"""How the names of the headers begin that describe an object, in the request that puts it as in a response."""
 
 
 class ObjectStore:
-    """The emulator's buckets as files in a folder; each object is one file, written completely or not at all."""
+    """The emulator's buckets as folders, and their objects as files; settings and older versions are not kept.
+
+    Each object is one file, written completely or not at all: a line of JSON, then the object's bytes.
+    """
 
     def __init__(self, folder: Path, emulator: Emulator) -> None:
         self._folder = folder
         self._emulator = emulator
-        self._locks = [threading.Lock() for _ in range(64)]
+        self._lock = threading.Lock()
 
-    def persist_request(self, method: str, path: str, query: str, body: bytes) -> None:
-        """Write to disk what a successful S3 request changed; `body` is needed for requests on a bucket only."""
-        bucket, _, key = path.lstrip("/").partition("/")
-        arguments = dict(parse_qsl(query, keep_blank_values=True))
-        if not bucket:
-            return
-        if key:
-            if method != "PUT" or "uploadId" not in arguments:
-                self.persist_object(bucket, key)
-        elif method == "POST":
-            for name in ET.fromstring(body).iterfind(".//{*}Key"):  # noqa: S314 - sent by the sandbox's one user
-                self.persist_object(bucket, name.text or "")
-        else:
-            self._persist_bucket(method, bucket, next((n for n, v in arguments.items() if not v), ""), body)
+    def put(self, bucket: str, key: str = "", *, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
+        """Put an object, or create a bucket, in the emulator and on disk."""
+        self._request("PUT", bucket, key, headers=headers, body=body)
+        self._persist(bucket, key)
 
-    def _persist_bucket(self, method: str, bucket: str, setting: str, body: bytes) -> None:
+    def perform(self, environ: dict[str, Any]) -> Response:
+        """Perform a request that may change buckets or objects; on success what it changed is on disk as well."""
+        bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/").partition("/")
+        method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+        body = read_body(environ) if not key else b""
+        response = self._emulator.respond(environ)
+        if response.status_code >= 300 or not bucket:
+            return response
+        keys = [key]
+        if method == "POST" and not key:  # DeleteObjects
+            keys = [name.text or "" for name in ET.fromstring(body).iterfind(".//{*}Key")]  # noqa: S314 - the user's
+        if not (method == "PUT" and "uploadId=" in query):  # a part is no object yet
+            for changed in keys:
+                self._persist(bucket, changed)
+        return response
+
+    def _persist(self, bucket: str, key: str) -> None:
+        """Write one object or bucket to disk as the emulator has it now, or delete it there if it does not exist."""
         place = self._folder / bucket
-        if setting and method == "PUT":
-            replace_file(place / SETTINGS_FOLDER / setting, [body])
-        elif setting:
-            (place / SETTINGS_FOLDER / setting).unlink(missing_ok=True)
-        elif method == "PUT":
-            place.mkdir(parents=True, exist_ok=True)
-        else:
-            shutil.rmtree(place)
-
-    def persist_object(self, bucket: str, key: str) -> None:
-        """Write one object as the emulator has it now to its file, or delete the file if the object does not exist."""
-        file = self._file(bucket, key)
+        file = place / hashlib.sha256(key.encode()).hexdigest()
         # The emulator is read under the lock: of two concurrent writers the later to read sees both writes.
-        with self._locks[hash(file) % len(self._locks)]:
-            headers = {"x-amz-checksum-mode": "ENABLED"}
-            response = self._request("GET", bucket, key, headers=headers)
-            if response.status_code == 404:
-                file.unlink(missing_ok=True)
-            else:
-                head: dict[str, Any] = {"key": key, "etag": response.headers["ETag"]}
-                head["headers"] = _persisted_headers(response.headers)
-                head["tagging"] = self._tagging(bucket, key, response)
+        with self._lock:
+            response = self._request("GET" if key else "HEAD", bucket, key, headers={"x-amz-checksum-mode": "ENABLED"})
+            exists = response.status_code != 404
+            if key and exists:
+                headers = {k: v for k, v in response.headers if k.lower().startswith(PERSISTED_HEADERS)}
+                tags: str | None = None
+                if "x-amz-tagging-count" in response.headers:
+                    tags = self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
+                head: dict[str, Any] = {
+                    "key": key,
+                    "etag": response.headers["ETag"],
+                    "headers": headers,
+                    "tagging": tags,
+                }
                 replace_file(file, [json.dumps(head).encode(), b"\n", *response.response])
-
-    def _tagging(self, bucket: str, key: str, response: Response) -> str | None:
-        if "x-amz-tagging-count" not in response.headers:
-            return None
-        return self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
+            elif key:
+                file.unlink(missing_ok=True)
+            elif exists:
+                place.mkdir(parents=True, exist_ok=True)
+            else:
+                shutil.rmtree(place)
 
     def restore(self) -> None:
         """Load everything on disk into the emulator; a file that cannot be read is reported and left as it is."""
         for place in sorted(p for p in self._folder.glob("*") if p.is_dir()):
             self._request("PUT", place.name, "")
-            for setting in sorted((place / SETTINGS_FOLDER).glob("*")):
-                self._request("PUT", place.name, "", query=setting.name, body=setting.read_bytes())
-            for file in sorted(p for p in place.iterdir() if p.is_file()):
-                if file.name.startswith(PARTIAL_FILE_PREFIX):
-                    file.unlink()
-                    continue
-                try:
+            for file in sorted(p for p in place.iterdir() if p.is_file() and p.suffix != PARTIAL_SUFFIX):
+                with skip_if_damaged(file):
                     self._restore_object(place.name, file)
-                except (ValueError, KeyError, TypeError) as error:
-                    print(f"sandbox: skipped {file}, which is damaged: {error}", file=sys.stderr)  # noqa: T201
 
     def _restore_object(self, bucket: str, file: Path) -> None:
+        from moto.s3.models import s3_backends
+
         with file.open("rb") as stream:
             head = json.loads(stream.readline())
-            key, headers = head["key"], head["headers"]
-            if "-" in head["etag"]:
-                self._restore_parts(bucket, head, stream, file.stat().st_size - stream.tell())
-            else:
-                self._request("PUT", bucket, key, headers=headers, body=stream.read())
+            self._request("PUT", bucket, head["key"], headers=head["headers"], body=stream.read())
         if head["tagging"]:
-            self._request("PUT", bucket, key, query="tagging", body=head["tagging"].encode())
-
-    def _restore_parts(self, bucket: str, head: Mapping[str, Any], stream: BinaryIO, size: int) -> None:
-        key, count = head["key"], int(head["etag"].strip('"').rpartition("-")[2])
-        part_size = PART_SIZE if -(-size // PART_SIZE) == count else max(1, -(-size // count))
-        response = self._request("POST", bucket, key, query="uploads", headers=head["headers"])
-        upload = quote(ET.fromstring(response.get_data()).findtext("{*}UploadId") or "", safe="")  # noqa: S314 - moto's
-        parts = ""
-        for number, part in enumerate(_parts(stream, part_size), start=1):
-            response = self._request("PUT", bucket, key, query=f"partNumber={number}&uploadId={upload}", body=part)
-            etag = escape(response.headers["ETag"])
-            parts += f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
-        body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
-        self._request("POST", bucket, key, query=f"uploadId={upload}", body=body)
-
-    def _file(self, bucket: str, key: str) -> Path:
-        return self._folder / bucket / hashlib.sha256(key.encode()).hexdigest()
+            self._request("PUT", bucket, head["key"], query="tagging", body=head["tagging"].encode())
+        # The ETag of an object that was uploaded in parts depends on their sizes.
+        restored: Any = s3_backends[ACCOUNT]["aws"].get_object(bucket, head["key"])
+        restored._etag = head["etag"].strip('"')  # noqa: SLF001
 
     def _request(self, method: str, bucket: str, key: str, **rest: Any) -> Response:
         return self._emulator.request("s3", method, f"/{bucket}/{key}" if key else f"/{bucket}", **rest)
-
-
-def _persisted_headers(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    return {name: value for name, value in headers if name.lower().startswith(PERSISTED_HEADERS)}
-
-
-def _parts(stream: BinaryIO, size: int) -> Iterator[bytes]:
-    while part := stream.read(size):
-        yield part

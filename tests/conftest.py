@@ -3,7 +3,6 @@
 import os
 import shutil
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -77,12 +76,7 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     state_dir = tmp_path_factory.mktemp("sandbox")
     with client.mark_in_use(state_dir):
         server = client.start_server(state_dir)
-        give_up = time.monotonic() + PATIENCE
-        while (url := client.find_endpoint(state_dir)) is None:
-            assert server.poll() is None, (state_dir / "server.log").read_text()
-            assert time.monotonic() < give_up, "the sandbox does not answer"
-            time.sleep(0.05)
-        yield url
+        yield client.wait_for_endpoint(state_dir, PATIENCE)
     assert server.wait(PATIENCE) == 0
     assert (state_dir / "server.log").read_text() == ""
 

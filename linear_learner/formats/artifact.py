@@ -79,7 +79,11 @@ def write_model(model: LinearModel, folder: Path) -> Path:
 
 def write_archive(model: LinearModel, path: Path) -> None:
     """Write the whole `model.tar.gz`; the same model gives the same bytes."""
-    content = _zip_bytes(model)
+    pack_model(_zip_bytes(model), path)
+
+
+def pack_model(content: bytes, path: Path) -> None:
+    """Write a `model.tar.gz` of this `model_algo-1`; equal content gives equal bytes."""
     member = tarfile.TarInfo(MODEL_FILE)
     member.size = len(content)
     with (

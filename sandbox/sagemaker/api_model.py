@@ -1,12 +1,12 @@
 """SageMaker's API: validation of requests by the service model of boto3, errors, and the pages of List calls."""
 
-import base64
 import json
-import re
-import unicodedata
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any
+
+import regex
 
 JSON_TYPES: dict[str, Any] = {
     "structure": dict,
@@ -21,6 +21,9 @@ JSON_TYPES: dict[str, Any] = {
     "timestamp": (int, float),
 }
 """The Python types of a JSON value of each shape."""
+# Optional in the service model, for jobs without an algorithm; the service requires them with a training image.
+ALSO_REQUIRED = {"CreateTrainingJobRequest": ("RoleArn", "AlgorithmSpecification", "ResourceConfig")}
+Document = dict[str, Any]
 
 
 class ServiceError(Exception):
@@ -31,33 +34,20 @@ class ServiceError(Exception):
         self.code = code
 
 
-def validate(action: str, request: Any) -> dict[str, Any]:
-    """The request of an action without its nulls, or a `ServiceError` that lists every constraint it breaks."""
-    request = _without_nulls(request)
-    problems = list(_constraint_violations(_model().operation_model(action).input_shape, request, ""))
-    if problems:
-        found = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
-        raise ServiceError("ValidationException", f"{found} detected: {'; '.join(problems)}")
-    checked: dict[str, Any] = request
-    return checked
-
-
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
-
-
 @cache
-def _model() -> Any:
+def service_model() -> Any:
+    """The model of SageMaker's API that boto3 brings."""
     import botocore.session  # slow, and not needed by many requests
 
     return botocore.session.Session().get_service_model("sagemaker")
 
 
-def preload() -> None:
-    """Read the service's model now, so that the first request does not wait for it."""
-    _model()
+def validate(action: str, request: Document) -> None:
+    """Raise a `ServiceError` that lists every constraint which a request breaks."""
+    problems = list(_constraint_violations(service_model().operation_model(action).input_shape, request, ""))
+    if problems:
+        found = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
+        raise ServiceError("ValidationException", f"{found} detected: {'; '.join(problems)}")
 
 
 def _constraint_violations(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -82,10 +72,10 @@ def _constraint_violations(shape: Any, value: Any, path: str) -> Iterator[str]:
 
 def _structure_violations(shape: Any, value: Mapping[str, Any], path: str) -> Iterator[str]:
     for name, member in shape.members.items():
-        where = f"{path}.{_lower_first(name)}" if path else _lower_first(name)
+        where = f"{path}{'.' if path else ''}{name[:1].lower()}{name[1:]}"
         if name in value:
             yield from _constraint_violations(member, value[name], where)
-        elif name in shape.required_members:
+        elif name in shape.required_members or name in ALSO_REQUIRED.get(shape.name, ()):
             yield f"Value null at '{where}' failed to satisfy constraint: Member must not be null"
 
 
@@ -99,101 +89,57 @@ def _limit_violations(limits: Mapping[str, Any], value: Any) -> Iterator[str]:
         yield f"have {what} less than or equal to {limits['max']}"
     if "enum" in limits and value not in limits["enum"]:
         yield f"satisfy enum value set: [{', '.join(limits['enum'])}]"
-    pattern = limits.get("pattern")
-    if pattern and not _matches_pattern(pattern, value):
-        yield f"satisfy regular expression pattern: {pattern}"
-
-
-def _matches_pattern(pattern: str, value: str) -> bool:
-    if r"\p{" in pattern:
-        # Python's re lacks Unicode categories: beyond ASCII one placeholder stands for all characters of a category.
-        value = "".join(
-            char if char.isascii() else _category_placeholder(unicodedata.category(char)[0]) for char in value
-        )
-    return re.fullmatch(_to_python_pattern(pattern), value) is not None
-
-
-@cache
-def _to_python_pattern(pattern: str) -> str:
-    # One pattern of the service model, that of metadata, repeats the end of the text.
-    pattern = re.sub(r"\$\{\d+,\d+\}", "", pattern).replace(r"\p{Alnum}", "a-zA-Z0-9")
-    return re.sub(r"\\p\{([LMNPSZ])\}", lambda match: _category_pattern(match[1]), pattern)
-
-
-def _category_pattern(name: str) -> str:
-    """The characters of a category, for use within brackets."""
-    ascii_ones = [char for char in map(chr, range(128)) if unicodedata.category(char)[0] == name]
-    return re.escape("".join(ascii_ones)) + _category_placeholder(name)
-
-
-def _category_placeholder(category: str) -> str:
-    return chr(0xE000 + ord(category))  # of the private use area, in no category that a pattern names
-
-
-def _lower_first(name: str) -> str:
-    return name[:1].lower() + name[1:]
+    if "pattern" in limits and not regex.fullmatch(limits["pattern"], value):
+        yield f"satisfy regular expression pattern: {limits['pattern']}"
 
 
 PAGE_SIZE = 10
-OTHER_SORT_ORDER = "Invalid NextToken: it comes from a request with another SortBy."
-Document = dict[str, Any]
 
 
-def paginate(
-    documents: Iterable[Document],
-    request: Mapping[str, Any],
-    *,
-    name: str,
-    orders: Mapping[str, Sequence[str]],
-    summary: Sequence[str],
-) -> tuple[list[Document], dict[str, str]]:
-    """The summaries of one page, and the `NextToken` that asks for the next where there is one.
+def list_page(
+    action: str, request: Mapping[str, Any], documents: Iterable[Document], sort_fields: Mapping[str, Sequence[str]]
+) -> Document:
+    """The response to a List action: the summaries of one page, and the `NextToken` where there are more.
 
-    `name` is the field that NameContains searches; `orders` are the fields that each SortBy sorts by; `summary` are the
-    fields of a summary. Raises ServiceError for a token of another order.
+    `sort_fields` are the fields that each SortBy sorts by; NameContains searches the first one of `Name`. Raises
+    ServiceError for a token that is not one of this order.
     """
-    sort_by = request.get("SortBy", "CreationTime")
-    descending = request.get("SortOrder", "Ascending") == "Descending"
+    fields = sort_fields[request.get("SortBy", "CreationTime")]
+    descending = request.get("SortOrder") == "Descending"
 
     def position(document: Document) -> list[Any]:
-        return [document[field] for field in orders[sort_by]]
+        return [document[field] for field in fields]
 
-    chosen = [document for document in documents if _matches(document, name, request)]
+    chosen = [document for document in documents if _matches(document, sort_fields["Name"][0], request)]
     chosen.sort(key=position, reverse=descending)
-    if request.get("NextToken"):
+    if token := request.get("NextToken"):
         try:
-            last = _read_token(request["NextToken"], sort_by)
-            chosen = [d for d in chosen if (position(d) < last if descending else position(d) > last)]
+            last = json.loads(token)
+            chosen = [one for one in chosen if (position(one) < last if descending else position(one) > last)]
         except (ValueError, TypeError):
-            raise ServiceError("ValidationException", OTHER_SORT_ORDER) from None
+            raise ServiceError("ValidationException", "Invalid NextToken.") from None
     shown = chosen[: request.get("MaxResults", PAGE_SIZE)]
-    rest = {"NextToken": _make_token(sort_by, position(shown[-1]))} if len(shown) < len(chosen) else {}
-    return [_summarise(document, summary) for document in shown], rest
-
-
-def _summarise(document: Document, fields: Sequence[str]) -> Document:
-    return {field: document[field] for field in fields if field in document}
-
-
-def tag_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
-    """Tags in the form of the API."""
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
+    rest = {"NextToken": json.dumps(position(shown[-1]))} if len(shown) < len(chosen) else {}
+    [(member, shape)] = [
+        item for item in service_model().operation_model(action).output_shape.members.items() if item[0] != "NextToken"
+    ]
+    summaries = [{name: one[name] for name in shape.member.members if name in one} for one in shown]
+    return {member: summaries, **rest}
 
 
 def _matches(document: Document, name: str, request: Mapping[str, Any]) -> bool:
     return request.get("NameContains", "") in document[name] and all(
-        request.get(f"{time}After", -1) < document[time] < request.get(f"{time}Before", float("inf"))
-        for time in ("CreationTime", "LastModifiedTime")
-        if time in document
+        request.get(f"{field}After", -1) < document[field] < request.get(f"{field}Before", float("inf"))
+        for field in ("CreationTime", "LastModifiedTime")
+        if field in document
     )
 
 
-def _make_token(sort_by: str, position: list[Any]) -> str:
-    return base64.b64encode(json.dumps([sort_by, position]).encode()).decode()
+def read_tags(request: Mapping[str, Any]) -> dict[str, str]:
+    """The tags that a request gives."""
+    return {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
 
 
-def _read_token(token: str, sort_by: str) -> list[Any]:
-    name, position = json.loads(base64.b64decode(token, validate=True))
-    if name != sort_by:
-        raise ValueError(name)
-    return list(position)
+def now() -> float:
+    """Seconds since the epoch, to the millisecond, as the API gives times."""
+    return round(time.time(), 3)

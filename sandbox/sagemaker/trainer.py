@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
-from sandbox.faults import InternalError, LateLog, MaxRuntime, MissingLog, NoCapacity, SlowJob, SpotInterruption
 from sandbox.sagemaker.training_container import (
     Container,
     JobError,
@@ -22,11 +21,12 @@ from sandbox.sagemaker.training_container import (
     prepare_folder,
     upload_model,
 )
-from sandbox.sagemaker.training_jobs import STARTING_MESSAGE, TrainingJob
+from sandbox.sagemaker.training_jobs import STARTING_MESSAGE, STOPPED_MESSAGE, TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
 TRAINING_MESSAGE = "Training image download completed. Training in progress."
+MAX_RUNTIME_MESSAGE = "Training job runtime exceeded MaxRuntimeInSeconds provided"
 # The documentation's wording for these two statuses; that the service's messages are the same is inferred.
 INTERRUPTED_MESSAGE = "The job stopped because the managed spot training instances were interrupted"
 MAX_WAIT_MESSAGE = "The job stopped because it exceeded the maximum allowed wait time"
@@ -42,19 +42,16 @@ class Trainer:
     def __init__(self, client: Callable[[str], Any]) -> None:
         self._client = client
         self._pool = ThreadPoolExecutor(MAX_PARALLEL_JOBS, thread_name_prefix="training-job")
-        self._late_log_pool = ThreadPoolExecutor(thread_name_prefix="late-log")
         self._runs: dict[str, tuple[Future[None], Container]] = {}
         self._lock = threading.Lock()
         self._closing = threading.Event()
 
     def start(self, job: TrainingJob) -> None:
         """Queue a job."""
-        container = Container()
-        if job.spot:
-            container.set_limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], StopCause.WAITED_OUT)
+        run = JobRun(job, self._client, self._closing)
         with self._lock:
             if not self._closing.is_set():
-                self._runs[job.name] = (self._pool.submit(self._run, job, container), container)
+                self._runs[job.name] = (self._pool.submit(run.run), run.container)
 
     def stop(self, job: TrainingJob) -> None:
         """End a job that is `Stopping`, whether it runs or is queued."""
@@ -63,7 +60,7 @@ class Trainer:
         if container:
             container.stop(StopCause.STOPPED)
         if future and future.cancel():
-            job.end("Stopped", "Stopped", "Training job stopped")
+            job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
 
     def close(self) -> None:
         """Kill all containers and leave the jobs' status as it is: the next server starts those jobs again."""
@@ -72,14 +69,28 @@ class Trainer:
             for _, container in self._runs.values():
                 container.kill()
         self._pool.shutdown(cancel_futures=True)
-        self._late_log_pool.shutdown()
 
-    def _run(self, job: TrainingJob, container: Container) -> None:
+
+class JobRun:
+    """A job from its start to its end, unless `closing` is set before."""
+
+    def __init__(self, job: TrainingJob, client: Callable[[str], Any], closing: threading.Event) -> None:
+        self.container = Container()
+        self._job = job
+        self._client = client
+        self._closing = closing
+        if job.spot:
+            self.container.set_limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], StopCause.WAITED_OUT)
+
+    def run(self) -> None:
+        """Train, and set the status of the job."""
+        job = self._job
+        self._log = TrainingLog(self._client("logs"), job.name, job.folder, METRIC_DEFINITIONS)
         try:
-            log = TrainingLog(self._client("logs"), job.name, job.folder, METRIC_DEFINITIONS)
-            _provision(job, container)
-            interrupted = job.fault(SpotInterruption) is not None
-            while self._run_attempt(job, container, log, interrupted):
+            self._provision()
+            check_image(job["AlgorithmSpecification"].get("TrainingImage"))
+            interrupted = "spot-interruption" in job.faults
+            while self._run_attempt(interrupted):
                 interrupted = False
         except Exception as error:  # noqa: BLE001 - after any error the job must not stay InProgress
             if self._closing.is_set():
@@ -87,89 +98,84 @@ class Trainer:
             if not isinstance(error, JobError):
                 traceback.print_exc()
             job.fail(str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE)
-        if job.fault(MissingLog):
+        if "missing-log" in job.faults:
             delete_log(job.folder)
-        elif (late := job.fault(LateLog)) and log.has_unpublished_lines:
-            self._late_log_pool.submit(self._publish_later, log, late.seconds)
+        elif "late-log" in job.faults:
+            threading.Thread(target=self._publish_late_log, daemon=True).start()
 
-    def _publish_later(self, log: TrainingLog, seconds: float) -> None:
-        if not self._closing.wait(seconds):
-            log.publish()
+    def _publish_late_log(self) -> None:
+        if not self._closing.wait(self._job.faults["late-log"].seconds):
+            self._log.publish()
 
-    def _run_attempt(self, job: TrainingJob, container: Container, log: TrainingLog, interrupted: bool) -> bool:
+    def _provision(self) -> None:
+        fault = self._job.faults.get("no-capacity")
+        if self.container.wait(fault.seconds if fault else 0) and fault:
+            if not self._job.spot:
+                raise JobError(NO_CAPACITY_MESSAGE)
+            self.container.stop(StopCause.WAITED_OUT)
+
+    def _run_attempt(self, interrupted: bool) -> bool:
         """Run the job from its download on; returns whether it was interrupted and has to begin again."""
-        with tempfile.TemporaryDirectory(prefix="container-", dir=job.folder) as name:
-            folder = Path(name)
-            artifacts: dict[str, Any] = {}
-            if self._download(job, container, folder) and _enter_if_running(
-                job, container, "Training", TRAINING_MESSAGE
-            ):
-                code = _train(job, container, folder, log, interrupted)
-                if interrupted and container.stop_cause is None:
-                    _enter_if_running(job, container, "Interrupted", INTERRUPTED_MESSAGE)
-                    _enter_if_running(job, container, "Starting", STARTING_MESSAGE)
+        with tempfile.TemporaryDirectory(prefix="container-", dir=self._job.folder) as name:
+            folder, artifacts = Path(name), dict[str, Any]()
+            if self._enter_status("Downloading", "Downloading input data"):
+                self._download(folder)
+            if self._enter_status("Training", TRAINING_MESSAGE):
+                code = self._train(folder, interrupted)
+                if interrupted and self._enter_status("Interrupted", INTERRUPTED_MESSAGE):
+                    self._enter_status("Starting", STARTING_MESSAGE)
                     return True
-                if container.stop_cause is None and code != 0:
+                if self.container.stop_cause is None and code != 0:
                     raise JobError(failure_reason(folder, code))
-                artifacts = {"FinalMetricDataList": log.final_metrics()}
+                artifacts = {"FinalMetricDataList": self._log.final_metrics()}
                 if code == 0:
-                    job.enter_status("Uploading", "Uploading generated training model")
-                    uri = upload_model(self._client("s3"), job, folder / "model")
+                    self._job.enter_status("Uploading", "Uploading generated training model")
+                    uri = upload_model(self._client("s3"), self._job, folder / "model")
                     artifacts["ModelArtifacts"] = {"S3ModelArtifacts": uri}
             if not self._closing.is_set():
-                _end_job(job, container.stop_cause, artifacts)
+                self._end(artifacts)
         return False
 
-    def _download(self, job: TrainingJob, container: Container, folder: Path) -> bool:
-        check_image(job["AlgorithmSpecification"].get("TrainingImage"))
-        if not _enter_if_running(job, container, "Downloading", "Downloading input data"):
-            return False
-        prepare_folder(folder, job)
-        for channel in job["InputDataConfig"]:
-            download_channel(self._client("s3"), job, channel, folder / "input" / "data" / channel["ChannelName"])
-        return True
+    def _enter_status(self, secondary: str, message: str) -> bool:
+        """Enter a secondary status, unless the job is being stopped; returns whether it is not."""
+        with self._job.lock:
+            continues = self._job.status == "InProgress" and self.container.stop_cause is None
+            if continues:
+                self._job.enter_status(secondary, message)
+        return continues
 
+    def _download(self, folder: Path) -> None:
+        prepare_folder(folder, self._job)
+        for channel in self._job["InputDataConfig"]:
+            target = folder / "input" / "data" / channel["ChannelName"]
+            download_channel(self._client("s3"), self._job, channel, target)
 
-def _provision(job: TrainingJob, container: Container) -> None:
-    fault = job.fault(NoCapacity)
-    if container.wait(fault.seconds if fault else 0) and fault:
-        if not job.spot:
-            raise JobError(NO_CAPACITY_MESSAGE)
-        container.stop(StopCause.WAITED_OUT)
+    def _train(self, folder: Path, interrupted: bool) -> int:
+        """The exit code of the container, as `Container.run` returns it."""
+        job, container = self._job, self.container
+        overrun, slow = job.faults.get("max-runtime"), job.faults.get("slow-job")
+        limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
+        container.set_limit(limit, StopCause.TIMED_OUT)
+        if not {"late-log", "missing-log"} & job.faults.keys():
+            self._log.publish()
+        if container.wait(slow.seconds if slow else 0) and "internal-error" in job.faults:
+            raise JobError(INTERNAL_ERROR_MESSAGE)
+        environment = {**job.document().get("Environment", {}), "TRAINING_JOB_NAME": job.name}
+        code = container.run(folder, environment, self._log, interrupt=interrupted)
+        if overrun and code == 0:
+            container.wait(math.inf)  # it was done before the limit, but the job has to exceed it
+            code = 128 + signal.SIGTERM
+        return code
 
-
-def _enter_if_running(job: TrainingJob, container: Container, secondary: str, message: str) -> bool:
-    with job.lock:
-        continues = job.status == "InProgress" and container.stop_cause is None
-        if continues:
-            job.enter_status(secondary, message)
-    return continues
-
-
-def _train(job: TrainingJob, container: Container, folder: Path, log: TrainingLog, interrupted: bool) -> int:
-    overrun, slow = job.fault(MaxRuntime), job.fault(SlowJob)
-    limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
-    container.set_limit(limit, StopCause.TIMED_OUT)
-    if not (job.fault(LateLog) or job.fault(MissingLog)):
-        log.publish()
-    if container.wait(slow.seconds if slow else 0) and job.fault(InternalError):
-        raise JobError(INTERNAL_ERROR_MESSAGE)
-    code = container.run(folder, job.environment, log, interrupt=interrupted)
-    if overrun and code == 0:
-        container.wait(math.inf)  # it was done before the limit, but the job has to exceed it
-        code = 128 + signal.SIGTERM
-    return code
-
-
-def _end_job(job: TrainingJob, stop_cause: StopCause | None, artifacts: Mapping[str, Any]) -> None:
-    with job.lock:
-        if job.status == "Stopping":
-            job.end("Stopped", "Stopped", "Training job stopped", **artifacts)
-        elif stop_cause is StopCause.TIMED_OUT:
-            message = "Training job runtime exceeded MaxRuntimeInSeconds provided"
-            job.end("Stopped", "MaxRuntimeExceeded", message, **artifacts)
-        elif stop_cause is StopCause.WAITED_OUT:
-            job.request_stop()
-            job.end("Stopped", "MaxWaitTimeExceeded", MAX_WAIT_MESSAGE, **artifacts)
-        else:
-            job.end("Completed", "Completed", "Training job completed", **artifacts)
+    def _end(self, artifacts: Mapping[str, Any]) -> None:
+        job, stop_cause = self._job, self.container.stop_cause
+        with job.lock:
+            if job.status == "Stopping":
+                job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped", **artifacts)
+            elif stop_cause is StopCause.TIMED_OUT:
+                job.enter_status("MaxRuntimeExceeded", MAX_RUNTIME_MESSAGE, "Stopped", **artifacts)
+            elif stop_cause is StopCause.WAITED_OUT:
+                job.request_stop()
+                job.enter_status("MaxWaitTimeExceeded", MAX_WAIT_MESSAGE, "Stopped", **artifacts)
+            else:
+                job.enter_status("Completed", "Training job completed", "Completed", **artifacts)

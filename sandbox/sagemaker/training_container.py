@@ -1,26 +1,22 @@
 """The process that trains a job: its input folder and channels, its limits and end, the upload of its model."""
 
-import gzip
 import json
 import math
 import os
 import re
-import selectors
 import signal
 import subprocess
 import sys
-import tarfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urlsplit
+from typing import Any
 
 from botocore.exceptions import ClientError
 
+from linear_learner.formats.artifact import MODEL_FILE, pack_model
 from sandbox.account import REGION
 from sandbox.sagemaker.training_jobs import TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog
@@ -49,9 +45,17 @@ def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder:
             f"ClientError: Channel {channel['ChannelName']}: the sandbox reads an S3DataSource of type S3Prefix only"
         )
     bucket, prefix = _split_uri(source["S3Uri"])
-    keys = [key for key in _keys(s3, bucket, prefix) if not key.endswith("/")]
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    try:
+        keys = [item["Key"] for page in pages for item in page.get("Contents", []) if not item["Key"].endswith("/")]
+    except s3.exceptions.NoSuchBucket:
+        keys = []
     if not keys:
-        raise JobError(_no_objects_message(source["S3Uri"], bucket, job["RoleArn"]))
+        raise JobError(
+            f'ClientError: No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. Please '
+            f"ensure that the bucket exists in the selected region ({REGION}), that objects exist under that S3 "
+            f'prefix, and that the role "{job["RoleArn"]}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+        )
     for key in keys:
         target = folder / key[prefix.rfind("/") + 1 :]
         if ".." in target.parts or not target.is_relative_to(folder):
@@ -60,32 +64,14 @@ def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder:
         s3.download_file(bucket, key, str(target))
 
 
-def _keys(s3: Any, bucket: str, prefix: str) -> list[str]:
-    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    try:
-        return [item["Key"] for page in pages for item in page.get("Contents", [])]
-    except s3.exceptions.NoSuchBucket:
-        return []
-
-
-def _no_objects_message(uri: str, bucket: str, role: str) -> str:
-    return (
-        f'ClientError: No S3 objects found under S3 URL "{uri}" given in input data source. Please ensure that the '
-        f"bucket exists in the selected region ({REGION}), that objects exist under that S3 prefix, and that the role "
-        f'"{role}" has "s3:ListBucket" permissions on bucket "{bucket}".'
-    )
-
-
-def upload_model(s3: Any, job: TrainingJob, model: Path) -> str:
-    """Archive a folder as the job's `model.tar.gz` in S3 and return its URI; equal folders give equal bytes."""
+def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
+    """Put the model in a folder as the job's `model.tar.gz` to S3 and return its URI; equal models give equal bytes."""
     uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
     bucket, key = _split_uri(uri)
-    archive = model.with_name("model.tar.gz")
-    with archive.open("wb") as file:
-        _archive(model, file)
+    archive = folder.with_name("model.tar.gz")
+    pack_model((folder / MODEL_FILE).read_bytes(), archive)
     try:
-        with archive.open("rb") as body:
-            s3.put_object(Bucket=bucket, Key=key, Body=body)
+        s3.put_object(Bucket=bucket, Key=key, Body=archive.read_bytes())
     except ClientError as error:
         code, text = error.response["Error"]["Code"], error.response["Error"]["Message"]
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
@@ -93,21 +79,9 @@ def upload_model(s3: Any, job: TrainingJob, model: Path) -> str:
     return uri
 
 
-def _archive(folder: Path, file: IO[bytes]) -> None:
-    with (
-        gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as compressed,
-        tarfile.open(fileobj=compressed, mode="w") as archive,
-    ):
-        for path in sorted(p for p in folder.rglob("*") if p.is_file()):
-            member = tarfile.TarInfo(str(path.relative_to(folder)))
-            member.size = path.stat().st_size
-            with path.open("rb") as content:
-                archive.addfile(member, content)
-
-
 def _split_uri(uri: str) -> tuple[str, str]:
-    parts = urlsplit(uri, allow_fragments=False)
-    return parts.netloc, uri.partition(f"{parts.netloc}/")[2]
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return bucket, key
 
 
 FLUSH_SECONDS = 0.2
@@ -171,63 +145,47 @@ class Container:
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)
 
-    def run(self, folder: Path, environment: Mapping[str, str], log: TrainingLog, *, interrupt: bool) -> int:
+    def run(self, folder: Path, environment: dict[str, str], log: TrainingLog, *, interrupt: bool) -> int:
         """Train in a prepared folder, up to the limit; returns the exit code, 128 + n after signal n.
 
         With `interrupt` the process is killed after its first line of output.
         """
+        variables = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        variables |= SINGLE_THREAD_ENVIRONMENT | environment
         with self._lock:
             if self.stop_cause is not None:
                 return 128 + signal.SIGTERM
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
                 cwd=folder,
-                env=_environment(environment),
+                env=variables,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         with process:
-            self._read_output(process, log, interrupt)
+            reader = threading.Thread(target=self._read_output, args=(process, log, interrupt))
+            reader.start()
+            while reader.is_alive():
+                reader.join(FLUSH_SECONDS)
+                log.flush()
+                if time.monotonic() > self._limit:
+                    self.stop(self._limit_cause)
+                if time.monotonic() > self._kill_at:
+                    self._signal(signal.SIGKILL)
+            log.flush()
         return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
     def _read_output(self, process: subprocess.Popen[bytes], log: TrainingLog, interrupt: bool) -> None:
-        flushed = time.monotonic()
-        for line in _lines(process):
-            if line is not None:
-                log.add(line)
-            now = time.monotonic()
-            if now > self._limit:
-                self.stop(self._limit_cause)
-            if now > self._kill_at or (interrupt and line):
+        for line in process.stdout or ():
+            log.add(line.decode(errors="replace").rstrip("\r\n"))
+            if interrupt:
                 self._signal(signal.SIGKILL)
-            if now - flushed >= FLUSH_SECONDS:
-                log.flush()
-                flushed = time.monotonic()
-        log.flush()
 
 
-def _lines(process: subprocess.Popen[bytes]) -> Iterator[str | None]:
-    """Each line of the output as it arrives, and None after each `FLUSH_SECONDS` without output."""
-    assert process.stdout  # noqa: S101 - it was opened as a pipe
-    descriptor, rest = process.stdout.fileno(), b""
-    with selectors.DefaultSelector() as selector:
-        selector.register(descriptor, selectors.EVENT_READ)
-        while True:
-            if not selector.select(FLUSH_SECONDS):
-                yield None
-                continue
-            chunk = os.read(descriptor, 1 << 16)
-            *lines, rest = (rest + chunk).split(b"\n") if chunk else (rest, b"")
-            yield from (line.decode(errors="replace").rstrip("\r") for line in lines)
-            if not chunk:
-                return
-
-
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    variables = {**os.environ, **SINGLE_THREAD_ENVIRONMENT, **extra}
-    return {name: value for name, value in variables.items() if not name.startswith("AWS_")}
+# Whatever mode the request names, the container gets files: the records and their order are the same.
+CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
 
 
 def prepare_folder(folder: Path, job: TrainingJob) -> None:
@@ -236,22 +194,16 @@ def prepare_folder(folder: Path, job: TrainingJob) -> None:
     configuration = folder / "input" / "config"
     for place in (configuration, folder / "input" / "data", folder / "model", folder / "output"):
         place.mkdir(parents=True, exist_ok=True)
+    channels = {
+        channel["ChannelName"]: CHANNEL | {k: channel[k] for k in ("ContentType", "RecordWrapperType") if k in channel}
+        for channel in document["InputDataConfig"]
+    }
     for name, content in (
         ("hyperparameters", document.get("HyperParameters", {})),
-        ("inputdataconfig", {c["ChannelName"]: _channel(c) for c in document["InputDataConfig"]}),
+        ("inputdataconfig", channels),
         ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}),
     ):
         (configuration / f"{name}.json").write_text(json.dumps(content))
-
-
-def _channel(channel: Mapping[str, Any]) -> dict[str, str]:
-    # Whatever mode the request names, the container gets files: the records and their order are the same.
-    configuration = {
-        "TrainingInputMode": "File",
-        "S3DistributionType": "FullyReplicated",
-        "RecordWrapperType": channel["RecordWrapperType"],
-    }
-    return configuration | ({"ContentType": channel["ContentType"]} if channel.get("ContentType") else {})
 
 
 def failure_reason(folder: Path, code: int) -> str:

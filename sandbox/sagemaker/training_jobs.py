@@ -4,56 +4,55 @@ import json
 import math
 import re
 import shutil
-import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from sandbox.account import ACCOUNT, REGION
-from sandbox.faults import Faults, JobFault
-from sandbox.sagemaker.api_model import ServiceError, paginate, tag_list, validate
+from sandbox.faults import Fault, Faults
+from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, read_tags
 from sandbox.sagemaker.training_log import delete_log
-from sandbox.storage import replace_json
+from sandbox.storage import replace_json, skip_if_damaged
 
 FINAL_STATUSES = ("Completed", "Failed", "Stopped")
 STARTING_MESSAGE = "Starting the training job"
+STOPPED_MESSAGE = "Training job stopped"
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
 MAX_FAILURE_REASON_LENGTH = 1024
 SPOT_PERCENT = 30
 """Share of its training time that a spot job is billed; invented, as the real one follows the market."""
-JobFaultT = TypeVar("JobFaultT", bound=JobFault)
+ARN_PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/"
 
 
 class TrainingJob:
     """A job in a folder of its own; every change is on disk before the call that made it returns."""
 
-    def __init__(self, folder: Path, document: dict[str, Any], tags: dict[str, str]) -> None:
+    def __init__(self, folder: Path, document: Document, tags: dict[str, str]) -> None:
         self.folder = folder
         self.tags = tags
         self.lock = threading.RLock()
-        self.faults: tuple[JobFault, ...] = ()
+        self.faults: Mapping[str, Fault] = {}
         self._document = document
 
     @classmethod
-    def create(cls, folder: Path, request: Mapping[str, Any], metric_definitions: Mapping[str, str]) -> Self:
+    def create(cls, folder: Path, request: Mapping[str, Any]) -> Self:
         """A new job, `InProgress` and `Starting`."""
         document = {name: value for name, value in request.items() if name != "Tags"}
         document |= {name: request.get(name, False) for name in FLAGS}
         document["StoppingCondition"] = DEFAULT_STOPPING_CONDITION | request.get("StoppingCondition", {})
-        metrics = [{"Name": name, "Regex": regex} for name, regex in metric_definitions.items()]
+        metrics = [{"Name": name, "Regex": regex} for name, regex in METRIC_DEFINITIONS.items()]
         document["AlgorithmSpecification"] = request["AlgorithmSpecification"] | {"MetricDefinitions": metrics}
         document["InputDataConfig"] = [
             {"CompressionType": "None", "RecordWrapperType": "None"} | channel
             for channel in request.get("InputDataConfig", [])
         ]
-        document["TrainingJobArn"] = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/{request['TrainingJobName']}"
-        document["CreationTime"] = _now()
-        job = cls(folder, document, {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])})
+        document["TrainingJobArn"] = f"{ARN_PREFIX}{request['TrainingJobName']}"
+        document["CreationTime"] = now()
+        job = cls(folder, document, read_tags(request))
         job.reset()
         return job
 
@@ -65,25 +64,14 @@ class TrainingJob:
 
     def reset(self) -> None:
         """Set the job to the beginning, without traces of an attempt that ended with the process that ran it."""
-        with self.lock:
-            self._document.pop("TrainingStartTime", None)
-            self._document |= {"TrainingJobStatus": "InProgress", "SecondaryStatusTransitions": []}
-            self.enter_status("Starting", STARTING_MESSAGE)
+        self._document.pop("TrainingStartTime", None)
+        self._document["SecondaryStatusTransitions"] = []
+        self.enter_status("Starting", STARTING_MESSAGE, "InProgress")
 
     @property
     def name(self) -> str:
         """The name, unique within the sandbox."""
         return str(self._document["TrainingJobName"])
-
-    @property
-    def arn(self) -> str:
-        """The ARN."""
-        return str(self._document["TrainingJobArn"])
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment variables of its container, beside the service's own."""
-        return {**self._document.get("Environment", {}), "TRAINING_JOB_NAME": self.name}
 
     @property
     def status(self) -> str:
@@ -95,54 +83,47 @@ class TrainingJob:
         """Whether it runs on spot instances."""
         return bool(self._document["EnableManagedSpotTraining"])
 
-    def fault(self, kind: type[JobFaultT]) -> JobFaultT | None:
-        """The fault of this kind to apply to the job, if any."""
-        return next((fault for fault in self.faults if isinstance(fault, kind)), None)
-
     def __getitem__(self, name: str) -> Any:
         return self._document[name]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> Document:
         """A copy of the DescribeTrainingJob response; times are seconds since the epoch."""
         with self.lock:
-            copy: dict[str, Any] = json.loads(json.dumps(self._document))
+            copy: Document = json.loads(json.dumps(self._document))
         return copy
 
-    def enter_status(self, secondary: str, message: str, **fields: Any) -> None:
-        """End the current secondary status and begin the next."""
+    def enter_status(self, secondary: str, message: str, status: str | None = None, **fields: Any) -> None:
+        """End the current secondary status and begin the next; a new `status` ends the job if it is a final one."""
         with self.lock:
-            now = _now()
-            transitions = self._document["SecondaryStatusTransitions"]
+            time, transitions = now(), self._document["SecondaryStatusTransitions"]
             if transitions:
-                transitions[-1]["EndTime"] = now
-            transitions.append({"Status": secondary, "StartTime": now, "StatusMessage": message})
-            if fields.get("TrainingJobStatus") in FINAL_STATUSES:
-                transitions[-1]["EndTime"] = now
-                fields |= self._billing_fields(now)
+                transitions[-1]["EndTime"] = time
+            transitions.append({"Status": secondary, "StartTime": time, "StatusMessage": message})
+            if status in FINAL_STATUSES:
+                transitions[-1]["EndTime"] = time
+                fields |= self._billing_fields(time)
             if secondary == "Downloading":
                 # Billing starts here; a job that was interrupted keeps its first start.
-                fields["TrainingStartTime"] = self._document.get("TrainingStartTime", now)
-            self._document |= fields | {"SecondaryStatus": secondary, "LastModifiedTime": now}
+                fields["TrainingStartTime"] = self._document.get("TrainingStartTime", time)
+            fields |= {"SecondaryStatus": secondary, "LastModifiedTime": time}
+            self._document |= fields | ({"TrainingJobStatus": status} if status else {})
             self.save()
 
     def request_stop(self) -> None:
         """Change the status from `InProgress` to `Stopping`."""
-        self.enter_status("Stopping", "Stopping the training job", TrainingJobStatus="Stopping")
-
-    def end(self, status: str, secondary: str, message: str, **fields: Any) -> None:
-        """End the job with this status."""
-        self.enter_status(secondary, message, TrainingJobStatus=status, **fields)
-
-    def _billing_fields(self, now: float) -> dict[str, Any]:
-        if "TrainingStartTime" not in self._document:
-            return {"TrainingEndTime": now}
-        seconds = max(1, math.ceil(now - self._document["TrainingStartTime"]))
-        billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
-        return {"TrainingEndTime": now, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
+        self.enter_status("Stopping", "Stopping the training job", "Stopping")
 
     def fail(self, reason: str) -> None:
         """End the job as `Failed`, with this FailureReason."""
-        self.end("Failed", "Failed", "Training job failed", FailureReason=reason[:MAX_FAILURE_REASON_LENGTH])
+        reason = reason[:MAX_FAILURE_REASON_LENGTH]
+        self.enter_status("Failed", "Training job failed", "Failed", FailureReason=reason)
+
+    def _billing_fields(self, time: float) -> dict[str, Any]:
+        if "TrainingStartTime" not in self._document:
+            return {"TrainingEndTime": time}
+        seconds = max(1, math.ceil(time - self._document["TrainingStartTime"]))
+        billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
+        return {"TrainingEndTime": time, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def save(self) -> None:
         """Write the record."""
@@ -150,110 +131,90 @@ class TrainingJob:
             replace_json(self.folder / "job.json", {"document": self._document, "tags": self.tags})
 
 
-def _now() -> float:
-    return round(time.time(), 3)
-
-
-ARN_PATTERN = re.compile(rf"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/(?P<name>.+)")
-SUMMARY_FIELDS = (
-    "TrainingJobName",
-    "TrainingJobArn",
-    "CreationTime",
-    "TrainingEndTime",
-    "LastModifiedTime",
-    "TrainingJobStatus",
-    "SecondaryStatus",
-)
 SORT_FIELDS = {
     "Name": ("TrainingJobName",),
     "CreationTime": ("CreationTime", "TrainingJobName"),
     "Status": ("TrainingJobStatus", "TrainingJobName"),
 }
-# Optional in the service model, for jobs without an algorithm; the service requires them with a training image.
-REQUIRED_MEMBERS = ("RoleArn", "AlgorithmSpecification", "ResourceConfig")
 
 
 class TrainingJobs:
-    """The jobs of a folder; `start` is called with each job to run, `stop` with each running job to stop."""
+    """The jobs of a folder; `start` is called with each job to run, `stop` with each running job to stop.
+
+    A job that was running when the last server of this folder ended is reset, and trains again once a client describes
+    it, or changes it or its tags. On AWS it would have continued to train, but here a job that nobody follows any more
+    would occupy the machine.
+    """
+
+    arn_pattern = re.compile(f"{ARN_PREFIX}.+")
 
     def __init__(
-        self,
-        folder: Path,
-        start: Callable[[TrainingJob], None],
-        stop: Callable[[TrainingJob], None],
-        faults: Faults,
+        self, folder: Path, start: Callable[[TrainingJob], None], stop: Callable[[TrainingJob], None], faults: Faults
     ) -> None:
         self._folder = folder
         self._start = start
         self._stop = stop
         self._faults = faults
-        self._lock = threading.Lock()
-        self._jobs = {job.name: job for job in _load(folder)}
+        self._jobs: dict[str, TrainingJob] = {}
         self._to_restart: set[str] = set()
-        self.actions: Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self.actions: Mapping[str, Callable[[dict[str, Any]], Document]] = {
             "CreateTrainingJob": self._create,
             "DescribeTrainingJob": lambda request: self._get(request["TrainingJobName"]).document(),
             "StopTrainingJob": self._stop_job,
             "ListTrainingJobs": self._list,
-            "AddTags": self._add_tags,
-            "ListTags": self._list_tags,
-            "DeleteTags": self._delete_tags,
         }
+        for record in folder.glob("*/job.json"):
+            with skip_if_damaged(record):
+                self._load(record.parent)
+
+    def _load(self, folder: Path) -> None:
+        job = TrainingJob.load(folder)
+        self._jobs[job.name] = job
+        if job.status in FINAL_STATUSES:
+            return
+        for leftover in folder.glob("container-*"):
+            shutil.rmtree(leftover)
+        if job.status == "Stopping":
+            job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
+        else:
+            delete_log(folder)
+            job.reset()
+            self._to_restart.add(job.name)
 
     def __iter__(self) -> Iterator[TrainingJob]:
-        return iter(sorted(self._jobs.values(), key=lambda job: job["CreationTime"]))
-
-    def resume(self) -> None:
-        """Reset every job that was running when the last server of this folder ended.
-
-        It trains again once a client describes it, or changes it or its tags. On AWS it would have continued to train,
-        but here a job that nobody follows any more would occupy the machine.
-        """
-        for job in (job for job in self if job.status not in FINAL_STATUSES):
-            for leftover in job.folder.glob("container-*"):
-                shutil.rmtree(leftover)
-            if job.status == "Stopping":
-                job.end("Stopped", "Stopped", "Training job stopped")
-            else:
-                delete_log(job.folder)
-                job.reset()
-                self._to_restart.add(job.name)
+        return iter(list(self._jobs.values()))
 
     def counts(self) -> dict[str, int]:
         """How many jobs are in each status."""
         return {"InProgress": 0} | Counter(job.status for job in self)
 
-    def handle(self, action: str, request: Any) -> dict[str, Any]:
-        """The response to one call, or a `ServiceError`."""
-        return self.actions[action](validate(action, request))
+    def tagged_resource(self, arn: str) -> TrainingJob:
+        """The job with this ARN."""
+        return self._get(arn.removeprefix(ARN_PREFIX))
 
-    def _create(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _create(self, request: dict[str, Any]) -> Document:
         _check_job_request(request)
         name = request["TrainingJobName"]
-        with self._lock:
-            if name in self._jobs:
-                raise ServiceError(
-                    "ResourceInUse",
-                    "Training job names must be unique within an AWS account and region, and a training job with this "
-                    f"name already exists ({self._jobs[name].arn})",
-                )
-            job = self._jobs[name] = TrainingJob.create(self._folder / name, request, METRIC_DEFINITIONS)
+        if name in self._jobs:
+            raise ServiceError(
+                "ResourceInUse",
+                "Training job names must be unique within an AWS account and region, and a training job with this "
+                f"name already exists ({self._jobs[name]['TrainingJobArn']})",
+            )
+        job = self._jobs[name] = TrainingJob.create(self._folder / name, request)
         job.faults = self._faults.take_for_job(job["ResourceConfig"].get("InstanceType"), job.spot)
         self._start(job)
-        return {"TrainingJobArn": job.arn}
+        return {"TrainingJobArn": job["TrainingJobArn"]}
 
     def _get(self, name: str) -> TrainingJob:
-        job = self._jobs.get(name)
-        if job is None:
+        if name not in self._jobs:
             raise ServiceError("ValidationException", "Requested resource not found.")
-        with self._lock:
-            restart = name in self._to_restart
-            self._to_restart.discard(name)
-        if restart:
-            self._start(job)
-        return job
+        if name in self._to_restart:
+            self._to_restart.remove(name)
+            self._start(self._jobs[name])
+        return self._jobs[name]
 
-    def _stop_job(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _stop_job(self, request: dict[str, Any]) -> Document:
         job = self._get(request["TrainingJobName"])
         with job.lock:
             if job.status in FINAL_STATUSES:
@@ -266,53 +227,13 @@ class TrainingJobs:
         self._stop(job)
         return {}
 
-    def _list(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _list(self, request: dict[str, Any]) -> Document:
         status = request.get("StatusEquals")
         chosen = (job.document() for job in self if status in {None, job.status})
-        shown, rest = paginate(chosen, request, name="TrainingJobName", orders=SORT_FIELDS, summary=SUMMARY_FIELDS)
-        return {"TrainingJobSummaries": shown, **rest}
-
-    def _job_of_arn(self, arn: str) -> TrainingJob:
-        match = ARN_PATTERN.fullmatch(arn)
-        if not match:
-            raise ServiceError("ValidationException", "Requested resource not found.")
-        return self._get(match["name"])
-
-    def _add_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self._job_of_arn(request["ResourceArn"])
-        with job.lock:
-            job.tags |= {tag["Key"]: tag["Value"] for tag in request["Tags"]}
-            job.save()
-        return {"Tags": tag_list(job.tags)}
-
-    def _list_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        return {"Tags": tag_list(self._job_of_arn(request["ResourceArn"]).tags)}
-
-    def _delete_tags(self, request: dict[str, Any]) -> dict[str, Any]:
-        job = self._job_of_arn(request["ResourceArn"])
-        with job.lock:
-            job.tags = {key: value for key, value in job.tags.items() if key not in request["TagKeys"]}
-            job.save()
-        return {}
-
-
-def _load(folder: Path) -> Iterator[TrainingJob]:
-    for record in folder.glob("*/job.json"):
-        try:
-            yield TrainingJob.load(record.parent)
-        except (ValueError, KeyError, TypeError) as error:
-            print(f"sandbox: skipped {record}, which is damaged: {error!r}", file=sys.stderr)  # noqa: T201
+        return list_page("ListTrainingJobs", request, chosen, SORT_FIELDS)
 
 
 def _check_job_request(request: Mapping[str, Any]) -> None:
-    for name in REQUIRED_MEMBERS:
-        if name not in request:
-            where = name[:1].lower() + name[1:]
-            raise ServiceError(
-                "ValidationException",
-                f"1 validation error detected: Value null at '{where}' failed to satisfy constraint: "
-                "Member must not be null",
-            )
     if request["AlgorithmSpecification"].get("MetricDefinitions"):
         raise ServiceError(
             "ValidationException",

@@ -32,9 +32,10 @@ from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
 from linear_learner.hyperparameters import Hyperparameters
 from sandbox import client, faults
-from sandbox.account import REGION, ROLE_ARN, evaluate_policies
+from sandbox.account import REGION, ROLE_ARN
 from tasks.parameters import Dataset, Gate, Registry
 from tasks.report import TrainingRun
+from tests.deployments.iam_policies import evaluate_policy
 
 pytestmark = pytest.mark.e2e
 
@@ -126,7 +127,7 @@ def needed(action: str, resource: str) -> Iterator[Asked]:
 
 def denied(policy: Policy, asked: list[Asked]) -> list[tuple[str, str]]:
     """What the policy alone does not allow, by action and resource."""
-    return [one[:2] for one in asked if evaluate_policies([policy], *one)[0] != "allowed"]
+    return [one[:2] for one in asked if evaluate_policy(policy, *one) != "allowed"]
 
 
 def train(account: Account, folder: Path) -> TrainingRun:

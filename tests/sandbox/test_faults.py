@@ -80,21 +80,20 @@ def test_a_fault_is_added_listed_and_cleared(user: Any, inject: Inject) -> None:
     assert control(user, "GET") == (200, [added, slow])
     assert control(user, "DELETE") == (200, [])
     assert control(user, "GET") == (200, [])
-    assert control(user, "PUT")[0] == 405
 
 
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
         ({"kind": "thunder"}, r"^Not a fault: kind must be one of throttling, .*slow-job\.$"),
-        ({"times": 3}, "^Not a fault: kind is missing: one of throttling"),
+        ({"times": 3}, "^Not a fault: kind must be one of throttling"),
         ({"kind": "throttling", "seconds": 3}, r"^Not a fault: throttling\.seconds: this kind has no such field\.$"),
         ({"kind": "throttling", "times": "3"}, r"^Not a fault: throttling\.times: .*valid integer"),
         ({"kind": "throttling", "times": 0}, r"^Not a fault: throttling\.times: .*greater than or equal to 1"),
         ({"kind": "slow-job", "seconds": float("nan")}, r"^Not a fault: slow-job\.seconds: "),
         ({"kind": "slow-job", "spot": "yes"}, r"^Not a fault: slow-job\.spot: .*valid boolean"),
-        ({"kind": "spot-interruption", "spot": False}, r"^Not a fault: spot-interruption\.spot: Input should be True"),
-        ({"kind": "quota", "action": "HeadObject"}, r"^Not a fault: quota\.action: Input should be 'CreateTraining"),
+        ({"kind": "spot-interruption", "spot": False}, r"^Not a fault: spot-interruption\.spot: it must be True\.$"),
+        ({"kind": "quota", "action": "HeadObject"}, r"^Not a fault: quota\.action: it must be CreateTrainingJob\.$"),
     ],
 )
 def test_a_wrong_fault_is_refused_in_one_sentence(
@@ -412,7 +411,7 @@ def test_the_command_line_adds_lists_and_clears(user: Any, inject: Inject) -> No
 
 def test_the_command_line_explains_itself_and_says_when_no_sandbox_runs(tmp_path: Path) -> None:
     described = command("--help").stdout
-    assert all(f"  {kind} " in described for kind in faults.KINDS)
+    assert all(f"  {kind} " in described for kind in faults.FAULT_KINDS)
     removed = command("list", "--state-dir", str(tmp_path))
     assert (removed.returncode, removed.stdout) == (1, "")
     assert removed.stderr == f"sandbox: none serves {tmp_path}; start `python -m sandbox` or give --state-dir\n"

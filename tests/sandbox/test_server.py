@@ -15,13 +15,13 @@ from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
+from botocore.exceptions import ClientError
 
 from sandbox import faults, sandbox
-from sandbox.account import BUCKET, ROLE_ARN, evaluate_policies
-from sandbox.client import default_state_dir, find_endpoint, mark_in_use, start_server
+from sandbox.account import BUCKET
+from sandbox.client import default_state_dir, find_endpoint, mark_in_use, start_server, wait_for_endpoint
 from sandbox.server import Sandbox, SandboxError
 
-USERS = "arn:aws:iam::123456789012:user"
 Restart = Callable[[], Any]
 Visit = Callable[[str], Any]
 
@@ -65,7 +65,7 @@ def test_a_held_sandbox_is_launched_found_and_ends_when_nobody_holds_it(
     assert find_endpoint(state_dir) is None
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        url = eventually(lambda: find_endpoint(state_dir))
+        url = wait_for_endpoint(state_dir)
         assert visit(url).s3.list_buckets()["Buckets"][0]["Name"] == BUCKET
     assert processes[0].wait(10) == 0
     assert find_endpoint(state_dir) is None
@@ -82,7 +82,7 @@ def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_d
         assert processes[-1].stdout.readline() == "held\n"
     server = start_server(state_dir)
     processes.append(server)
-    eventually(lambda: find_endpoint(state_dir))
+    wait_for_endpoint(state_dir)
     processes[0].kill()
     time.sleep(0.6)
     assert server.poll() is None
@@ -93,12 +93,17 @@ def test_a_sandbox_lives_until_its_last_client_is_missing_even_if_killed(state_d
 def test_two_clients_at_once_end_with_one_server(state_dir: Path, processes: Any) -> None:
     with mark_in_use(state_dir), mark_in_use(state_dir):
         processes += [start_server(state_dir), start_server(state_dir)]
-        url = eventually(lambda: find_endpoint(state_dir))
+        url = wait_for_endpoint(state_dir)
         eventually(lambda: any(process.poll() is not None for process in processes))
         assert sorted(str(process.poll()) for process in processes) == ["0", "None"]
         assert find_endpoint(state_dir) == url
     eventually(lambda: all(process.poll() == 0 for process in processes))
     assert (state_dir / "server.log").read_text() == ""
+
+
+def test_waiting_for_an_endpoint_ends_with_the_name_of_the_servers_log(tmp_path: Path) -> None:
+    with pytest.raises(TimeoutError, match=r"does not answer within 0\.1 s.*/server\.log"):
+        wait_for_endpoint(tmp_path, 0.1)
 
 
 def test_an_endpoint_file_without_its_server_is_no_endpoint(tmp_path: Path) -> None:
@@ -136,7 +141,7 @@ def test_discovery_imports_the_standard_library_only() -> None:
 def test_a_folder_in_use_is_refused_with_the_endpoint_in_use(state_dir: Path, processes: Any) -> None:
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        url = eventually(lambda: find_endpoint(state_dir))
+        url = wait_for_endpoint(state_dir)
         with pytest.raises(SandboxError, match=rf"in use by the sandbox at {url}"):
             Sandbox(state_dir).start()
 
@@ -165,7 +170,7 @@ def test_nothing_answered_is_lost_when_the_server_is_killed(
 ) -> None:
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        user = visit(eventually(lambda: find_endpoint(state_dir)))
+        user = visit(wait_for_endpoint(state_dir))
         for number in range(20):
             user.s3.put_object(Bucket=BUCKET, Key=f"answered/{number}", Body=str(number).encode())
         processes[0].kill()
@@ -180,7 +185,7 @@ def test_a_killed_servers_job_starts_again_from_its_beginning(
     folder = state_dir / "jobs" / "unlucky"
     with mark_in_use(state_dir):
         processes.append(start_server(state_dir))
-        user = visit(eventually(lambda: find_endpoint(state_dir)))
+        user = visit(wait_for_endpoint(state_dir))
         hyperparameters = user.request("")["HyperParameters"] | {"epochs": "25", "early_stopping_patience": "50"}
         rows = user.channel(f"s3://{BUCKET}/many/")
         user.start("unlucky", InputDataConfig=rows, HyperParameters=hyperparameters, Tags=[{"Key": "a", "Value": "b"}])
@@ -294,66 +299,10 @@ def test_the_sandboxs_user_is_known_to_whichever_service_is_asked_first(restart:
     assert client("iam").get_user(UserName="sandbox")["User"]["Arn"] == "arn:aws:iam::123456789012:user/sandbox"
 
 
-ASKED = ("iam:PassRole", "s3:GetObject")
-ANY = {"Effect": "Allow", "Action": "*", "Resource": "*"}
-TO_SAGEMAKER = {"StringEquals": {"iam:PassedToService": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}}
-
-
-@pytest.mark.parametrize(
-    ("statements", "decision"),
-    [
-        ([ANY], "allowed"),
-        ([ANY | {"Action": ["s3:Get*", "IAM:Pass*"], "Resource": "arn:aws:iam::*:role/linear-*"}], "allowed"),
-        ([ANY | {"Action": "s3:*"}], "implicitDeny"),
-        ([ANY | {"Resource": "arn:aws:iam::*:role/LINEAR-*"}], "implicitDeny"),
-        ([{"Effect": "Allow", "NotAction": "iam:*", "Resource": "*"}], "implicitDeny"),
-        ([{"Effect": "Allow", "Action": "*", "NotResource": "arn:aws:s3:::*"}], "allowed"),
-        ([ANY, ANY | {"Effect": "Deny"}], "explicitDeny"),
-        ([ANY | {"Condition": TO_SAGEMAKER}], "allowed"),
-        ([ANY | {"Condition": {"StringLike": {"iam:PassedToService": "ec2.*"}}}], "implicitDeny"),
-        ([ANY, ANY | {"Effect": "Deny", "Condition": TO_SAGEMAKER}], "explicitDeny"),
-    ],
-)
-def test_policies_are_read_as_iam_does(statements: list[Any], decision: str) -> None:
-    context = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
-    assert evaluate_policies([{"Statement": statements}], "iam:PassRole", ROLE_ARN, context) == (decision, set())
-
-
-def test_the_policy_simulator_counts_what_a_users_groups_and_managed_policies_allow(restart: Restart) -> None:
-    iam = restart().client("iam")
-    iam.create_user(UserName="member")
-    iam.create_group(GroupName="trainers")
-    iam.add_user_to_group(GroupName="trainers", UserName="member")
-    passing, reading = (
-        json.dumps({"Version": "2012-10-17", "Statement": ANY | {"Action": action}}) for action in ASKED
-    )
-    iam.put_group_policy(GroupName="trainers", PolicyName="passing", PolicyDocument=passing)
-    policy = iam.create_policy(PolicyName="reading", PolicyDocument=reading)["Policy"]["Arn"]
-    iam.attach_user_policy(UserName="member", PolicyArn=policy)
-    decided = {}
-    for user in ("member", "sandbox"):
-        asked = {"PolicySourceArn": f"{USERS}/{user}", "ActionNames": [*ASKED, "s3:PutObject"]}
-        results = iam.simulate_principal_policy(**asked)["EvaluationResults"]
-        decided[user] = [result["EvalDecision"] for result in results]
-    assert decided == {"member": ["allowed", "allowed", "implicitDeny"], "sandbox": ["allowed"] * 3}
-
-
-def test_the_policy_simulator_names_the_context_it_lacks_and_refuses_what_it_cannot_read(restart: Restart) -> None:
-    iam = restart().client("iam")
-    asked = {"PolicySourceArn": f"{USERS}/tagged", "ActionNames": ["iam:PassRole"], "ResourceArns": [ROLE_ARN]}
-    with pytest.raises(iam.exceptions.NoSuchEntityException, match="user/tagged"):
-        iam.simulate_principal_policy(**asked)
-    iam.create_user(UserName="tagged")
-    tagged, numeric = {"StringEquals": {"aws:PrincipalTag/team": "blue"}}, {"NumericLessThan": {"aws:MaxAge": "60"}}
-    for condition in (tagged, numeric):
-        document = json.dumps({"Version": "2012-10-17", "Statement": ANY | {"Condition": condition}})
-        iam.put_user_policy(UserName="tagged", PolicyName="own", PolicyDocument=document)
-        if condition == tagged:
-            (result,) = iam.simulate_principal_policy(**asked)["EvaluationResults"]
-            assert result["EvalDecision"] == "implicitDeny"
-            assert result["MissingContextValues"] == ["aws:PrincipalTag/team"]
-    with pytest.raises(iam.exceptions.InvalidInputException, match="not of NumericLessThan"):
-        iam.simulate_principal_policy(**asked)
+def test_what_moto_does_not_emulate_is_an_error_that_says_so(restart: Restart) -> None:
+    asked = {"PolicySourceArn": "arn:aws:iam::123456789012:user/sandbox", "ActionNames": ["s3:GetObject"]}
+    with pytest.raises(ClientError, match=r"NotImplemented.*simulate_principal_policy action has not been implemented"):
+        restart().client("iam").simulate_principal_policy(**asked)
 
 
 def test_kms_describes_the_keys_it_made(restart: Restart) -> None:
@@ -413,7 +362,7 @@ def serve_without_prefect(state_dir: Path, processes: Any) -> Any:
 def test_the_command_line_says_what_to_do_next_and_ends_cleanly_on_sigint(state_dir: Path, processes: Any) -> None:
     process = serve_without_prefect(state_dir, processes)
     said = [process.stdout.readline() for _ in range(10)]
-    assert eventually(lambda: find_endpoint(state_dir)) in said[0]
+    assert wait_for_endpoint(state_dir) in said[0]
     assert all(any(word in line for line in said) for word in (BUCKET, "us-east-1", "flows.train", "role/"))
     pids = eventually(lambda: children(process.pid))
     process.send_signal(signal.SIGINT)

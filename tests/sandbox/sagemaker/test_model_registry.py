@@ -13,8 +13,11 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sandbox.faults import Faults
 from sandbox.sagemaker.api_model import ServiceError
 from sandbox.sagemaker.model_registry import ModelRegistry
+from sandbox.sagemaker.service import SageMaker
+from sandbox.sagemaker.training_jobs import TrainingJobs
 
 ARN = "arn:aws:sagemaker:us-east-1:123456789012"
 IMAGE = "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1"
@@ -59,6 +62,11 @@ def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
         call(**arguments)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
     return caught.value.response["Error"]["Code"], caught.value.response["Error"]["Message"]
+
+
+def sagemaker(folder: Path) -> Any:
+    jobs = TrainingJobs(folder / "jobs", lambda _: None, lambda _: None, Faults())
+    return SageMaker(jobs, ModelRegistry(folder / "registry"))
 
 
 @pytest.fixture
@@ -273,12 +281,12 @@ def test_groups_are_listed_in_order_in_pages_and_by_name(user: Any) -> None:
     assert set(groups(user)) >= set(made)
 
 
-@pytest.mark.parametrize("token", ["made-up", "W10=", "WyJOYW1lIiwgWyJhIl1d", "WyJDcmVhdGlvblRpbWUiLCBbIngiXV0="])
+@pytest.mark.parametrize("token", ["made-up", "5", '["a"]', '{"a": 1}'])
 def test_a_token_that_was_not_given_out_is_refused(user: Any, group: str, token: str) -> None:
     add(user, group)
     assert refusal(user.sagemaker.list_model_packages, ModelPackageGroupName=group, NextToken=token) == (
         "ValidationException",
-        "Invalid NextToken: it comes from a request with another SortBy.",
+        "Invalid NextToken.",
     )
 
 
@@ -317,10 +325,10 @@ def test_tags_that_the_service_does_not_take_are_refused(user: Any) -> None:
 def test_a_damaged_group_is_reported_and_the_others_retained(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ModelRegistry(tmp_path).handle("CreateModelPackageGroup", {"ModelPackageGroupName": "sound"})
-    damaged = tmp_path / "damaged.json"
+    sagemaker(tmp_path).handle("CreateModelPackageGroup", {"ModelPackageGroupName": "sound"})
+    damaged = tmp_path / "registry" / "damaged.json"
     damaged.write_text("{")
-    again = ModelRegistry(tmp_path).handle("ListModelPackageGroups", {})["ModelPackageGroupSummaryList"]
+    again = sagemaker(tmp_path).handle("ListModelPackageGroups", {})["ModelPackageGroupSummaryList"]
     assert [summary["ModelPackageGroupName"] for summary in again] == ["sound"]
     assert str(damaged) in capsys.readouterr().err
 
@@ -337,7 +345,7 @@ FIELDS = ["ModelPackageGroupName", "ModelPackageName", "ClientToken", "NextToken
 @settings(max_examples=60)
 @given(action=st.sampled_from(GROUP_CALLS), field=st.sampled_from(FIELDS), value=json_values)
 def test_no_document_breaks_the_registry(tmp_path_factory: Any, action: str, field: str, value: Any) -> None:
-    registry = ModelRegistry(tmp_path_factory.mktemp("registry"))
+    registry = sagemaker(tmp_path_factory.mktemp("state"))
     registry.handle("CreateModelPackageGroup", {"ModelPackageGroupName": "any"})
     with suppress(ServiceError):
         assert json.dumps(registry.handle(action, {"ModelPackageGroupName": "any", field: value}))

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from sandbox.account import ROLE_ARN
 from sandbox.faults import Faults
 from sandbox.sagemaker.api_model import ServiceError
+from sandbox.sagemaker.model_registry import ModelRegistry
+from sandbox.sagemaker.service import SageMaker
 from sandbox.sagemaker.training_jobs import TrainingJobs
 
 NAMES = ("apple-1", "banana-2", "cherry-3", "apple-4", "banana-5")
@@ -132,9 +134,11 @@ json_values = st.recursive(
 @settings(max_examples=60)
 @given(member=st.sampled_from(["TrainingJobName", "InputDataConfig", "StoppingCondition", "Tags"]), value=json_values)
 def test_no_document_breaks_the_service(tmp_path_factory: Any, user: Any, member: str, value: Any) -> None:
-    jobs = TrainingJobs(tmp_path_factory.mktemp("jobs"), lambda _: None, lambda _: None, Faults())
+    folder = tmp_path_factory.mktemp("state")
+    jobs = TrainingJobs(folder / "jobs", lambda _: None, lambda _: None, Faults())
+    sagemaker = SageMaker(jobs, ModelRegistry(folder / "registry"))
     with suppress(ServiceError):
-        assert json.dumps(jobs.handle("CreateTrainingJob", user.request("any") | {member: value}))
+        assert json.dumps(sagemaker.handle("CreateTrainingJob", user.request("any") | {member: value}))
 
 
 @pytest.mark.parametrize("page", [1, 2, 5, 100])

@@ -1,0 +1,55 @@
+"""SageMaker's API as far as the sandbox performs it itself: training jobs, the model registry, and their tags."""
+
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
+
+from sandbox.sagemaker.api_model import Document, read_tags, validate
+from sandbox.sagemaker.model_registry import ModelRegistry
+from sandbox.sagemaker.training_jobs import TrainingJobs
+
+TAGGING_ACTIONS = ("AddTags", "ListTags", "DeleteTags")
+
+
+class TaggedResource(Protocol):
+    tags: dict[str, str]
+
+    def save(self) -> None: ...
+
+
+class SageMaker:
+    """Performs one call at a time; every change is on disk before the call that made it returns."""
+
+    def __init__(self, jobs: TrainingJobs, registry: ModelRegistry) -> None:
+        self._parts = (jobs, registry)
+        self._actions = {**jobs.actions, **registry.actions}
+        self._lock = threading.Lock()
+
+    def handle(self, action: str, request: dict[str, Any]) -> Document | None:
+        """The response to a call, or None where another action or another resource's tags are asked for.
+
+        Raises ServiceError for a call that is refused.
+        """
+        perform = self._actions.get(action)
+        if action in TAGGING_ACTIONS:
+            arn = str(request.get("ResourceArn"))
+            part = next((part for part in self._parts if part.arn_pattern.fullmatch(arn)), None)
+            perform = partial(_perform_tagging, action, part.tagged_resource) if part else None
+        if perform is None:
+            return None
+        validate(action, request)
+        with self._lock:
+            return perform(request)
+
+
+def _perform_tagging(action: str, find: Callable[[str], TaggedResource], request: dict[str, Any]) -> Document:
+    resource = find(request["ResourceArn"])
+    if action == "AddTags":
+        resource.tags |= read_tags(request)
+    if action == "DeleteTags":
+        resource.tags = {key: value for key, value in resource.tags.items() if key not in request["TagKeys"]}
+    if action != "ListTags":
+        resource.save()
+    listed = [{"Key": key, "Value": value} for key, value in resource.tags.items()]
+    return {} if action == "DeleteTags" else {"Tags": listed}
