@@ -105,5 +105,5 @@ def to_data_url(figure: "Figure") -> str:
 
     drawn, reduced = BytesIO(), BytesIO()
     figure.savefig(drawn, format="png", pil_kwargs={"compress_level": 1})
-    Image.open(drawn).convert("RGB").quantize(MAX_COLORS).save(reduced, "PNG", optimize=True)
+    Image.open(drawn).convert("RGB").quantize(MAX_COLORS, Image.Quantize.FASTOCTREE).save(reduced, "PNG", optimize=True)
     return f"data:image/png;base64,{b64encode(reduced.getvalue()).decode()}"
