@@ -128,7 +128,8 @@ def train_linear_learner(
                 )
                 # A model that was not trained anew may be the champion itself: there is nothing to compare it with.
                 compared = champion if champion and champion.training_job != job.name else None
-                evaluation = evaluate(block, trained, parameters, compared)
+                evaluated = evaluate(block, trained, parameters, compared)
+                evaluation = evaluated.evaluation
                 verdict = decide_verdict(evaluation, parameters, champion, job)
                 recorded = record(block, trained, parameters, evaluation)
                 registered = None
@@ -137,7 +138,7 @@ def train_linear_learner(
                 run = TrainingRun(
                     **dict(trained), evaluation=evaluation, verdict=verdict, recorded=recorded, registered=registered
                 )
-                report(run, parameters, compared, warnings, workspace)
+                report(run, compared, warnings, workspace, evaluated.plots)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect takes it for the run's state
     if not verdict.passed:

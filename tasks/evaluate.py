@@ -1,8 +1,8 @@
-"""Evaluate: score the test set offline, with the model and with the champion, and compare both with guessing."""
+"""Evaluate: score the test set offline, with the model and the champion, compare both with guessing, draw plots."""
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ from linear_learner.formats.channels import read_channel
 from linear_learner.model import LinearModel
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact
-from tasks.caching.policy import RETRIES, Inputs, cached, fingerprint
+from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation
@@ -31,14 +31,14 @@ from tasks.upload import Uploaded
 if TYPE_CHECKING:
     from tasks.evaluation.slices import Slices
 
-VERSION = 1
-"""Of the figures."""
+VERSION = 2
+"""Of the figures and plots."""
 
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
     trained: TrainedModel = inputs["trained"]
     parameters: RunParameters = inputs["parameters"]
-    gate, champion = parameters.gate, inputs["champion"]
+    gate, champion, uploaded = parameters.gate, inputs["champion"], trained.uploaded
     facts: dict[str, Fact] = {
         "training job": trained.job.name,
         "champion": champion.arn if champion else None,
@@ -48,37 +48,53 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
         "version.evaluate": VERSION,
     }
     weighted = parameters.hyperparameters.balance_multiclass_weights
-    content = (trained.model.sha256, trained.uploaded["test"].sha256, trained.uploaded.features, weighted, champion)
-    return {**(trained.table.made_of if gate.slice_by else {}), **facts, "model.sha256": fingerprint(*content)}
+    content = (trained.model.sha256, uploaded["test"].sha256, uploaded.features, weighted, champion)
+    shown = (trained.table.target, trained.table.profile, trained.job.log.summary)
+    return {**(trained.table.made_of if gate.slice_by else {}), **facts, "model.sha256": fingerprint(*content, *shown)}
+
+
+class Evaluated(Result):
+    """The evaluation, and the report's plots: data URLs of PNGs by name."""
+
+    evaluation: Evaluation
+    plots: dict[str, str]
+
+    def __str__(self) -> str:
+        return str(self.evaluation)
 
 
 @task(task_run_name="evaluate {trained.job.name}", **cached("evaluate", _facts), **RETRIES)
 def evaluate(
     workspace: Workspace, trained: TrainedModel, parameters: RunParameters, champion: Package | None
-) -> Evaluation:
-    """The metrics of the model on the test channel, beside those of the best constant and of the champion.
+) -> Evaluated:
+    """The metrics of the model on the test channel, beside those of the best constant and of the champion; and plots.
 
     No endpoint is involved: the scores are computed here, from the artifacts. A champion that cannot score these rows
     is no reason to fail: the evaluation says why it cannot.
     """
     from tasks.evaluation.assessment import assess  # scikit-learn
+    from tasks.model_report.plots import draw_plots
 
     gate = parameters.gate
     uploaded, folder = trained.uploaded, work_folder(f"evaluate-{uuid4().hex[:8]}")
     try:
         test = _download_test_files(workspace, uploaded, folder / "test")
         examples = read_channel(test, uploaded.content_type, folder)
-        judged = read_model(trained.model.path)
-        loaded = _load_champion(workspace, champion, judged, uploaded.features, folder) if champion else _Champion()
-        return assess(
-            judged,
+        model = replace(read_model(trained.model.path), feature_names=uploaded.features)
+        other, objection = _load_champion(workspace, champion, model, folder) if champion else (None, None)
+        predictions = model.predict(examples.features)
+        evaluation = assess(
+            model,
             examples.labels,
-            judged.predict(examples.features),
+            predictions,
             gate,
-            champion=loaded.model.predict(examples.features) if loaded.model else None,
-            champion_objection=loaded.objection,
+            champion=other.predict(examples.features) if other else None,
+            champion_objection=objection,
             weighted_classes=parameters.hyperparameters.balance_multiclass_weights,
             slices=_slice_rows(workspace, trained, gate.slice_by) if gate.slice_by else [],
+        )
+        return Evaluated(
+            evaluation=evaluation, plots=draw_plots(trained, model, examples.labels, predictions, evaluation)
         )
     finally:
         rmtree(folder, ignore_errors=True)
@@ -92,35 +108,28 @@ def _download_test_files(workspace: Workspace, uploaded: Uploaded, folder: Path)
     return folder
 
 
-@dataclass(frozen=True)
-class _Champion:
-    """The champion, if it can score the rows, or why it cannot."""
-
-    model: LinearModel | None = None
-    objection: str | None = None
-
-
 def _load_champion(
-    workspace: Workspace, champion: Package, model: LinearModel, features: tuple[str, ...], folder: Path
-) -> _Champion:
-    path = folder / "champion" / "model.tar.gz"
+    workspace: Workspace, champion: Package, model: LinearModel, folder: Path
+) -> tuple[LinearModel | None, str | None]:
+    """The champion, its weights in the order of the model's features; or why it cannot score the same rows."""
+    path, features = folder / "champion" / "model.tar.gz", model.feature_names or ()
     try:
         download_object(workspace, stat_object(workspace, champion.model_uri), path)
         loaded = read_model(path)
     except (AwsError, ArtifactError) as error:
         if isinstance(error, AwsError) and error.retryable:
             raise
-        return _Champion(objection=str(error))
+        return None, str(error)
     if (loaded.predictor_type, loaded.weights.shape[1]) != (model.predictor_type, model.weights.shape[1]):
-        return _Champion(objection=f"it is a {_describe_kind(loaded)}, this model a {_describe_kind(model)}.")
+        return None, f"it is a {_describe_kind(loaded)}, this model a {_describe_kind(model)}."
     own = _recorded_features(workspace, champion)
     if own is None or len(own) != len(loaded.weights):
         # Not recorded, as for a model that others registered: taken to be the same, in the same order.
         same = len(loaded.weights) == len(features)
-        return _Champion(loaded) if same else _Champion(objection="it has another number of features.")
+        return (loaded, None) if same else (None, "it has another number of features.")
     if sorted(own) != sorted(features):
-        return _Champion(objection=_describe_other_features(own, features))
-    return _Champion(replace(loaded, weights=loaded.weights[[own.index(feature) for feature in features]]))
+        return None, _describe_other_features(own, features)
+    return replace(loaded, weights=loaded.weights[[own.index(feature) for feature in features]]), None
 
 
 def _describe_kind(model: LinearModel) -> str:

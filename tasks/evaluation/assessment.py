@@ -1,9 +1,9 @@
-"""A model's evaluation: its figures beside the best constant's and the champion's, how sure they are, and pictures."""
+"""A model's metrics beside those of the best constant and of the champion, with bootstrap intervals."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,77 +29,20 @@ from tasks.evaluation.metrics import (
     compute_metrics_by_class,
     group_by_predictions,
 )
-from tasks.evaluation.results import (
-    METRICS,
-    ClassCurves,
-    ClassificationPlotData,
-    ClassMetrics,
-    Confusion,
-    Curve,
-    Density,
-    Evaluation,
-    Histogram,
-    Improvement,
-    Metric,
-    MetricName,
-    RegressionPlotData,
-    Slice,
-)
+from tasks.evaluation.results import METRICS, ClassMetrics, Evaluation, Improvement, Metric, MetricName, Slice
 from tasks.parameters import Gate
 
 MIN_IMPROVEMENT = -1e9
 """The improvement over a candidate without any error, instead of minus infinity, which JSON does not have."""
-MAX_CURVE_POINTS = 200
-DENSITY_CELLS = 40
-RESIDUAL_BINS = 41
-CALIBRATION_BINS = 10
-MAX_CURVES = 10
 MAX_CONFUSION_CLASSES = 20
 RESIDUAL_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-_EDGE_QUANTILES = (0.005, 0.995)
-"""Shares of the rows between which edges are drawn."""
 
 
-@dataclass(frozen=True)
-class _Comparison:
-    """A model, the constant and the champion on the same rows: their metrics and the bootstrap values of these."""
+class _Measured(NamedTuple):
+    """The metrics of a candidate, and their values in each bootstrap sample."""
 
     metrics: MetricValues
-    baseline: MetricValues
-    champion: MetricValues
-    values: BootstrapValues
-    baseline_values: BootstrapValues
-    champion_values: BootstrapValues
-    confidence: float
-
-    def metric(self, name: MetricName) -> Metric:
-        value = self.metrics[name]
-        low, high = percentile_interval(self.values[name], self.confidence) if value is not None else (None, None)
-        return Metric(
-            name=name,
-            value=value,
-            low=low,
-            high=high,
-            baseline=self.baseline[name] if value is not None else None,
-            champion=self.champion.get(name),
-        )
-
-    def over_baseline(self, name: MetricName) -> Improvement | None:
-        return self._over(name, self.baseline, self.baseline_values)
-
-    def over_champion(self, name: MetricName) -> Improvement | None:
-        return self._over(name, self.champion, self.champion_values)
-
-    def _over(self, name: MetricName, other: MetricValues, other_values: BootstrapValues) -> Improvement | None:
-        value, of_other = self.metrics[name], other.get(name)
-        if value is None or of_other is None:
-            return None
-        low, high = percentile_interval(error_reduction(name, self.values[name], other_values[name]), self.confidence)
-        if low is None or high is None:
-            return None
-        return Improvement(
-            value=float(error_reduction(name, np.array([value]), np.array([of_other]))[0]), low=low, high=high
-        )
+    samples: BootstrapValues
 
 
 def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
@@ -120,29 +63,72 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     """
     gate_metric = select_gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
     actual = ActualLabels.of(model, labels)
-    own, *others = (
+    candidates = [
         CandidatePredictions.of(one, actual, probabilities=_are_probabilities(model, one))
         for one in (predictions, champion)
         if one is not None
-    )
-    comparison, classes = _compare(actual, [own, *others], gate.confidence)
-    if others and comparison.metrics[gate_metric] is not None and comparison.champion[gate_metric] is None:
+    ]
+    classes, own, baseline, other = _measure(actual, candidates)
+    if champion and own.metrics[gate_metric] is not None and other.metrics[gate_metric] is None:
         champion_objection = f"its scores are no probabilities, so it has no {METRICS[gate_metric].title}."
     return Evaluation(
         predictor_type=model.predictor_type,
         rows=len(labels),
-        metrics=tuple(comparison.metric(name) for name in actual.metric_names),
+        metrics=tuple(_metric(name, own, baseline, other, gate.confidence) for name in actual.metric_names),
         gate_metric=gate_metric,
-        over_baseline=comparison.over_baseline(gate_metric),
-        over_champion=comparison.over_champion(gate_metric),
+        over_baseline=_improvement(gate_metric, own, baseline, gate.confidence),
+        over_champion=_improvement(gate_metric, own, other, gate.confidence),
         champion_objection=champion_objection,
         confidence=gate.confidence,
-        rounds=len(comparison.values[actual.metric_names[0]]),
+        rounds=len(own.samples[actual.metric_names[0]]),
         classes=classes,
-        slices=_assess_slices(actual, own, slices),
-        regression=None if actual.num_classes else regression_plot_data(actual, own),
-        classification=classification_plot_data(actual, own) if actual.num_classes else None,
+        slices=_assess_slices(actual, candidates[0], slices),
+        slice_by=gate.slice_by,
+        residual_quantiles={} if actual.num_classes else _residual_quantiles(actual, candidates[0]),
+        confusion=_confusion(actual, candidates[0]) if 0 < actual.num_classes <= MAX_CONFUSION_CLASSES else (),
     )
+
+
+def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
+    """Whether scores are probabilities; the champion of a logistic model may be one with hinge loss."""
+    if model.predictor_type != "binary_classifier":
+        return model.predictor_type == "multiclass_classifier"
+    return model.has_sigmoid and bool(((predictions.scores >= 0) & (predictions.scores <= 1)).all())
+
+
+def _measure(
+    actual: ActualLabels, models: Sequence[CandidatePredictions]
+) -> tuple[tuple[ClassMetrics, ...], _Measured, _Measured, _Measured]:
+    """The first model's classes; then that model, the best constants, and the second model, empty without one."""
+    constants = best_constants(actual)
+    with ThreadPoolExecutor(len(models)) as pool:
+        (own, classes), *others = pool.map(partial(compute_metrics_by_class, actual), models)
+    candidates = [Candidate(one, actual.metric_names) for one in models]
+    candidates += [Candidate(one, names) for one, names in group_by_predictions(constants)]
+    samples = resample(actual, candidates, draw_samples(len(actual.labels), count_samples(len(actual.labels))))
+    of_constants = {name: values for some in samples[len(models) :] for name, values in some.items()}
+    baseline = _Measured(baseline_metrics(actual, constants), of_constants)
+    champion = _Measured(others[0][0], samples[1]) if others else _Measured({}, {})
+    return classes, _Measured(own, samples[0]), baseline, champion
+
+
+def _metric(name: MetricName, own: _Measured, baseline: _Measured, champion: _Measured, confidence: float) -> Metric:
+    value, of_champion = own.metrics[name], champion.metrics.get(name)
+    if value is None:
+        return Metric(name=name, value=None, low=None, high=None, baseline=None, champion=of_champion)
+    low, high = percentile_interval(own.samples[name], confidence)
+    return Metric(name=name, value=value, low=low, high=high, baseline=baseline.metrics[name], champion=of_champion)
+
+
+def _improvement(name: MetricName, own: _Measured, other: _Measured, confidence: float) -> Improvement | None:
+    value, of_other = own.metrics[name], other.metrics.get(name)
+    if value is None or of_other is None:
+        return None
+    low, high = percentile_interval(error_reduction(name, own.samples[name], other.samples[name]), confidence)
+    if low is None or high is None:
+        return None
+    share = error_reduction(name, np.array([value]), np.array([of_other]))
+    return Improvement(value=float(share[0]), low=low, high=high)
 
 
 def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
@@ -157,159 +143,29 @@ def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
     return np.asarray(np.maximum(1 - share, MIN_IMPROVEMENT))
 
 
-def _compare(
-    actual: ActualLabels, models: Sequence[CandidatePredictions], confidence: float
-) -> tuple[_Comparison, tuple[ClassMetrics, ...]]:
-    """Compare the first of `models` with the best constants and, if there is a second, with that; and its classes."""
-    chosen = best_constants(actual)
-    with ThreadPoolExecutor(len(models)) as pool:
-        (own, classes), *others = pool.map(partial(compute_metrics_by_class, actual), models)
-    candidates = [Candidate(one, actual.metric_names) for one in models]
-    candidates += [Candidate(one, names) for one, names in group_by_predictions(chosen)]
-    samples = draw_samples(len(actual.labels), count_samples(len(actual.labels)))
-    values = resample(actual, candidates, samples)
-    comparison = _Comparison(
-        metrics=own,
-        baseline=baseline_metrics(actual, chosen),
-        champion=others[0][0] if others else {},
-        values=values[0],
-        baseline_values={name: found for some in values[len(models) :] for name, found in some.items()},
-        champion_values=values[1] if others else {},
-        confidence=confidence,
-    )
-    return comparison, classes
-
-
-def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
-    """Whether scores are probabilities; the champion of a logistic model may be one with hinge loss."""
-    if model.predictor_type != "binary_classifier":
-        return model.predictor_type == "multiclass_classifier"
-    return model.has_sigmoid and bool(((predictions.scores >= 0) & (predictions.scores <= 1)).all())
-
-
 def _assess_slices(
     actual: ActualLabels, predictions: CandidatePredictions, slices: Sequence[tuple[str, NDArray[np.intp]]]
 ) -> tuple[Slice, ...]:
-    chosen = best_constants(actual) if slices else {}
+    constants = group_by_predictions(best_constants(actual)) if slices else []
     found = []
     for value, rows in slices:
         part = actual.select_rows(rows)
-        baseline = baseline_metrics(part, _select_rows(chosen, rows))
-        found.append(
-            Slice(
-                value=value,
-                rows=len(rows),
-                metrics=compute_metrics(part, predictions.select_rows(rows)),
-                baseline=baseline,
-            )
-        )
+        metrics = compute_metrics(part, predictions.select_rows(rows))
+        baseline: MetricValues = {}
+        for constant, names in constants:
+            of_constant = compute_metrics(part, constant.select_rows(rows))
+            baseline |= {name: of_constant[name] for name in names}
+        found.append(Slice(value=value, rows=len(rows), metrics=metrics, baseline=baseline))
     return tuple(found)
 
 
-def _select_rows(
-    chosen: dict[MetricName, CandidatePredictions], rows: NDArray[np.intp]
-) -> dict[MetricName, CandidatePredictions]:
-    """Constants on some rows; those that were one stay one."""
-    return {
-        name: part
-        for predictions, names in group_by_predictions(chosen)
-        for part in [predictions.select_rows(rows)]
-        for name in names
-    }
+def _residual_quantiles(actual: ActualLabels, predictions: CandidatePredictions) -> dict[float, float]:
+    quantiles = np.quantile(actual.labels - predictions.scores, RESIDUAL_QUANTILES)
+    return dict(zip(RESIDUAL_QUANTILES, quantiles.tolist(), strict=True))
 
 
-def regression_plot_data(actual: ActualLabels, predictions: CandidatePredictions) -> RegressionPlotData:
-    """Actual against predicted, and residuals."""
-    labels, predicted = actual.labels.astype(np.float64), predictions.scores.astype(np.float64)
-    residuals = labels - predicted
-    edges = _edges(np.concatenate([labels, predicted]), DENSITY_CELLS)
-    of_residuals = _edges(residuals, RESIDUAL_BINS)
-    cells = _cells(labels, edges) * DENSITY_CELLS + _cells(predicted, edges)
-    counts = np.bincount(cells, minlength=DENSITY_CELLS**2).reshape(DENSITY_CELLS, DENSITY_CELLS)
-    clipped = _beyond(labels, edges) | _beyond(predicted, edges) | _beyond(residuals, of_residuals)
-    return RegressionPlotData(
-        density=Density(edges=tuple(edges.tolist()), counts=tuple(map(tuple, counts.tolist()))),
-        residuals=Histogram(
-            edges=tuple(of_residuals.tolist()),
-            counts=tuple(np.bincount(_cells(residuals, of_residuals), minlength=RESIDUAL_BINS).tolist()),
-        ),
-        residual_quantiles=dict(
-            zip(RESIDUAL_QUANTILES, np.quantile(residuals, RESIDUAL_QUANTILES).tolist(), strict=True)
-        ),
-        clipped_rows=int(np.count_nonzero(clipped)),
-    )
+def _confusion(actual: ActualLabels, predictions: CandidatePredictions) -> tuple[tuple[int, ...], ...]:
+    from sklearn.metrics import confusion_matrix
 
-
-def classification_plot_data(actual: ActualLabels, predictions: CandidatePredictions) -> ClassificationPlotData:
-    """Curves of the classes that have rows of both kinds, calibration, and who is taken for whom."""
-    labels, predicted = actual.labels.astype(np.intp), np.asarray(predictions.labels)
-    rows = np.bincount(labels, minlength=actual.num_classes)
-    largest = sorted(actual.curve_classes, key=lambda label: -int(rows[label]))[:MAX_CURVES]
-    confusion = None
-    if actual.num_classes <= MAX_CONFUSION_CLASSES:
-        counts = np.bincount(labels * actual.num_classes + predicted, minlength=actual.num_classes**2)
-        by_actual = map(tuple, counts.reshape(actual.num_classes, -1).tolist())
-        confusion = Confusion(labels=tuple(range(actual.num_classes)), counts=tuple(by_actual))
-    return ClassificationPlotData(
-        curves=tuple(
-            class_curves(labels == label, predictions.class_scores(label), label)
-            for label in sorted(largest)
-            if 0 < rows[label] < len(labels)
-        ),
-        calibration=_calibration(labels, predicted, predictions) if predictions.probabilities else None,
-        confusion=confusion,
-    )
-
-
-def class_curves(positive: NDArray[np.bool_], scores: NDArray[np.floating], label: int) -> ClassCurves:
-    """Both curves of one class, at the same thresholds; without any row, precision is 1, as scikit-learn has it."""
-    from sklearn.metrics import roc_curve
-
-    false, true, _ = roc_curve(positive, scores, drop_intermediate=False)
-    chosen = _thin_out(false + true)
-    false, true = false[chosen], true[chosen]
-    hits, misses = true * positive.sum(), false * (~positive).sum()
-    precision = np.divide(hits, hits + misses, out=np.ones_like(hits), where=hits + misses > 0)
-    return ClassCurves(label=label, roc=_curve(false, true), precision_recall=_curve(true, precision))
-
-
-def _thin_out(along: Floats) -> NDArray[np.intp]:
-    """Of points at these increasing places of a line, at most POINTS spread evenly along it, both ends included."""
-    if len(along) <= MAX_CURVE_POINTS:
-        return np.arange(len(along))
-    found = np.searchsorted(along, np.linspace(along[0], along[-1], MAX_CURVE_POINTS))
-    found[[0, -1]] = 0, len(along) - 1
-    return np.unique(found)
-
-
-def _calibration(labels: NDArray[np.intp], predicted: NDArray[np.intp], predictions: CandidatePredictions) -> Curve:
-    if predictions.scores.ndim == 1:
-        probability, so = predictions.scores.astype(np.float64), labels == 1
-    else:
-        probability, so = predictions.scores.max(axis=1).astype(np.float64), labels == predicted
-    tenth = _cells(probability, np.quantile(probability, np.linspace(0, 1, CALIBRATION_BINS + 1)), "left")
-    rows = np.bincount(tenth, minlength=CALIBRATION_BINS)
-    filled = rows > 0
-    mean, share = (np.bincount(tenth, of, CALIBRATION_BINS)[filled] / rows[filled] for of in (probability, so))
-    return _curve(mean, share)
-
-
-def _curve(x: Floats, y: Floats) -> Curve:
-    """A millionth is finer than any plot shows, and keeps the JSON small."""
-    return Curve(x=tuple(x.round(6).tolist()), y=tuple(y.round(6).tolist()))
-
-
-def _edges(values: Floats, cells: int) -> Floats:
-    """Of equally wide cells over all but the outermost values, around a constant if need be."""
-    low, high = np.quantile(values, _EDGE_QUANTILES)
-    room = 0.0 if high > low else max(abs(low) / 1000, 0.5)
-    return np.linspace(low - room, high + room, cells + 1)
-
-
-def _cells(values: Floats, edges: Floats, side: str = "right") -> NDArray[np.intp]:
-    """The cell of each value, the outermost for those beyond the edges."""
-    return np.searchsorted(edges[1:-1], values, "left" if side == "left" else "right")
-
-
-def _beyond(values: Floats, edges: Floats) -> NDArray[np.bool_]:
-    return np.asarray((values < edges[0]) | (values > edges[-1]))
+    counts = confusion_matrix(actual.labels, predictions.labels, labels=range(actual.num_classes))
+    return tuple(map(tuple, counts.tolist()))

@@ -1,4 +1,4 @@
-"""What an evaluation came to, as data: small enough to keep as JSON, whole enough to draw every plot from it."""
+"""What an evaluation came to, and the verdict on it; small enough to keep as JSON."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -26,19 +26,18 @@ MetricName = Literal[
 
 
 class MetricInfo(NamedTuple):
-    """How a metric is called, whether more of it is better, and whether it is in the target's unit."""
+    """How a metric is called, and whether more of it is better."""
 
     title: str
     higher_is_better: bool
-    in_target_units: bool = False
 
 
 METRICS: Final[dict[MetricName, MetricInfo]] = {
-    "rmse": MetricInfo("RMSE", higher_is_better=False, in_target_units=True),
-    "mae": MetricInfo("MAE", higher_is_better=False, in_target_units=True),
-    "median_error": MetricInfo("median absolute error", higher_is_better=False, in_target_units=True),
+    "rmse": MetricInfo("RMSE", higher_is_better=False),
+    "mae": MetricInfo("MAE", higher_is_better=False),
+    "median_error": MetricInfo("median absolute error", higher_is_better=False),
     "r2": MetricInfo("R²", higher_is_better=True),
-    "pinball": MetricInfo("pinball loss", higher_is_better=False, in_target_units=True),
+    "pinball": MetricInfo("pinball loss", higher_is_better=False),
     "accuracy": MetricInfo("accuracy", higher_is_better=True),
     "balanced_accuracy": MetricInfo("balanced accuracy", higher_is_better=True),
     "precision": MetricInfo("precision", higher_is_better=True),
@@ -104,83 +103,6 @@ class Slice(BaseModel):
     """Of the same constant prediction as the whole test set's."""
 
 
-class Confusion(BaseModel):
-    """Rows by actual (first index) and predicted label."""
-
-    model_config = _MODEL_CONFIG
-
-    labels: tuple[int, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-class Histogram(BaseModel):
-    """Counts between neighbouring edges, one less than there are edges."""
-
-    model_config = _MODEL_CONFIG
-
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-
-
-class Density(BaseModel):
-    """Rows by actual value (first index of `counts`) and predicted value, both cut at the same edges."""
-
-    model_config = _MODEL_CONFIG
-
-    edges: tuple[float, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
-class Curve(BaseModel):
-    """Points of a line; of many only as many as a plot can show, the ends included."""
-
-    model_config = _MODEL_CONFIG
-
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
-class RegressionPlotData(BaseModel):
-    """What the plots of a regression show; residuals are actual - predicted."""
-
-    model_config = _MODEL_CONFIG
-
-    density: Density
-    residuals: Histogram
-    residual_quantiles: dict[float, float]
-    """By share of the rows: 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99."""
-    clipped_rows: int
-    """Rows beyond the edges, which a few far-off values would else stretch; counted at the outermost cells."""
-
-
-class ClassCurves(BaseModel):
-    """Of one class against the others; a binary classifier has those of class 1."""
-
-    model_config = _MODEL_CONFIG
-
-    label: int
-    roc: Curve
-    """False positive rate, true positive rate."""
-    precision_recall: Curve
-    """Recall, precision."""
-
-
-class ClassificationPlotData(BaseModel):
-    """What the plots of a classification show."""
-
-    model_config = _MODEL_CONFIG
-
-    curves: tuple[ClassCurves, ...]
-    """Of a multiclass at most the ten classes with most rows; none where there is one class only."""
-    calibration: Curve | None
-    """Mean predicted probability and share of rows that are so, per tenth of the rows; None without probabilities.
-
-    Of a multiclass the probability of the predicted class, and the share of rows where it is right.
-    """
-    confusion: Confusion | None
-    """None for more than 20 classes."""
-
-
 class Evaluation(BaseModel):
     """A model on the rows it was not trained on."""
 
@@ -202,8 +124,12 @@ class Evaluation(BaseModel):
     """Bootstrap samples behind each interval."""
     classes: tuple[ClassMetrics, ...]
     slices: tuple[Slice, ...]
-    regression: RegressionPlotData | None
-    classification: ClassificationPlotData | None
+    slice_by: str | None = None
+    """The column whose values the slices are."""
+    residual_quantiles: dict[float, float] = {}
+    """Of a regressor: actual - predicted by share of the rows, from 0.01 to 0.99."""
+    confusion: tuple[tuple[int, ...], ...] = ()
+    """Of a classifier of at most 20 classes: rows by actual (first index) and predicted class."""
 
     def __str__(self) -> str:
         value = self.value(self.gate_metric)

@@ -1,393 +1,299 @@
-"""The plots of a report."""
+"""The plots of a report, drawn from the test rows, the model and the training log."""
 
-from base64 import b64encode
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
-from tasks.evaluation.results import ClassCurves, Confusion, Curve, Density, Evaluation, Histogram
-from tasks.model_report.context import Effect, ReportContext, compute_effects
+from linear_learner.logs.training_summary import TrainingSummary
+from linear_learner.model import LinearModel, Predictions
+from tasks.download import TrainedModel
+from tasks.evaluation.numbers import format_count, format_number, format_share
+from tasks.evaluation.results import Evaluation
+from tasks.model_report.effects import compute_effects, describe_output
 from tasks.model_report.style import (
     BACKGROUND,
     BLUE,
     FOREGROUND,
     GREEN,
     GREY,
+    LINES,
     ORANGE,
-    LineStyle,
-    add_axes,
-    add_legend,
-    colormap,
-    format_count,
-    format_number,
-    format_share,
-    format_thousands,
-    line_styles,
+    STYLE,
+    THOUSANDS,
+    add_legend_beside,
     new_figure,
     new_square_figure,
     plain_text,
-    set_labels,
-    to_png,
+    to_data_url,
 )
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-
+Floats = NDArray[np.float64]
+CELLS = 40
+"""Cells of a histogram along each axis."""
+CALIBRATION_BINS = 10
 MAX_BARS = 10
-_MAX_MARKED_EPOCHS = 30
+MAX_MARKED_EPOCHS = 30
+MAX_COUNTED_CLASSES = 10
+"""Classes up to which the confusion matrix has room for numbers."""
+_LOSS_LINES = {"validation": (BLUE, "-"), "train": (ORANGE, "--")}
+_DRAWING = Lock()
+"""Held while matplotlib's settings, which all threads share, are those of these plots."""
 
 
-def draw_plots(context: ReportContext) -> dict[str, bytes]:
-    """PNGs, 1280 pixels wide, by the names that the markdown's CAPTIONS explain; only of what there is to show."""
-    return {
-        **_learning_curve(context.summary),
-        **regression_plots(context.evaluation, context.target),
-        **classification_plots(context.evaluation),
-        **_effects(context),
-    }
+def draw_plots(
+    trained: TrainedModel,
+    model: LinearModel,
+    labels: NDArray[np.floating],
+    predictions: Predictions,
+    evaluation: Evaluation,
+) -> dict[str, str]:
+    """Data URLs of PNGs, 1280 pixels wide, by name; only of what there is to show.
+
+    `predictions` are those of `model` for the test rows, which have these `labels` (rows,); `model` names its features.
+    """
+    from matplotlib import rc_context
+
+    target = plain_text(trained.table.target, 30)
+    with _DRAWING, rc_context(STYLE):
+        figures = {"learning-curve": _learning_curve(trained.job.log.summary)}
+        if evaluation.predictor_type == "regressor":
+            actual, predicted = labels.astype(np.float64), predictions.scores.astype(np.float64)
+            figures["predicted-and-actual"] = _predicted_and_actual(actual, predicted, evaluation, target)
+            figures["residuals"] = _residuals(actual - predicted, evaluation, target)
+        else:
+            figures |= _classification_figures(labels.astype(np.intp), predictions, evaluation)
+        figures["effects"] = _effects(model, trained, target)
+        return {name: to_data_url(figure) for name, figure in figures.items() if figure}
 
 
-def to_data_urls(plots: Mapping[str, bytes]) -> dict[str, str]:
-    """The plots as markdown carries them."""
-    return {name: f"data:image/png;base64,{b64encode(plot).decode()}" for name, plot in plots.items()}
-
-
-def _learning_curve(summary: TrainingSummary | None) -> dict[str, bytes]:
-    lines = dict(_loss_lines(summary)) if summary else {}
+def _learning_curve(summary: TrainingSummary | None) -> "Figure | None":
+    lines = _losses_by_epoch(summary) if summary else {}
     if summary is None or not lines:
-        return {}
-    # Of a regression each loss has its own scale: it is reported in units of the normalised label.
+        return None
+    # A regressor's losses have different scales, the training loss being in units of the normalised label.
     apart = len(lines) > 1 and not (summary.objective or "").endswith("cross_entropy")
-    figure = new_figure(4.6 if apart else 3.6)
     groups = [{name: line} for name, line in lines.items()] if apart else [lines]
-    for place, group in enumerate(groups, start=1):
-        axes = add_axes(figure, place, len(groups))
+    how = "Stopped early after" if summary.stopped_early else "Ran to its last"
+    saved = "" if summary.saved_epoch is None else f"; epoch {summary.saved_epoch} was kept"
+    title = f"{how} epoch {summary.curve[-1].index}{saved}"
+    figure, rows = new_figure(title, 4.6 if apart else 3.6, len(groups))
+    for axes, group in zip(rows, groups, strict=True):
         _plot_losses(axes, group, summary)
-        whose = f"{next(iter(group))} " if apart else ""
-        below = "epoch" if place == len(groups) else ""
-        set_labels(figure, axes, _learning_curve_title(summary), below, whose + plain_text(summary.objective or "loss"))
-    return {"learning-curve": to_png(figure)}
+        loss = plain_text(summary.objective or "loss")
+        axes.set_ylabel(f"{next(iter(group))} {loss}" if apart else loss)
+    rows[-1].set_xlabel("epoch")
+    return figure
 
 
-def _loss_lines(summary: TrainingSummary) -> Iterator[tuple[str, list[tuple[int, float]]]]:
-    for name in ("validation", "train"):
-        known = [(point.index, loss) for point in summary.curve if (loss := _select_loss(point, name)) is not None]
-        if known:
-            yield name, known
+def _losses_by_epoch(summary: TrainingSummary) -> dict[str, dict[int, float]]:
+    lines = {
+        name: {point.index: getattr(point, name) for point in summary.curve if getattr(point, name) is not None}
+        for name in _LOSS_LINES
+    }
+    return {name: line for name, line in lines.items() if line}
 
 
-def _select_loss(point: EpochPoint, name: str) -> float | None:
-    return point.validation if name == "validation" else point.train
-
-
-def _plot_losses(axes: "Axes", lines: Mapping[str, Sequence[tuple[int, float]]], summary: TrainingSummary) -> None:
+def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: TrainingSummary) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
-    looks = {"validation": (BLUE, "-"), "train": (ORANGE, "--")}
-    for name, points in lines.items():
-        color, dashes = looks[name]
-        marker = "o" if len(points) <= _MAX_MARKED_EPOCHS else ""
-        axes.plot(
-            *zip(*points, strict=True),
-            color=color,
-            linestyle=dashes,
-            linewidth=1.8,
-            marker=marker,
-            markersize=3.5,
-            label=name,
-        )
+    for name, line in lines.items():
+        color, dashes = _LOSS_LINES[name]
+        marker = "o" if len(line) <= MAX_MARKED_EPOCHS else ""
+        axes.plot([*line], [*line.values()], color=color, linestyle=dashes, marker=marker, markersize=3.5, label=name)
     if summary.saved_epoch is not None:
         axes.axvline(summary.saved_epoch, color=GREEN, linewidth=1.2, linestyle=":", label="kept")
-    losses = [loss for points in lines.values() for _, loss in points]
+    losses = [loss for line in lines.values() for loss in line.values()]
     if min(losses) > 0 and max(losses) > 20 * min(losses):
         axes.set_yscale("log")
         axes.yaxis.set_minor_formatter(NullFormatter())
-    format_thousands(axes.yaxis)
+    axes.yaxis.set_major_formatter(THOUSANDS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    add_legend(axes)
+    axes.legend()
 
 
-def _learning_curve_title(summary: TrainingSummary) -> str:
-    last = max(point.index for point in summary.curve)
-    how = "Stopped early after" if summary.stopped_early else "Ran to its last"
-    note = "" if summary.saved_epoch is None else f"; epoch {summary.saved_epoch} was kept"
-    return f"{how} epoch {last}{note}"
-
-
-def _effects(context: ReportContext) -> dict[str, bytes]:
-    known = [one for one in compute_effects(context)[:MAX_BARS] if one.largest >= 0]
-    if not known:
-        return {}
-    figure = new_figure(1.3 + 0.3 * len(known))
-    axes = add_axes(figure)
-    first = plain_text(known[0].feature, 36)
-    set_labels(figure, axes, f"{first} decides most", f"effect of one standard deviation on {_output(context)}", "")
-    _plot_bars(axes, known, several=context.model.weights.shape[1] > 1)
-    return {"effects": to_png(figure)}
-
-
-def _plot_bars(axes: "Axes", shown: Sequence[Effect], *, several: bool) -> None:
-    sizes = [one.sizes[one.strongest] for one in shown if one.sizes]
-    names = [plain_text(one.feature, 30) + (f" (class {one.strongest})" if several else "") for one in shown]
-    colors = [BLUE if size >= 0 else ORANGE for size in sizes]
-    bars = axes.barh(range(len(sizes)), sizes, color=colors, height=0.7)
-    axes.bar_label(bars, [format_number(size, 3) for size in sizes], padding=3, fontsize=8, color=FOREGROUND)
-    axes.set_yticks(range(len(sizes)), names)
-    axes.invert_yaxis()
-    axes.margins(x=0.15)
-    format_thousands(axes.xaxis)
-    axes.axvline(0, color=GREY, linewidth=1)
-
-
-def _output(context: ReportContext) -> str:
-    if context.model.predictor_type == "regressor":
-        return plain_text(context.target, 30)
-    if context.model.predictor_type == "multiclass_classifier":
-        return "the class's score"
-    return "the log-odds of label 1" if context.model.has_sigmoid else "the distance from the plane"
-
-
-def regression_plots(evaluation: Evaluation, target: str) -> dict[str, bytes]:
-    """PNGs by name; none for an evaluation of a classifier."""
-    plot_data = evaluation.regression
-    if plot_data is None:
-        return {}
-    return {
-        "predicted-and-actual": _predicted_and_actual(evaluation, plot_data.density, plain_text(target)),
-        "residuals": _residuals(plot_data.residuals, plot_data.residual_quantiles, plain_text(target)),
-    }
-
-
-def _predicted_and_actual(evaluation: Evaluation, density: Density, target: str) -> bytes:
-    figure = new_figure(5.0)
-    axes = add_axes(figure)
-    typical = evaluation.value("median_error")
-    title = (
-        "Predicted and actual values"
-        if typical is None
-        else f"Half of the rows are off by at most {format_number(typical)}"
-    )
-    set_labels(figure, axes, title, f"actual {target}", f"predicted {target}")
-    _plot_density(axes, density)
-    ends = density.edges[0], density.edges[-1]
-    axes.plot(ends, ends, color=ORANGE, linewidth=1.2, linestyle="--", label="predicted = actual")
-    axes.set(xlim=ends, ylim=ends, aspect="equal")
-    format_thousands(axes.xaxis)
-    format_thousands(axes.yaxis)
-    add_legend(axes)
-    return to_png(figure)
-
-
-def _plot_density(axes: "Axes", density: Density) -> None:
+def _predicted_and_actual(actual: Floats, predicted: Floats, evaluation: Evaluation, target: str) -> "Figure":
     from matplotlib.colors import LogNorm
-    from matplotlib.ticker import FuncFormatter
 
-    counts = np.array(density.counts, np.float64).T
-    shown = np.ma.masked_equal(counts, 0)
-    norm = LogNorm(0.4, max(2.0, counts.max()))  # a single row is to be seen, too
-    image = axes.pcolormesh(density.edges, density.edges, shown, cmap=colormap(), norm=norm)
-    bar = axes.figure.colorbar(image, ax=axes, format=FuncFormatter(lambda rows, _: f"{rows:,.0f}"), shrink=0.8)
-    bar.ax.set_ylim(bottom=1)
-    bar.set_label("rows per cell", color=FOREGROUND, fontsize=9)
-    bar.ax.tick_params(labelsize=8, labelcolor=FOREGROUND)
+    title = f"Half of the rows are off by at most {format_number(evaluation.value('median_error'))}"
+    figure, [axes] = new_figure(title, 5.0)
+    edges = _edges(np.concatenate([actual, predicted]))
+    ends = edges[0], edges[-1]
+    norm = LogNorm(vmin=0.4)  # a single row is to be seen, too
+    counts, *_, image = axes.hist2d(actual.clip(*ends), predicted.clip(*ends), edges, cmin=1, norm=norm)
+    bar = figure.colorbar(image, ax=axes, format="{x:,.0f}", shrink=0.8, label="rows per cell")
+    bar.ax.set_ylim(1, max(2, np.nanmax(counts)))
+    axes.plot(ends, ends, color=ORANGE, linewidth=1.2, linestyle="--", label="predicted = actual")
+    axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"actual {target}", ylabel=f"predicted {target}")
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.legend()
+    return figure
 
 
-def _residuals(residuals: Histogram, quantiles: dict[float, float], target: str) -> bytes:
-    figure = new_figure(3.4)
-    axes = add_axes(figure)
-    low, high = quantiles.get(0.05), quantiles.get(0.95)
-    known = low is not None and high is not None
-    title = (
-        f"90 % of the residuals are between {format_number(low)} and {format_number(high)}" if known else "Residuals"
-    )
-    set_labels(figure, axes, title, f"actual - predicted {target}", "rows")
-    format_thousands(axes.xaxis)
-    format_thousands(axes.yaxis)
-    axes.stairs(residuals.counts, residuals.edges, fill=True, color=BLUE, alpha=0.75)
+def _residuals(residuals: Floats, evaluation: Evaluation, target: str) -> "Figure":
+    low, high = evaluation.residual_quantiles[0.05], evaluation.residual_quantiles[0.95]
+    title = f"90 % of the residuals are between {format_number(low)} and {format_number(high)}"
+    figure, [axes] = new_figure(title, 3.4)
+    edges = _edges(residuals)
+    axes.hist(residuals.clip(edges[0], edges[-1]), edges.tolist(), color=BLUE, alpha=0.75)
     axes.axvline(0, color=FOREGROUND, linewidth=1, label="predicted = actual")
-    if low is not None and high is not None:
-        axes.axvline(low, color=ORANGE, linewidth=1.2, linestyle="--", label="90 % of the rows")
-        axes.axvline(high, color=ORANGE, linewidth=1.2, linestyle="--")
-    add_legend(axes)
-    return to_png(figure)
+    axes.axvline(low, color=ORANGE, linewidth=1.2, linestyle="--", label="90 % of the rows")
+    axes.axvline(high, color=ORANGE, linewidth=1.2, linestyle="--")
+    axes.set(xlabel=f"actual - predicted {target}", ylabel="rows")
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.legend()
+    return figure
 
 
-MAX_COUNTED_CLASSES = 10
-"""Classes up to which the confusion matrix has room for numbers."""
+def _edges(values: Floats) -> Floats:
+    """The edges of a histogram's cells; the few values beyond them, which would stretch it, are drawn in the outermost.
+
+    Around a constant there is some room.
+    """
+    low, high = np.quantile(values, (0.005, 0.995))
+    room = 0.0 if high > low else max(abs(low) / 1000, 0.5)
+    return np.linspace(low - room, high + room, CELLS + 1)
 
 
-class OperatingPoint(NamedTuple):
-    """What a binary classifier does at its threshold."""
-
-    false_positive_rate: float
-    recall: float
-    precision: float
-
-
-def classification_plots(evaluation: Evaluation) -> dict[str, bytes]:
-    """PNGs by name; only of what the evaluation has, none for that of a regressor."""
-    plot_data = evaluation.classification
-    if plot_data is None:
-        return {}
-    plots = {}
-    if plot_data.curves:
-        plots["roc"] = _roc(evaluation, plot_data.curves)
-        plots["precision-recall"] = _precision_recall(evaluation, plot_data.curves)
-    if plot_data.calibration is not None:
-        plots["calibration"] = _calibration(evaluation, plot_data.calibration)
-    if plot_data.confusion is not None and len(plot_data.confusion.labels) > 2:
-        plots["confusion"] = _confusion(plot_data.confusion)
-    return plots
+def _classification_figures(
+    labels: NDArray[np.intp], predictions: Predictions, evaluation: Evaluation
+) -> "dict[str, Figure | None]":
+    figures: dict[str, Figure | None] = {}
+    scores = {1: predictions.scores} if _is_binary(evaluation) else dict(enumerate(predictions.scores.T))
+    frequent = sorted(scores, key=lambda label: evaluation.classes[label].rows, reverse=True)[: len(LINES)]
+    shown = {label: scores[label] for label in sorted(frequent) if 0 < evaluation.classes[label].rows < len(labels)}
+    if shown:
+        figures["roc"] = _roc(labels, shown, evaluation)
+        figures["precision-recall"] = _precision_recall(labels, shown, evaluation)
+    if evaluation.value("log_loss") is not None:
+        figures["calibration"] = _calibration(labels, predictions, evaluation)
+    if len(evaluation.confusion) > 2:
+        figures["confusion"] = _confusion(np.array(evaluation.confusion))
+    return figures
 
 
-def _roc(evaluation: Evaluation, curves: tuple[ClassCurves, ...]) -> bytes:
-    figure, axes = new_square_figure()
-    set_labels(figure, axes, _roc_title(evaluation), "false positive rate", "true positive rate")
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance")
-    for one, style in zip(curves, line_styles(len(curves)), strict=True):
-        _plot_curve(
-            axes,
-            one.roc,
-            style,
-            f"{_class_prefix(evaluation, one.label)}AUC {format_number(_area_under_curve(evaluation, one.label))}",
-        )
-    point = _operating_point(evaluation)
-    if point:
-        _plot_point(axes, point.false_positive_rate, point.recall)
-    add_legend(axes, _legend_title(evaluation), outside=True)
-    return to_png(figure)
+def _roc(labels: NDArray[np.intp], scores: dict[int, NDArray[np.floating]], evaluation: Evaluation) -> "Figure":
+    from sklearn.metrics import roc_curve
 
-
-def _precision_recall(evaluation: Evaluation, curves: tuple[ClassCurves, ...]) -> bytes:
-    figure, axes = new_square_figure()
-    set_labels(figure, axes, _precision_title(evaluation), "recall", "precision")
-    for one, style in zip(curves, line_styles(len(curves)), strict=True):
-        rate = _base_rate(evaluation, one.label)
-        if _is_binary(evaluation) and rate is not None:
-            axes.axhline(rate, color=GREY, linewidth=1, linestyle=":", label=f"chance: {format_share(rate)}")
-        label = (
-            f"PR-AUC {format_number(evaluation.value('pr_auc'))}"
-            if _is_binary(evaluation)
-            else f"{format_share(rate)} of rows"
-        )
-        _plot_curve(axes, one.precision_recall, style, f"{_class_prefix(evaluation, one.label)}{label}")
-    point = _operating_point(evaluation)
-    if point:
-        _plot_point(axes, point.recall, point.precision)
-    add_legend(axes, _legend_title(evaluation), outside=True)
-    return to_png(figure)
-
-
-def _calibration(evaluation: Evaluation, curve: Curve) -> bytes:
-    figure, axes = new_square_figure()
-    off = float(np.mean(np.abs(np.subtract(curve.x, curve.y)))) if curve.x else None
-    what = ("label 1", "rows that are 1") if _is_binary(evaluation) else ("the predicted class", "rows that are right")
-    title = f"Probabilities are off by {format_share(off)} on average"
-    set_labels(figure, axes, title, f"mean probability of {what[0]}, per tenth of the rows", f"share of {what[1]}")
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="taken at their word")
-    axes.plot(curve.x, curve.y, color=BLUE, linewidth=1.8, marker="o", markersize=5, label="this model")
-    add_legend(axes, outside=True)
-    return to_png(figure)
-
-
-def _confusion(confusion: Confusion) -> bytes:
-    from matplotlib.colors import PowerNorm
-
-    figure = new_figure(5.2)
-    axes = add_axes(figure)
-    counts = np.array(confusion.counts, np.float64)
-    of_actual = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    set_labels(figure, axes, _confusion_title(confusion, counts), "predicted class", "actual class")
-    image = axes.imshow(of_actual, cmap=colormap(), norm=PowerNorm(0.5, 0, 1))  # rare mistakes are to be seen, too
-    places = range(len(confusion.labels))
-    axes.set_xticks(places, [str(label) for label in confusion.labels])
-    axes.set_yticks(places, [str(label) for label in confusion.labels])
-    axes.grid(visible=False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.set_label("share of the actual class", color=FOREGROUND, fontsize=9)
-    bar.ax.tick_params(labelsize=8, labelcolor=FOREGROUND)
-    if len(places) <= MAX_COUNTED_CLASSES:
-        for (row, column), count in np.ndenumerate(counts):
-            ink = BACKGROUND if of_actual[row, column] > 0.3 else FOREGROUND
-            axes.text(column, row, f"{count:,.0f}", ha="center", va="center", fontsize=8, color=ink)
-    return to_png(figure)
-
-
-def _plot_curve(axes: "Axes", curve: Curve, style: LineStyle, label: str) -> None:
-    [line] = axes.plot(curve.x, curve.y, color=style.color, linestyle=style.linestyle, linewidth=1.8, label=label)
-    line.set(marker=style.marker, markersize=4, markevery=0.11)
-
-
-def _plot_point(axes: "Axes", x: float, y: float) -> None:
-    label = "at the threshold"
-    axes.plot(
-        [x], [y], color=ORANGE, marker="D", markersize=7, markeredgecolor=BACKGROUND, linestyle="none", label=label
-    )
+    figure, axes = new_square_figure(_roc_title(evaluation), "false positive rate", "true positive rate")
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=":", label="chance")
+    for (label, of_class), line in zip(scores.items(), LINES, strict=False):
+        false_positive_rate, recall, _ = roc_curve(labels == label, of_class)
+        area = f"AUC {format_number(evaluation.classes[label].roc_auc)}"
+        axes.plot(false_positive_rate, recall, **line, label=area if _is_binary(evaluation) else f"{label}: {area}")
+    if _is_binary(evaluation):
+        [negative, false_positive], _ = evaluation.confusion
+        _plot_threshold(axes, false_positive / (negative + false_positive), evaluation.value("recall"))
+    add_legend_beside(figure, None if _is_binary(evaluation) else "class")
+    return figure
 
 
 def _roc_title(evaluation: Evaluation) -> str:
     area = evaluation.value("roc_auc")
-    if area is None:
-        return "ROC curve"
     if _is_binary(evaluation):
         return f"A row with label 1 scores above one with 0 in {format_share(area)} of pairs"
-    known = {one.label: one.roc_auc for one in evaluation.classes if one.roc_auc is not None}
-    hardest = (
-        f", lowest {format_number(min(known.values()))} for class {min(known, key=known.__getitem__)}" if known else ""
-    )
-    return f"ROC-AUC {format_number(area)} on average over classes{hardest}"
+    areas = {one.label: one.roc_auc for one in evaluation.classes if one.roc_auc is not None}
+    hardest = min(areas, key=areas.__getitem__)
+    lowest = f"lowest {format_number(areas[hardest])} for class {hardest}"
+    return f"ROC-AUC {format_number(area)} on average over classes, {lowest}"
 
 
-def _precision_title(evaluation: Evaluation) -> str:
-    precision, recall = (evaluation.value(name) for name in ("precision", "recall"))
-    if not _is_binary(evaluation) or precision is None or recall is None:
-        return f"PR-AUC {format_number(evaluation.value('pr_auc'))} on average over classes"
-    return f"Of all 1s it finds {format_share(recall)}, of those it finds {format_share(precision)} are right"
+def _precision_recall(
+    labels: NDArray[np.intp], scores: dict[int, NDArray[np.floating]], evaluation: Evaluation
+) -> "Figure":
+    from sklearn.metrics import precision_recall_curve
 
-
-def _confusion_title(confusion: Confusion, counts: NDArray[np.float64]) -> str:
-    wrong = counts - np.diag(np.diag(counts))
-    if not wrong.any():
-        return "No mistakes"
-    actual, predicted = divmod(int(wrong.argmax()), len(confusion.labels))
-    taken = f"class {confusion.labels[actual]} taken for {confusion.labels[predicted]}"
-    return f"Most frequent mistake: {taken}, {format_count('row', int(wrong.max()))}"
-
-
-def _operating_point(evaluation: Evaluation) -> OperatingPoint | None:
-    """None for a multiclass, and where one of the three is not defined."""
-    confusion = evaluation.classification.confusion if evaluation.classification else None
-    if not _is_binary(evaluation) or confusion is None or confusion.labels != (0, 1):
-        return None
-    (negative, false_positive), (missed, hit) = confusion.counts
-    if not (negative + false_positive and missed + hit and hit + false_positive):
-        return None
-    false_positive_rate = false_positive / (negative + false_positive)
-    return OperatingPoint(false_positive_rate, hit / (missed + hit), hit / (hit + false_positive))
-
-
-def _base_rate(evaluation: Evaluation, label: int) -> float | None:
-    rows = next((one.rows for one in evaluation.classes if one.label == label), None)
-    return rows / evaluation.rows if rows is not None and evaluation.rows else None
-
-
-def _area_under_curve(evaluation: Evaluation, label: int) -> float | None:
+    area, precision, recall = (evaluation.value(name) for name in ("pr_auc", "precision", "recall"))
+    title = f"PR-AUC {format_number(area)} on average over classes"
     if _is_binary(evaluation):
-        return evaluation.value("roc_auc")
-    return next((one.roc_auc for one in evaluation.classes if one.label == label), None)
+        title = f"Of all 1s it finds {format_share(recall)}, of those it finds {format_share(precision)} are right"
+    figure, axes = new_square_figure(title, "recall", "precision")
+    for (label, of_class), line in zip(scores.items(), LINES, strict=False):
+        precisions, recalls, _ = precision_recall_curve(labels == label, of_class, drop_intermediate=True)
+        share = evaluation.classes[label].rows / evaluation.rows
+        if _is_binary(evaluation):
+            axes.axhline(share, color=GREY, linewidth=1, linestyle=":", label=f"chance: {format_share(share)}")
+        text = f"PR-AUC {format_number(area)}" if _is_binary(evaluation) else f"{label}: {format_share(share)} of rows"
+        axes.plot(recalls, precisions, **line, label=text)
+    if _is_binary(evaluation):
+        _plot_threshold(axes, recall or 0, precision)
+    add_legend_beside(figure, None if _is_binary(evaluation) else "class")
+    return figure
 
 
-def _class_prefix(evaluation: Evaluation, label: int) -> str:
-    return "" if _is_binary(evaluation) else f"{label}: "
+def _plot_threshold(axes: "Axes", x: float, y: float | None) -> None:
+    label = "at the threshold"
+    axes.plot(x, y or 0, "D", color=ORANGE, markersize=7, markeredgecolor=BACKGROUND, label=label)
 
 
-def _legend_title(evaluation: Evaluation) -> str | None:
-    return None if _is_binary(evaluation) else "class"
+def _calibration(labels: NDArray[np.intp], predictions: Predictions, evaluation: Evaluation) -> "Figure":
+    from sklearn.calibration import calibration_curve
+
+    if _is_binary(evaluation):
+        what = ("label 1", "rows that are 1")
+        probabilities, right = predictions.scores, labels == 1
+    else:
+        what = ("the predicted class", "rows that are right")
+        probabilities, right = predictions.scores.max(axis=1), labels == predictions.labels
+    share, mean = calibration_curve(right, probabilities, n_bins=CALIBRATION_BINS, strategy="quantile")
+    title = f"Probabilities are off by {format_share(np.abs(mean - share).mean())} on average"
+    x, y = f"mean probability of {what[0]}, per tenth of the rows", f"share of {what[1]}"
+    figure, axes = new_square_figure(title, x, y)
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=":", label="taken at their word")
+    axes.plot(mean, share, color=BLUE, marker="o", markersize=5, label="this model")
+    add_legend_beside(figure)
+    return figure
+
+
+def _confusion(counts: NDArray[np.intp]) -> "Figure":
+    from matplotlib.colors import PowerNorm
+
+    figure, [axes] = new_figure(_confusion_title(counts), 5.2)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = axes.imshow(shares, norm=PowerNorm(0.5, 0, 1))  # rare mistakes are to be seen, too
+    axes.set(xlabel="predicted class", ylabel="actual class", xticks=range(len(counts)), yticks=range(len(counts)))
+    axes.grid(visible=False)
+    figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
+    if len(counts) <= MAX_COUNTED_CLASSES:
+        for (row, column), count in np.ndenumerate(counts):
+            color = BACKGROUND if shares[row, column] > 0.3 else FOREGROUND
+            axes.text(column, row, f"{count:,}", ha="center", va="center", fontsize=8, color=color)
+    return figure
+
+
+def _confusion_title(counts: NDArray[np.intp]) -> str:
+    mistakes = counts - np.diag(np.diag(counts))
+    if not mistakes.any():
+        return "No mistakes"
+    actual, predicted = divmod(int(mistakes.argmax()), len(counts))
+    return f"Most frequent mistake: class {actual} taken for {predicted}, {format_count('row', mistakes.max())}"
 
 
 def _is_binary(evaluation: Evaluation) -> bool:
     return evaluation.predictor_type == "binary_classifier"
+
+
+def _effects(model: LinearModel, trained: TrainedModel, target: str) -> "Figure | None":
+    shown = [one for one in compute_effects(model, trained.table.profile)[:MAX_BARS] if np.isfinite(one.size)]
+    if not shown:
+        return None
+    figure, [axes] = new_figure(f"{plain_text(shown[0].feature, 36)} decides most", 1.3 + 0.3 * len(shown))
+    several = model.weights.shape[1] > 1
+    names = [plain_text(one.feature, 30) + (f" (class {one.output})" if several else "") for one in shown]
+    sizes = [one.size for one in shown]
+    bars = axes.barh(range(len(sizes)), sizes, color=[BLUE if size >= 0 else ORANGE for size in sizes], height=0.7)
+    axes.bar_label(bars, [format_number(size, 3) for size in sizes], padding=3, fontsize=8)
+    axes.set_yticks(range(len(sizes)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.axvline(0, color=GREY, linewidth=1)
+    axes.set_xlabel(f"effect of one standard deviation on {describe_output(model, target)}")
+    axes.xaxis.set_major_formatter(THOUSANDS)
+    return figure

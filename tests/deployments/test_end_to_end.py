@@ -45,7 +45,6 @@ STEPS = (
     "training job",
     "training log",
     "evaluation",
-    "4 plots",
 )
 
 

@@ -26,7 +26,7 @@ from tasks.parameters import COMMON_HYPERPARAMETERS, RARE_GROUP, Dataset, Split
 from tasks.report import TrainingRun
 
 PutObject = Callable[[str, bytes], str]
-STEPS = ["load", "split", "format", "upload", "training job", "read log", "download", "evaluate", "record", "plot"]
+STEPS = ["load", "split", "format", "upload", "training job", "read log", "download", "evaluate", "record"]
 
 
 @pytest.fixture

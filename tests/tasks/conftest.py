@@ -27,8 +27,6 @@ EVALUATION = Evaluation(
     rounds=1000,
     classes=(),
     slices=(),
-    regression=None,
-    classification=None,
 )
 """Of a model better than the baseline and worse than the champion; one metric could not be told."""
 MakeTable = Callable[..., Dataset]

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.metrics import confusion_matrix
 
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import LOSSES, Hyperparameters
@@ -244,6 +245,27 @@ def test_classes_are_shown_one_by_one(kind: PredictorType) -> None:
     evaluation, _ = assessed(model, data)
     assert [one.rows for one in evaluation.classes] == np.bincount(data.labels.astype(int)).tolist()
     assert all(one.roc_auc and one.roc_auc > 0.5 for one in evaluation.classes)
+
+
+def test_residuals_of_a_regressor_are_summed_up() -> None:
+    model, data = problem("regressor", 500, 0)
+    evaluation, _ = assessed(model, data)
+    residuals = data.labels.astype(float) - model.predict(data.features).scores
+    assert evaluation.residual_quantiles[0.5] == pytest.approx(np.median(residuals))
+    assert list(evaluation.residual_quantiles) == [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
+    assert evaluation.confusion == ()
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(20, True), (21, False)])
+def test_mistakes_are_counted_up_to_twenty_classes(classes: int, shown: bool) -> None:
+    rng = np.random.default_rng(0)
+    weights = rng.normal(size=(3, classes)).astype(np.float32)
+    model = LinearModel("multiclass_classifier", "softmax_loss", weights, np.zeros(classes, np.float32))
+    features = rng.normal(size=(200, 3)).astype(np.float32)
+    labels = rng.integers(0, classes, 200)
+    evaluation, _ = assessed(model, Examples(features, labels.astype(np.float32)))
+    expected = confusion_matrix(labels, model.predict(features).labels, labels=range(classes)).tolist()
+    assert [list(counts) for counts in evaluation.confusion] == (expected if shown else [])
 
 
 def test_beside_no_error_at_all_nothing_is_missing_or_it_is_hopeless() -> None:

@@ -1,118 +1,194 @@
 """Models to report on: invented rows, predicted by a linear model that nearly knows how they came about."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
 
+from aws.registry import Package
+from aws.storage import StoredObject
+from aws.training.cost import Bill
+from aws.training.submission import Submission
+from linear_learner.formats.artifact import write_archive
+from linear_learner.hyperparameters import LOSSES
 from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
-from linear_learner.model import LinearModel, PredictorType
+from linear_learner.model import LinearModel, Predictions, PredictorType
 from tasks.data.profile import ProfileAccumulator
-from tasks.evaluation.results import (
-    METRICS,
-    ClassCurves,
-    ClassificationPlotData,
-    ClassMetrics,
-    Confusion,
-    Curve,
-    Density,
-    Evaluation,
-    Histogram,
-    Improvement,
-    Metric,
-    MetricName,
-    RegressionPlotData,
-    Slice,
-    Verdict,
-)
-from tasks.model_report.context import ReportContext
-from tasks.parameters import Split
+from tasks.data.rules.finding import Finding
+from tasks.data.source import Source
+from tasks.download import ModelFile
+from tasks.evaluation.assessment import assess
+from tasks.evaluation.results import Evaluation, Verdict
+from tasks.load import Table
+from tasks.model_report.document import TrainingRun, render_report
+from tasks.model_report.plots import draw_plots
+from tasks.monitor import FinishedJob, TrainingLogSummary
+from tasks.parameters import Gate, Split
+from tasks.record import Recorded
+from tasks.register import Registered
+from tasks.split import Rows
+from tasks.upload import Channel, Uploaded, UploadedFile
 
-MakeContext = Callable[..., ReportContext]
-ROWS = 4000
+ROWS = 1500
 NAMES = ("years_employed", "salary", "age", "distance_km", "overtime_hours", "satisfaction", "team_size")
 OBJECTIVES = {
     "regressor": "mse",
     "binary_classifier": "binary_classification_cross_entropy",
     "multiclass_classifier": "multiclass_cross_entropy",
 }
-GATES: dict[str, MetricName] = {
-    "regressor": "rmse",
-    "binary_classifier": "roc_auc",
-    "multiclass_classifier": "log_loss",
-}
-FIGURES: dict[str, dict[MetricName, tuple[float, float]]] = {
-    "regressor": {
-        "rmse": (1843.27, 3120.5),
-        "mae": (1402.11, 2511.9),
-        "median_error": (1189.4, 2190.0),
-        "r2": (0.6511, 0),
-    },
-    "binary_classifier": {
-        "accuracy": (0.8712, 0.7931),
-        "balanced_accuracy": (0.7911, 0.5),
-        "precision": (0.7122, 0.0),
-        "recall": (0.6488, 0.0),
-        "f1": (0.6790, 0.0),
-        "roc_auc": (0.9127, 0.5),
-        "pr_auc": (0.7654, 0.2069),
-        "log_loss": (0.3012, 0.5098),
-    },
-    "multiclass_classifier": {
-        "accuracy": (0.8397, 0.3912),
-        "balanced_accuracy": (0.7933, 0.2),
-        "f1": (0.8011, 0.11),
-        "roc_auc": (0.9611, 0.5),
-        "pr_auc": (0.8712, 0.2),
-        "log_loss": (0.4120, 1.512),
-    },
-}
+JOB = "linear-learner-bonus-3f9a1c07"
+
+
+@dataclass(frozen=True)
+class Case:
+    """A run, and the test rows that its model was judged on."""
+
+    run: TrainingRun
+    model: LinearModel
+    labels: NDArray[np.float32]
+    predictions: Predictions
+    champion: Package | None
+    warnings: Sequence[Finding]
+    workspace: str = "aws"
+
+    @property
+    def summary(self) -> TrainingSummary:
+        assert self.run.job.log.summary is not None
+        return self.run.job.log.summary
+
+    def plots(self) -> dict[str, str]:
+        return draw_plots(self.run, self.model, self.labels, self.predictions, self.run.evaluation)
+
+    def report(self, plots: dict[str, str] | None = None) -> str:
+        return render_report(self.run, self.champion, self.warnings, self.workspace, plots or {})
+
+    def change(self, **fields: object) -> Self:
+        """The same with other fields of the run."""
+        return replace(self, run=self.run.model_copy(update=fields))
+
+    def change_evaluation(self, **fields: object) -> Self:
+        return self.change(evaluation=self.run.evaluation.model_copy(update=fields))
+
+    def change_metrics(self, **fields: object) -> Self:
+        metrics = self.run.evaluation.metrics
+        return self.change_evaluation(metrics=tuple(metric.model_copy(update=fields) for metric in metrics))
+
+    def change_log(self, summary: TrainingSummary | None, objection: str | None = None) -> Self:
+        log = TrainingLogSummary(summary=summary, objection=objection)
+        return self.change(job=self.run.job.model_copy(update={"log": log}))
+
+
+MakeCase = Callable[..., Case]
 
 
 @pytest.fixture
-def context_of() -> MakeContext:
-    """Makes a report context of a type; keywords replace its fields, `names` those of the features."""
+def make_case(tmp_path: Path) -> MakeCase:
+    """Makes a run of a predictor type."""
+
+    def make(
+        kind: PredictorType = "regressor", *, classes: int = 5, names: tuple[str, ...] = NAMES, target: str = "bonus"
+    ) -> Case:
+        random = np.random.default_rng(7)
+        spread = np.logspace(-1, 4, len(names))
+        features = random.normal(0, spread, (ROWS, len(names))).astype(np.float32)
+        outputs = classes if kind == "multiclass_classifier" else 1
+        weights = (random.normal(0, 1.5, (len(names), outputs)) / spread[:, None]).astype(np.float32)
+        exact = features @ weights + random.normal(0, 1, (ROWS, outputs))
+        labels = exact[:, 0] if kind == "regressor" else exact.argmax(axis=1) if outputs > 1 else exact[:, 0] > 1
+        model = LinearModel(kind, LOSSES[kind][0], weights, np.zeros(outputs, np.float32), 0.4, {}, names)
+        path = tmp_path / "model.tar.gz"
+        write_archive(model, path)
+        accumulator = ProfileAccumulator([target, *names], target)
+        accumulator.add(np.vstack([labels, features.T]).astype(np.float64), ["number"] * (len(names) + 1), {})
+        uri = "s3://people-data/output/transformed_data.csv"
+        table = Table(
+            source=Source(uri=uri, parts=(StoredObject(uri=uri, size=1, etag="e"),)),
+            holdout=None,
+            part_rows=(ROWS,),
+            profile=accumulator.profile(),
+        )
+        predictions = model.predict(features)
+        evaluation = judge(model, labels.astype(np.float32), features)
+        run = TrainingRun(table=table, evaluation=evaluation, **steps(kind, path, names))
+        return Case(run, model, labels.astype(np.float32), predictions, champion(), (finding(),))
+
     return make
 
 
-def make(
-    kind: PredictorType = "regressor", *, classes: int = 5, names: tuple[str, ...] = NAMES, **changes: object
-) -> ReportContext:
-    random = np.random.default_rng(7)
-    spread = np.logspace(-1, 4, len(names))
-    features = random.normal(0, spread, (ROWS, len(names)))
-    outputs = classes if kind == "multiclass_classifier" else 1
-    weights = random.normal(0, 1.5, (len(names), outputs)) / spread[:, None]
-    model = LinearModel(kind, "auto", weights.astype(np.float32), np.zeros(outputs, np.float32), 0.4, {}, names)
-    target = str(changes.get("target", "bonus"))
-    accumulator = ProfileAccumulator([target, *names], target)
-    accumulator.add(np.vstack([np.arange(ROWS), features.T]).astype(np.float64), ["number"] * (len(names) + 1), {})
-    context = ReportContext(
-        target=target,
-        source="s3://people-data/output/transformed_data.csv",
-        verdict=Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
-        registered="version 3 of group linear-learner-bonus, waits for approval",
-        profile=accumulator.profile(),
-        rows={"train": 28_000, "validation": 8_040, "test": 3_960},
-        split=Split(),
-        summary=summary(kind),
-        summary_error=None,
-        evaluation=evaluation(kind, model, features, classes),
-        model=model,
-        job="linear-learner-bonus-3f9a1c07",
-        submission="started",
-        cost="0.0077 USD: 240 billable seconds on one ml.m5.large",
-        warnings=("column 'age': 3 values lie far from all others. Look at rows 17, 212 and 3004.",),
-        reproduce="python -m flows.train --dataset.source s3://people-data/output/transformed_data.csv",
-        champion="version 2, training job linear-learner-bonus-11d0e2b4",
+def judge(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.float32]) -> Evaluation:
+    worse = replace(model, weights=model.weights * np.float32(0.6))
+    ends = (("Zürich", 0, 900), ("Bern", 900, 1400), ("(missing)", 1400, ROWS))
+    return assess(
+        model,
+        labels,
+        model.predict(features),
+        Gate(slice_by="town"),
+        champion=worse.predict(features),
+        slices=[(town, np.arange(start, end)) for town, start, end in ends],
     )
-    return replace(context, **changes)  # type: ignore[arg-type]
 
 
-def summary(kind: PredictorType, epochs: int = 15) -> TrainingSummary:
+def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[str, Any]:
+    """What every step but load and evaluate came to."""
+    file = UploadedFile(channel="test", uri="s3://bucket/test/part.csv", rows=3960, size=1, sha256="c0ffee")
+    bill = Bill(
+        instance_type="ml.m5.large",
+        instance_count=1,
+        spot=False,
+        training_seconds=240,
+        billable_seconds=240,
+        price=None,
+        usd=None,
+        spot_saving_usd=None,
+    )
+    return {
+        "rows": Rows(train=28_000, validation=8_040, test=3_960, parameters=Split()),
+        "uploaded": Uploaded(
+            content_type="text/csv", features=features, channels=(Channel(name="test", files=(file,)),)
+        ),
+        "submission": Submission(name=JOB, arn="arn:aws:sagemaker:::x", how="started"),
+        "job": FinishedJob(
+            name=JOB,
+            model_uri="s3://bucket/model.tar.gz",
+            metrics={},
+            created=datetime(2026, 1, 1, tzinfo=UTC),
+            bill=bill,
+            log=TrainingLogSummary(summary=summarize(kind), objection=None),
+        ),
+        "model": ModelFile(
+            uri="s3://bucket/model.tar.gz", path=path, size=1, sha256="x", parts=(), features=len(features)
+        ),
+        "verdict": Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
+        "recorded": Recorded(uri="s3://bucket/models/run.json", sha256="x"),
+        "registered": Registered(arn="arn", group="linear-learner-bonus", version=3, status="PendingManualApproval"),
+    }
+
+
+def champion() -> Package:
+    return Package(
+        arn="arn",
+        group="linear-learner-bonus",
+        version=2,
+        status="Approved",
+        model_uri="s3://bucket/champion/model.tar.gz",
+        training_job="linear-learner-bonus-11d0e2b4",
+        metadata={},
+        created=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def finding(where: str = "column 'age'") -> Finding:
+    return Finding(
+        level="warning", where=where, what="3 values lie far from all others", remedy="Look at rows 17 and 212"
+    )
+
+
+def summarize(kind: PredictorType, epochs: int = 15) -> TrainingSummary:
     losses = [0.35 + 2.2 * 0.6**epoch + 0.004 * max(0, epoch - 9) for epoch in range(epochs)]
     curve = tuple(EpochPoint(index=n, criterion=v, train=v * 0.4, validation=v) for n, v in enumerate(losses))
     return TrainingSummary(
@@ -131,97 +207,3 @@ def summary(kind: PredictorType, epochs: int = 15) -> TrainingSummary:
         throughput=17_302.4,
         curve=curve,
     )
-
-
-def evaluation(kind: PredictorType, model: LinearModel, features: NDArray[np.float64], classes: int = 5) -> Evaluation:
-    regression = regression_picture(model, features) if kind == "regressor" else None
-    figures, picture = ((), None) if regression else classified(model, features, classes)
-    return Evaluation(
-        predictor_type=kind,
-        rows=len(features),
-        metrics=tuple(
-            Metric(
-                name=name,
-                value=v,
-                low=v * 0.97,
-                high=v * 1.03,
-                baseline=b,
-                champion=v * (0.93 if METRICS[name].higher_is_better else 1.0955),
-            )
-            for name, (v, b) in FIGURES[kind].items()
-        ),
-        gate_metric=GATES[kind],
-        over_baseline=Improvement(value=0.409, low=0.381, high=0.432),
-        over_champion=Improvement(value=0.087, low=0.041, high=0.122),
-        champion_objection=None,
-        confidence=0.95,
-        rounds=1000,
-        classes=figures,
-        slices=tuple(
-            Slice(
-                value=place,
-                rows=rows,
-                metrics={GATES[kind]: value and value * FIGURES[kind][GATES[kind]][0]},
-                baseline={GATES[kind]: FIGURES[kind][GATES[kind]][1]},
-            )
-            for place, rows, value in (("Zürich", 2_301, 0.98), ("Bern", 1_209, 1.01), ("(missing)", 490, None))
-        ),
-        regression=regression,
-        classification=picture,
-    )
-
-
-def regression_picture(model: LinearModel, features: NDArray[np.float64]) -> RegressionPlotData:
-    random = np.random.default_rng(1)
-    predicted = 9_000 + 1_200 * model.predict(features).scores.astype(np.float64)
-    actual = predicted + random.normal(0, 1_500, len(features))
-    edges = np.linspace(np.quantile(actual, 0.001), np.quantile(actual, 0.999), 65)
-    density, _, _ = np.histogram2d(actual.clip(edges[0], edges[-1]), predicted.clip(edges[0], edges[-1]), edges)
-    counts, bins = np.histogram(actual - predicted, 60)
-    shares = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-    return RegressionPlotData(
-        density=Density(edges=edges.tolist(), counts=density.astype(int).tolist()),
-        residuals=Histogram(edges=bins.tolist(), counts=counts.tolist()),
-        residual_quantiles=dict(zip(shares, np.quantile(actual - predicted, shares).tolist(), strict=True)),
-        clipped_rows=16,
-    )
-
-
-def classified(
-    model: LinearModel, features: NDArray[np.float64], classes: int
-) -> tuple[tuple[ClassMetrics, ...], ClassificationPlotData]:
-    random = np.random.default_rng(1)
-    scores = model.predict(features).scores.astype(np.float64)
-    chances = np.stack([1 - scores, scores], axis=1) if scores.ndim == 1 else scores
-    actual = (chances.cumsum(axis=1) < random.random((len(features), 1))).sum(axis=1).clip(max=chances.shape[1] - 1)
-    predicted = chances.argmax(axis=1)
-    labels = tuple(range(chances.shape[1]))
-    of_each = zip(*precision_recall_fscore_support(actual, predicted, labels=labels, zero_division=0), strict=True)
-    figures = tuple(
-        ClassMetrics(label=label, rows=rows, precision=p, recall=r, f1=f, roc_auc=0.9 + 0.001 * label)
-        for label, (p, r, f, rows) in zip(labels, of_each, strict=True)
-    )
-    drawn = labels[1:] if len(labels) == 2 else labels[:10]
-    return figures, ClassificationPlotData(
-        curves=tuple(curves(label, actual == label, chances[:, label]) for label in drawn),
-        calibration=calibration(chances.max(axis=1), predicted == actual),
-        confusion=Confusion(labels=labels, counts=confusion_matrix(actual, predicted, labels=labels).tolist())
-        if classes <= 20
-        else None,
-    )
-
-
-def curves(label: int, actual: NDArray[np.bool_], scores: NDArray[np.float64]) -> ClassCurves:
-    wrong, right, _ = roc_curve(actual, scores)
-    precision, recall, _ = precision_recall_curve(actual, scores)
-    places = [np.unique(np.linspace(0, len(line) - 1, 200).astype(int)) for line in (wrong, recall)]
-    return ClassCurves(
-        label=label,
-        roc=Curve(x=wrong[places[0]].tolist(), y=right[places[0]].tolist()),
-        precision_recall=Curve(x=recall[places[1]].tolist(), y=precision[places[1]].tolist()),
-    )
-
-
-def calibration(chances: NDArray[np.float64], right: NDArray[np.bool_]) -> Curve:
-    tenths = np.array_split(np.argsort(chances), 10)
-    return Curve(x=tuple(chances[one].mean() for one in tenths), y=tuple(right[one].mean() for one in tenths))

@@ -2,22 +2,26 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from base64 import b64decode
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from io import BytesIO
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image
 
 from linear_learner.logs.training_summary import EpochPoint
-from linear_learner.model import PredictorType
-from tasks.evaluation.results import Curve, Density
-from tasks.model_report.context import ReportContext
-from tasks.model_report.plots import draw_plots, to_data_urls
-from tasks.model_report.style import CAPTIONS, line_styles, plain_text
+from linear_learner.model import LinearModel, Predictions, PredictorType
+from tasks.evaluation.assessment import assess
+from tasks.model_report import plots as module
+from tasks.model_report.style import LINES, STYLE, plain_text
+from tasks.parameters import Gate
+from tests.tasks.model_report.conftest import Case, MakeCase
 
-MakeContext = Callable[..., ReportContext]
 OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
 OF_KIND: dict[PredictorType, set[str]] = {
     "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
@@ -27,46 +31,45 @@ OF_KIND: dict[PredictorType, set[str]] = {
 MAX_CHARACTERS = 300_000
 
 
-def pixels(png: bytes) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def pixels(url: str) -> NDArray[np.uint8]:
+    png = b64decode(url.removeprefix("data:image/png;base64,"))
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
     return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
 
+def judged(case: Case, model: LinearModel, labels: NDArray[np.float32], predictions: Predictions) -> Case:
+    """The case with other rows."""
+    evaluation = assess(model, labels, predictions, Gate())
+    return replace(case, model=model, labels=labels, predictions=predictions).change(evaluation=evaluation)
+
+
 @pytest.mark.parametrize("kind", OF_KIND)
-def test_each_type_has_its_plots_as_captioned_pngs(context_of: MakeContext, kind: PredictorType) -> None:
-    plots = draw_plots(context_of(kind))
+def test_each_type_has_its_plots_as_small_pngs(make_case: MakeCase, kind: PredictorType) -> None:
+    plots = make_case(kind).plots()
     assert set(plots) == OF_KIND[kind]
-    assert set(plots) <= set(CAPTIONS)
-    for png in plots.values():
-        assert png.startswith(b"\x89PNG\r\n\x1a\n")
-        image = pixels(png)
+    for url in plots.values():
+        image = pixels(url)
         assert image.shape[1] == 1280
         assert (image.min() < 80, image.max() > 240) == (True, True)  # dark ink on a light card
-    assert sum(map(len, to_data_urls(plots).values())) < 200_000
+    assert sum(map(len, plots.values())) < MAX_CHARACTERS
 
 
-def test_a_plot_is_a_data_url_of_a_png() -> None:
-    assert to_data_urls({"roc": b"\x89PNG"}) == {"roc": "data:image/png;base64,iVBORw=="}
-
-
-def test_the_largest_reports_stay_small(context_of: MakeContext) -> None:
-    regression = context_of()
-    assert regression.evaluation.regression is not None
-    noise = np.random.default_rng(0).integers(0, 10**6, (80, 80))
-    density = Density(edges=tuple(range(81)), counts=tuple(map(tuple, noise.tolist())))
-    picture = regression.evaluation.regression.model_copy(update={"density": density})
-    evaluation = regression.evaluation.model_copy(update={"regression": picture})
+def test_the_largest_reports_stay_small(make_case: MakeCase) -> None:
     names = tuple(f"{index} {'wide_name' * 9}" for index in range(40))
+    regressor = make_case(names=names)
+    random = np.random.default_rng(0)
+    labels, scores = (random.normal(size=50_000).astype(np.float32) for _ in range(2))
     largest = (
-        replace(regression, evaluation=evaluation),
-        context_of("binary_classifier", names=names),
-        context_of("multiclass_classifier", names=names, classes=20),
+        judged(regressor, regressor.model, labels, Predictions(scores, None)),
+        make_case("binary_classifier", names=names),
+        make_case("multiclass_classifier", names=names, classes=20),
     )
-    for context in largest:
-        assert sum(map(len, to_data_urls(draw_plots(context)).values())) < MAX_CHARACTERS
+    for case in largest:
+        assert sum(map(len, case.plots().values())) < MAX_CHARACTERS
 
 
 @pytest.mark.parametrize("kind", OF_KIND)
-def test_no_name_makes_a_plot_fail_or_warn(context_of: MakeContext, kind: PredictorType) -> None:
+def test_no_name_makes_a_plot_fail_or_warn(make_case: MakeCase, kind: PredictorType) -> None:
     names = (
         "a|b",
         "$x_1^{",
@@ -81,93 +84,115 @@ def test_no_name_makes_a_plot_fail_or_warn(context_of: MakeContext, kind: Predic
         "\\$",
         "%",
     )
+    case = make_case(kind)
+    profile = case.run.table.profile
+    columns = tuple(profile.columns[0].model_copy(update={"name": name}) for name in names)
+    weights = np.ones((len(names), len(case.model.bias)), np.float32)
     for target in ("$راتب 🦆$_1^{", "x_" * 500):
-        assert set(draw_plots(context_of(kind, names=names, target=target))) == OF_KIND[kind]
+        changed = profile.model_copy(update={"target": target, "columns": columns})
+        hostile = case.change_log(case.summary.model_copy(update={"objective": target})).change(
+            table=case.run.table.model_copy(update={"profile": changed})
+        )
+        plots = replace(hostile, model=replace(case.model, weights=weights, feature_names=names)).plots()
+        assert set(plots) == OF_KIND[kind]
 
 
-def test_text_that_is_plain_is_one_short_line_without_formulas() -> None:
+def test_text_that_is_plain_is_one_short_line() -> None:
     assert plain_text("a\nb") == "a b"
-    assert plain_text("$5 to $6") == r"\$5 to \$6"
+    assert plain_text("$5 to $6") == "$5 to $6"
     assert plain_text("x" * 100, 10) == "x" * 9 + "…"
     assert plain_text("pay 🦆") == "pay □"
     assert plain_text("\n") == "(no name)"
     assert plain_text("Größe_in_µm") == "Größe_in_µm"
 
 
-def test_without_a_log_there_is_no_learning_curve(context_of: MakeContext) -> None:
-    assert "learning-curve" not in draw_plots(context_of(summary=None))
-    summary = context_of().summary
-    assert summary is not None
-    assert "learning-curve" not in draw_plots(context_of(summary=summary.model_copy(update={"curve": ()})))
+def test_without_a_log_there_is_no_learning_curve(make_case: MakeCase) -> None:
+    case = make_case()
+    assert "learning-curve" not in case.change_log(None).plots()
+    assert "learning-curve" not in case.change_log(case.summary.model_copy(update={"curve": ()})).plots()
 
 
 @pytest.mark.parametrize("epochs", [1, 200])
-def test_any_number_of_epochs_is_a_learning_curve(context_of: MakeContext, epochs: int) -> None:
-    summary = context_of().summary
-    assert summary is not None
+def test_any_number_of_epochs_is_a_learning_curve(make_case: MakeCase, epochs: int) -> None:
+    case = make_case()
     curve = tuple(EpochPoint(index=n, criterion=None, train=10.0**-n, validation=None) for n in range(epochs))
-    assert "learning-curve" in draw_plots(
-        context_of(summary=summary.model_copy(update={"curve": curve, "saved_epoch": None}))
-    )
+    summary = case.summary.model_copy(update={"curve": curve, "saved_epoch": None})
+    assert "learning-curve" in case.change_log(summary).plots()
 
 
-def test_curves_that_an_evaluation_lacks_are_not_drawn(context_of: MakeContext) -> None:
-    context = context_of("binary_classifier")
-    picture = context.evaluation.classification
-    assert picture is not None
-    lacking = picture.model_copy(update={"curves": (), "calibration": None, "confusion": None})
-    evaluation = context.evaluation.model_copy(update={"classification": lacking})
-    assert set(draw_plots(replace(context, evaluation=evaluation))) == {"learning-curve", "effects"}
+@pytest.mark.parametrize("kind", OF_KIND)
+@pytest.mark.parametrize("rows", [1, 5])
+def test_a_set_however_small_or_constant_is_drawn(make_case: MakeCase, kind: PredictorType, rows: int) -> None:
+    case = make_case(kind)
+    some = np.arange(rows)
+    labels = case.predictions.labels
+    predictions = Predictions(case.predictions.scores[some], None if labels is None else labels[some])
+    for chosen in (case.labels[some], np.ones(rows, np.float32)):
+        plots = judged(case, case.model, chosen, predictions).plots()
+        assert set(plots) <= OF_KIND[kind]
+        assert ("roc" in plots) == (kind != "regressor" and len(set(chosen.tolist())) > 1)
 
 
-def test_figures_that_are_not_defined_do_not_stop_the_plots(context_of: MakeContext) -> None:
-    for kind, expected in OF_KIND.items():
-        context = context_of(kind)
-        none = {"value": None, "low": None, "high": None, "baseline": None, "champion": None}
-        metrics = tuple(metric.model_copy(update=none) for metric in context.evaluation.metrics)
-        classes = tuple(one.model_copy(update={"roc_auc": None}) for one in context.evaluation.classes)
-        changed = context.evaluation.model_copy(update={"metrics": metrics, "classes": classes})
-        assert set(draw_plots(replace(context, evaluation=changed))) == expected
+@given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=5), st.floats(-1e30, 1e30))
+def test_any_regression_has_edges_around_every_row_but_the_outermost(labels: list[float], predicted: float) -> None:
+    values = np.array([*labels, predicted])
+    edges = module._edges(values)
+    assert (np.diff(edges) >= 0).all()
+    assert edges[0] < edges[-1]
+    assert np.histogram(values.clip(edges[0], edges[-1]), edges)[0].sum() == len(values)
 
 
-def test_an_empty_density_and_calibration_are_drawn(context_of: MakeContext) -> None:
-    regression, binary = context_of(), context_of("binary_classifier")
-    assert regression.evaluation.regression is not None
-    assert binary.evaluation.classification is not None
-    nothing = Density(edges=(0.0, 1.0), counts=((0,),))
-    picture = regression.evaluation.regression.model_copy(update={"density": nothing, "residual_quantiles": {}})
-    changed = regression.evaluation.model_copy(update={"regression": picture})
-    assert "predicted-and-actual" in draw_plots(replace(regression, evaluation=changed))
-    curves = binary.evaluation.classification.model_copy(update={"calibration": Curve(x=(), y=())})
-    changed = binary.evaluation.model_copy(update={"classification": curves})
-    assert "calibration" in draw_plots(replace(binary, evaluation=changed))
+def test_far_off_values_do_not_stretch_a_plot() -> None:
+    values = np.random.default_rng(0).normal(size=1000)
+    values[3] = 1e9
+    assert module._edges(values)[-1] < 10
 
 
-def test_a_different_model_is_a_different_picture(context_of: MakeContext) -> None:
-    context = context_of()
-    flipped = replace(context, model=replace(context.model, weights=-context.model.weights))
-    once, again, other = (draw_plots(one)["effects"] for one in (context, context, flipped))
+def test_distances_have_no_calibration_and_one_class_no_curves(make_case: MakeCase) -> None:
+    case = make_case("binary_classifier")
+    hinge = replace(case.model, loss="hinge_loss")
+    distances = replace(case.predictions, scores=case.predictions.scores - 0.4)
+    assert set(judged(case, hinge, case.labels, distances).plots()) == OF_CLASSES - {"calibration"}
+    ones = np.ones_like(case.labels)
+    assert set(judged(case, case.model, ones, case.predictions).plots()) == OF_CLASSES - {"roc", "precision-recall"}
+
+
+def test_many_classes_have_curves_but_no_confusion_matrix(make_case: MakeCase) -> None:
+    assert set(make_case("multiclass_classifier", classes=21).plots()) == OF_CLASSES
+
+
+def test_a_different_model_is_a_different_picture(make_case: MakeCase) -> None:
+    case = make_case()
+    flipped = replace(case, model=replace(case.model, weights=-case.model.weights))
+    once, again, other = (one.plots()["effects"] for one in (case, case, flipped))
     assert once == again
     assert not np.array_equal(pixels(once), pixels(other))
 
 
-def test_features_of_unknown_spread_have_no_bar(context_of: MakeContext) -> None:
-    context = context_of()
-    bare = context.profile.model_copy(update={"columns": ()})
-    assert "effects" not in draw_plots(replace(context, profile=bare))
+def test_features_of_unknown_spread_have_no_bar(make_case: MakeCase) -> None:
+    case = make_case()
+    unknown = case.run.table.profile.model_copy(update={"columns": ()})
+    table = case.run.table.model_copy(update={"profile": unknown})
+    assert "effects" not in case.change(table=table).plots()
 
 
 def test_lines_are_distinguished_without_colour() -> None:
-    looks = [(style.linestyle, style.marker) for style in line_styles(20)]
-    assert len(set(looks)) == 20
+    assert len({(line["linestyle"], line["marker"]) for line in LINES}) == len(LINES) == 10
 
 
 def test_plotting_is_imported_when_something_is_drawn_and_never_opens_a_window() -> None:
     script = "import sys, tasks.model_report.plots; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert not {"matplotlib", "PIL"} & set(run.stdout.split())
+    assert not {"matplotlib", "PIL", "sklearn"} & set(run.stdout.split())
 
 
-def test_drawing_shares_nothing_with_other_threads(context_of: MakeContext) -> None:
-    draw_plots(context_of())
+def test_drawing_shares_nothing_with_other_threads(make_case: MakeCase) -> None:
+    import matplotlib as mpl
+
+    before = {name: mpl.rcParams[name] for name in STYLE}
+    case = make_case(target="$x_1^{")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: case.plots(), range(2))
+    assert first == second
+    assert {name: mpl.rcParams[name] for name in STYLE} == before
     assert "matplotlib.pyplot" not in sys.modules

@@ -1,0 +1,137 @@
+"""The report on a model as markdown and as a page of HTML, from the templates beside this file."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from aws.registry import Package
+from linear_learner.formats.artifact import read_model
+from tasks.data.profile_report import MAX_NAME_LENGTH, columns_table, escape_markdown, labels_table
+from tasks.data.rules.finding import Finding
+from tasks.download import TrainedModel
+from tasks.evaluation.numbers import NO_VALUE, format_count, format_number, format_share
+from tasks.evaluation.results import METRICS, Evaluation, Verdict
+from tasks.model_report.effects import compute_effects, describe_output
+from tasks.record import Recorded
+from tasks.register import Registered
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+MAX_FEATURES = 20
+"""Features that are listed; of more, those with the largest effects."""
+MAX_ROWS = 50
+"""Classes, and slices, that are listed; of more classes, those with most rows."""
+_EMBEDDED_PNG = "data:image/png;base64,"
+
+
+class TrainingRun(TrainedModel):
+    """What each step of one run came to."""
+
+    evaluation: Evaluation
+    verdict: Verdict
+    recorded: Recorded
+    registered: Registered | None
+
+    @property
+    def cost(self) -> str:
+        """In USD, in a line."""
+        reused = self.submission.how == "reused"
+        return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
+
+
+def render_report(
+    run: TrainingRun, champion: Package | None, warnings: Sequence[Finding], workspace: str, plots: Mapping[str, str]
+) -> str:
+    """The whole report, as markdown; `plots` are data URLs of PNGs, as `draw_plots` names them."""
+    model = replace(read_model(run.model.path), feature_names=run.uploaded.features)
+    text = _template("report.md.j2", finalize=_to_markdown).render(
+        run=run,
+        champion=champion,
+        warnings=warnings,
+        workspace=workspace,
+        plots=plots,
+        model=model,
+        effects=compute_effects(model, run.table.profile),
+        output=describe_output(model, run.table.target),
+        labels_table=labels_table(run.table.profile),
+        columns_table=columns_table(run.table.profile),
+    )
+    return re.sub("\n{3,}", "\n\n", text).strip()
+
+
+def render_page(markdown: str, title: str) -> str:
+    """The report as HTML; links and images that are not embedded PNGs stay the text they are written as."""
+    from markdown_it import MarkdownIt
+
+    class OnlyEmbedded(MarkdownIt):
+        def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's name
+            return url.startswith(_EMBEDDED_PNG)
+
+    body = OnlyEmbedded("commonmark", {"html": False}).enable("table").render(markdown)
+    return _template("page.html.j2").render(title=title, body=body)
+
+
+def metrics_table(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
+    """One row per metric, for a table artifact: rounded to five digits; None where a figure is not defined."""
+    return [
+        {
+            "metric": METRICS[metric.name].title,
+            "this model": _round_figure(metric.value),
+            "interval": NO_VALUE
+            if metric.low is None or metric.high is None
+            else f"{format_number(metric.low)} to {format_number(metric.high)}",
+            "baseline": _round_figure(metric.baseline),
+            "champion": _round_figure(metric.champion),
+        }
+        for metric in evaluation.metrics
+    ]
+
+
+def _round_figure(figure: float | None) -> float | None:
+    return float(f"{figure:.5g}") if figure is not None and isfinite(figure) else None
+
+
+def _template(name: str, **options: Any) -> "Template":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader(__package__, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        **options,
+    )
+    environment.filters |= {"name": _shorten_name, "one_line": _one_line}
+    environment.globals |= {
+        "number": format_number,
+        "share": format_share,
+        "count": format_count,
+        "percent": lambda share: f"{100 * share:g} %",
+        "METRICS": METRICS,
+        "MAX_FEATURES": MAX_FEATURES,
+        "MAX_ROWS": MAX_ROWS,
+    }
+    return environment.get_template(name)
+
+
+def _to_markdown(value: object) -> object:
+    """Any value as text that neither markdown nor HTML takes for markup; Jinja calls this for all that it prints."""
+    from markupsafe import Markup
+
+    return value if isinstance(value, Markup) else Markup(escape_markdown(str(value)))  # noqa: S704 - it is escaped
+
+
+def _shorten_name(name: str) -> str:
+    """A name of somebody's choosing, cut where it is very long."""
+    return (name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}…").strip() or "(no name)"
+
+
+def _one_line(command: str) -> object:
+    """A command for a block of code, which shows everything as it is and ends with the line."""
+    from markupsafe import Markup
+
+    return Markup("".join(char if char.isprintable() else " " for char in command))  # noqa: S704 - in a block of code
