@@ -67,9 +67,9 @@ def _response_rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
 
 def _encode_records(predictions: Predictions) -> bytes:
     scores = predictions.scores.reshape(len(predictions.scores), -1)
-    tensors = [(LABEL, "score", scores)]
+    tensors = [(LABEL, "score", list(scores.T))]
     if predictions.labels is not None:
-        tensors.append((LABEL, "predicted_label", predictions.labels[:, np.newaxis]))
+        tensors.append((LABEL, "predicted_label", [predictions.labels]))
     stream = io.BytesIO()
     write_tensors(stream, tensors)
     return stream.getvalue()

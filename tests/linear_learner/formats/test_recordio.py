@@ -88,6 +88,18 @@ def test_records_of_other_layouts_are_read_among_plain_ones() -> None:
     np.testing.assert_array_equal(examples.features, [[1, 2]] * 4 + [[0, 2]] + [[1, 2]] * 4)
 
 
+def test_a_sparse_row_of_zeros_needs_no_values_and_no_keys() -> None:
+    zeros = record(field(2, field(3, encode_varint(2))), floats(3))
+    np.testing.assert_array_equal(read_records(record(floats(1, 2), floats(3)) + zeros).features, [[1, 2], [0, 0]])
+
+
+def test_labels_are_left_out_where_they_are_not_asked_for() -> None:
+    mixed = record(floats(1), floats(2)) + record(floats(3)) + record(floats(4), floats(5, 6))
+    examples = read_records(mixed, labelled=False)
+    np.testing.assert_array_equal(examples.features, [[1], [3], [4]])
+    assert np.isnan(examples.labels).all()
+
+
 @pytest.mark.parametrize(
     ("damaged", "message"),
     [
