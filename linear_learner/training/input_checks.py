@@ -7,8 +7,7 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples
-from linear_learner.training.scaling import CHUNK_SIZE
+from linear_learner.model import Examples, row_slices
 
 
 def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Examples]) -> None:
@@ -47,9 +46,7 @@ def _check_rows(hyperparameters: Hyperparameters, train: Examples) -> None:
 
 
 def _check_finite(name: str, examples: Examples) -> None:
-    step = max(1, CHUNK_SIZE // max(1, examples.features.shape[1]))
-    for start in range(0, len(examples.labels), step):
-        rows = slice(start, start + step)
+    for rows in row_slices(*examples.features.shape):
         for what, values in (("label", examples.labels[rows, None]), ("feature column {}", examples.features[rows])):
             # A sum is finite only if all its terms are, and costs no temporary; it may overflow, so look again.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -57,7 +54,7 @@ def _check_finite(name: str, examples: Examples) -> None:
             if suspicious and (found := np.argwhere(~np.isfinite(values))).size:
                 row, column = found[0]
                 raise DataError(
-                    f"{name} channel, row {start + row + 1}, {what.format(column + 1)}: {values[row, column]};"
+                    f"{name} channel, row {rows.start + row + 1}, {what.format(column + 1)}: {values[row, column]};"
                     " fill in or drop missing and infinite values."
                 )
 

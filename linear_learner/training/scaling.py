@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples
-
-CHUNK_SIZE = 2**20
-"""Numbers handled at a time wherever the data may be larger than memory."""
+from linear_learner.model import Examples, row_slices
 
 
 @dataclass(frozen=True)
@@ -21,18 +18,23 @@ class Scaling:
     label_mean: float = 0.0
     label_deviation: float = 1.0
 
-    def scale_features(self, raw: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Write the standardised features of `raw` (rows, features) to `out`."""
-        np.subtract(raw, self.mean, out=out)
-        out /= self.deviation
+    def scale_features(
+        self, raw: NDArray[np.float32], *, bias: bool = True, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """The standardised features (rows, features + 1), with a last column of ones, or of zeros to train no bias."""
+        rows = np.empty((len(raw), raw.shape[1] + 1), np.float32) if out is None else out
+        np.subtract(raw, self.mean, out=rows[:, :-1])
+        rows[:, :-1] /= self.deviation
+        rows[:, -1] = bias
+        return rows
 
     def scale_labels(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """The standardised labels (rows,)."""
         return (raw - np.float32(self.label_mean)) / np.float32(self.label_deviation)
 
-    def unscale_scores(self, standardise: NDArray[np.float32]) -> NDArray[np.float32]:
+    def unscale_scores(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores in the label's own units."""
-        return standardise * np.float32(self.label_deviation) + np.float32(self.label_mean)
+        return scores * np.float32(self.label_deviation) + np.float32(self.label_mean)
 
     def unscale_parameters(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights (features, outputs) and bias (outputs,) for raw data, of parameters (features + 1, outputs)."""
@@ -69,9 +71,8 @@ def _moments(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[
     """Column means and population deviations, in float64 around the first row, so that constants come out exact."""
     origin = matrix[0].astype(np.float64)
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
-    step = max(1, CHUNK_SIZE // len(origin))
-    for start in range(0, len(matrix), step):
-        shifted = matrix[start : start + step] - origin
+    for rows in row_slices(*matrix.shape):
+        shifted = matrix[rows] - origin
         total += shifted.sum(axis=0)
         squares += np.square(shifted, out=shifted).sum(axis=0)
     mean = total / len(matrix)
