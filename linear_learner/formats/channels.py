@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats.csv import BlockPosition, parse_block, read_blocks
@@ -41,11 +40,12 @@ def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
 
 def channel_files(folder: Path) -> list[Path]:
     """Files under `folder`, sorted by path, without hidden and temporary ones and the empty markers of S3 folders."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.stat().st_size and path.suffix != ".tmp" and not _is_hidden(path.relative_to(folder))
-    ]
+
+    def is_data(path: Path) -> bool:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return path.is_file() and path.stat().st_size > 0 and path.suffix != ".tmp" and not hidden
+
+    return [path for path in sorted(folder.rglob("*")) if is_data(path)]
 
 
 def media_type(content_type: str) -> str:
@@ -69,21 +69,21 @@ class _ChannelTable:
         self._folder: Path | None = None
 
     def append(self, block: Examples, source: str) -> None:
-        self._width = self._width or block.features.shape[1]
-        if block.features.shape[1] != self._width:
-            width = block.features.shape[1]
+        width = block.features.shape[1]
+        self._width = self._width or width
+        if width != self._width:
             raise DataError(f"{source} has {width} features where the channel has {self._width}")
         self._blocks.append(block)
         self.rows += len(block.labels)
-        if self._folder or 4 * self.rows * (self._width + 1) > _MAX_BYTES_IN_MEMORY:
+        if 4 * self.rows * (width + 1) > _MAX_BYTES_IN_MEMORY:
             self._flush()
 
     def examples(self) -> Examples:
         if self._folder is None:
             features = np.concatenate([block.features for block in self._blocks])
             return Examples(features, np.concatenate([block.labels for block in self._blocks]))
-        features = _memory_map(self._folder / "features", (self.rows, self._width))
-        return Examples(features, _memory_map(self._folder / "labels", (self.rows,)))
+        features = np.memmap(self._folder / "features", np.dtype("<f4"), "r", shape=(self.rows, self._width))
+        return Examples(features, np.memmap(self._folder / "labels", np.dtype("<f4"), "r", shape=(self.rows,)))
 
     def _flush(self) -> None:
         if self._folder is None:
@@ -94,10 +94,6 @@ class _ChannelTable:
                 features.write(np.ascontiguousarray(block.features, "<f4").data)
                 labels.write(np.ascontiguousarray(block.labels, "<f4").data)
         self._blocks.clear()
-
-
-def _memory_map(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.memmap(file, np.dtype("<f4"), "r", shape=shape)
 
 
 def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
@@ -120,10 +116,6 @@ def _read_recordio(file: Path, name: str, rows_before: int) -> Iterator[Examples
             yield from iter_records(stream)
         except (ArtifactError, DataError) as error:
             raise type(error)(f"{name}: {error}") from error
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 _READERS: dict[str, Reader] = {CSV: _read_csv, RECORDIO: _read_recordio}

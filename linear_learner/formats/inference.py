@@ -6,7 +6,6 @@ endpoint are `application/json` and `application/jsonlines`. Linear Learner take
 
 import io
 import json
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -43,11 +42,17 @@ def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
 def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
     """The body that answers with `predictions` in the media type `accept`: JSON, JSON lines or RecordIO-protobuf."""
     media_type = _media_type(accept)
+    scores, labels = predictions.scores, predictions.labels
     if media_type == RECORDIO:
-        return _encode_records(predictions)
+        tensors = [(LABEL, "score", list(scores.reshape(len(scores), -1).T))]
+        stream = io.BytesIO()
+        write_tensors(stream, tensors if labels is None else [*tensors, (LABEL, "predicted_label", [labels])])
+        return stream.getvalue()
     if media_type not in (JSON, JSONLINES):
         raise DataError(f"Linear Learner does not answer in {accept!r}; accept {JSON}, {JSONLINES} or {RECORDIO}")
-    rows = list(_response_rows(predictions))
+    rows: list[dict[str, Any]] = [{"score": score} for score in scores.tolist()]
+    if labels is not None:
+        rows = [row | {"predicted_label": int(label)} for row, label in zip(rows, labels, strict=True)]
     if media_type == JSON:
         return json.dumps({"predictions": rows}).encode()
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -55,24 +60,6 @@ def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
 
 def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
-
-
-def _response_rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
-    scores = predictions.scores.tolist()
-    if predictions.labels is None:
-        return ({"score": score} for score in scores)
-    labels = predictions.labels.astype(int).tolist()
-    return ({"score": score, "predicted_label": label} for score, label in zip(scores, labels, strict=True))
-
-
-def _encode_records(predictions: Predictions) -> bytes:
-    scores = predictions.scores.reshape(len(predictions.scores), -1)
-    tensors = [(LABEL, "score", list(scores.T))]
-    if predictions.labels is not None:
-        tensors.append((LABEL, "predicted_label", [predictions.labels]))
-    stream = io.BytesIO()
-    write_tensors(stream, tensors)
-    return stream.getvalue()
 
 
 def _parse_json(text: bytes, where: str) -> Any:
@@ -94,7 +81,7 @@ def _json_lines(body: bytes) -> list[Any]:
     return [_parse_json(line, f"row {row}") for row, line in enumerate(body.rstrip().split(b"\n"), start=1)]
 
 
-def _stack_instances(instances: Iterable[Any]) -> NDArray[np.float32]:
+def _stack_instances(instances: list[Any]) -> NDArray[np.float32]:
     rows: list[NDArray[np.float32]] = []
     for number, instance in enumerate(instances, start=1):
         try:

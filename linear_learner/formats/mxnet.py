@@ -94,13 +94,13 @@ _SIGMOID = "LogisticRegressionOutput"
 def encode_symbol(model: LinearModel) -> str:
     """The graph in MXNet 1.3's JSON, which 1.9 loads too; shapes are weight (features, outputs), bias (1, outputs)."""
     features, outputs = model.weights.shape
-    output = _output_operator(model)
-    bias = {"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}
+    output = {"multiclass_classifier": "SoftmaxOutput"}.get(model.predictor_type, "LinearRegressionOutput")
+    output = _SIGMOID if model.has_sigmoid else output
     nodes = [
         _make_node("null", "data"),
         _make_node("null", "fc0_weight", attrs={"__shape__": f"({features}, {outputs})"}),
         _make_node("dot", "dot0", 0, 1),
-        _make_node("null", "fc0_bias", attrs=bias),
+        _make_node("null", "fc0_bias", attrs={"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}),
         _make_node("broadcast_add", "broadcast_plus0", 2, 3),
         _make_node("null", "out_label"),
         _make_node(output, f"{output.lower()}0", 4, 5),
@@ -124,12 +124,6 @@ def has_sigmoid(symbol: bytes) -> bool:
     if not {"data", "fc0_weight", "fc0_bias"} <= {str(node.get("name")) for node in nodes}:
         raise ArtifactError("the model's graph has other inputs than data, fc0_weight and fc0_bias")
     return any(node.get("op") == _SIGMOID for node in nodes)
-
-
-def _output_operator(model: LinearModel) -> str:
-    if model.predictor_type == "multiclass_classifier":
-        return "SoftmaxOutput"
-    return _SIGMOID if model.has_sigmoid else "LinearRegressionOutput"
 
 
 def _make_node(op: str, name: str, *inputs: int, attrs: dict[str, str] | None = None) -> dict[str, Any]:

@@ -194,12 +194,13 @@ class _TrainingRun:
 
 def _metrics_params(settings: Hyperparameters, loss: Loss) -> dict[str, object]:
     """What the artifact says of how the model is measured; what the loss or the predictor type does not use is null."""
-    names = ("quantile", "huber_delta", "margin", "loss_insensitivity", "f_beta")
+    names = ("quantile", "huber_delta", "margin", "loss_insensitivity")
     weights, binary = loss.class_weights, settings.predictor_type == "binary_classifier"
     return {
         **{name: getattr(settings, name) if settings.uses(name) else None for name in names},
         "eps_insensitive_loss_type": loss.name if settings.uses("loss_insensitivity") else None,
         "accuracy_top_k": settings.accuracy_top_k,
+        "f_beta": settings.f_beta if settings.uses("f_beta") else None,
         "positive_example_weight_mult": float(weights[1]) if binary and weights is not None else 1.0,
         "class_weights": None if binary or weights is None else weights.tolist(),
     }
