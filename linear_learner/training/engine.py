@@ -28,6 +28,8 @@ class Epoch:
     """One pass over the training data, seen from every model trained at once."""
 
     index: int
+    objective: str
+    """The training objective's name in the log, e.g. `mse`, `binary_classification_cross_entropy`."""
     train: NDArray[np.float64]
     """(models,) mean training objective over the epoch's mini-batches."""
     validation: NDArray[np.float64] | None
@@ -52,8 +54,6 @@ class TrainingResult:
 
     model: LinearModel
     epochs: tuple[Epoch, ...]
-    objective: str
-    """The objective's name in the log, e.g. `mse`, `binary_classification_cross_entropy`."""
     best_model: int
     best_epoch: int
     hyperparameters: Mapping[str, object]
@@ -124,6 +124,7 @@ class _TrainingRun:
                 self.best_parameters = self.learner.copy_parameters(best)
             yield Epoch(
                 index=index,
+                objective=self.loss.objective,
                 train=train_loss,
                 validation=validation_loss,
                 criteria=self._criteria,
@@ -144,7 +145,6 @@ class _TrainingRun:
         return TrainingResult(
             model=model,
             epochs=epochs,
-            objective=self.loss.objective,
             best_model=self.best_model,
             best_epoch=self.best_epoch,
             hyperparameters=self.grid.hyperparameters_of(self.best_model),
