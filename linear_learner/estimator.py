@@ -62,8 +62,7 @@ def _set_fitted(estimator: Any, model: LinearModel, **attributes: object) -> Any
     """`estimator` with the attributes that fitting would have set."""
     if model.feature_names is not None:
         attributes["feature_names_in_"] = np.array(model.feature_names, dtype=object)
-    for name, value in {"n_features_in_": len(model.weights), **attributes}.items():
-        setattr(estimator, name, value)
+    vars(estimator).update(attributes, n_features_in_=len(model.weights))
     return estimator
 
 

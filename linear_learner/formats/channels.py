@@ -109,8 +109,7 @@ def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
             yield Examples(table[:, 1:], table[:, 0])
 
 
-def _read_recordio(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
-    del rows_before  # a record's number in its file is what finds it
+def _read_recordio(file: Path, name: str, _rows_before: int) -> Iterator[Examples]:
     with file.open("rb") as stream:
         try:
             yield from iter_records(stream)

@@ -63,12 +63,12 @@ class Batches:
 
     def _block(self, first: int, last: int) -> Block:
         rows = slice(first * self._size, last * self._size)
-        labels = np.asarray(self._examples.labels[rows])
-        raw = self._examples.features[rows]
+        raw, labels = self._examples.features[rows], np.asarray(self._examples.labels[rows])
         features = self._scaling.scale_features(raw, bias=self._bias, out=self._buffer[: len(raw)])
-        shape = (last - first, self._size)
-        targets = self._loss.targets(self._scaling.scale_labels(labels)).reshape(*shape, 1, 1)
-        weights = self._loss.weights(labels)
+        targets, weights = self._loss.targets(self._scaling.scale_labels(labels)), self._loss.weights(labels)
+        shape = (last - first, self._size, 1, 1)
         return Block(
-            features.reshape(*shape, -1), targets, weights if weights is None else weights.reshape(targets.shape)
+            features.reshape(*shape[:2], -1),
+            targets.reshape(shape),
+            weights if weights is None else weights.reshape(shape),
         )

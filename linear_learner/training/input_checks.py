@@ -13,7 +13,7 @@ from linear_learner.model import Examples, row_slices
 def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Examples]) -> None:
     """Raise DataError or HyperparameterError when these channels (one is `train`) cannot be trained on or scored."""
     train = channels["train"]
-    width = train.features.shape[1]
+    rows, width = train.features.shape
     if hyperparameters.feature_dim not in (None, width):
         raise HyperparameterError(
             f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {width} feature columns;"
@@ -29,11 +29,6 @@ def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Exam
             raise DataError(f"{name} channel: no rows; leave the channel out or give it data.")
         _check_finite(name, examples)
         _check_labels(name, examples.labels, hyperparameters)
-    _check_rows(hyperparameters, train)
-
-
-def _check_rows(hyperparameters: Hyperparameters, train: Examples) -> None:
-    rows = len(train.labels)
     if hyperparameters.mini_batch_size > rows:
         raise HyperparameterError(
             f"mini_batch_size is {hyperparameters.mini_batch_size}, but the train channel has {rows} rows;"

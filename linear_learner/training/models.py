@@ -78,13 +78,10 @@ def make_model_grid(hyperparameters: Hyperparameters) -> ModelGrid:
     """
     multiclass = hyperparameters.predictor_type == "multiclass_classifier"
     axes = MULTICLASS_GRID_AXES if multiclass else GRID_AXES
-    values = [_axis_values(getattr(hyperparameters, name), axis) for name, axis in axes.items()]
+    fixed = {name: getattr(hyperparameters, name) for name in axes}
+    values = [axis if fixed[name] is None else (fixed[name],) * len(axis) for name, axis in axes.items()]
     combinations = [combination[::-1] for combination in product(*reversed(values))]
     count = hyperparameters.num_models or len(combinations)
     chosen = np.array(list(islice(cycle(combinations), count)), dtype=np.float64)
     optimizer = "adam" if hyperparameters.optimizer == "auto" else hyperparameters.optimizer
     return ModelGrid(optimizer, dict(zip(axes, chosen.T, strict=True)), hyperparameters.use_lr_scheduler)
-
-
-def _axis_values(fixed: float | None, axis: tuple[float, ...]) -> tuple[float, ...]:
-    return axis if fixed is None else (fixed,) * len(axis)
