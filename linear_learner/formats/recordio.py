@@ -3,9 +3,8 @@
 import io
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,7 +18,7 @@ MAX_FEATURES = 10_000_000  # this project's bound: a few bytes of a sparse recor
 
 _HEADER = struct.Struct("<II")
 _MAX_LENGTH = (1 << 29) - 1  # the upper three bits of the length mark a record split over several frames
-_DTYPES = {2: "<f4", 3: "<f8"}
+_FLOAT32 = 2  # the only tensor that the service takes
 _VARINT, _BYTES = 0, 2
 _FIXED_SIZES = {1: 8, 5: 4}
 _READ_BYTES = 4 << 20
@@ -122,9 +121,9 @@ def read_records(source: bytes | Path, *, labelled: bool = True) -> Examples:
 def iter_records(stream: BinaryIO, *, labelled: bool = True) -> Iterator[Examples]:
     """Records in blocks of about 4 MiB at most, features (rows, features) and labels (rows,), float32.
 
-    float64 and sparse tensors are converted (the service documents float32 only); labels are NaN where `labelled` is
-    false. Raises ArtifactError where the file is damaged and DataError where a record cannot be an example, each with
-    the record's number, from 1.
+    Tensors are float32, as the service documents, dense or sparse; labels are NaN where `labelled` is false. Raises
+    ArtifactError where the file is damaged and DataError where a record cannot be an example, each with the record's
+    number, from 1.
     """
     buffer, number, width = b"", 1, 0
     while block := stream.read(max(_READ_BYTES, _frame_size(buffer, 0, number) - len(buffer))):
@@ -176,14 +175,12 @@ def _check_examples(
     return Examples(features, labels[:, 0])
 
 
-@dataclass(frozen=True)
-class _TensorLayout:
-    """Where in a frame a tensor's values are; keys and shape are those of a sparse one."""
+class _TensorLayout(NamedTuple):
+    """Where in a frame a float32 tensor's values are; keys and shape are those of a sparse one."""
 
-    dtype: str = "<f4"
-    slots: Sequence[slice] = ()
-    keys: Sequence[int] = ()
-    shape: Sequence[int] = ()
+    slots: list[slice]
+    keys: list[int]
+    shape: list[int]
 
     @property
     def is_sparse(self) -> bool:
@@ -191,10 +188,8 @@ class _TensorLayout:
 
     def read(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """The values (rows, values) of frames (rows, bytes)."""
-        values = np.concatenate([frames[:, slot] for slot in self.slots or [slice(0)]], axis=1).view(self.dtype)
-        with np.errstate(over="ignore"):  # what overflows is infinite, which is refused later
-            floats = values.astype(np.float32, copy=False)
-        return scatter(floats[0], list(self.keys), list(self.shape))[np.newaxis] if self.is_sparse else floats
+        values = np.concatenate([frames[:, slot] for slot in self.slots or [slice(0)]], axis=1).view("<f4")
+        return scatter(values[0], self.keys, self.shape)[np.newaxis] if self.is_sparse else values
 
 
 def _decode_alike(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -202,12 +197,18 @@ def _decode_alike(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
 
     ValueError says what is wrong with the first.
     """
-    layouts = _find_tensors(frames[0].tobytes())
+    frame, layouts = frames[0].tobytes(), {}
+    length = _HEADER.unpack_from(frame)[1]
+    for field, entry in _iter_fields(frame, slice(_HEADER.size, _HEADER.size + length)):
+        if field in (FEATURES, LABEL):
+            parts = dict(_iter_fields(frame, entry))
+            if frame[parts.get(1, slice(0))] == b"values":
+                layouts[field] = _find_tensor(frame, parts.get(2, slice(0, 0)))
     if FEATURES not in layouts:
         raise ValueError('it has no feature tensor named "values"')
-    features, label = layouts[FEATURES], layouts.get(LABEL, _TensorLayout())
+    features, label = layouts[FEATURES], layouts.get(LABEL, _TensorLayout([], [], []))
     # A sparse record need not hold what its width promises: one is enough.
-    count = 1 if features.is_sparse or label.is_sparse else _count_alike(frames, (*features.slots, *label.slots))
+    count = 1 if features.is_sparse or label.is_sparse else _count_alike(frames, features.slots + label.slots)
     return features.read(frames[:count]), label.read(frames[:count])
 
 
@@ -227,30 +228,16 @@ def _count_alike(frames: NDArray[np.uint8], slots: Sequence[slice]) -> int:
     return count
 
 
-def _find_tensors(frame: bytes) -> dict[int, _TensorLayout]:
-    """The tensors named "values" by the map they are in."""
-    layouts = {}
-    length = _HEADER.unpack_from(frame)[1]
-    for field, entry in _iter_fields(frame, slice(_HEADER.size, _HEADER.size + length)):
-        if field in (FEATURES, LABEL):
-            parts = dict(_iter_fields(frame, entry))
-            if frame[parts.get(1, slice(0))] == b"values":
-                layouts[field] = _find_tensor(frame, parts.get(2, slice(0, 0)))
-    return layouts
-
-
 def _find_tensor(frame: bytes, value: slice) -> _TensorLayout:
     for field, tensor in _iter_fields(frame, value):
-        if field not in _DTYPES:
-            raise ValueError("its tensor is neither float32 nor float64")
+        if field != _FLOAT32:
+            raise ValueError("its tensor is not float32")
         parts = list(_iter_fields(frame, tensor))
         keys, shape = (
             [number for part, content in parts if part == wanted for number in _read_integers(frame, content)]
             for wanted in (2, 3)
         )
-        return _TensorLayout(
-            _DTYPES[field], [content for part, content in parts if part == 1 and frame[content]], keys, shape
-        )
+        return _TensorLayout([content for part, content in parts if part == 1 and frame[content]], keys, shape)
     raise ValueError("its tensor is empty")
 
 
