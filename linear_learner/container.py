@@ -51,7 +51,7 @@ def _train(base: Path, log: TrainingLog) -> TrainingResult:
     log.write_configuration(provided, str(config / "hyperparameters.json"))
     hyperparameters = Hyperparameters.from_wire(provided)
     for warning in hyperparameters.warnings():
-        log.warning(warning)
+        log.write(warning, "WARNING")
     content_types = _content_types(_read_object(config / "inputdataconfig.json"))
     with tempfile.TemporaryDirectory(prefix="spool-", dir=base) as spool:
         channels = {

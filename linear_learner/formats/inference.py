@@ -34,8 +34,15 @@ def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
         return parse_block(body.rstrip(b"\r\n"), 0, BlockPosition("the request"))
     if media_type == RECORDIO:
         return read_records(body, labelled=False).features
-    if media_type in (JSON, JSONLINES):
-        return _stack_instances(_json_instances(body) if media_type == JSON else _json_lines(body))
+    if media_type == JSON:
+        request = _parse_json(body, "the request")
+        instances = request.get("instances") if isinstance(request, dict) else None
+        if not isinstance(instances, list):
+            raise DataError('the request is not {"instances": [{"features": [...]}, ...]}')
+        return _stack_instances(instances)
+    if media_type == JSONLINES:
+        lines = enumerate(body.rstrip().split(b"\n"), start=1)
+        return _stack_instances([_parse_json(line, f"row {row}") for row, line in lines])
     raise DataError(f"content type {content_type!r} is unknown; use {CSV}, {JSON}, {JSONLINES} or {RECORDIO}")
 
 
@@ -69,18 +76,6 @@ def _parse_json(text: bytes, where: str) -> Any:
         raise DataError(f"{where} is not JSON: {error}") from error
 
 
-def _json_instances(body: bytes) -> list[Any]:
-    request = _parse_json(body, "the request")
-    instances = request.get("instances") if isinstance(request, dict) else None
-    if not isinstance(instances, list):
-        raise DataError('the request is not {"instances": [{"features": [...]}, ...]}')
-    return instances
-
-
-def _json_lines(body: bytes) -> list[Any]:
-    return [_parse_json(line, f"row {row}") for row, line in enumerate(body.rstrip().split(b"\n"), start=1)]
-
-
 def _stack_instances(instances: list[Any]) -> NDArray[np.float32]:
     rows: list[NDArray[np.float32]] = []
     for number, instance in enumerate(instances, start=1):
@@ -100,14 +95,11 @@ def _instance_features(instance: Any) -> NDArray[np.float32]:
     holder = instance.get("data", instance) if isinstance(instance, dict) else {}
     features = holder.get("features") if isinstance(holder, dict) else None
     tensor = features if isinstance(features, dict) else {"values": features}
-    values = _numbers(tensor.get("values"))
-    return scatter(values, tensor["keys"], tensor.get("shape")) if tensor.get("keys") else values
-
-
-def _numbers(values: Any) -> NDArray[np.float32]:
+    values = tensor.get("values")
     if not isinstance(values, list) or not values:
         raise ValueError('it has no "features": [...]')
     for column, value in enumerate(values, start=1):
         if type(value) not in (int, float) or not abs(value) <= _FLOAT32_MAX:
             raise ValueError(f"feature {column} is {json.dumps(value)[:40]}, not a finite float32 number")
-    return np.array(values, np.float32)
+    row = np.array(values, np.float32)
+    return scatter(row, tensor["keys"], tensor.get("shape")) if tensor.get("keys") else row

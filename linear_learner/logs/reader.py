@@ -95,18 +95,9 @@ _NEXT_STATEMENT: Final = re.compile(r"\s*$|\[?\d{2,4}[/-]\d{2}[/-]\d{2,4} |#|Tra
 _SETTINGS_ADAPTER: Final = TypeAdapter(dict[str, int | float | str])
 
 
-class _Dimensions(BaseModel):
-    epoch: int
-    model: int
-
-
-class _Metric(BaseModel):
-    sum: float
-
-
 class _Metrics(BaseModel):
-    Dimensions: _Dimensions
-    Metrics: dict[str, _Metric]
+    Dimensions: dict[str, int | str]
+    Metrics: dict[str, dict[str, float]]
 
 
 class LogReader:
@@ -181,12 +172,14 @@ class LogReader:
         self.is_complete = self.is_complete or '"totaltime"' in text
         with suppress(ValidationError):
             content = _Metrics.model_validate_json(text)
-            epoch, model = content.Dimensions.epoch, content.Dimensions.model
+            epoch, model = (content.Dimensions.get(name) for name in ("epoch", "model"))
+            if not (isinstance(epoch, int) and isinstance(model, int)):
+                return
             for name, metric in content.Metrics.items():
-                if match := _OBJECTIVE.fullmatch(name):
+                if (match := _OBJECTIVE.fullmatch(name)) and "sum" in metric:
                     self._fields["objective"] = match[2]
                     self._set_of_epoch(epoch)
-                    self._epochs[epoch][match[1]][model] = metric.sum
+                    self._epochs[epoch][match[1]][model] = metric["sum"]
 
     def _read_criterion(self, epoch: str, criteria: str, value: str) -> None:
         self._set_of_epoch(int(epoch), criteria=criteria, value=float(value))

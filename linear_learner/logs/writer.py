@@ -39,19 +39,15 @@ class TrainingLog:
         self._started = clock()
         self._records = self._batches = 0
 
-    def info(self, text: str) -> None:
-        """Write a line of level INFO."""
-        self._write([self._line(text)])
-
-    def warning(self, text: str) -> None:
-        """Write a line of level WARNING."""
-        self._write([self._line(text, "WARNING")])
+    def write(self, text: str, level: str = "INFO") -> None:
+        """Write one line."""
+        self._write([self._line(text, level)])
 
     def write_configuration(self, provided: Mapping[str, str], source: str) -> None:
         """Write the defaults, what was provided in the file `source`, and the two merged."""
-        self.info(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
-        self.info(f"Merging with provided configuration from {source}: {dict(provided)}")
-        self.info(f"Final configuration: {DEFAULTS | dict(provided)}")
+        self.write(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
+        self.write(f"Merging with provided configuration from {source}: {dict(provided)}")
+        self.write(f"Final configuration: {DEFAULTS | dict(provided)}")
 
     def write_epoch(self, epoch: Epoch, epochs: int) -> None:
         """Write one epoch of at most `epochs`."""
@@ -77,7 +73,7 @@ class TrainingLog:
 
     def write_failure(self, message: str, origin: str = "Customer") -> None:
         """Write why the job failed; `origin` is `Customer` for a mistake in the input, or `Algorithm`."""
-        self._write([self._line(f"{origin} Error: {message}", "ERROR")])
+        self.write(f"{origin} Error: {message}", "ERROR")
 
     def _write(self, lines: list[str]) -> None:
         self._stream.write("\n".join(lines) + "\n")

@@ -15,15 +15,14 @@ Targets = NDArray[Any]
 class Loss(ABC):
     """One loss; `residual` times `slope` is its derivative by the score.
 
-    `class_weights` (classes,) is what an example of each class weighs; None when all weigh 1.
+    `name` is as the hyperparameter `loss` and the artifact's `loss_type` spell it; `class_weights` (classes,) is what
+    an example of each class weighs, None when all weigh 1.
     """
 
-    name: ClassVar[str]
-    """As the hyperparameter `loss` and the artifact's `loss_type` spell it."""
     slope: ClassVar[float] = 1.0
 
-    def __init__(self, settings: Hyperparameters, class_weights: NDArray[np.float32] | None = None) -> None:
-        self.settings, self.class_weights = settings, class_weights
+    def __init__(self, name: str, settings: Hyperparameters, class_weights: NDArray[np.float32] | None) -> None:
+        self.name, self.settings, self.class_weights = name, settings, class_weights
 
     @property
     def objective(self) -> str:
@@ -75,8 +74,6 @@ class RegressionLoss(Loss):
 class SquaredLoss(RegressionLoss):
     """The container reports e² but follows the gradient of e²/2 (its weight decay shows which)."""
 
-    name = "squared_loss"
-
     def _differentiate(self, error: Floats) -> None:
         pass
 
@@ -85,8 +82,6 @@ class SquaredLoss(RegressionLoss):
 
 
 class AbsoluteLoss(RegressionLoss):
-    name = "absolute_loss"
-
     def _differentiate(self, error: Floats) -> None:
         np.sign(error, out=error)
 
@@ -96,8 +91,6 @@ class AbsoluteLoss(RegressionLoss):
 
 class QuantileLoss(RegressionLoss):
     """q·max(y - f, 0) + (1 - q)·max(f - y, 0)."""
-
-    name = "quantile_loss"
 
     def _differentiate(self, error: Floats) -> None:
         np.sign(error, out=error)
@@ -112,8 +105,6 @@ class QuantileLoss(RegressionLoss):
 class HuberLoss(RegressionLoss):
     """e²/2 within delta, delta·|e| - delta²/2 outside; delta is in the units the scores are in."""
 
-    name = "huber_loss"
-
     def _differentiate(self, error: Floats) -> None:
         np.clip(error, -self.settings.huber_delta, self.settings.huber_delta, out=error)
 
@@ -125,7 +116,6 @@ class HuberLoss(RegressionLoss):
 class EpsInsensitiveSquaredLoss(RegressionLoss):
     """max(0, e² - ε²)."""
 
-    name = "eps_insensitive_squared_loss"
     slope = 2.0
 
     def _differentiate(self, error: Floats) -> None:
@@ -137,8 +127,6 @@ class EpsInsensitiveSquaredLoss(RegressionLoss):
 
 class EpsInsensitiveAbsoluteLoss(RegressionLoss):
     """max(0, |e| - ε)."""
-
-    name = "eps_insensitive_absolute_loss"
 
     def _differentiate(self, error: Floats) -> None:
         outside = np.abs(error) > self.settings.loss_insensitivity
@@ -159,7 +147,6 @@ class SignedLoss(Loss):
 class LogisticLoss(SignedLoss):
     """log(1 + exp(-s·f)); sigmoid(f) - y = (tanh(f/2) - s)/2, and tanh is the cheapest way there."""
 
-    name = "logistic"
     slope = 0.5
 
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
@@ -180,8 +167,6 @@ class LogisticLoss(SignedLoss):
 class HingeLoss(SignedLoss):
     """max(0, margin - s·f)."""
 
-    name = "hinge_loss"
-
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
         np.multiply(score, target, out=out)
         np.multiply(out < self.settings.margin, -target, out=out)
@@ -193,8 +178,6 @@ class HingeLoss(SignedLoss):
 
 class SoftmaxLoss(Loss):
     """log Σ exp(f_c) - f_y over the classes c; targets are class indices."""
-
-    name = "softmax_loss"
 
     def targets(self, labels: Floats) -> Targets:
         return labels.astype(np.intp)[:, None, None]
@@ -214,25 +197,22 @@ class SoftmaxLoss(Loss):
 
 
 LOSS_TYPES: Final[dict[str, type[Loss]]] = {
-    loss.name: loss
-    for loss in (
-        SquaredLoss,
-        AbsoluteLoss,
-        QuantileLoss,
-        HuberLoss,
-        EpsInsensitiveSquaredLoss,
-        EpsInsensitiveAbsoluteLoss,
-        LogisticLoss,
-        HingeLoss,
-        SoftmaxLoss,
-    )
+    "squared_loss": SquaredLoss,
+    "absolute_loss": AbsoluteLoss,
+    "quantile_loss": QuantileLoss,
+    "huber_loss": HuberLoss,
+    "eps_insensitive_squared_loss": EpsInsensitiveSquaredLoss,
+    "eps_insensitive_absolute_loss": EpsInsensitiveAbsoluteLoss,
+    "logistic": LogisticLoss,
+    "hinge_loss": HingeLoss,
+    "softmax_loss": SoftmaxLoss,
 }
 
 
 def make_loss(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Loss:
     """The loss the hyperparameters ask for, with the class weights they ask for."""
     name = LOSSES[settings.predictor_type][0] if settings.loss == "auto" else settings.loss
-    return LOSS_TYPES[name](settings, compute_class_weights(settings, train_labels))
+    return LOSS_TYPES[name](name, settings, compute_class_weights(settings, train_labels))
 
 
 def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:

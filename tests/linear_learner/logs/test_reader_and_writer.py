@@ -299,7 +299,7 @@ def test_a_failure_that_is_written_is_read_back(message):
     stream = io.StringIO()
     log = TrainingLog(stream)
     log.write_failure(message)
-    log.info("the end")
+    log.write("the end")
     assert "ERROR" in stream.getvalue()
     assert LogReader.read(stream.getvalue().splitlines()).failure == message
 
