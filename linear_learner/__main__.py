@@ -115,9 +115,9 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(properties | {"coefficients": coefficients}, indent=2))
         return 0
-    rows = properties | {name: f"{coefficient:.6g}" for name, coefficient in coefficients.items()}
-    width = max(map(len, rows))
-    print("\n".join(f"{name:<{width}}  {value!s}" for name, value in rows.items()))
+    rows = [*properties.items(), *((name, f"{coefficient:.6g}") for name, coefficient in coefficients.items())]
+    width = max(len(name) for name, _ in rows)
+    print("\n".join(f"{name:<{width}}  {value!s}" for name, value in rows))
     return 0
 
 

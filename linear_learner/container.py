@@ -58,12 +58,11 @@ def _train(base: Path, log: TrainingLog) -> TrainingResult:
             name: read_channel(base / "input" / "data" / name, content_type, Path(spool))
             for name, content_type in content_types.items()
         }
-        validation, test = channels.get("validation"), channels.get("test")
         training = train(
             hyperparameters,
             channels["train"],
-            validation,
-            test,
+            channels.get("validation"),
+            channels.get("test"),
             on_epoch=lambda epoch: log.write_epoch(epoch, hyperparameters.epochs),
         )
     (base / "model").mkdir(exist_ok=True)

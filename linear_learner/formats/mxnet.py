@@ -88,15 +88,20 @@ def encode_symbol(model: LinearModel) -> str:
     features, outputs = model.weights.shape
     output = {"multiclass_classifier": "SoftmaxOutput"}.get(model.predictor_type, "LinearRegressionOutput")
     output = _SIGMOID if model.has_sigmoid else output
-    nodes = [
-        _make_node("null", "data"),
-        _make_node("null", "fc0_weight", attrs={"__shape__": f"({features}, {outputs})"}),
-        _make_node("dot", "dot0", 0, 1),
-        _make_node("null", "fc0_bias", attrs={"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}),
-        _make_node("broadcast_add", "broadcast_plus0", 2, 3),
-        _make_node("null", "out_label"),
-        _make_node(output, f"{output.lower()}0", 4, 5),
+    nodes: list[dict[str, Any]] = [
+        {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
+        for op, name, *inputs in (
+            ("null", "data"),
+            ("null", "fc0_weight"),
+            ("dot", "dot0", 0, 1),
+            ("null", "fc0_bias"),
+            ("broadcast_add", "broadcast_plus0", 2, 3),
+            ("null", "out_label"),
+            (output, f"{output.lower()}0", 4, 5),
+        )
     ]
+    nodes[1]["attrs"] = {"__shape__": f"({features}, {outputs})"}
+    nodes[3]["attrs"] = {"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}
     graph = {
         "nodes": nodes,
         "arg_nodes": [index for index, node in enumerate(nodes) if node["op"] == "null"],
@@ -116,8 +121,3 @@ def has_sigmoid(symbol: bytes) -> bool:
     if not {"data", "fc0_weight", "fc0_bias"} <= {str(node.get("name")) for node in nodes}:
         raise ArtifactError("the model's graph has other inputs than data, fc0_weight and fc0_bias")
     return any(node.get("op") == _SIGMOID for node in nodes)
-
-
-def _make_node(op: str, name: str, *inputs: int, attrs: dict[str, str] | None = None) -> dict[str, Any]:
-    node: dict[str, Any] = {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
-    return node | {"attrs": attrs} if attrs else node

@@ -66,12 +66,8 @@ class Learner:
         """(models,) objective on all rows, in the label's own units."""
         total = np.zeros(self.models)
         for rows, scores in self.iter_scores(examples, self.parameters):
-            labels = np.asarray(examples.labels[rows])
-            loss = self._loss.value(scores, self._loss.targets(labels))
-            weights = self._loss.weights(labels)
-            if weights is not None:
-                loss *= weights
-            total += loss.sum(axis=(0, 1), dtype=np.float64)
+            losses = self._loss.weighted_value(scores, np.asarray(examples.labels[rows]))
+            total += losses.sum(axis=(0, 1), dtype=np.float64)
         return total / len(examples.labels)
 
     def iter_scores(

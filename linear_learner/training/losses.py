@@ -43,6 +43,11 @@ class Loss(ABC):
         """What these labels (rows,) weigh: (rows, 1, 1), or None when all weigh 1."""
         return None if self.class_weights is None else self.class_weights[labels.astype(np.intp)][:, None, None]
 
+    def weighted_value(self, score: Floats, labels: Floats) -> Floats:
+        """The loss of every row, times its weight, under every model: `score`'s shape with one output."""
+        losses, weights = self.value(score, self.targets(labels)), self.weights(labels)
+        return losses if weights is None else losses * weights
+
     @abstractmethod
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
         """Write the derivative by the score, over `slope`, to `out`; all of `score`'s shape."""

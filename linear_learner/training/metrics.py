@@ -36,13 +36,11 @@ def channel_scores(model: LinearModel, examples: Examples, loss: Loss, settings:
 
 
 def _mean_loss(loss: Loss, raw: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    total = 0.0
-    for rows in row_slices(*raw.shape):
-        batch_labels = labels[rows].astype(np.float64)
-        losses = loss.value(raw[rows, :, None].astype(np.float64), loss.targets(batch_labels))
-        weights = loss.weights(batch_labels)
-        total += float((losses if weights is None else losses * weights).sum())
-    return total / len(raw)
+    losses = (
+        loss.weighted_value(raw[rows, :, None].astype(np.float64), labels[rows].astype(np.float64)).sum()
+        for rows in row_slices(*raw.shape)
+    )
+    return float(sum(losses) / len(raw))
 
 
 def _regression_scores(scores: Floats, labels: Floats) -> dict[str, float]:

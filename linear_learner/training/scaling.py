@@ -15,8 +15,8 @@ class Scaling:
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
-    label_mean: float = 0.0
-    label_deviation: float = 1.0
+    label_mean: float
+    label_deviation: float
 
     def scale_features(
         self, raw: NDArray[np.float32], *, bias: bool = True, out: NDArray[np.float32] | None = None
@@ -56,15 +56,12 @@ def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
         mean = np.zeros_like(mean)
     if hyperparameters.normalize_data is False:
         deviation = np.ones_like(deviation)
-    if hyperparameters.predictor_type != "regressor":
-        return Scaling(mean, deviation)
-    label_mean, label_deviation = (float(moment[0]) for moment in _moments(train.labels[:rows, None]))
-    return Scaling(
-        mean,
-        deviation,
-        0.0 if hyperparameters.unbias_label is False else label_mean,
-        1.0 if hyperparameters.normalize_label is False else label_deviation,
-    )
+    label_mean, label_deviation = 0.0, 1.0
+    if hyperparameters.predictor_type == "regressor":
+        means, deviations = _moments(train.labels[:rows, None])
+        label_mean = 0.0 if hyperparameters.unbias_label is False else float(means[0])
+        label_deviation = 1.0 if hyperparameters.normalize_label is False else float(deviations[0])
+    return Scaling(mean, deviation, label_mean, label_deviation)
 
 
 def _moments(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
