@@ -19,15 +19,15 @@ from linear_learner.errors import LinearLearnerError
 
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
 _BROKEN_PIPE_EXIT_CODE = 128 + 13  # as the shell tells of a process that ended by SIGPIPE
-_RECORDIO_MAGIC = b"\x0a\x23\xd7\xce"
-_RUN_RECORD = "run.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code: 2, with one sentence on stderr, when the input is at fault."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.command(options)
+        code = {"train": _train, "predict": _predict, "inspect": _inspect, "metrics": _metrics}[options.command](
+            options
+        )
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python would complain once more when it flushes at exit.
@@ -48,25 +48,21 @@ def _refuse(reason: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m linear_learner", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
     train = commands.add_parser("train", help="train the job laid out in a folder, as SageMaker's container does")
     train.add_argument("base", type=Path, nargs="?", default=Path("/opt/ml"), help="holds input/; default /opt/ml")
-    train.set_defaults(command=_train)
 
     predict = commands.add_parser("predict", help="score rows of features; answers in JSON lines")
     predict.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
     predict.add_argument("file", type=Path, nargs="?", help="CSV without label, JSON, JSON lines or RecordIO; or stdin")
-    predict.set_defaults(command=_predict)
 
     inspect = commands.add_parser("inspect", help="say what a model is, its largest coefficients first")
     inspect.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
     inspect.add_argument("--json", action="store_true", help="answer in JSON")
-    inspect.set_defaults(command=_inspect)
 
     metrics = commands.add_parser("metrics", help="summarise a training job's log as JSON")
     metrics.add_argument("log", type=Path, help="from CloudWatch, a notebook or this program")
-    metrics.set_defaults(command=_metrics)
     return parser
 
 
@@ -93,8 +89,9 @@ def _predict(options: argparse.Namespace) -> int:
 def _content_type(body: bytes) -> str:
     from linear_learner.formats.channels import CSV, RECORDIO
     from linear_learner.formats.inference import JSON, JSONLINES
+    from linear_learner.formats.recordio import MAGIC
 
-    if body.startswith(_RECORDIO_MAGIC):
+    if body.startswith(MAGIC.to_bytes(4, "little")):
         return RECORDIO
     if _JSON_DOCUMENT.match(body):
         return JSON
@@ -118,23 +115,20 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(properties | {"coefficients": coefficients}, indent=2))
         return 0
-    rows = [(name, str(value)) for name, value in properties.items()] + [
-        (n, f"{c:.6g}") for n, c in coefficients.items()
-    ]
+    rows = [*properties.items(), *((name, f"{coefficient:.6g}") for name, coefficient in coefficients.items())]
     width = max(len(name) for name, _ in rows)
-    print("\n".join(f"{name:<{width}}  {value}" for name, value in rows))
+    print("\n".join(f"{name:<{width}}  {value!s}" for name, value in rows))
     return 0
 
 
 def _feature_names(model: Path, features: int) -> tuple[str, ...] | None:
     """The features' names, where the record of the run that made the model lies beside it and names as many."""
     try:
-        names = json.loads((model.parent / _RUN_RECORD).read_bytes())["features"]
+        names = json.loads((model.parent / "run.json").read_bytes())["features"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return None
-    return tuple(names) if len(set(names)) == len(names) == features else None
+    is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return tuple(names) if is_list and len(set(names)) == len(names) == features else None
 
 
 def _metrics(options: argparse.Namespace) -> int:

@@ -11,7 +11,6 @@ import json
 import tempfile
 import traceback
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Final, TextIO
 
@@ -20,11 +19,9 @@ from linear_learner.formats.artifact import write_model
 from linear_learner.formats.channels import RECORDIO, read_channel
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.logs.writer import TrainingLog
-from linear_learner.training.engine import Epoch, TrainingResult, train
-from linear_learner.training.losses import make_loss
+from linear_learner.training.engine import TrainingResult, train
 
 CHANNELS: Final = ("train", "validation", "test")
-SUCCEEDED, FAILED, FAILED_BY_CUSTOMER = 0, 1, 2
 
 
 def run(base: Path, stdout: TextIO) -> int:
@@ -39,13 +36,13 @@ def run(base: Path, stdout: TextIO) -> int:
     except LinearLearnerError as error:
         _write_failure(base, str(error))
         log.write_failure(str(error))
-        return FAILED_BY_CUSTOMER
+        return 2
     except Exception as error:  # noqa: BLE001  # whatever it is, the job's owner is to find it in the log
         _write_failure(base, f"Internal error, see the job's log: {error!r}")
         log.write_failure(traceback.format_exc().rstrip(), origin="Algorithm")
-        return FAILED
+        return 1
     log.write_result(training)
-    return SUCCEEDED
+    return 0
 
 
 def _train(base: Path, log: TrainingLog) -> TrainingResult:
@@ -54,25 +51,20 @@ def _train(base: Path, log: TrainingLog) -> TrainingResult:
     log.write_configuration(provided, str(config / "hyperparameters.json"))
     hyperparameters = Hyperparameters.from_wire(provided)
     for warning in hyperparameters.warnings():
-        log.warning(warning)
+        log.write(warning, "WARNING")
     content_types = _content_types(_read_object(config / "inputdataconfig.json"))
     with tempfile.TemporaryDirectory(prefix="spool-", dir=base) as spool:
         channels = {
             name: read_channel(base / "input" / "data" / name, content_type, Path(spool))
             for name, content_type in content_types.items()
         }
-        rows = channels["train"]
-
-        @cache
-        def objective() -> str:
-            # Counts labels where classes are balanced; only after `train` has found them fit to be counted.
-            return make_loss(hyperparameters, rows.labels).objective
-
-        def log_epoch(epoch: Epoch) -> None:
-            log.write_epoch(epoch, objective(), hyperparameters.epochs)
-
-        validation, test = channels.get("validation"), channels.get("test")
-        training = train(hyperparameters, rows, validation, test, on_epoch=log_epoch)
+        training = train(
+            hyperparameters,
+            channels["train"],
+            channels.get("validation"),
+            channels.get("test"),
+            on_epoch=lambda epoch: log.write_epoch(epoch, hyperparameters.epochs),
+        )
     (base / "model").mkdir(exist_ok=True)
     write_model(training.model, base / "model")
     return training
@@ -85,8 +77,10 @@ def _content_types(channels: Mapping[str, Any]) -> dict[str, str]:
         raise DataError(f"channel {unknown[0]!r} is unknown to Linear Learner: name it {', '.join(CHANNELS)}")
     if "train" not in channels:
         raise DataError("there is no train channel: give the training data in a channel named train")
-    described = {name: channel if isinstance(channel, dict) else {} for name, channel in channels.items()}
-    return {name: channel.get("ContentType") or RECORDIO for name, channel in described.items()}
+    return {
+        name: (channel.get("ContentType") if isinstance(channel, dict) else None) or RECORDIO
+        for name, channel in channels.items()
+    }
 
 
 def _read_object(file: Path) -> dict[str, Any]:

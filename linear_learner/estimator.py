@@ -13,28 +13,25 @@ from sklearn.svm import LinearSVC
 from linear_learner.model import LinearModel
 
 
-class ThresholdLogisticRegression(LogisticRegression):  # type: ignore[misc] # scikit-learn ships no types
-    """Logistic regression that says 1 where the probability is at least `threshold`, compared in float32."""
+class _Threshold:
+    """A binary classifier that says 1 where its score is at least `threshold`, compared in float32."""
 
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()
         self.threshold = threshold
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:  # noqa: N803 - scikit-learn's name
+    def predict(self: Any, X: ArrayLike) -> NDArray[np.int64]:  # noqa: N803 - scikit-learn's name
         """The classes (rows,) of the rows (rows, features)."""
-        return _predict_labels(self, self.predict_proba(X)[:, 1])
+        scores = self.predict_proba(X)[:, 1] if hasattr(self, "predict_proba") else self.decision_function(X)
+        return np.asarray(self.classes_[(scores.astype(np.float32) >= np.float32(self.threshold)).astype(np.intp)])
 
 
-class ThresholdSVC(LinearSVC):  # type: ignore[misc] # the same
-    """Linear support vectors that say 1 where the score is at least `threshold`, compared in float32."""
+class ThresholdLogisticRegression(_Threshold, LogisticRegression):  # type: ignore[misc] # scikit-learn ships no types
+    """Logistic regression whose score is the probability of 1."""
 
-    def __init__(self, threshold: float = 0.0) -> None:
-        super().__init__()
-        self.threshold = threshold
 
-    def predict(self, X: ArrayLike) -> NDArray[np.int64]:  # noqa: N803 - scikit-learn's name
-        """The classes (rows,) of the rows (rows, features)."""
-        return _predict_labels(self, self.decision_function(X))
+class ThresholdSVC(_Threshold, LinearSVC):  # type: ignore[misc] # the same
+    """Linear support vectors whose score is the distance from the plane."""
 
 
 def to_estimator(model: LinearModel) -> LinearRegression | LogisticRegression | LinearSVC:
@@ -62,11 +59,5 @@ def _set_fitted(estimator: Any, model: LinearModel, **attributes: object) -> Any
     """`estimator` with the attributes that fitting would have set."""
     if model.feature_names is not None:
         attributes["feature_names_in_"] = np.array(model.feature_names, dtype=object)
-    for name, value in {"n_features_in_": len(model.weights), **attributes}.items():
-        setattr(estimator, name, value)
+    vars(estimator).update(attributes, n_features_in_=len(model.weights))
     return estimator
-
-
-def _predict_labels(estimator: Any, scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    positive = scores.astype(np.float32) >= np.float32(estimator.threshold)
-    return np.asarray(estimator.classes_[positive.astype(np.intp)])

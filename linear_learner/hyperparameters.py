@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from math import inf
-from types import MappingProxyType, NoneType
+from types import NoneType
 from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
@@ -35,54 +35,58 @@ RegressionLoss = Literal[
 BinaryLoss = Literal["logistic", "hinge_loss"]
 MulticlassLoss = Literal["softmax_loss"]
 Loss = Literal["auto", RegressionLoss, BinaryLoss, MulticlassLoss]
-Criteria = Literal["accuracy", "f_beta", "f1", "precision_at_target_recall", "recall_at_target_precision"]
+ThresholdCriteria = Literal["accuracy", "f_beta", "f1", "precision_at_target_recall", "recall_at_target_precision"]
 LossCriteria = Literal["loss_function", "cross_entropy_loss"]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Decay = Annotated[float, Field(ge=0, lt=1)]
 
-LOSSES: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "regressor": get_args(RegressionLoss),
-        "binary_classifier": get_args(BinaryLoss),
-        "multiclass_classifier": get_args(MulticlassLoss),
-    }
-)
+LOSSES: Final[Mapping[str, tuple[str, ...]]] = {
+    "regressor": get_args(RegressionLoss),
+    "binary_classifier": get_args(BinaryLoss),
+    "multiclass_classifier": get_args(MulticlassLoss),
+}
 """The losses of each predictor type; the first is what `auto` means."""
 
 _MULTICLASS = ("predictor_type", ("multiclass_classifier",))
 _BINARY = ("predictor_type", ("binary_classifier",))
 _SCHEDULED = ("use_lr_scheduler", (True,))
-_CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = MappingProxyType(
-    {
-        "num_classes": _MULTICLASS,
-        "accuracy_top_k": _MULTICLASS,
-        "balance_multiclass_weights": _MULTICLASS,
-        "f_beta": ("predictor_type", ("binary_classifier", "multiclass_classifier")),
-        "binary_classifier_model_selection_criteria": _BINARY,
-        "positive_example_weight_mult": _BINARY,
-        "num_calibration_samples": _BINARY,
-        "target_recall": ("binary_classifier_model_selection_criteria", ("precision_at_target_recall",)),
-        "target_precision": ("binary_classifier_model_selection_criteria", ("recall_at_target_precision",)),
-        "normalize_label": ("predictor_type", ("regressor",)),
-        "unbias_label": ("predictor_type", ("regressor",)),
-        "quantile": ("loss", ("quantile_loss",)),
-        "huber_delta": ("loss", ("huber_loss",)),
-        "loss_insensitivity": ("loss", ("eps_insensitive_squared_loss", "eps_insensitive_absolute_loss")),
-        "margin": ("loss", ("hinge_loss",)),
-        "momentum": ("optimizer", ("sgd",)),
-        "beta_1": ("optimizer", ("auto", "adam")),
-        "beta_2": ("optimizer", ("auto", "adam")),
-        "lr_scheduler_step": _SCHEDULED,
-        "lr_scheduler_factor": _SCHEDULED,
-        "lr_scheduler_minimum_lr": _SCHEDULED,
-        "bias_lr_mult": ("use_bias", (True,)),
-        "bias_wd_mult": ("use_bias", (True,)),
-        "init_scale": ("init_method", ("uniform",)),
-        "init_sigma": ("init_method", ("normal",)),
-    }
-)
+_CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
+    "num_classes": _MULTICLASS,
+    "accuracy_top_k": _MULTICLASS,
+    "balance_multiclass_weights": _MULTICLASS,
+    "f_beta": ("predictor_type", ("binary_classifier", "multiclass_classifier")),
+    "binary_classifier_model_selection_criteria": _BINARY,
+    "positive_example_weight_mult": _BINARY,
+    "num_calibration_samples": _BINARY,
+    "target_recall": ("binary_classifier_model_selection_criteria", ("precision_at_target_recall",)),
+    "target_precision": ("binary_classifier_model_selection_criteria", ("recall_at_target_precision",)),
+    "normalize_label": ("predictor_type", ("regressor",)),
+    "unbias_label": ("predictor_type", ("regressor",)),
+    "quantile": ("loss", ("quantile_loss",)),
+    "huber_delta": ("loss", ("huber_loss",)),
+    "loss_insensitivity": ("loss", ("eps_insensitive_squared_loss", "eps_insensitive_absolute_loss")),
+    "margin": ("loss", ("hinge_loss",)),
+    "momentum": ("optimizer", ("sgd",)),
+    "beta_1": ("optimizer", ("auto", "adam")),
+    "beta_2": ("optimizer", ("auto", "adam")),
+    "lr_scheduler_step": _SCHEDULED,
+    "lr_scheduler_factor": _SCHEDULED,
+    "lr_scheduler_minimum_lr": _SCHEDULED,
+    "bias_lr_mult": ("use_bias", (True,)),
+    "bias_wd_mult": ("use_bias", (True,)),
+    "init_scale": ("init_method", ("uniform",)),
+    "init_sigma": ("init_method", ("normal",)),
+}
 """Per field, another field and the values of that one with which the container uses it; with others it ignores it."""
+
+_WIRE_PATTERNS: Final = {
+    "integer": (re.compile(r"[+-]?[0-9]{1,18}"), "a whole number"),
+    "number": (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a number"),
+    # The container was seen to take `True` as well as `true`.
+    "boolean": (re.compile(r"[Tt]rue|[Ff]alse"), "true or false"),
+}
+"""JSON schema type to spelling on the wire. pydantic alone would also take `1_000`, ` 10 ` and `yes`."""
 
 
 class Hyperparameters(BaseModel):
@@ -123,7 +127,7 @@ class Hyperparameters(BaseModel):
     """Weight of positive examples where negatives weigh 1: a number above 0, or balanced, or auto. Default 1.0."""
     balance_multiclass_weights: bool = False
     """Whether each class gets the same total weight. Default false."""
-    binary_classifier_model_selection_criteria: Literal[Criteria, LossCriteria] = "accuracy"
+    binary_classifier_model_selection_criteria: Literal[ThresholdCriteria, LossCriteria] = "accuracy"
     """What picks the best binary model and its threshold. f1 is f_beta with beta 1. Default accuracy."""
     target_recall: Fraction = 0.8
     """The recall to hold with precision_at_target_recall. 0 to 1; default 0.8."""
@@ -192,9 +196,9 @@ class Hyperparameters(BaseModel):
     @field_validator("positive_example_weight_mult", mode="before")
     @classmethod
     def _check_weight(cls, value: object) -> object:
-        text = value if isinstance(value, (str, bool)) else to_wire_text(value)
-        number = is_wire_value("number", text) and 0 < float(str(text)) < inf
-        if not number and text not in {"balanced", "auto"}:
+        text = value if isinstance(value, str) else to_wire_text(value)
+        is_number = _WIRE_PATTERNS["number"][0].fullmatch(text)
+        if text not in {"balanced", "auto"} and not (is_number and 0 < float(text) < inf):
             raise HyperparameterError("give a number above 0, balanced, or auto")
         return text
 
@@ -213,11 +217,16 @@ class Hyperparameters(BaseModel):
         weight = self.positive_example_weight_mult
         return None if weight in {"balanced", "auto"} else float(weight)
 
+    def uses(self, name: str) -> bool:
+        """Whether the container uses `name`, which depends on another hyperparameter."""
+        condition, values = _CONDITIONS_OF_USE[name]
+        return getattr(self, condition) in values
+
     def warnings(self) -> list[str]:
         """One sentence for each value that was set and that the container will read and silently not use."""
         found = []
         for name, (condition, values) in _CONDITIONS_OF_USE.items():
-            if getattr(self, name) != type(self).model_fields[name].default and getattr(self, condition) not in values:
+            if getattr(self, name) != type(self).model_fields[name].default and not self.uses(name):
                 needed = " or ".join(to_wire_text(value) for value in values)
                 actual = to_wire_text(getattr(self, condition))
                 found.append(f"{name} has no effect: it needs {condition} {needed}, and {condition} is {actual}.")
@@ -242,46 +251,25 @@ class Hyperparameters(BaseModel):
             raise HyperparameterError(f"predictor_type is missing: give one of {', '.join(LOSSES)}")
         schemas = cls.model_json_schema()["properties"]
         for name, value in given.items():
-            check_wire_value(name, value, schemas)
+            _check_spelling(name, value, schemas)
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            raise HyperparameterError(describe_errors(error)) from None
+            raise HyperparameterError("; ".join(_describe_error(**detail) for detail in error.errors())) from None
 
 
-_WIRE_PATTERNS: Final = MappingProxyType(
-    {
-        "integer": (re.compile(r"[+-]?[0-9]{1,18}"), "a whole number"),
-        "number": (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a number"),
-        # The container was seen to take `True` as well as `true`.
-        "boolean": (re.compile(r"[Tt]rue|[Ff]alse"), "true or false"),
-    }
-)
-"""JSON schema type to spelling. pydantic alone would also take `1_000`, ` 10 ` and `yes`."""
-
-
-def check_wire_value(name: str, value: object, schemas: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise HyperparameterError unless `name` is in `schemas` (JSON schema per name) and `value` is spelled as it says.
-
-    A schema that allows null is spelled `auto` where the value is left to the container.
-    """
-    schema = schemas.get(name)
-    if schema is None:
+def _check_spelling(name: str, value: str, schemas: Mapping[str, Any]) -> None:
+    """Raise HyperparameterError for a name without a JSON schema, and a value that is not spelled as it says."""
+    if name not in schemas:
         close = get_close_matches(name, schemas, n=1)
         remedy = f"did you mean {close[0]}?" if close else "remove it"
         raise HyperparameterError(f"{name} is not a hyperparameter of Linear Learner: {remedy}")
-    kind = schema.get("type") or schema["anyOf"][0]["type"]
-    allowed = _WIRE_PATTERNS[kind][1] if kind in _WIRE_PATTERNS else "a string"
-    if not (is_wire_value(kind, value) or (value == "auto" and "anyOf" in schema)):
-        auto = ", or auto" if "anyOf" in schema else ""
-        raise HyperparameterError(f"{name} is {str(value)[:80]!r}: give {allowed}{auto}")
-
-
-def is_wire_value(kind: str, value: object) -> bool:
-    """Whether `value` is a string that reads as the JSON schema type `kind`."""
-    return isinstance(value, str) and (
-        kind not in _WIRE_PATTERNS or _WIRE_PATTERNS[kind][0].fullmatch(value) is not None
-    )
+    options = schemas[name].get("anyOf", [schemas[name]])
+    may_be_auto = len(options) > 1
+    pattern, allowed = _WIRE_PATTERNS.get(options[0]["type"], (None, ""))
+    if pattern and not pattern.fullmatch(value) and not (may_be_auto and value == "auto"):
+        auto = ", or auto" if may_be_auto else ""
+        raise HyperparameterError(f"{name} is {value[:80]!r}: give {allowed}{auto}")
 
 
 def to_wire_text(value: object) -> str:
@@ -292,11 +280,6 @@ def to_wire_text(value: object) -> str:
         return str(value).lower()
     # Without an exponent: not every reader is known to take `1e-07` for a number.
     return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
-
-
-def describe_errors(error: ValidationError) -> str:
-    """Say which field, what was found and what is allowed, for each of the errors."""
-    return "; ".join(_describe_error(**detail) for detail in error.errors(include_url=False, include_context=False))
 
 
 def _describe_error(loc: tuple[int | str, ...], msg: str, input: object, **_: object) -> str:  # noqa: A002  # pydantic's name

@@ -11,7 +11,8 @@ from linear_learner.errors import DataError
 
 PredictorType = Literal["regressor", "binary_classifier", "multiclass_classifier"]
 
-_BATCH_ROWS = 65_536
+CHUNK_SIZE = 2**20
+"""Numbers handled at a time wherever the data may be larger than memory."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,27 @@ class LinearModel:
         rows = np.asanyarray(features)
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
             raise DataError(_wrong_shape(rows.shape, len(self.weights)))
-        scores = np.empty((len(rows), self.weights.shape[1]), np.float32)
-        for part in _batches(len(rows)):
-            scores[part] = self._score(np.asarray(rows[part], np.float32))
+        scores = self.activate(self.raw_scores(rows))
         if self.predictor_type == "multiclass_classifier":
             return Predictions(scores, scores.argmax(axis=1).astype(np.float32))
         column = scores[:, 0]
         if self.predictor_type == "regressor":
             return Predictions(column, None)
         return Predictions(column, (column >= np.float32(self.threshold)).astype(np.float32))
+
+    def raw_scores(self, features: NDArray[Any]) -> NDArray[np.float32]:
+        """w·x + b of every row of `features` (rows, features): (rows, outputs)."""
+        scores = np.empty((len(features), len(self.bias)), np.float32)
+        for rows in row_slices(*features.shape):
+            scores[rows] = np.asarray(features[rows], np.float32) @ self.weights + self.bias
+        return scores
+
+    def activate(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
+        """What the endpoint answers for raw scores (rows, outputs): the value, or probabilities."""
+        if self.predictor_type == "multiclass_classifier":
+            exponentials = np.exp(raw - raw.max(axis=1, keepdims=True))
+            return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
+        return sigmoid(raw) if self.has_sigmoid else raw
 
     def coefficients(self) -> dict[str, float]:
         """Weight by feature name, `feature_0` and so on when unnamed; multiclass names carry the class: `age[2]`."""
@@ -90,13 +103,6 @@ class LinearModel:
             for label, weight in enumerate(row)
         }
 
-    def _score(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        raw: NDArray[np.float32] = rows @ self.weights + self.bias
-        if self.predictor_type == "multiclass_classifier":
-            exponentials = np.exp(raw - raw.max(axis=1, keepdims=True))
-            return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
-        return sigmoid(raw) if self.has_sigmoid else raw
-
 
 def sigmoid(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / (1 + exp(-raw)) in float32, as MXNet's LogisticRegressionOutput computes it."""
@@ -104,8 +110,10 @@ def sigmoid(raw: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(1 / (1 + np.exp(-raw)), np.float32)
 
 
-def _batches(rows: int) -> Iterator[slice]:
-    return (slice(start, start + _BATCH_ROWS) for start in range(0, rows, _BATCH_ROWS))
+def row_slices(rows: int, width: int) -> Iterator[slice]:
+    """Slices of about CHUNK_SIZE numbers that cover `rows` rows of `width` numbers."""
+    step = max(1, CHUNK_SIZE // max(1, width))
+    return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _wrong_shape(shape: tuple[int, ...], features: int) -> str:

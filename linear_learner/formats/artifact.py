@@ -13,11 +13,10 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from gzip import GzipFile
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
@@ -30,25 +29,12 @@ MODEL_FILE = "model_algo-1"
 
 _SYMBOL, _PARAMS = "mx-mod-symbol.json", "mx-mod-0000.params"
 _MANIFEST, _ADDITIONAL_PARAMS = "manifest.json", "additional-params.json"
-_MANIFEST_CONTENT = {"mx-mod": "mxnet_module", _ADDITIONAL_PARAMS: "json", "version": 1}
-_METRICS_PARAMS: dict[str, Any] = {  # as real artifacts have them when nothing was set
-    "quantile": None,
-    "huber_delta": None,
-    "margin": None,
-    "loss_insensitivity": None,
-    "eps_insensitive_loss_type": None,
-    "accuracy_top_k": 3,
-    "f_beta": None,
-    "positive_example_weight_mult": 1.0,
-    "class_weights": None,
-}
 _MAX_MEMBERS = 64
 _DAMAGE_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, RuntimeError, TypeError, ValueError)
 _DAMAGE_ERRORS += (ArithmeticError, struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
-@dataclass(frozen=True)
-class ArchiveFile:
+class ArchiveFile(NamedTuple):
     """A file in an archive, by its path there, and its size in bytes."""
 
     name: str
@@ -61,13 +47,10 @@ def read_model(path: Path) -> LinearModel:
     Raises ArtifactError when the file is anything else, is damaged, is larger than 512 MiB unpacked, or holds weights
     that are not finite.
     """
-    data = _read_bytes(path)
-    with _damage_as_artifact_error(path.name):
-        members = _zip_members(_unpack_tar(data)[1])
+    with _open_archive(path) as (_, members):
         if missing := [name for name in (_SYMBOL, _PARAMS, _MANIFEST, _ADDITIONAL_PARAMS) if name not in members]:
             raise ArtifactError(f"{path.name} has no {' and no '.join(missing)}: it is not a Linear Learner model")
-        additional_params = json.loads(members[_ADDITIONAL_PARAMS])
-        return _build_model(members, additional_params if isinstance(additional_params, dict) else {})
+        return _build_model(members, json.loads(members[_ADDITIONAL_PARAMS]))
 
 
 def write_model(model: LinearModel, folder: Path) -> Path:
@@ -96,29 +79,24 @@ def pack_model(content: bytes, path: Path) -> None:
 
 def list_archive_files(path: Path) -> tuple[ArchiveFile, ...]:
     """Every file in the archive and, under `model_algo-1/`, in the zip inside it; ArtifactError as in `read_model`."""
-    data = _read_bytes(path)
-    with _damage_as_artifact_error(path.name):
-        outer, inner = _unpack_tar(data)
-        return *outer, *(
-            ArchiveFile(f"{MODEL_FILE}/{name}", len(content)) for name, content in _zip_members(inner).items()
-        )
+    with _open_archive(path) as (files, members):
+        return *files, *(ArchiveFile(f"{MODEL_FILE}/{name}", len(content)) for name, content in members.items())
 
 
 @contextmanager
-def _damage_as_artifact_error(name: str) -> Iterator[None]:
-    try:
-        yield
-    except ArtifactError:
-        raise
-    except _DAMAGE_ERRORS as error:
-        raise ArtifactError(f"{name} is damaged: {error or type(error).__name__}; download it again") from error
-
-
-def _read_bytes(path: Path) -> bytes:
+def _open_archive(path: Path) -> Iterator[tuple[list[ArchiveFile], dict[str, bytes]]]:
+    """The files of the tar, and the members of the zip that is the model; what fails with them is an ArtifactError."""
     size = path.stat().st_size
     if size > MAX_BYTES:
         raise ArtifactError(f"{path.name} has {size} bytes; more than {MAX_BYTES} are not read")
-    return path.read_bytes()
+    data = path.read_bytes()
+    try:
+        files, model = _unpack_tar(data)
+        yield files, _zip_members(model)
+    except ArtifactError:
+        raise
+    except _DAMAGE_ERRORS as error:
+        raise ArtifactError(f"{path.name} is damaged: {error or type(error).__name__}; download it again") from error
 
 
 def _unpack_tar(data: bytes) -> tuple[list[ArchiveFile], bytes]:
@@ -190,9 +168,7 @@ def _build_model(members: dict[str, bytes], additional_params: dict[str, Any]) -
     model = LinearModel(predictor_type, loss, weights, bias.reshape(-1), float(threshold), metrics_params)
     if has_sigmoid(members[_SYMBOL]) != model.has_sigmoid:
         raise ArtifactError(f"the graph's output does not fit a {predictor_type} with {loss}")
-    finite = np.isfinite(weights).sum() + np.isfinite(bias).sum()
-    if finite < weights.size + bias.size:
-        count = weights.size + bias.size - finite
+    if count := np.count_nonzero(~np.isfinite(weights)) + np.count_nonzero(~np.isfinite(bias)):
         raise ArtifactError(
             f"{count} of the model's weights are not finite: its training diverged; lower learning_rate"
         )
@@ -200,20 +176,16 @@ def _build_model(members: dict[str, bytes], additional_params: dict[str, Any]) -
 
 
 def _zip_bytes(model: LinearModel) -> bytes:
-    metrics_params = {**_METRICS_PARAMS, **model.metrics_params, "threshold": model.threshold}
-    if model.predictor_type != "regressor" and "f_beta" not in model.metrics_params:
-        metrics_params["f_beta"] = 1.0
     additional_params = {
         "threshold": model.threshold,
         "loss_type": model.loss,
         "predictor_type": model.predictor_type,
-        "metrics_params": metrics_params,
+        "metrics_params": {**model.metrics_params, "threshold": model.threshold},
     }
-    arrays = {"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias[np.newaxis]}
     content: dict[str, str | bytes] = {
         _SYMBOL: encode_symbol(model),
-        _PARAMS: encode_params(arrays),
-        _MANIFEST: json.dumps(_MANIFEST_CONTENT),
+        _PARAMS: encode_params({"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias[np.newaxis]}),
+        _MANIFEST: json.dumps({"mx-mod": "mxnet_module", _ADDITIONAL_PARAMS: "json", "version": 1}),
         _ADDITIONAL_PARAMS: json.dumps(additional_params),
     }
     buffer = io.BytesIO()

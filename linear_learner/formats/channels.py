@@ -1,8 +1,8 @@
 """A channel as a training job finds it: a folder of files of one content type, read into one table."""
 
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,29 +23,45 @@ Reader = Callable[[Path, str, int], Iterator[Examples]]
 def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
     """All rows of the files under `folder`, in the order of their names: features (rows, features), labels (rows,).
 
-    Up to 64 MiB stay in memory; beyond that the rows go to float32 files in a new folder under `spool`, which the
-    caller owns, and the arrays are memory maps of those. `content_type` is `text/csv`, label first and without a
-    header, or `application/x-recordio-protobuf`. Raises DataError, or ArtifactError for a damaged RecordIO file, with
-    file and row.
+    An array of up to 64 MiB stays in memory; a larger one is a memory map of an unnamed temporary file in the folder
+    `spool`. `content_type` is `text/csv`, label first and without a header, or `application/x-recordio-protobuf`.
+    Raises DataError, or ArtifactError for a damaged RecordIO file, with file and row.
     """
     read = _READERS[media_type(content_type)]
-    table = _ChannelTable(spool, folder.name)
-    for file in channel_files(folder):
-        name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
-        for block in read(file, name, table.rows):
-            table.append(block, name)
-    if not table.rows:
-        raise DataError(f"channel {folder.name!r} is empty: no file under it holds a row; check its S3 prefix")
-    return table.examples()
+    rows, width = 0, 0
+    with (
+        SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY, dir=str(spool)) as features,
+        SpooledTemporaryFile(_MAX_BYTES_IN_MEMORY, dir=str(spool)) as labels,
+    ):
+        for file in channel_files(folder):
+            name = f"{folder.name}/{file.relative_to(folder).as_posix()}"
+            for block in read(file, name, rows):
+                rows, columns = rows + len(block.labels), block.features.shape[1]
+                width = width or columns
+                if columns != width:
+                    raise DataError(f"{name} has {columns} features where the channel has {width}")
+                features.write(np.ascontiguousarray(block.features, "<f4").data)
+                labels.write(np.ascontiguousarray(block.labels, "<f4").data)
+        if not rows:
+            raise DataError(f"channel {folder.name!r} is empty: no file under it holds a row; check its S3 prefix")
+        return Examples(_load(features, (rows, width)), _load(labels, (rows,)))
+
+
+def _load(file: SpooledTemporaryFile[bytes], shape: tuple[int, ...]) -> NDArray[np.float32]:
+    if file.tell() > _MAX_BYTES_IN_MEMORY:
+        return np.memmap(file, np.dtype("<f4"), "r", shape=shape)
+    file.seek(0)
+    return np.frombuffer(file.read(), "<f4").reshape(shape)
 
 
 def channel_files(folder: Path) -> list[Path]:
     """Files under `folder`, sorted by path, without hidden and temporary ones and the empty markers of S3 folders."""
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.stat().st_size and path.suffix != ".tmp" and not _is_hidden(path.relative_to(folder))
-    ]
+
+    def is_data(path: Path) -> bool:
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        return path.is_file() and path.stat().st_size > 0 and path.suffix != ".tmp" and not hidden
+
+    return [path for path in sorted(folder.rglob("*")) if is_data(path)]
 
 
 def media_type(content_type: str) -> str:
@@ -56,48 +72,6 @@ def media_type(content_type: str) -> str:
     if any(parameter.startswith("label_size") and parameter != "label_size=1" for parameter in parameters):
         raise DataError(f"content type {content_type!r}: Linear Learner has one label; write label_size=1 or nothing")
     return kind
-
-
-class _ChannelTable:
-    """Collects blocks of rows, in memory up to _MAX_BYTES_IN_MEMORY and in files beyond that."""
-
-    def __init__(self, spool: Path, name: str) -> None:
-        self.rows = 0
-        self._spool, self._name = spool, name
-        self._width = 0
-        self._blocks: list[Examples] = []
-        self._folder: Path | None = None
-
-    def append(self, block: Examples, source: str) -> None:
-        self._width = self._width or block.features.shape[1]
-        if block.features.shape[1] != self._width:
-            width = block.features.shape[1]
-            raise DataError(f"{source} has {width} features where the channel has {self._width}")
-        self._blocks.append(block)
-        self.rows += len(block.labels)
-        if self._folder or 4 * self.rows * (self._width + 1) > _MAX_BYTES_IN_MEMORY:
-            self._flush()
-
-    def examples(self) -> Examples:
-        if self._folder is None:
-            features = np.concatenate([block.features for block in self._blocks])
-            return Examples(features, np.concatenate([block.labels for block in self._blocks]))
-        features = _memory_map(self._folder / "features", (self.rows, self._width))
-        return Examples(features, _memory_map(self._folder / "labels", (self.rows,)))
-
-    def _flush(self) -> None:
-        if self._folder is None:
-            self._spool.mkdir(parents=True, exist_ok=True)
-            self._folder = Path(tempfile.mkdtemp(prefix=f"{self._name}-", dir=self._spool))
-        with (self._folder / "features").open("ab") as features, (self._folder / "labels").open("ab") as labels:
-            for block in self._blocks:
-                features.write(np.ascontiguousarray(block.features, "<f4").data)
-                labels.write(np.ascontiguousarray(block.labels, "<f4").data)
-        self._blocks.clear()
-
-
-def _memory_map(file: Path, shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.memmap(file, np.dtype("<f4"), "r", shape=shape)
 
 
 def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
@@ -113,17 +87,12 @@ def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
             yield Examples(table[:, 1:], table[:, 0])
 
 
-def _read_recordio(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
-    del rows_before  # a record's number in its file is what finds it
+def _read_recordio(file: Path, name: str, _rows_before: int) -> Iterator[Examples]:
     with file.open("rb") as stream:
         try:
             yield from iter_records(stream)
         except (ArtifactError, DataError) as error:
             raise type(error)(f"{name}: {error}") from error
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
 
 
 _READERS: dict[str, Reader] = {CSV: _read_csv, RECORDIO: _read_recordio}

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -13,7 +14,6 @@ from linear_learner.errors import DataError
 
 _BLOCK_BYTES = 4 << 20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
-_BOM = b"\xef\xbb\xbf"
 _BLANKS = " \t\v\f"
 _MAX_MISSING_SHOWN = 16  # where the container stops counting, too
 
@@ -55,20 +55,13 @@ def parse_block(block: bytes, columns: int, position: BlockPosition) -> NDArray[
     quotes, missing and non-finite values, empty lines and lines of another length.
     """
     columns = columns or block.partition(b"\n")[0].count(b",") + 1
-    numbers = _load_numbers(block)
-    if numbers is not None and numbers.shape == (block.count(b"\n") + 1, columns) and np.isfinite(numbers).all():
-        return numbers
+    if block.strip() and block.isascii():
+        with suppress(ValueError):
+            numbers = np.loadtxt(io.BytesIO(block), np.float32, delimiter=",", comments=None, ndmin=2)
+            # numpy skips empty lines: the number of rows tells.
+            if numbers.shape == (block.count(b"\n") + 1, columns) and np.isfinite(numbers).all():
+                return numbers
     raise _diagnose(block.decode("utf-8", "backslashreplace"), columns, position)
-
-
-def _load_numbers(block: bytes) -> NDArray[np.float32] | None:
-    """The block as numpy reads it, which skips empty lines, or None where it is no table of numbers."""
-    if not block.strip() or not block.isascii():
-        return None
-    try:
-        return np.loadtxt(io.BytesIO(block), np.float32, delimiter=",", comments=None, ndmin=2)
-    except ValueError:
-        return None
 
 
 def _diagnose(block: str, columns: int, position: BlockPosition) -> DataError:
@@ -76,14 +69,12 @@ def _diagnose(block: str, columns: int, position: BlockPosition) -> DataError:
     missing: list[str] = []
     for index, line in enumerate(block.split("\n")):
         fields = [field.strip(_BLANKS) for field in line.removesuffix("\r").split(",")]
-        problem = _find_line_problem(fields, columns, first=position.rows_before + index == 0)
-        if problem and missing:
-            break
-        if problem:
-            return DataError(f"{position.row(index)}{problem}")
         row = position.rows_before + index + 1
+        problem = _find_line_problem(fields, columns, first=row == 1)
+        if problem and not missing:
+            return DataError(f"{position.row(index)}{problem}")
         missing += [f"Row {row}, column {column}" for column, field in enumerate(fields, start=1) if not field]
-        if len(missing) >= _MAX_MISSING_SHOWN:
+        if problem or len(missing) >= _MAX_MISSING_SHOWN:
             break
     shown = missing[:_MAX_MISSING_SHOWN]
     listed = "\n".join(shown)
@@ -107,7 +98,7 @@ def _find_line_problem(fields: list[str], columns: int, *, first: bool) -> str |
 
 
 def _find_field_problem(field: str) -> str | None:
-    if field.encode().startswith(_BOM):
+    if field.startswith("\ufeff"):
         return "a UTF-8 byte order mark before the number; save the file without one"
     if _NUMBER.fullmatch(field):
         with np.errstate(over="ignore"):

@@ -6,7 +6,6 @@ endpoint are `application/json` and `application/jsonlines`. Linear Learner take
 
 import io
 import json
-from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,19 +34,32 @@ def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
         return parse_block(body.rstrip(b"\r\n"), 0, BlockPosition("the request"))
     if media_type == RECORDIO:
         return read_records(body, labelled=False).features
-    if media_type in (JSON, JSONLINES):
-        return _stack_instances(_json_instances(body) if media_type == JSON else _json_lines(body))
+    if media_type == JSON:
+        request = _parse_json(body, "the request")
+        instances = request.get("instances") if isinstance(request, dict) else None
+        if not isinstance(instances, list):
+            raise DataError('the request is not {"instances": [{"features": [...]}, ...]}')
+        return _stack_instances(instances)
+    if media_type == JSONLINES:
+        lines = enumerate(body.rstrip().split(b"\n"), start=1)
+        return _stack_instances([_parse_json(line, f"row {row}") for row, line in lines])
     raise DataError(f"content type {content_type!r} is unknown; use {CSV}, {JSON}, {JSONLINES} or {RECORDIO}")
 
 
 def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
     """The body that answers with `predictions` in the media type `accept`: JSON, JSON lines or RecordIO-protobuf."""
     media_type = _media_type(accept)
+    scores, labels = predictions.scores, predictions.labels
     if media_type == RECORDIO:
-        return _encode_records(predictions)
+        tensors = [(LABEL, "score", list(scores.reshape(len(scores), -1).T))]
+        stream = io.BytesIO()
+        write_tensors(stream, tensors if labels is None else [*tensors, (LABEL, "predicted_label", [labels])])
+        return stream.getvalue()
     if media_type not in (JSON, JSONLINES):
         raise DataError(f"Linear Learner does not answer in {accept!r}; accept {JSON}, {JSONLINES} or {RECORDIO}")
-    rows = list(_response_rows(predictions))
+    rows: list[dict[str, Any]] = [{"score": score} for score in scores.tolist()]
+    if labels is not None:
+        rows = [row | {"predicted_label": int(label)} for row, label in zip(rows, labels, strict=True)]
     if media_type == JSON:
         return json.dumps({"predictions": rows}).encode()
     return "".join(json.dumps(row) + "\n" for row in rows).encode()
@@ -57,24 +69,6 @@ def _media_type(content_type: str) -> str:
     return content_type.partition(";")[0].strip().lower()
 
 
-def _response_rows(predictions: Predictions) -> Iterator[dict[str, Any]]:
-    scores = predictions.scores.tolist()
-    if predictions.labels is None:
-        return ({"score": score} for score in scores)
-    labels = predictions.labels.astype(int).tolist()
-    return ({"score": score, "predicted_label": label} for score, label in zip(scores, labels, strict=True))
-
-
-def _encode_records(predictions: Predictions) -> bytes:
-    scores = predictions.scores.reshape(len(predictions.scores), -1)
-    tensors = [(LABEL, "score", scores)]
-    if predictions.labels is not None:
-        tensors.append((LABEL, "predicted_label", predictions.labels[:, np.newaxis]))
-    stream = io.BytesIO()
-    write_tensors(stream, tensors)
-    return stream.getvalue()
-
-
 def _parse_json(text: bytes, where: str) -> Any:
     try:
         return json.loads(text)
@@ -82,19 +76,7 @@ def _parse_json(text: bytes, where: str) -> Any:
         raise DataError(f"{where} is not JSON: {error}") from error
 
 
-def _json_instances(body: bytes) -> list[Any]:
-    request = _parse_json(body, "the request")
-    instances = request.get("instances") if isinstance(request, dict) else None
-    if not isinstance(instances, list):
-        raise DataError('the request is not {"instances": [{"features": [...]}, ...]}')
-    return instances
-
-
-def _json_lines(body: bytes) -> list[Any]:
-    return [_parse_json(line, f"row {row}") for row, line in enumerate(body.rstrip().split(b"\n"), start=1)]
-
-
-def _stack_instances(instances: Iterable[Any]) -> NDArray[np.float32]:
+def _stack_instances(instances: list[Any]) -> NDArray[np.float32]:
     rows: list[NDArray[np.float32]] = []
     for number, instance in enumerate(instances, start=1):
         try:
@@ -113,14 +95,11 @@ def _instance_features(instance: Any) -> NDArray[np.float32]:
     holder = instance.get("data", instance) if isinstance(instance, dict) else {}
     features = holder.get("features") if isinstance(holder, dict) else None
     tensor = features if isinstance(features, dict) else {"values": features}
-    values = _numbers(tensor.get("values"))
-    return scatter(values, tensor["keys"], tensor.get("shape")) if tensor.get("keys") else values
-
-
-def _numbers(values: Any) -> NDArray[np.float32]:
+    values = tensor.get("values")
     if not isinstance(values, list) or not values:
         raise ValueError('it has no "features": [...]')
     for column, value in enumerate(values, start=1):
         if type(value) not in (int, float) or not abs(value) <= _FLOAT32_MAX:
             raise ValueError(f"feature {column} is {json.dumps(value)[:40]}, not a finite float32 number")
-    return np.array(values, np.float32)
+    row = np.array(values, np.float32)
+    return scatter(row, tensor["keys"], tensor.get("shape")) if tensor.get("keys") else row

@@ -1,5 +1,6 @@
 """MXNet's files inside a model artifact: the parameters and the symbol graph."""
 
+import io
 import json
 import math
 import struct
@@ -13,79 +14,70 @@ from linear_learner.errors import ArtifactError
 from linear_learner.model import LinearModel
 
 _FILE_MAGIC, _ARRAY_MAGIC = 0x112, 0xF993FAC9
-_FILE_HEADER, _ARRAY_HEADER, _CONTEXT, _COUNT = (struct.Struct(form) for form in ("<QQQ", "<IiI", "<iii", "<Q"))
+_FILE_HEADER, _ARRAY_HEADER, _CONTEXT, _COUNT = "<QQQ", "<IiI", "<iii", "<Q"
 _DENSE, _CPU, _FLOAT32 = 0, 1, 0
 _MAX_ARRAYS, _MAX_DIMENSIONS, _MAX_NAME = 64, 8, 256
 
 
 def encode_params(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:
     """The `.params` file of `arrays`, each written as float32 in C order."""
-    chunks = [_FILE_HEADER.pack(_FILE_MAGIC, 0, len(arrays))]
+    chunks = [struct.pack(_FILE_HEADER, _FILE_MAGIC, 0, len(arrays))]
     for array in arrays.values():
-        chunks.append(_ARRAY_HEADER.pack(_ARRAY_MAGIC, _DENSE, array.ndim))
+        chunks.append(struct.pack(_ARRAY_HEADER, _ARRAY_MAGIC, _DENSE, array.ndim))
         chunks.append(struct.pack(f"<{array.ndim}q", *array.shape))
-        chunks.append(_CONTEXT.pack(_CPU, 0, _FLOAT32))
+        chunks.append(struct.pack(_CONTEXT, _CPU, 0, _FLOAT32))
         chunks.append(np.ascontiguousarray(array, "<f4").tobytes())
-    chunks.append(_COUNT.pack(len(arrays)))
-    chunks += [_COUNT.pack(len(name.encode())) + name.encode() for name in arrays]
+    chunks.append(struct.pack(_COUNT, len(arrays)))
+    chunks += [struct.pack(_COUNT, len(name.encode())) + name.encode() for name in arrays]
     return b"".join(chunks)
 
 
 def read_params(data: bytes) -> dict[str, NDArray[np.float32]]:
     """The arrays of a `.params` file by name, in the file's order; ArtifactError for anything else."""
-    reader = _Reader(data)
-    magic, _, count = reader.unpack(_FILE_HEADER)
+    stream = io.BytesIO(data)
+    magic, _, count = _unpack(stream, _FILE_HEADER)
     if magic != _FILE_MAGIC:
         raise ArtifactError(f"the .params file starts with {magic:#x} instead of MXNet's {_FILE_MAGIC:#x}")
     if count > _MAX_ARRAYS:
         raise ArtifactError(f"the .params file claims {count} arrays; a linear model has two")
-    arrays = [_read_array(reader) for _ in range(count)]
-    if reader.unpack(_COUNT) != (count,):
+    arrays = [_read_array(stream) for _ in range(count)]
+    if _unpack(stream, _COUNT) != (count,):
         raise ArtifactError("the .params file has another number of names than of arrays")
-    names = [_read_name(reader) for _ in arrays]
-    if reader.left or len(set(names)) != count:
+    names = [_read_name(stream) for _ in arrays]
+    if stream.read() or len(set(names)) != count:
         raise ArtifactError("the .params file repeats a name or goes on after its last one")
     return dict(zip(names, arrays, strict=True))
 
 
-class _Reader:
-    """Bytes taken from the front, never more than there are."""
-
-    def __init__(self, data: bytes) -> None:
-        self._data, self._offset = data, 0
-
-    @property
-    def left(self) -> int:
-        return len(self._data) - self._offset
-
-    def take(self, size: int) -> bytes:
-        if size > self.left:
-            raise ArtifactError(f"the .params file is cut short: {size} bytes are needed where {self.left} are left")
-        self._offset += size
-        return self._data[self._offset - size : self._offset]
-
-    def unpack(self, form: struct.Struct) -> tuple[int, ...]:
-        return form.unpack(self.take(form.size))
+def _take(stream: io.BytesIO, size: int) -> bytes:
+    left = len(stream.getbuffer()) - stream.tell()
+    if size > left:
+        raise ArtifactError(f"the .params file is cut short: {size} bytes are needed where {left} are left")
+    return stream.read(size)
 
 
-def _read_array(reader: _Reader) -> NDArray[np.float32]:
-    magic, storage, dimensions = reader.unpack(_ARRAY_HEADER)
+def _unpack(stream: io.BytesIO, form: str) -> tuple[int, ...]:
+    return struct.unpack(form, _take(stream, struct.calcsize(form)))
+
+
+def _read_array(stream: io.BytesIO) -> NDArray[np.float32]:
+    magic, storage, dimensions = _unpack(stream, _ARRAY_HEADER)
     if magic != _ARRAY_MAGIC or storage != _DENSE or not 1 <= dimensions <= _MAX_DIMENSIONS:
         raise ArtifactError(f"the .params file holds an array that is not dense: {magic:#x}, {storage}, {dimensions}")
-    shape = reader.unpack(struct.Struct(f"<{dimensions}q"))
-    _, _, dtype = reader.unpack(_CONTEXT)
+    shape = _unpack(stream, f"<{dimensions}q")
+    _, _, dtype = _unpack(stream, _CONTEXT)
     if dtype != _FLOAT32:
         raise ArtifactError(f"the .params file holds an array of MXNet dtype {dtype}; float32 (0) is expected")
     if min(shape) < 1:
         raise ArtifactError(f"the .params file holds an array of shape {shape}")
-    return np.frombuffer(reader.take(4 * math.prod(shape)), "<f4").reshape(shape)
+    return np.frombuffer(_take(stream, 4 * math.prod(shape)), "<f4").reshape(shape)
 
 
-def _read_name(reader: _Reader) -> str:
-    (length,) = reader.unpack(_COUNT)
+def _read_name(stream: io.BytesIO) -> str:
+    (length,) = _unpack(stream, _COUNT)
     if length > _MAX_NAME:
         raise ArtifactError(f"the .params file has an array name of {length} bytes")
-    return reader.take(length).decode("utf-8", "backslashreplace")
+    return _take(stream, length).decode("utf-8", "backslashreplace")
 
 
 _SIGMOID = "LogisticRegressionOutput"
@@ -94,17 +86,22 @@ _SIGMOID = "LogisticRegressionOutput"
 def encode_symbol(model: LinearModel) -> str:
     """The graph in MXNet 1.3's JSON, which 1.9 loads too; shapes are weight (features, outputs), bias (1, outputs)."""
     features, outputs = model.weights.shape
-    output = _output_operator(model)
-    bias = {"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}
-    nodes = [
-        _make_node("null", "data"),
-        _make_node("null", "fc0_weight", attrs={"__shape__": f"({features}, {outputs})"}),
-        _make_node("dot", "dot0", 0, 1),
-        _make_node("null", "fc0_bias", attrs=bias),
-        _make_node("broadcast_add", "broadcast_plus0", 2, 3),
-        _make_node("null", "out_label"),
-        _make_node(output, f"{output.lower()}0", 4, 5),
+    output = {"multiclass_classifier": "SoftmaxOutput"}.get(model.predictor_type, "LinearRegressionOutput")
+    output = _SIGMOID if model.has_sigmoid else output
+    nodes: list[dict[str, Any]] = [
+        {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
+        for op, name, *inputs in (
+            ("null", "data"),
+            ("null", "fc0_weight"),
+            ("dot", "dot0", 0, 1),
+            ("null", "fc0_bias"),
+            ("broadcast_add", "broadcast_plus0", 2, 3),
+            ("null", "out_label"),
+            (output, f"{output.lower()}0", 4, 5),
+        )
     ]
+    nodes[1]["attrs"] = {"__shape__": f"({features}, {outputs})"}
+    nodes[3]["attrs"] = {"__lr_mult__": "10.0", "__shape__": f"(1, {outputs})"}
     graph = {
         "nodes": nodes,
         "arg_nodes": [index for index, node in enumerate(nodes) if node["op"] == "null"],
@@ -124,14 +121,3 @@ def has_sigmoid(symbol: bytes) -> bool:
     if not {"data", "fc0_weight", "fc0_bias"} <= {str(node.get("name")) for node in nodes}:
         raise ArtifactError("the model's graph has other inputs than data, fc0_weight and fc0_bias")
     return any(node.get("op") == _SIGMOID for node in nodes)
-
-
-def _output_operator(model: LinearModel) -> str:
-    if model.predictor_type == "multiclass_classifier":
-        return "SoftmaxOutput"
-    return _SIGMOID if model.has_sigmoid else "LinearRegressionOutput"
-
-
-def _make_node(op: str, name: str, *inputs: int, attrs: dict[str, str] | None = None) -> dict[str, Any]:
-    node: dict[str, Any] = {"op": op, "name": name, "inputs": [[source, 0, 0] for source in inputs]}
-    return node | {"attrs": attrs} if attrs else node

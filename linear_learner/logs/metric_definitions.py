@@ -1,6 +1,6 @@
 """The metrics SageMaker reads off a Linear Learner job's log, by name: the 37 regular expressions AWS registers."""
 
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Final
 
 _EVERY_CHANNEL: Final = (
@@ -24,9 +24,8 @@ _TABLE: Final = (
     ("validation", _EVERY_CHANNEL + _HELD_OUT_CHANNELS),
     ("test", (*_EVERY_CHANNEL, *_HELD_OUT_CHANNELS, ("objective_loss", r"\S+_objective <loss>"))),
 )
-_DURING_TRAINING: Final = ("train", "validation")
 
-METRIC_DEFINITIONS: Final = MappingProxyType(
+METRIC_DEFINITIONS: Final[Mapping[str, str]] = (
     {
         f"{channel}:{name}": rf"#quality_metric: host=\S+, {channel} {pattern}=(\S+)"
         for channel, metrics in _TABLE
@@ -34,7 +33,7 @@ METRIC_DEFINITIONS: Final = MappingProxyType(
     }
     | {
         f"{channel}:objective_loss{suffix}": rf"#quality_metric: host=\S+, {epoch}{channel} \S+_objective <loss>=(\S+)"
-        for channel in _DURING_TRAINING
+        for channel in ("train", "validation")
         for suffix, epoch in (("", r"epoch=\S+, "), (":final", ""))
     }
     | {

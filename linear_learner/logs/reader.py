@@ -1,9 +1,11 @@
 """Read a training job's log, line by line, into a report."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from math import isnan
-from typing import Final, Self, cast
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -54,25 +56,6 @@ class LogReport(BaseModel):
     stopped_early: bool = False
     failure: str | None = None
 
-    @classmethod
-    def from_epochs(cls, epochs: tuple[EpochReport, ...], **fields: object) -> Self:
-        """Add to the fields read from a log those that are computed from its epochs."""
-        losses_by_epoch = {
-            epoch.index: epoch.value if lower_is_better(epoch.criteria) else -epoch.value
-            for epoch in epochs
-            if epoch.value is not None
-        }
-        saved = max((epoch for epoch in epochs if epoch.improved), key=lambda epoch: epoch.index, default=None)
-        return cls.model_validate(
-            {
-                **fields,
-                "epochs": epochs,
-                "best_epoch": min(losses_by_epoch, key=losses_by_epoch.__getitem__, default=None),
-                "saved_epoch": saved and saved.index,
-                "saved_model": saved and saved.best_model,
-            }
-        )
-
 
 def thin_out(epochs: Sequence[EpochReport], limit: int) -> Sequence[EpochReport]:
     """At most `limit` of the epochs: all, or every second, fourth, …, the last one included."""
@@ -112,33 +95,26 @@ _NEXT_STATEMENT: Final = re.compile(r"\s*$|\[?\d{2,4}[/-]\d{2}[/-]\d{2,4} |#|Tra
 _SETTINGS_ADAPTER: Final = TypeAdapter(dict[str, int | float | str])
 
 
-class _Dimensions(BaseModel):
-    epoch: int
-    model: int
-
-
-class _Metric(BaseModel):
-    sum: float
-
-
 class _Metrics(BaseModel):
-    Dimensions: _Dimensions
-    Metrics: dict[str, _Metric]
+    Dimensions: dict[str, int | str]
+    Metrics: dict[str, dict[str, float]]
 
 
 class LogReader:
     """Feed it one host's lines as they come; ask it for a report at any time."""
 
     def __init__(self) -> None:
-        self._epochs: dict[int, dict[str, object]] = {}
-        self._losses: dict[tuple[str, int], dict[int, float]] = {}
+        self.progress: float | None = None
+        """The last progress in the log, in percent of the epochs."""
+        self.is_complete = False
+        """Whether the log ended as logs end: with the container's total time, or with its failure."""
+        self._epochs: defaultdict[int, dict[str, Any]] = defaultdict(lambda: {"train": {}, "validation": {}})
         self._last: int | None = None
         self._fields: dict[str, object] = {}
-        self._scores: dict[str, dict[str, float]] = {}
+        self._scores: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._failure: list[str] = []
         self._in_failure = False
         self._completed: list[int] = []
-        self._has_total_time = False
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> LogReport:
@@ -152,70 +128,70 @@ class LogReader:
         """Take in one line, or several; return the epochs that end in it, which is when their speed is printed."""
         self._completed.clear()
         for line in text.splitlines() or [""]:
-            self._continue_failure(line)
+            self._in_failure = self._in_failure and not _NEXT_STATEMENT.match(line)
+            if self._in_failure:
+                self._failure.append(line.rstrip())
             for match in _STATEMENT.finditer(line):
                 values = [group for group in match.groups() if group is not None][1:]
                 getattr(self, f"_read_{match.lastgroup}")(*values)
-        return tuple(self._epoch(index) for index in self._completed)
-
-    @property
-    def progress(self) -> float | None:
-        """The last progress in the log, in percent of the epochs."""
-        return cast("float | None", self._fields.get("progress"))
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the log ended as logs end: with the container's total time, or with its failure."""
-        return self._has_total_time or bool(self._failure)
+        return tuple(self._report_epoch(index) for index in self._completed)
 
     def report(self) -> LogReport:
         """Report on what was fed so far."""
-        failure = "\n".join(self._failure).strip() or None
-        indices = sorted(self._epochs)
-        return LogReport.from_epochs(
-            tuple(map(self._epoch, indices)), **self._fields, scores=self._scores, failure=failure
+        epochs = [self._report_epoch(index) for index in sorted(self._epochs)]
+        losses = {
+            epoch.index: epoch.value if lower_is_better(epoch.criteria) else -epoch.value
+            for epoch in epochs
+            if epoch.value is not None
+        }
+        saved = next((epoch for epoch in reversed(epochs) if epoch.improved), None)
+        return LogReport.model_validate(
+            {
+                **self._fields,
+                "epochs": epochs,
+                "best_epoch": min(losses, key=losses.__getitem__, default=None),
+                "saved_epoch": saved and saved.index,
+                "saved_model": saved and saved.best_model,
+                "progress": self.progress,
+                "scores": self._scores,
+                "failure": "\n".join(self._failure).strip() or None,
+            }
         )
 
-    def _epoch(self, index: int) -> EpochReport:
-        losses = {channel: self._losses.get((channel, index), {}) for channel in ("train", "validation")}
-        return EpochReport.model_validate({"index": index, **losses, **self._epochs[index]})
+    def _report_epoch(self, index: int) -> EpochReport:
+        return EpochReport.model_validate({"index": index, **self._epochs[index]})
 
-    def _fields_of_epoch(self, index: int) -> dict[str, object]:
+    def _set_of_epoch(self, index: int, **values: object) -> None:
         self._last = index
-        return self._epochs.setdefault(index, {})
-
-    def _continue_failure(self, line: str) -> None:
-        self._in_failure = self._in_failure and not _NEXT_STATEMENT.match(line)
-        if self._in_failure:
-            self._failure.append(line.rstrip())
+        self._epochs[index].update(values)
 
     def _read_configuration(self, text: str) -> None:
         self._fields["configuration"] = dict(_SETTING.findall(text))
 
     def _read_metrics(self, text: str) -> None:
-        self._has_total_time = self._has_total_time or '"totaltime"' in text
-        try:
-            metrics = _Metrics.model_validate_json(text)
-        except ValidationError:
-            return
-        for name, metric in metrics.Metrics.items():
-            if match := _OBJECTIVE.fullmatch(name):
-                self._fields["objective"] = match[2]
-                self._fields_of_epoch(metrics.Dimensions.epoch)
-                losses = self._losses.setdefault((match[1], metrics.Dimensions.epoch), {})
-                losses[metrics.Dimensions.model] = metric.sum
+        self.is_complete = self.is_complete or '"totaltime"' in text
+        with suppress(ValidationError):
+            content = _Metrics.model_validate_json(text)
+            epoch, model = (content.Dimensions.get(name) for name in ("epoch", "model"))
+            if not (isinstance(epoch, int) and isinstance(model, int)):
+                return
+            for name, metric in content.Metrics.items():
+                if (match := _OBJECTIVE.fullmatch(name)) and "sum" in metric:
+                    self._fields["objective"] = match[2]
+                    self._set_of_epoch(epoch)
+                    self._epochs[epoch][match[1]][model] = metric["sum"]
 
     def _read_criterion(self, epoch: str, criteria: str, value: str) -> None:
-        self._fields_of_epoch(int(epoch)).update(criteria=criteria, value=float(value))
+        self._set_of_epoch(int(epoch), criteria=criteria, value=float(value))
 
     def _read_improvement(self, epoch: str) -> None:
-        self._fields_of_epoch(int(epoch))["improved"] = True
+        self._set_of_epoch(int(epoch), improved=True)
 
     def _read_early_stop(self, _: str) -> None:
         self._fields["stopped_early"] = True
 
     def _read_progress(self, percent: str) -> None:
-        self._fields["progress"] = float(percent)
+        self.progress = float(percent)
 
     def _read_throughput(self, records_per_second: str) -> None:
         self._fields["throughput"] = float(records_per_second)
@@ -224,20 +200,18 @@ class LogReader:
             self._completed.append(self._last)
 
     def _read_score(self, channel: str, name: str, value: str) -> None:
-        self._scores.setdefault(channel, {})[name] = float(value)
+        self._scores[channel][name] = float(value)
 
     def _read_final_quality(self, channel: str, name: str, value: str) -> None:
         # The same scores once more; Python 2 containers print fewer digits here.
-        self._scores.setdefault(channel, {}).setdefault(name, float(value))
+        self._scores[channel].setdefault(name, float(value))
 
     def _read_winner(self, text: str) -> None:
-        try:
+        with suppress(ValidationError):
             self._fields["best_hyperparameters"] = _SETTINGS_ADAPTER.validate_json(text)
-        except ValidationError:
-            return
 
     def _read_failure(self, message: str) -> None:
         # SageMaker's own reason repeats the container's message: the first stands.
         if not self._failure:
             self._failure.append(message.rstrip())
-            self._in_failure = True
+            self._in_failure = self.is_complete = True

@@ -60,7 +60,7 @@ class TrainingSummary(BaseModel):
     @classmethod
     def from_report(cls, report: LogReport) -> Self:
         """Summarise the report of a whole log."""
-        by_index = {epoch.index: epoch for epoch in report.epochs}
+        values: dict[int | None, float | None] = {epoch.index: _value(epoch) for epoch in report.epochs}
         criterion = next((epoch.criteria for epoch in report.epochs if epoch.criteria), None)
         return cls(
             objective=report.objective,
@@ -71,12 +71,20 @@ class TrainingSummary(BaseModel):
             hyperparameters=report.best_hyperparameters,
             epochs=len(report.epochs),
             saved_epoch=report.saved_epoch,
-            saved_value=_value(by_index.get(report.saved_epoch if report.saved_epoch is not None else -1)),
+            saved_value=values.get(report.saved_epoch),
             best_epoch=report.best_epoch,
-            best_value=_value(by_index.get(report.best_epoch if report.best_epoch is not None else -1)),
+            best_value=values.get(report.best_epoch),
             stopped_early=report.stopped_early,
             throughput=report.throughput,
-            curve=tuple(_point(epoch, report.saved_model) for epoch in thin_out(report.epochs, MAX_CURVE_POINTS)),
+            curve=tuple(
+                EpochPoint(
+                    index=epoch.index,
+                    criterion=_value(epoch),
+                    train=_loss(epoch.train, report.saved_model),
+                    validation=_loss(epoch.validation, report.saved_model),
+                )
+                for epoch in thin_out(report.epochs, MAX_CURVE_POINTS)
+            ),
         )
 
     @property
@@ -92,18 +100,13 @@ class TrainingSummary(BaseModel):
         return gap / abs(self.saved_value) if gap and self.saved_value else 0.0
 
 
-def _point(epoch: EpochReport, model: int | None) -> EpochPoint:
-    train, validation = (_loss(losses, model) for losses in (epoch.train, epoch.validation))
-    return EpochPoint(index=epoch.index, criterion=_value(epoch), train=train, validation=validation)
-
-
 def _loss(losses: dict[int, float], model: int | None) -> float | None:
     finite = {index: loss for index, loss in losses.items() if isfinite(loss)}
     return finite.get(model) if model is not None else min(finite.values(), default=None)
 
 
-def _value(epoch: EpochReport | None) -> float | None:
-    return epoch.value if epoch and epoch.value is not None and isfinite(epoch.value) else None
+def _value(epoch: EpochReport) -> float | None:
+    return epoch.value if epoch.value is not None and isfinite(epoch.value) else None
 
 
 DIVERGENCE_FACTOR = 1000.0

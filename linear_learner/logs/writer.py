@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TextIO
 
 import numpy as np
@@ -11,9 +11,15 @@ from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters, to_wire_text
 from linear_learner.training.engine import Epoch, TrainingResult
-from linear_learner.training.metrics import Score
 
-INTERNAL_DEFAULTS: Final = {
+HOST: Final = "algo-1"
+DEFAULTS: Final = {
+    name: to_wire_text(field.default)
+    for name, field in Hyperparameters.model_fields.items()
+    if name != "predictor_type"
+} | {
+    "num_classes": "1",
+    "num_calibration_samples": "10000000",
     "_kvstore": "auto",
     "_num_gpus": "auto",
     "_num_kv_servers": "auto",
@@ -21,54 +27,40 @@ INTERNAL_DEFAULTS: Final = {
     "_tuning_objective_metric": "",
     "_enable_profiler": "false",
 }
-DEFAULTS: Final = (
-    {
-        name: to_wire_text(field.default)
-        for name, field in Hyperparameters.model_fields.items()
-        if name != "predictor_type"
-    }
-    | {"num_classes": "1", "num_calibration_samples": "10000000"}
-    | INTERNAL_DEFAULTS
-)
 """The container's default configuration, as it prints it."""
 
 
 class TrainingLog:
     """One job's log; every call writes whole lines and flushes them."""
 
-    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time, host: str = "algo-1") -> None:
-        self._stream, self._clock, self._host = stream, clock, host
+    def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time) -> None:
+        self._stream, self._clock = stream, clock
         self._process = os.getpid()
         self._started = clock()
         self._records = self._batches = 0
 
-    def info(self, text: str) -> None:
-        """Write a line of level INFO."""
-        self._write([self._line(text)])
-
-    def warning(self, text: str) -> None:
-        """Write a line of level WARNING."""
-        self._write([self._line(text, "WARNING")])
+    def write(self, text: str, level: str = "INFO") -> None:
+        """Write one line."""
+        self._write([self._line(text, level)])
 
     def write_configuration(self, provided: Mapping[str, str], source: str) -> None:
         """Write the defaults, what was provided in the file `source`, and the two merged."""
-        self.info(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
-        self.info(f"Merging with provided configuration from {source}: {dict(provided)}")
-        self.info(f"Final configuration: {DEFAULTS | dict(provided)}")
+        self.write(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
+        self.write(f"Merging with provided configuration from {source}: {dict(provided)}")
+        self.write(f"Final configuration: {DEFAULTS | dict(provided)}")
 
-    def write_epoch(self, epoch: Epoch, objective: str, epochs: int) -> None:
-        """Write one epoch of at most `epochs`; `objective` is the training objective's name, e.g. `mse`."""
+    def write_epoch(self, epoch: Epoch, epochs: int) -> None:
+        """Write one epoch of at most `epochs`."""
         self._records += epoch.records
         self._batches += epoch.batches
+        throughput = epoch.records / max(epoch.seconds, 1e-9)
         self._write(
             [
-                *self._losses(epoch.index, f"train {objective}_objective", epoch.train),
-                *self._losses(epoch.index, f"validation {objective}_objective", epoch.validation),
+                *self._losses(epoch.index, f"train {epoch.objective}_objective", epoch.train),
+                *self._losses(epoch.index, f"validation {epoch.objective}_objective", epoch.validation),
                 *map(self._line, self._epoch_lines(epoch, epochs)),
                 self._counters(epoch),
-                self._line(
-                    f"#throughput_metric: host={self._host}, train throughput={_throughput(epoch)} records/second"
-                ),
+                self._line(f"#throughput_metric: host={HOST}, train throughput={throughput} records/second"),
             ]
         )
 
@@ -81,7 +73,7 @@ class TrainingLog:
 
     def write_failure(self, message: str, origin: str = "Customer") -> None:
         """Write why the job failed; `origin` is `Customer` for a mistake in the input, or `Algorithm`."""
-        self._write([self._line(f"{origin} Error: {message}", "ERROR")])
+        self.write(f"{origin} Error: {message}", "ERROR")
 
     def _write(self, lines: list[str]) -> None:
         self._stream.write("\n".join(lines) + "\n")
@@ -96,62 +88,52 @@ class TrainingLog:
             return
         now = self._clock()
         for model, loss in enumerate(losses.tolist()):
-            extra_dimensions = {"epoch": epoch, "model": model}
-            yield self._metrics(now, now, extra_dimensions, {name.replace(" ", "_"): (loss,)})
+            yield self._metrics(now, now, {"epoch": epoch, "model": model}, {name.replace(" ", "_"): [loss]})
         # Model 0's value, whichever model is the best: that is what the container prints here.
-        yield self._line(f"#quality_metric: host={self._host}, epoch={epoch}, {name} <loss>={float(losses[0])!r}")
+        yield self._line(f"#quality_metric: host={HOST}, epoch={epoch}, {name} <loss>={float(losses[0])!r}")
 
     def _epoch_lines(self, epoch: Epoch, epochs: int) -> Iterator[str]:
         watched = f"epoch={epoch.index}, criteria={epoch.criteria}, value={float(epoch.value)!r}"
-        yield f"#early_stopping_criteria_metric: host={self._host}, {watched}"
+        yield f"#early_stopping_criteria_metric: host={HOST}, {watched}"
         if epoch.improved:
             yield f"Epoch {epoch.index}: Loss improved. Updating best model"
         yield f"Saving model for epoch: {epoch.index}"
         if epoch.stop:
             yield "Early stop condition met. Stopping training."
         done = "100 % epochs" if epoch.stop else f"{100 * (epoch.index + 1) / epochs} % of epochs"
-        yield f"#progress_metric: host={self._host}, completed {done}"
+        yield f"#progress_metric: host={HOST}, completed {done}"
 
     def _scores(self, channel: str, training: TrainingResult) -> Iterator[str]:
-        scores: tuple[Score, ...] = training.scores.get(channel, ())
+        scores = training.scores.get(channel, ())
         for score in scores:
-            yield f"#{channel}_score ({self._host}) : {(score.name, float(score.value))}"
+            yield f"#{channel}_score ({HOST}) : {(score.name, float(score.value))}"
         for score in scores:
             value = f"{channel} {score.name} <{score.kind}>={float(score.value)!r}"
-            yield f"#quality_metric: host={self._host}, {value}"
+            yield f"#quality_metric: host={HOST}, {value}"
 
     def _counters(self, epoch: Epoch) -> str:
         counts = {
-            "Total Records Seen": self._records,
-            "Total Batches Seen": self._batches,
-            "Number of Records Since Last Reset": epoch.records,
-            "Number of Batches Since Last Reset": epoch.batches,
+            "Total Records Seen": [self._records],
+            "Total Batches Seen": [self._batches],
+            "Number of Records Since Last Reset": [epoch.records],
+            "Number of Batches Since Last Reset": [epoch.batches],
         }
         end = self._clock()
-        extra_dimensions = {"epoch": epoch.index, "Meta": "training_data_iter"}
-        return self._metrics(
-            end - epoch.seconds, end, extra_dimensions, {name: (count,) for name, count in counts.items()}
-        )
+        return self._metrics(end - epoch.seconds, end, {"epoch": epoch.index, "Meta": "training_data_iter"}, counts)
 
     def _timing(self, training: TrainingResult) -> str:
         end = self._clock()
-        updates = tuple(1000 * epoch.seconds for epoch in training.epochs)
-        return self._metrics(
-            self._started, end, {}, {"update.time": updates, "totaltime": (1000 * (end - self._started),)}
-        )
+        updates = [1000 * epoch.seconds for epoch in training.epochs]
+        values = {"update.time": updates, "totaltime": [1000 * (end - self._started)]}
+        return self._metrics(self._started, end, {}, values)
 
     def _metrics(
-        self, start: float, end: float, extra_dimensions: Mapping[str, object], values: Mapping[str, tuple[float, ...]]
+        self, start: float, end: float, extra_dimensions: Mapping[str, object], values: Mapping[str, Sequence[float]]
     ) -> str:
-        dimensions = {"Algorithm": "Linear Learner", "Host": self._host, "Operation": "training", **extra_dimensions}
+        dimensions = {"Algorithm": "Linear Learner", "Host": HOST, "Operation": "training", **extra_dimensions}
         metrics = {
             name: {"sum": float(sum(seen)), "count": len(seen), "min": min(seen), "max": max(seen)}
             for name, seen in values.items()
         }
-        return "#metrics " + json.dumps(
-            {"StartTime": start, "EndTime": end, "Dimensions": dimensions, "Metrics": metrics}
-        )
-
-
-def _throughput(epoch: Epoch) -> float:
-    return epoch.records / max(epoch.seconds, 1e-9)
+        content = {"StartTime": start, "EndTime": end, "Dimensions": dimensions, "Metrics": metrics}
+        return f"#metrics {json.dumps(content)}"

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples
+from linear_learner.model import CHUNK_SIZE, Examples
 from linear_learner.training.losses import Loss
-from linear_learner.training.scaling import CHUNK_SIZE, Scaling
+from linear_learner.training.scaling import Scaling
 
 MAX_RESIDENT_SIZE = 2**24
 """Standardised numbers that may stay in memory from epoch to epoch."""
@@ -63,22 +63,12 @@ class Batches:
 
     def _block(self, first: int, last: int) -> Block:
         rows = slice(first * self._size, last * self._size)
-        labels = np.asarray(self._examples.labels[rows])
-        raw = self._examples.features[rows]
-        features = standardise(raw, self._scaling, bias=self._bias, out=self._buffer[: len(raw)])
-        shape = (last - first, self._size)
-        targets = self._loss.targets(self._scaling.scale_labels(labels)).reshape(*shape, 1, 1)
-        weights = self._loss.weights(labels)
+        raw, labels = self._examples.features[rows], np.asarray(self._examples.labels[rows])
+        features = self._scaling.scale_features(raw, bias=self._bias, out=self._buffer[: len(raw)])
+        targets, weights = self._loss.targets(self._scaling.scale_labels(labels)), self._loss.weights(labels)
+        shape = (last - first, self._size, 1, 1)
         return Block(
-            features.reshape(*shape, -1), targets, weights if weights is None else weights.reshape(targets.shape)
+            features.reshape(*shape[:2], -1),
+            targets.reshape(shape),
+            weights if weights is None else weights.reshape(shape),
         )
-
-
-def standardise(
-    raw: NDArray[np.float32], scaling: Scaling, *, bias: bool = True, out: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
-    """The rows (rows, features + 1), standardised, with a last column of ones, or of zeros to train no bias."""
-    rows = np.empty((len(raw), raw.shape[1] + 1), dtype=np.float32) if out is None else out
-    scaling.scale_features(raw, out=rows[:, :-1])
-    rows[:, -1] = bias
-    return rows

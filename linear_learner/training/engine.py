@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples, LinearModel, sigmoid
+from linear_learner.model import Examples, LinearModel
 from linear_learner.training.input_checks import check_channels
 from linear_learner.training.learner import Learner
 from linear_learner.training.losses import Loss, make_loss
-from linear_learner.training.metrics import Score, channel_scores, raw_scores
+from linear_learner.training.metrics import Score, channel_scores
 from linear_learner.training.models import make_model_grid
 from linear_learner.training.selection import LOSS_CRITERIA, EarlyStopping, find_best_threshold
 
@@ -28,6 +28,8 @@ class Epoch:
     """One pass over the training data, seen from every model trained at once."""
 
     index: int
+    objective: str
+    """The training objective's name in the log, e.g. `mse`, `binary_classification_cross_entropy`."""
     train: NDArray[np.float64]
     """(models,) mean training objective over the epoch's mini-batches."""
     validation: NDArray[np.float64] | None
@@ -52,8 +54,6 @@ class TrainingResult:
 
     model: LinearModel
     epochs: tuple[Epoch, ...]
-    objective: str
-    """The objective's name in the log, e.g. `mse`, `binary_classification_cross_entropy`."""
     best_model: int
     best_epoch: int
     hyperparameters: Mapping[str, object]
@@ -99,11 +99,13 @@ class _TrainingRun:
         self.best_model, self.best_epoch = 0, 0
         self.best_parameters: NDArray[np.float32] | None = None
         criterion = settings.binary_classifier_model_selection_criteria
-        self._samples_thresholds = (
-            settings.predictor_type == "binary_classifier" and validation is not None and criterion not in LOSS_CRITERIA
-        )
+        self._has_threshold = settings.predictor_type == "binary_classifier" and criterion not in LOSS_CRITERIA
+        self._samples_thresholds = self._has_threshold and validation is not None
         # `sampled_accuracy` is in logs; the names of the other criteria are inferred from it.
         self._criteria = f"sampled_{criterion}" if self._samples_thresholds else f"{self.loss.objective}_objective"
+        held_out, rows = train if validation is None else validation, settings.num_calibration_samples
+        rows = rows or DEFAULT_CALIBRATION_SAMPLES
+        self._calibration = Examples(held_out.features[:rows], held_out.labels[:rows])
 
     def epochs(self) -> Iterator[Epoch]:
         """Train until early stopping or the last epoch; the parameters of the best model so far are saved."""
@@ -122,6 +124,7 @@ class _TrainingRun:
                 self.best_parameters = self.learner.copy_parameters(best)
             yield Epoch(
                 index=index,
+                objective=self.loss.objective,
                 train=train_loss,
                 validation=validation_loss,
                 criteria=self._criteria,
@@ -142,7 +145,6 @@ class _TrainingRun:
         return TrainingResult(
             model=model,
             epochs=epochs,
-            objective=self.loss.objective,
             best_model=self.best_model,
             best_epoch=self.best_epoch,
             hyperparameters=self.grid.hyperparameters_of(self.best_model),
@@ -160,74 +162,45 @@ class _TrainingRun:
                 "The loss of every model overflowed in every epoch; lower learning_rate, or leave normalize_data on."
             )
         weights, bias = self.learner.scaling.unscale_parameters(self.best_parameters)
-        model = LinearModel(
-            predictor_type=self.settings.predictor_type,
-            loss=self.loss.name,
-            weights=weights,
-            bias=bias,
-            metrics_params=_metrics_params(self.settings, self.loss),
-        )
-        return replace(model, threshold=self._threshold(model))
+        params = _metrics_params(self.settings, self.loss)
+        model = LinearModel(self.settings.predictor_type, self.loss.name, weights, bias, metrics_params=params)
+        if self._has_threshold:
+            scores = model.activate(model.raw_scores(self._calibration.features))[:, 0]
+            return replace(model, threshold=find_best_threshold(scores, self._calibration.labels, self.settings)[0])
+        # Inferred: the other criteria name no threshold, so the loss's own decision boundary serves.
+        return replace(model, threshold=0.0) if self.loss.name == "hinge_loss" else model
 
     def _criterion_values(
         self, train: NDArray[np.float64], validation: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
         """(models,) what early stopping and the choice of the best model minimise; infinite where it is not finite."""
         loss = train if validation is None else validation
-        if self._samples_thresholds and self.validation is not None:
-            criterion_values = -self._best_criterion_values(_first_rows(self.validation, self._calibration_rows))
-            criterion_values[~np.isfinite(loss)] = np.inf
-            return criterion_values
-        return np.where(np.isfinite(loss), loss, np.inf)
+        values = -self._best_criterion_values() if self._samples_thresholds else loss
+        return np.where(np.isfinite(loss), values, np.inf)
 
-    def _best_criterion_values(self, sample: Examples) -> NDArray[np.float64]:
+    def _best_criterion_values(self) -> NDArray[np.float64]:
         """(models,) the best value of the selection criterion over all thresholds."""
         found: list[float] = []
-        at_once = max(1, MAX_CALIBRATION_SCORES // len(sample.labels))
+        rows_count = len(self._calibration.labels)
+        at_once = max(1, MAX_CALIBRATION_SCORES // rows_count)
         for first in range(0, self.grid.model_count, at_once):
             parameters = self.learner.parameters[:, first : first + at_once]
-            scores = np.empty((parameters.shape[1], len(sample.labels)), dtype=np.float32)
-            for rows, batch_scores in self.learner.iter_scores(sample, parameters):
+            scores = np.empty((parameters.shape[1], rows_count), dtype=np.float32)
+            for rows, batch_scores in self.learner.iter_scores(self._calibration, parameters):
                 scores[:, rows] = batch_scores[:, 0].T
-            found += [find_best_threshold(model_scores, sample.labels, self.settings)[1] for model_scores in scores]
+            found += [find_best_threshold(one, self._calibration.labels, self.settings)[1] for one in scores]
         return np.array(found)
-
-    @property
-    def _calibration_rows(self) -> int:
-        return self.settings.num_calibration_samples or DEFAULT_CALIBRATION_SAMPLES
-
-    def _threshold(self, model: LinearModel) -> float:
-        if model.predictor_type != "binary_classifier":
-            return 0.5
-        if self.settings.binary_classifier_model_selection_criteria in LOSS_CRITERIA:
-            # Inferred: these criteria name no threshold, so the loss's own decision boundary serves.
-            return 0.5 if model.has_sigmoid else 0.0
-        sample = _first_rows(self.train if self.validation is None else self.validation, self._calibration_rows)
-        scores = raw_scores(model, sample.features)[:, 0]
-        return find_best_threshold(sigmoid(scores) if model.has_sigmoid else scores, sample.labels, self.settings)[0]
-
-
-def _first_rows(examples: Examples, rows: int) -> Examples:
-    return Examples(examples.features[:rows], examples.labels[:rows])
 
 
 def _metrics_params(settings: Hyperparameters, loss: Loss) -> dict[str, object]:
     """What the artifact says of how the model is measured; what the loss or the predictor type does not use is null."""
-    used = {
-        "quantile": ("quantile_loss",),
-        "huber_delta": ("huber_loss",),
-        "margin": ("hinge_loss",),
-        "loss_insensitivity": ("eps_insensitive_squared_loss", "eps_insensitive_absolute_loss"),
-    }
-    params: dict[str, object] = {
-        name: getattr(settings, name) if loss.name in losses else None for name, losses in used.items()
-    }
+    names = ("quantile", "huber_delta", "margin", "loss_insensitivity")
     weights, binary = loss.class_weights, settings.predictor_type == "binary_classifier"
     return {
-        **params,
-        "eps_insensitive_loss_type": loss.name if loss.name in used["loss_insensitivity"] else None,
+        **{name: getattr(settings, name) if settings.uses(name) else None for name in names},
+        "eps_insensitive_loss_type": loss.name if settings.uses("loss_insensitivity") else None,
         "accuracy_top_k": settings.accuracy_top_k,
-        "f_beta": None if settings.predictor_type == "regressor" else settings.f_beta,
+        "f_beta": settings.f_beta if settings.uses("f_beta") else None,
         "positive_example_weight_mult": float(weights[1]) if binary and weights is not None else 1.0,
         "class_weights": None if binary or weights is None else weights.tolist(),
     }

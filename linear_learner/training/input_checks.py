@@ -7,14 +7,13 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples
-from linear_learner.training.scaling import CHUNK_SIZE
+from linear_learner.model import Examples, row_slices
 
 
 def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Examples]) -> None:
     """Raise DataError or HyperparameterError when these channels (one is `train`) cannot be trained on or scored."""
     train = channels["train"]
-    width = train.features.shape[1]
+    rows, width = train.features.shape
     if hyperparameters.feature_dim not in (None, width):
         raise HyperparameterError(
             f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {width} feature columns;"
@@ -30,11 +29,6 @@ def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Exam
             raise DataError(f"{name} channel: no rows; leave the channel out or give it data.")
         _check_finite(name, examples)
         _check_labels(name, examples.labels, hyperparameters)
-    _check_rows(hyperparameters, train)
-
-
-def _check_rows(hyperparameters: Hyperparameters, train: Examples) -> None:
-    rows = len(train.labels)
     if hyperparameters.mini_batch_size > rows:
         raise HyperparameterError(
             f"mini_batch_size is {hyperparameters.mini_batch_size}, but the train channel has {rows} rows;"
@@ -47,9 +41,7 @@ def _check_rows(hyperparameters: Hyperparameters, train: Examples) -> None:
 
 
 def _check_finite(name: str, examples: Examples) -> None:
-    step = max(1, CHUNK_SIZE // max(1, examples.features.shape[1]))
-    for start in range(0, len(examples.labels), step):
-        rows = slice(start, start + step)
+    for rows in row_slices(*examples.features.shape):
         for what, values in (("label", examples.labels[rows, None]), ("feature column {}", examples.features[rows])):
             # A sum is finite only if all its terms are, and costs no temporary; it may overflow, so look again.
             with np.errstate(over="ignore", invalid="ignore"):
@@ -57,7 +49,7 @@ def _check_finite(name: str, examples: Examples) -> None:
             if suspicious and (found := np.argwhere(~np.isfinite(values))).size:
                 row, column = found[0]
                 raise DataError(
-                    f"{name} channel, row {start + row + 1}, {what.format(column + 1)}: {values[row, column]};"
+                    f"{name} channel, row {rows.start + row + 1}, {what.format(column + 1)}: {values[row, column]};"
                     " fill in or drop missing and infinite values."
                 )
 

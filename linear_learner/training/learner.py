@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples
-from linear_learner.training.batches import Batches, Block, standardise
+from linear_learner.model import Examples, row_slices
+from linear_learner.training.batches import Batches, Block
 from linear_learner.training.input_checks import class_count
 from linear_learner.training.losses import Loss
 from linear_learner.training.models import ModelGrid
 from linear_learner.training.optimizers import OPTIMIZERS
-from linear_learner.training.scaling import CHUNK_SIZE, fit_scaling
+from linear_learner.training.scaling import fit_scaling
 
 MAX_SLAB_SCORES = 2**16
 MAX_SLAB_RATES = 2**18
@@ -66,22 +66,16 @@ class Learner:
         """(models,) objective on all rows, in the label's own units."""
         total = np.zeros(self.models)
         for rows, scores in self.iter_scores(examples, self.parameters):
-            labels = np.asarray(examples.labels[rows])
-            loss = self._loss.value(scores, self._loss.targets(labels))
-            weights = self._loss.weights(labels)
-            if weights is not None:
-                loss *= weights
-            total += loss.sum(axis=(0, 1), dtype=np.float64)
+            losses = self._loss.weighted_value(scores, np.asarray(examples.labels[rows]))
+            total += losses.sum(axis=(0, 1), dtype=np.float64)
         return total / len(examples.labels)
 
     def iter_scores(
         self, examples: Examples, parameters: NDArray[np.float32]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Scores (rows, outputs, models) of slices of the examples, in the label's own units."""
-        step = max(1, CHUNK_SIZE // max(parameters.shape))
-        for start in range(0, len(examples.labels), step):
-            rows = slice(start, start + step)
-            scores = standardise(examples.features[rows], self.scaling) @ parameters
+        for rows in row_slices(len(examples.labels), max(parameters.shape)):
+            scores = self.scaling.scale_features(examples.features[rows]) @ parameters
             yield rows, self.scaling.unscale_scores(scores).reshape(len(scores), self.outputs, -1)
 
     def _initialise(self, inputs: int, rng: np.random.Generator) -> NDArray[np.float32]:

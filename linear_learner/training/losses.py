@@ -1,10 +1,7 @@
 """The losses and their gradients, and the loss that a job's hyperparameters ask for."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +12,28 @@ Floats = NDArray[np.floating]
 Targets = NDArray[Any]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Loss(ABC):
-    """One loss; `residual` times `slope` is its derivative by the score."""
+    """One loss; `residual` times `slope` is its derivative by the score.
 
-    class_weights: NDArray[np.float32] | None = None
-    """(classes,) what an example of each class weighs; None when all weigh 1."""
+    `name` is as the hyperparameter `loss` and the artifact's `loss_type` spell it; `class_weights` (classes,) is what
+    an example of each class weighs, None when all weigh 1.
+    """
 
-    name: ClassVar[str]
-    """As the hyperparameter `loss` and the artifact's `loss_type` spell it."""
-    objective: ClassVar[str]
-    """As the log spells it, before `_objective`; the container's for squared, absolute, logistic and softmax, inferred
-    for the others, of which no log is known."""
     slope: ClassVar[float] = 1.0
+
+    def __init__(self, name: str, settings: Hyperparameters, class_weights: NDArray[np.float32] | None) -> None:
+        self.name, self.settings, self.class_weights = name, settings, class_weights
+
+    @property
+    def objective(self) -> str:
+        """As the log spells it, before `_objective`; inferred but for squared, absolute, logistic and softmax loss."""
+        weighted = "" if self.class_weights is None else "weighted_"
+        objectives = {
+            "squared_loss": "mse",
+            "logistic": f"binary_classification_{weighted}cross_entropy",
+            "softmax_loss": "multiclass_cross_entropy",
+        }
+        return objectives.get(self.name, self.name)
 
     def targets(self, labels: Floats) -> Targets:
         """Labels (rows,) as `residual` and `value` want them: (rows, 1, 1)."""
@@ -36,6 +42,11 @@ class Loss(ABC):
     def weights(self, labels: Floats) -> NDArray[np.float32] | None:
         """What these labels (rows,) weigh: (rows, 1, 1), or None when all weigh 1."""
         return None if self.class_weights is None else self.class_weights[labels.astype(np.intp)][:, None, None]
+
+    def weighted_value(self, score: Floats, labels: Floats) -> Floats:
+        """The loss of every row, times its weight, under every model: `score`'s shape with one output."""
+        losses, weights = self.value(score, self.targets(labels)), self.weights(labels)
+        return losses if weights is None else losses * weights
 
     @abstractmethod
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
@@ -68,9 +79,6 @@ class RegressionLoss(Loss):
 class SquaredLoss(RegressionLoss):
     """The container reports e² but follows the gradient of e²/2 (its weight decay shows which)."""
 
-    name = "squared_loss"
-    objective = "mse"
-
     def _differentiate(self, error: Floats) -> None:
         pass
 
@@ -79,9 +87,6 @@ class SquaredLoss(RegressionLoss):
 
 
 class AbsoluteLoss(RegressionLoss):
-    name = "absolute_loss"
-    objective = "absolute_loss"
-
     def _differentiate(self, error: Floats) -> None:
         np.sign(error, out=error)
 
@@ -89,71 +94,52 @@ class AbsoluteLoss(RegressionLoss):
         return np.abs(error, out=error)
 
 
-@dataclass(frozen=True, kw_only=True)
 class QuantileLoss(RegressionLoss):
     """q·max(y - f, 0) + (1 - q)·max(f - y, 0)."""
-
-    quantile: float
-    name = "quantile_loss"
-    objective = "quantile_loss"
 
     def _differentiate(self, error: Floats) -> None:
         np.sign(error, out=error)
         error *= 0.5
-        error += 0.5 - self.quantile
+        error += 0.5 - self.settings.quantile
 
     def _evaluate(self, error: Floats) -> Floats:
-        loss: Floats = np.maximum((1 - self.quantile) * error, -self.quantile * error)
+        loss: Floats = np.maximum((1 - self.settings.quantile) * error, -self.settings.quantile * error)
         return loss
 
 
-@dataclass(frozen=True, kw_only=True)
 class HuberLoss(RegressionLoss):
     """e²/2 within delta, delta·|e| - delta²/2 outside; delta is in the units the scores are in."""
 
-    delta: float
-    name = "huber_loss"
-    objective = "huber_loss"
-
     def _differentiate(self, error: Floats) -> None:
-        np.clip(error, -self.delta, self.delta, out=error)
+        np.clip(error, -self.settings.huber_delta, self.settings.huber_delta, out=error)
 
     def _evaluate(self, error: Floats) -> Floats:
-        inside = np.minimum(np.abs(error, out=error), self.delta)
+        inside = np.minimum(np.abs(error, out=error), self.settings.huber_delta)
         return inside * (error - 0.5 * inside)
 
 
-@dataclass(frozen=True, kw_only=True)
 class EpsInsensitiveSquaredLoss(RegressionLoss):
     """max(0, e² - ε²)."""
 
-    epsilon: float
-    name = "eps_insensitive_squared_loss"
-    objective = "eps_insensitive_squared_loss"
     slope = 2.0
 
     def _differentiate(self, error: Floats) -> None:
-        error *= np.abs(error) > self.epsilon
+        error *= np.abs(error) > self.settings.loss_insensitivity
 
     def _evaluate(self, error: Floats) -> Floats:
-        return np.maximum(np.square(error, out=error) - self.epsilon**2, 0)
+        return np.maximum(np.square(error, out=error) - self.settings.loss_insensitivity**2, 0)
 
 
-@dataclass(frozen=True, kw_only=True)
 class EpsInsensitiveAbsoluteLoss(RegressionLoss):
     """max(0, |e| - ε)."""
 
-    epsilon: float
-    name = "eps_insensitive_absolute_loss"
-    objective = "eps_insensitive_absolute_loss"
-
     def _differentiate(self, error: Floats) -> None:
-        outside = np.abs(error) > self.epsilon
+        outside = np.abs(error) > self.settings.loss_insensitivity
         np.sign(error, out=error)
         error *= outside
 
     def _evaluate(self, error: Floats) -> Floats:
-        return np.maximum(np.abs(error, out=error) - self.epsilon, 0)
+        return np.maximum(np.abs(error, out=error) - self.settings.loss_insensitivity, 0)
 
 
 class SignedLoss(Loss):
@@ -166,8 +152,6 @@ class SignedLoss(Loss):
 class LogisticLoss(SignedLoss):
     """log(1 + exp(-s·f)); sigmoid(f) - y = (tanh(f/2) - s)/2, and tanh is the cheapest way there."""
 
-    name = "logistic"
-    objective = "binary_classification_cross_entropy"
     slope = 0.5
 
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
@@ -185,34 +169,20 @@ class LogisticLoss(SignedLoss):
         return loss
 
 
-class WeightedLogisticLoss(LogisticLoss):
-    """The same under the name the container gives it when positive examples weigh more or less than negative ones."""
-
-    objective = "binary_classification_weighted_cross_entropy"
-
-
-@dataclass(frozen=True, kw_only=True)
 class HingeLoss(SignedLoss):
     """max(0, margin - s·f)."""
 
-    margin: float
-    name = "hinge_loss"
-    objective = "hinge_loss"
-
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
         np.multiply(score, target, out=out)
-        np.multiply(out < self.margin, -target, out=out)
+        np.multiply(out < self.settings.margin, -target, out=out)
 
     def value(self, score: Floats, target: Targets) -> Floats:
-        loss: Floats = np.maximum(self.margin - score * target, 0)
+        loss: Floats = np.maximum(self.settings.margin - score * target, 0)
         return loss
 
 
 class SoftmaxLoss(Loss):
     """log Σ exp(f_c) - f_y over the classes c; targets are class indices."""
-
-    name = "softmax_loss"
-    objective = "multiclass_cross_entropy"
 
     def targets(self, labels: Floats) -> Targets:
         return labels.astype(np.intp)[:, None, None]
@@ -231,23 +201,23 @@ class SoftmaxLoss(Loss):
         return loss
 
 
+LOSS_TYPES: Final[dict[str, type[Loss]]] = {
+    "squared_loss": SquaredLoss,
+    "absolute_loss": AbsoluteLoss,
+    "quantile_loss": QuantileLoss,
+    "huber_loss": HuberLoss,
+    "eps_insensitive_squared_loss": EpsInsensitiveSquaredLoss,
+    "eps_insensitive_absolute_loss": EpsInsensitiveAbsoluteLoss,
+    "logistic": LogisticLoss,
+    "hinge_loss": HingeLoss,
+    "softmax_loss": SoftmaxLoss,
+}
+
+
 def make_loss(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Loss:
     """The loss the hyperparameters ask for, with the class weights they ask for."""
-    factories: dict[str, Callable[..., Loss]] = {
-        "squared_loss": SquaredLoss,
-        "absolute_loss": AbsoluteLoss,
-        "quantile_loss": partial(QuantileLoss, quantile=settings.quantile),
-        "huber_loss": partial(HuberLoss, delta=settings.huber_delta),
-        "eps_insensitive_squared_loss": partial(EpsInsensitiveSquaredLoss, epsilon=settings.loss_insensitivity),
-        "eps_insensitive_absolute_loss": partial(EpsInsensitiveAbsoluteLoss, epsilon=settings.loss_insensitivity),
-        "logistic": LogisticLoss,
-        "hinge_loss": partial(HingeLoss, margin=settings.margin),
-        "softmax_loss": SoftmaxLoss,
-    }
-    weights = compute_class_weights(settings, train_labels)
     name = LOSSES[settings.predictor_type][0] if settings.loss == "auto" else settings.loss
-    factory = WeightedLogisticLoss if name == "logistic" and weights is not None else factories[name]
-    return factory(class_weights=weights)
+    return LOSS_TYPES[name](name, settings, compute_class_weights(settings, train_labels))
 
 
 def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:
@@ -257,11 +227,10 @@ def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]
     each class by rows over rows of the class: the documentation says one over the frequency, and no more.
     """
     if settings.predictor_type == "binary_classifier":
-        positives = int(np.count_nonzero(labels))
-        weight_mult = settings.positive_example_weight_mult
-        weight = (
-            (len(labels) - positives) / max(positives, 1) if weight_mult in {"balanced", "auto"} else float(weight_mult)
-        )
+        weight = settings.positive_weight
+        if weight is None:
+            positives = int(np.count_nonzero(labels))
+            weight = (len(labels) - positives) / max(positives, 1)
         return None if weight == 1 else np.array([1, weight], dtype=np.float32)
     if settings.predictor_type == "multiclass_classifier" and settings.balance_multiclass_weights:
         counts = np.bincount(labels.astype(np.intp), minlength=settings.num_classes or 0)

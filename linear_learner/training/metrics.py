@@ -6,9 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples, LinearModel, sigmoid
+from linear_learner.model import Examples, LinearModel, row_slices, sigmoid
 from linear_learner.training.losses import Loss
-from linear_learner.training.scaling import CHUNK_SIZE
 
 Floats = NDArray[np.float64]
 
@@ -22,69 +21,61 @@ class Score:
     kind: str
 
 
-def raw_scores(model: LinearModel, features: NDArray[np.float32]) -> NDArray[np.float32]:
-    """w·x + b of every row: (rows, outputs) float32."""
-    scores = np.empty((len(features), len(model.bias)), dtype=np.float32)
-    step = max(1, CHUNK_SIZE // max(1, features.shape[1]))
-    for start in range(0, len(features), step):
-        scores[start : start + step] = features[start : start + step] @ model.weights + model.bias
-    return scores
-
-
 def channel_scores(model: LinearModel, examples: Examples, loss: Loss, settings: Hyperparameters) -> tuple[Score, ...]:
     """All final figures of `model` on `examples`, the objective first, as the newest known containers print them."""
-    raw, labels = raw_scores(model, examples.features), np.asarray(examples.labels)
+    raw, labels = model.raw_scores(examples.features), np.asarray(examples.labels)
     objective = Score(f"{loss.objective}_objective", _mean_loss(loss, raw, labels), "loss")
     if model.predictor_type == "regressor":
-        return (objective, *_regression_scores(raw[:, 0].astype(np.float64), labels.astype(np.float64)))
-    if model.predictor_type == "binary_classifier":
-        return (objective, *_binary_scores(model, raw[:, 0], labels == 1, settings.f_beta))
-    return (objective, *_multiclass_scores(raw, labels.astype(np.intp), settings))
+        values = _regression_scores(raw[:, 0].astype(np.float64), labels.astype(np.float64))
+    elif model.predictor_type == "binary_classifier":
+        values = _binary_scores(model, raw[:, 0], labels == 1, settings.f_beta)
+    else:
+        values = _multiclass_scores(raw, labels.astype(np.intp), settings)
+    kind = "loss" if model.predictor_type == "regressor" else "score"
+    return (objective, *(Score(name, value, kind) for name, value in values.items()))
 
 
 def _mean_loss(loss: Loss, raw: NDArray[np.float32], labels: NDArray[np.float32]) -> float:
-    total, step = 0.0, max(1, CHUNK_SIZE // raw.shape[1])
-    for start in range(0, len(raw), step):
-        batch_labels = labels[start : start + step].astype(np.float64)
-        losses = loss.value(raw[start : start + step, :, None].astype(np.float64), loss.targets(batch_labels))
-        weights = loss.weights(batch_labels)
-        total += float((losses if weights is None else losses * weights).sum())
-    return total / len(raw)
+    losses = (
+        loss.weighted_value(raw[rows, :, None].astype(np.float64), labels[rows].astype(np.float64)).sum()
+        for rows in row_slices(*raw.shape)
+    )
+    return float(sum(losses) / len(raw))
 
 
-def _regression_scores(scores: Floats, labels: Floats) -> tuple[Score, ...]:
+def _regression_scores(scores: Floats, labels: Floats) -> dict[str, float]:
     """The last three are of newer containers; that they too are printed as losses is inferred."""
     error = scores - labels
     mse, mae = float(np.square(error).mean()), float(np.abs(error).mean())
     variance = float(labels.var())
     r2 = 1 - mse / variance if variance else float("nan")
-    values = {"mse": mse, "absolute_loss": mae, "rmse": mse**0.5, "r2": r2, "mae": mae}
-    return tuple(Score(name, value, "loss") for name, value in values.items())
+    return {"mse": mse, "absolute_loss": mae, "rmse": mse**0.5, "r2": r2, "mae": mae}
 
 
 def _binary_scores(
     model: LinearModel, raw: NDArray[np.float32], positive: NDArray[np.bool_], beta: float
-) -> tuple[Score, ...]:
-    served = sigmoid(raw) if model.has_sigmoid else raw
+) -> dict[str, float]:
+    served = model.activate(raw)
     predicted = served >= np.float32(model.threshold)
     true_positives = float(np.count_nonzero(predicted & positive))
     # The container squashes the served score once more before these two: its balanced accuracy is always one half.
     squashed = sigmoid(served).astype(np.float64)
-    values = {
+    right = (squashed >= 0.5) == positive
+    return {
         "binary_classification_accuracy": float(np.mean(predicted == positive)),
         f"binary_f_{beta:.3f}": _ratio((1 + beta**2) * true_positives, beta**2 * positive.sum() + predicted.sum()),
         "precision": _ratio(true_positives, predicted.sum()),
         "recall": _ratio(true_positives, positive.sum()),
         "roc_auc_score": area_under_curve(raw, positive),
-        "binary_balanced_accuracy": _balanced_accuracy(squashed >= 0.5, positive),
+        "binary_balanced_accuracy": 0.5
+        * sum(_ratio(right[group].sum(), group.sum()) for group in (positive, ~positive)),
         "binary_log_loss": float(-np.log(np.where(positive, squashed, 1 - squashed)).mean()),
     }
-    return tuple(Score(name, value, "score") for name, value in values.items())
 
 
 def _multiclass_scores(
     raw: NDArray[np.float32], labels: NDArray[np.intp], settings: Hyperparameters
-) -> tuple[Score, ...]:
+) -> dict[str, float]:
     classes = raw.shape[1]
     label_scores = np.take_along_axis(raw, labels[:, None], axis=1)
     rank = np.count_nonzero(raw > label_scores, axis=1)
@@ -94,7 +85,7 @@ def _multiclass_scores(
         np.bincount(classes_of_rows, minlength=classes).astype(np.float64) for classes_of_rows in (labels, predicted)
     )
     square = settings.f_beta**2
-    values = {
+    return {
         "multiclass_accuracy": float(np.mean(predicted == labels)),
         f"multiclass_top_k_accuracy_{settings.accuracy_top_k}": float(np.mean(rank < settings.accuracy_top_k)),
         "dcg": float(np.mean(1 / np.log2(rank + 2.0))),
@@ -104,7 +95,6 @@ def _multiclass_scores(
             _ratios((1 + square) * true_positives, square * label_counts + predicted_counts).mean()
         ),
     }
-    return tuple(Score(name, value, "score") for name, value in values.items())
 
 
 def area_under_curve(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
@@ -114,12 +104,6 @@ def area_under_curve(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -
         return float("nan")
     wins = np.searchsorted(below, above, "left").sum() + np.searchsorted(below, above, "right").sum()
     return float(wins / (2 * len(above) * len(below)))
-
-
-def _balanced_accuracy(predicted: NDArray[np.bool_], positive: NDArray[np.bool_]) -> float:
-    true_positives, false_positives = np.count_nonzero(predicted & positive), np.count_nonzero(predicted & ~positive)
-    negatives = len(positive) - positive.sum()
-    return 0.5 * (_ratio(true_positives, positive.sum()) + _ratio(negatives - false_positives, negatives))
 
 
 def _ratio(part: float | np.number, whole: float | np.number) -> float:

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import cycle, islice, product
-from types import MappingProxyType
 from typing import Final
 
 import numpy as np
@@ -13,28 +12,24 @@ from linear_learner.hyperparameters import Hyperparameters
 
 Axes = Mapping[str, tuple[float, ...]]
 
-GRID_AXES: Final[Axes] = MappingProxyType(
-    {
-        "lr_scheduler_step": (10, 100),
-        "lr_scheduler_minimum_lr": (1e-5, 1e-4),
-        "learning_rate": (0.005, 0.1),
-        "wd": (1e-4, 1e-2, 1.0, 100.0),
-        "l1": (0.0,),
-        "lr_scheduler_factor": (0.99,),
-    }
-)
+GRID_AXES: Final[Axes] = {
+    "lr_scheduler_step": (10, 100),
+    "lr_scheduler_minimum_lr": (1e-5, 1e-4),
+    "learning_rate": (0.005, 0.1),
+    "wd": (1e-4, 1e-2, 1.0, 100.0),
+    "l1": (0.0,),
+    "lr_scheduler_factor": (0.99,),
+}
 """The container's 32 models for regression and binary classification; the first axis changes fastest."""
 
-MULTICLASS_GRID_AXES: Final[Axes] = MappingProxyType(
-    {
-        "learning_rate": (0.01, 0.1),
-        "l1": (0.0, 0.1),
-        "wd": (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0),
-        "lr_scheduler_step": (100,),
-        "lr_scheduler_minimum_lr": (1e-5,),
-        "lr_scheduler_factor": (0.98,),
-    }
-)
+MULTICLASS_GRID_AXES: Final[Axes] = {
+    "learning_rate": (0.01, 0.1),
+    "l1": (0.0, 0.1),
+    "wd": (0.0, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0),
+    "lr_scheduler_step": (100,),
+    "lr_scheduler_minimum_lr": (1e-5,),
+    "lr_scheduler_factor": (0.98,),
+}
 """28 models, as many as the container's random search for multiclass, whose draws are not known; this grid is ours."""
 
 _REPORTED = ("learning_rate", "wd", "l1", "lr_scheduler_step", "lr_scheduler_factor", "lr_scheduler_minimum_lr")
@@ -83,13 +78,10 @@ def make_model_grid(hyperparameters: Hyperparameters) -> ModelGrid:
     """
     multiclass = hyperparameters.predictor_type == "multiclass_classifier"
     axes = MULTICLASS_GRID_AXES if multiclass else GRID_AXES
-    values = [_axis_values(getattr(hyperparameters, name), axis) for name, axis in axes.items()]
+    fixed = {name: getattr(hyperparameters, name) for name in axes}
+    values = [axis if fixed[name] is None else (fixed[name],) * len(axis) for name, axis in axes.items()]
     combinations = [combination[::-1] for combination in product(*reversed(values))]
     count = hyperparameters.num_models or len(combinations)
     chosen = np.array(list(islice(cycle(combinations), count)), dtype=np.float64)
     optimizer = "adam" if hyperparameters.optimizer == "auto" else hyperparameters.optimizer
     return ModelGrid(optimizer, dict(zip(axes, chosen.T, strict=True)), hyperparameters.use_lr_scheduler)
-
-
-def _axis_values(fixed: float | None, axis: tuple[float, ...]) -> tuple[float, ...]:
-    return axis if fixed is None else (fixed,) * len(axis)

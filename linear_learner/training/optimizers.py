@@ -18,10 +18,6 @@ from linear_learner.training.models import ModelGrid
 
 EPSILON: Final = 1e-8
 RMSPROP_DECAY: Final = 0.9
-BETA_1: Final = 0.9
-BETA_2: Final = 0.999
-BIAS_LR_MULT: Final = 10.0
-BIAS_WD_MULT: Final = 0.0
 
 MAX_CONSTANT_ARRAY_SIZE: Final = 2**13
 """Parameters up to which an array of equal numbers is faster to multiply by than the number."""
@@ -40,8 +36,8 @@ class Optimizer(ABC):
         self._outputs = weights.shape[1] // grid.model_count
         self._change = np.zeros_like(weights)
         self._rate_mults = np.ones((len(weights), 1), dtype=np.float32)
-        self._rate_mults[-1] = BIAS_LR_MULT if settings.bias_lr_mult is None else settings.bias_lr_mult
-        bias_wd = BIAS_WD_MULT if settings.bias_wd_mult is None else settings.bias_wd_mult
+        self._rate_mults[-1] = 10.0 if settings.bias_lr_mult is None else settings.bias_lr_mult
+        bias_wd = 0.0 if settings.bias_wd_mult is None else settings.bias_wd_mult
         self._wd = self._make_penalty(grid.hyperparameters["wd"] / self.gradient_scale, bias_wd)
         # The container divides l1, unlike wd, by the mini-batch size; seen in one job.
         self._l1 = self._make_penalty(grid.hyperparameters["l1"] / slope, 0.0)
@@ -61,9 +57,8 @@ class Optimizer(ABC):
 
     def rates(self, first: int, count: int) -> Floats:
         """(count, features + 1, columns) rates of the mini-batches first, first + 1, … counted from 1."""
-        per_model = (
-            self._grid.learning_rates(first, count) * self._rate_correction(np.arange(first, first + count))[:, None]
-        )
+        corrections = self._rate_correction(np.arange(first, first + count)[:, None])
+        per_model = self._grid.learning_rates(first, count) * corrections
         return np.tile(per_model, (1, self._outputs)).astype(np.float32)[:, None] * self._rate_mults
 
     def _make_penalty(self, strength: NDArray[np.float64], bias_mult: float) -> Floats | None:
@@ -81,8 +76,8 @@ class Optimizer(ABC):
         """Write the change to be made, short of the rate, to `_change`."""
 
     @abstractmethod
-    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
-        """What the learning rates of these updates are multiplied by."""
+    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64] | float:
+        """What the learning rates of these updates (count, 1) are multiplied by."""
 
     def _apply_change(self) -> None:
         self.weights -= self._change
@@ -93,8 +88,8 @@ class Adam(Optimizer):
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
-        self._beta_1 = BETA_1 if settings.beta_1 is None else settings.beta_1
-        self._beta_2 = BETA_2 if settings.beta_2 is None else settings.beta_2
+        self._beta_1 = 0.9 if settings.beta_1 is None else settings.beta_1
+        self._beta_2 = 0.999 if settings.beta_2 is None else settings.beta_2
         self._decay_1, self._decay_2 = self._make_constant(self._beta_1), self._make_constant(self._beta_2)
         self._epsilon = self._make_constant(EPSILON / (self.gradient_scale * np.sqrt(1 - self._beta_2)))
         self._mean = np.zeros_like(weights)
@@ -127,8 +122,8 @@ class Sgd(Optimizer):
     def _compute_change(self) -> None:
         np.copyto(self._change, self.gradient)
 
-    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.full(len(update), self.gradient_scale)
+    def _rate_correction(self, update: NDArray[np.int64]) -> float:  # noqa: ARG002 - the same for all
+        return self.gradient_scale
 
     def _apply_change(self) -> None:
         self._velocity *= self._momentum
@@ -154,8 +149,8 @@ class RmsProp(Optimizer):
         np.sqrt(change, out=change)
         np.divide(self.gradient, change, out=change)
 
-    def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
-        return np.full(len(update), 1 / np.sqrt(1 - RMSPROP_DECAY))
+    def _rate_correction(self, update: NDArray[np.int64]) -> float:  # noqa: ARG002 - the same for all
+        return float(1 / np.sqrt(1 - RMSPROP_DECAY))
 
 
 OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {"adam": Adam, "sgd": Sgd, "rmsprop": RmsProp}

@@ -6,10 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.model import Examples
-
-CHUNK_SIZE = 2**20
-"""Numbers handled at a time wherever the data may be larger than memory."""
+from linear_learner.model import Examples, row_slices
 
 
 @dataclass(frozen=True)
@@ -18,21 +15,26 @@ class Scaling:
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
-    label_mean: float = 0.0
-    label_deviation: float = 1.0
+    label_mean: float
+    label_deviation: float
 
-    def scale_features(self, raw: NDArray[np.float32], out: NDArray[np.float32]) -> None:
-        """Write the standardised features of `raw` (rows, features) to `out`."""
-        np.subtract(raw, self.mean, out=out)
-        out /= self.deviation
+    def scale_features(
+        self, raw: NDArray[np.float32], *, bias: bool = True, out: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
+        """The standardised features (rows, features + 1), with a last column of ones, or of zeros to train no bias."""
+        rows = np.empty((len(raw), raw.shape[1] + 1), np.float32) if out is None else out
+        np.subtract(raw, self.mean, out=rows[:, :-1])
+        rows[:, :-1] /= self.deviation
+        rows[:, -1] = bias
+        return rows
 
     def scale_labels(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
         """The standardised labels (rows,)."""
         return (raw - np.float32(self.label_mean)) / np.float32(self.label_deviation)
 
-    def unscale_scores(self, standardise: NDArray[np.float32]) -> NDArray[np.float32]:
+    def unscale_scores(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scores in the label's own units."""
-        return standardise * np.float32(self.label_deviation) + np.float32(self.label_mean)
+        return scores * np.float32(self.label_deviation) + np.float32(self.label_mean)
 
     def unscale_parameters(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Weights (features, outputs) and bias (outputs,) for raw data, of parameters (features + 1, outputs)."""
@@ -54,24 +56,20 @@ def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
         mean = np.zeros_like(mean)
     if hyperparameters.normalize_data is False:
         deviation = np.ones_like(deviation)
-    if hyperparameters.predictor_type != "regressor":
-        return Scaling(mean, deviation)
-    label_mean, label_deviation = (float(moment[0]) for moment in _moments(train.labels[:rows, None]))
-    return Scaling(
-        mean,
-        deviation,
-        0.0 if hyperparameters.unbias_label is False else label_mean,
-        1.0 if hyperparameters.normalize_label is False else label_deviation,
-    )
+    label_mean, label_deviation = 0.0, 1.0
+    if hyperparameters.predictor_type == "regressor":
+        means, deviations = _moments(train.labels[:rows, None])
+        label_mean = 0.0 if hyperparameters.unbias_label is False else float(means[0])
+        label_deviation = 1.0 if hyperparameters.normalize_label is False else float(deviations[0])
+    return Scaling(mean, deviation, label_mean, label_deviation)
 
 
 def _moments(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Column means and population deviations, in float64 around the first row, so that constants come out exact."""
     origin = matrix[0].astype(np.float64)
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
-    step = max(1, CHUNK_SIZE // len(origin))
-    for start in range(0, len(matrix), step):
-        shifted = matrix[start : start + step] - origin
+    for rows in row_slices(*matrix.shape):
+        shifted = matrix[rows] - origin
         total += shifted.sum(axis=0)
         squares += np.square(shifted, out=shifted).sum(axis=0)
     mean = total / len(matrix)

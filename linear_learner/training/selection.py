@@ -1,62 +1,16 @@
 """Selection of the best model, epoch and threshold."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.hyperparameters import Hyperparameters, LossCriteria
 
 Floats = NDArray[np.float64]
 
-
-@dataclass(frozen=True)
-class ThresholdCounts:
-    """Every way to cut rows ranked by score in two: the first `predicted` rows positive, `hits` of them rightly."""
-
-    true_positives: Floats
-    predicted_positives: Floats
-    positives: int
-    rows: int
-
-    @property
-    def precision(self) -> Floats:
-        return self.true_positives / self.predicted_positives
-
-    @property
-    def recall(self) -> Floats:
-        return self.true_positives / max(self.positives, 1)
-
-    def accuracy(self) -> Floats:
-        return (self.rows - self.positives - self.predicted_positives + 2 * self.true_positives) / self.rows
-
-    def f_score(self, beta: float) -> Floats:
-        """(1 + β²)·precision·recall / (β²·precision + recall)."""
-        return (1 + beta**2) * self.true_positives / (beta**2 * self.positives + self.predicted_positives)
-
-    def precision_at(self, recall: float) -> Floats:
-        """Below 0 where the recall is missed."""
-        return np.where(self.recall >= recall, self.precision, self.precision - 1)
-
-    def recall_at(self, precision: float) -> Floats:
-        """Below 0 where the precision is missed, the more precise the higher."""
-        return np.where(self.precision >= precision, self.recall, self.precision - 1)
-
-
-LOSS_CRITERIA: Final = ("loss_function", "cross_entropy_loss")
-CRITERIA: Final[Mapping[str, Callable[[ThresholdCounts, Hyperparameters], Floats]]] = MappingProxyType(
-    {
-        "accuracy": lambda cuts, _: cuts.accuracy(),
-        "f_beta": lambda cuts, settings: cuts.f_score(settings.f_beta),
-        "f1": lambda cuts, _: cuts.f_score(1.0),
-        "precision_at_target_recall": lambda cuts, settings: cuts.precision_at(settings.target_recall),
-        "recall_at_target_precision": lambda cuts, settings: cuts.recall_at(settings.target_precision),
-    }
-)
-"""What is maximised over thresholds, per value of binary_classifier_model_selection_criteria that needs one."""
+LOSS_CRITERIA: Final = get_args(LossCriteria)
+"""Values of binary_classifier_model_selection_criteria that compare models by their loss and name no threshold."""
 
 
 def find_best_threshold(
@@ -71,12 +25,28 @@ def find_best_threshold(
     ranked = scores[order]
     cut_ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
     true_positives = np.cumsum(labels[order].astype(np.float64))
-    cuts = ThresholdCounts(
-        true_positives[cut_ends], (cut_ends + 1).astype(np.float64), int(true_positives[-1]), len(scores)
+    values = _criterion_values(
+        true_positives[cut_ends], (cut_ends + 1).astype(np.float64), int(true_positives[-1]), len(scores), settings
     )
-    values = CRITERIA[settings.binary_classifier_model_selection_criteria](cuts, settings)
     best = len(values) - 1 - int(np.argmax(values[::-1]))
     return float(ranked[cut_ends[max(best - 1, 0)]]), max(float(values[best]), 0.0)
+
+
+def _criterion_values(
+    true_positives: Floats, predicted_positives: Floats, positives: int, rows: int, settings: Hyperparameters
+) -> Floats:
+    """(cuts,) the selection criterion for every way to cut rows ranked by score; below 0 where its target is missed."""
+    criterion = settings.binary_classifier_model_selection_criteria
+    if criterion == "accuracy":
+        return (rows - positives - predicted_positives + 2 * true_positives) / rows
+    if criterion in ("f_beta", "f1"):
+        square = settings.f_beta**2 if criterion == "f_beta" else 1.0
+        return (1 + square) * true_positives / (square * positives + predicted_positives)
+    precision, recall = true_positives / predicted_positives, true_positives / max(positives, 1)
+    if criterion == "precision_at_target_recall":
+        return np.where(recall >= settings.target_recall, precision, precision - 1)
+    # Where the precision is missed, the more precise the higher.
+    return np.where(precision >= settings.target_precision, recall, precision - 1)
 
 
 class EarlyStopping:

@@ -87,7 +87,7 @@ def test_a_memory_map_is_scored_in_parts_with_the_same_result(tmp_path: Path, mo
     rows = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
     rows.tofile(tmp_path / "rows")
     whole = model().predict(rows).scores
-    monkeypatch.setattr(model_module, "_BATCH_ROWS", 64)
+    monkeypatch.setattr(model_module, "CHUNK_SIZE", 128)
     mapped = np.memmap(tmp_path / "rows", np.float32, "r", shape=rows.shape)
     np.testing.assert_allclose(model().predict(mapped).scores, whole, rtol=1e-6)
 

@@ -235,6 +235,7 @@ def trainings(draw):
     epochs = tuple(
         Epoch(
             index=index,
+            objective=objective,
             train=draw(of_models),
             validation=draw(of_models) if validated else None,
             criteria=f"{objective}_objective",
@@ -254,7 +255,7 @@ def trainings(draw):
     ).map(tuple)
     channels = draw(st.dictionaries(st.sampled_from(["train", "validation", "test"]), scores))
     winner = {"optimizer": "adam", "learning_rate": draw(st.floats(1e-9, 1)), "lr_scheduler_step": 10}
-    return TrainingResult(MODEL, epochs, objective, 0, 0, winner, channels)
+    return TrainingResult(MODEL, epochs, 0, 0, winner, channels)
 
 
 def log_of(training: TrainingResult) -> str:
@@ -262,7 +263,7 @@ def log_of(training: TrainingResult) -> str:
     log = TrainingLog(stream, clock=lambda: 1_700_000_000.25)
     log.write_configuration({"predictor_type": "regressor", "wd": "0.1"}, "hyperparameters.json")
     for epoch in training.epochs:
-        log.write_epoch(epoch, training.objective, epochs=len(training.epochs))
+        log.write_epoch(epoch, epochs=len(training.epochs))
     log.write_result(training)
     return stream.getvalue()
 
@@ -276,7 +277,7 @@ def same(found: dict[int, float], expected: np.ndarray | None) -> bool:
 @given(trainings())
 def test_what_is_written_is_read_back(training):
     report = LogReader.read(log_of(training).splitlines())
-    assert report.objective == training.objective
+    assert report.objective == training.epochs[0].objective
     assert report.configuration == DEFAULTS | {"predictor_type": "regressor", "wd": "0.1"}
     for found, epoch in zip(report.epochs, training.epochs, strict=True):
         assert same(found.train, epoch.train)
@@ -298,16 +299,16 @@ def test_a_failure_that_is_written_is_read_back(message):
     stream = io.StringIO()
     log = TrainingLog(stream)
     log.write_failure(message)
-    log.info("the end")
+    log.write("the end")
     assert "ERROR" in stream.getvalue()
     assert LogReader.read(stream.getvalue().splitlines()).failure == message
 
 
 def small_training(validation: list[float] | None = None) -> TrainingResult:
     held_out = None if validation is None else np.array(validation)
-    epoch = Epoch(0, np.array([0.5, 0.25]), held_out, "mse_objective", 0.25, 1, True, False, 100, 10, 2.0)
+    epoch = Epoch(0, "mse", np.array([0.5, 0.25]), held_out, "mse_objective", 0.25, 1, True, False, 100, 10, 2.0)
     scores = {"validation": (Score("mse_objective", 0.25, "loss"), Score("mse", 0.125, "loss"))}
-    return TrainingResult(MODEL, (epoch,), "mse", 1, 0, {"wd": 0.1}, scores)
+    return TrainingResult(MODEL, (epoch,), 1, 0, {"wd": 0.1}, scores)
 
 
 def test_amazons_regexes_find_the_values_of_the_first_model_and_the_scores():
@@ -335,9 +336,9 @@ def test_whatever_a_log_says_a_real_one_says_in_the_same_words():
         pytest.skip("LINEAR_LEARNER_CORPUS does not name the real logs' folder")
     real = (Path(CORPUS) / "jobs/attrition/job.log").read_text()
     name = "binary_classification_cross_entropy"
-    epoch = Epoch(0, np.array([0.5]), None, f"{name}_objective", 0.5, 0, True, True, 100, 10, 2.0)
+    epoch = Epoch(0, name, np.array([0.5]), None, f"{name}_objective", 0.5, 0, True, True, 100, 10, 2.0)
     scores = {"train": (Score(f"{name}_objective", 0.5, "loss"), Score("binary_f_1.000", 0.5, "score"))}
-    ours = log_of(TrainingResult(MODEL, (epoch,), name, 0, 0, {"wd": 0.1}, scores))
+    ours = log_of(TrainingResult(MODEL, (epoch,), 0, 0, {"wd": 0.1}, scores))
     assert len(shapes(ours)) > 12
     assert shapes(ours) <= shapes(real)
 

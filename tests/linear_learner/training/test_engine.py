@@ -8,6 +8,7 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.model_selection import train_test_split
 
+from linear_learner import model as model_module
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import Examples
@@ -145,7 +146,7 @@ def test_data_larger_than_memory_gives_the_same_model(kind, tmp_path, monkeypatc
     mapped = Examples(*(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("features", "labels")))
     monkeypatch.setattr(batches, "MAX_RESIDENT_SIZE", 0)
     monkeypatch.setattr(engine, "MAX_CALIBRATION_SCORES", 3 * len(validation.labels))
-    for module in (batches, scaling):
+    for module in (batches, model_module):
         monkeypatch.setattr(module, "CHUNK_SIZE", 300)
     monkeypatch.setattr(learner, "MAX_SLAB_SCORES", 3 * 20 * 32)
     found = train(settings, mapped, validation)
