@@ -1,11 +1,18 @@
 """Split: decide which rows train, which validate, which test."""
 
+from typing import TYPE_CHECKING
+
 from prefect import task
 
 from aws.workspace import Workspace
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
+from tasks.caching import work_folder
+from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.data.source import write_atomically
 from tasks.load import Table
 from tasks.parameters import CHANNELS, Split
+
+if TYPE_CHECKING:
+    from tasks.data.row_assignment import RowIndices
 
 VERSION = 2
 """Of the rule that decides the rows."""
@@ -41,11 +48,31 @@ def _identity(inputs: Inputs) -> tuple[object, ...]:
 )
 def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
     """Count the rows of each channel; raises DataError when one would be empty."""
-    from tasks.data.row_assignment import assign_rows, count_rows, read_split_keys  # polars
+    from tasks.data.row_assignment import count_rows  # polars
 
     if split.method == "random" and not table.holdout_rows:
         return Rows(parameters=split, **count_rows(table.rows, split))
-    chosen = assign_rows(
-        table.rows, split, read_split_keys(workspace, table.parts, table.target, split), table.holdout_rows
-    )
+    chosen = channel_rows(workspace, table, split)
     return Rows(parameters=split, **{channel: len(rows) for channel, rows in chosen.items()})
+
+
+def channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str, RowIndices]":
+    """Row numbers of each channel, in order.
+
+    When a column decides, which has to be read for it, they are kept on this machine for the steps that follow.
+    """
+    import numpy as np
+
+    from tasks.data.row_assignment import assign_rows, read_split_keys
+
+    if split.method == "random":
+        return assign_rows(table.rows, split, holdout_rows=table.holdout_rows)
+    path = work_folder(fingerprint(table.identity, table.target, split, VERSION)) / "rows.npz"
+    if path.exists():
+        with np.load(path) as stored:
+            return dict(stored)
+    keys = read_split_keys(workspace, table.parts, table.target, split)
+    chosen = assign_rows(table.rows, split, keys, table.holdout_rows)
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **chosen)
+    return chosen
