@@ -25,15 +25,13 @@ from aws.training.submission import IfExists, Submission
 from aws.workspace import Workspace, load_workspace
 from flows.reap import stop_jobs_of_run
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import track_inputs
-from tasks.caching.policy import PERSISTED
 from tasks.caching.result_storage import bucket_results
 from tasks.check import check, check_workspace
 from tasks.download import TrainedModel, download
 from tasks.evaluate import evaluate
 from tasks.fit import fit
 from tasks.format import format_channels
-from tasks.load import load
+from tasks.load import find, load
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, Gate, HyperparametersForm, Registry, Reuse, RunParameters, Split
 from tasks.prefect_ui.failure_artifact import failure_artifact
@@ -80,7 +78,8 @@ record → register → report*.
     on_failure=[stop_jobs_of_run],
     on_crashed=[stop_jobs_of_run],
     on_cancellation=[stop_jobs_of_run],
-    **PERSISTED,
+    persist_result=True,
+    result_serializer="json",
 )
 def train_linear_learner(
     dataset: Annotated[Dataset, _form_title("Data")] = Dataset(),
@@ -114,9 +113,9 @@ def train_linear_learner(
     try:
         with failure_artifact():
             block = load_workspace(workspace)
-            with bucket_results(block, reuse), track_inputs(block, parameters):
+            with bucket_results(block, dataset, reuse):
                 check_workspace(block)
-                table = load(block, dataset)
+                table = load(block, find(block, dataset), dataset)
                 rows = split_rows(block, table, split)
                 warnings = check(table, rows, parameters)
                 champion = find_champion(block, parameters)

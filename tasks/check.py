@@ -5,13 +5,12 @@ from contextlib import suppress
 import httpx
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from aws.preflight import check_workspace as find_obstacles
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.caching.policy import RETRIES
+from tasks.caching.policy import RETRIES, UNCACHED
 from tasks.data.profile_report import render_profile
 from tasks.data.rules.finding import Finding
 from tasks.data.rules.table import error_message, find_problems
@@ -24,20 +23,14 @@ ARTIFACT_KEY = "data-profile"
 """The same for every run, so that Prefect keeps their history together."""
 
 
-@task(
-    name="check workspace",
-    task_run_name="check {workspace.bucket.bucket_name}",
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    **RETRIES,
-)
+@task(name="check workspace", task_run_name="check {workspace.bucket.bucket_name}", **UNCACHED, **RETRIES)
 def check_workspace(workspace: Workspace) -> None:
     """See that the workspace can be used; raises an AwsError that names everything that is wrong with it."""
     for warning in find_obstacles(workspace):
         get_run_logger().warning("%s", warning)
 
 
-@task(name="check", task_run_name="check {table.rows} rows", cache_policy=NO_CACHE, persist_result=False)
+@task(name="check", task_run_name="check {table.rows} rows", **UNCACHED)
 def check(table: Table, rows: Rows, parameters: RunParameters) -> tuple[Finding, ...]:
     """Check the table against the hyperparameters, the split and the gate, and show its profile; returns the warnings.
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from aws.storage import download_object, sha256_of, stat_object
+from aws.storage import download_object, sha256_of
 from aws.training.submission import Submission
 from aws.workspace import Workspace
 from linear_learner.formats.artifact import list_archive_files, read_model
-from tasks.caching.explain_rerun import record_input
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
+from tasks.caching.explain_rerun import Fact
+from tasks.caching.policy import RETRIES, Inputs, Result, cached
 from tasks.load import Table
 from tasks.monitor import FinishedJob
 from tasks.split import Rows
@@ -26,41 +26,35 @@ class ModelFile(Result):
     parts: tuple[str, ...]
     features: int
 
+    def missing(self, workspace: Workspace) -> list[str]:
+        """The file, if it is not on this machine as it was."""
+        del workspace
+        return [] if self.path.exists() and sha256_of(self.path) == self.sha256 else [str(self.path)]
+
     def __str__(self) -> str:
         return f"downloaded model, {self.path}"
 
 
-def _path(model_dir: str, job: FinishedJob) -> Path:
-    return Path(model_dir).expanduser().absolute() / job.name / "model.tar.gz"
+def _folder(model_dir: str) -> Path:
+    return Path(model_dir).expanduser().absolute()
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    job = inputs["job"]
-    record_input({"training job": job.name})
-    return stat_object(inputs["workspace"], job.model_uri).identity, str(_path(inputs["model_dir"], job))
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    job: FinishedJob = inputs["job"]
+    folder = str(_folder(inputs["model_dir"]))
+    return {"training job": job.name, "model.identity": job.model.identity, "model folder": folder}
 
 
-def _missing(_: Inputs, model: ModelFile) -> list[str]:
-    return [] if model.path.exists() and sha256_of(model.path) == model.sha256 else [str(model.path)]
-
-
-@task(
-    task_run_name="download {job.name}",
-    cache_policy=ContentCachePolicy(
-        step="download", identity=_identity, missing=_missing, depends_on=("training job",)
-    ),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(task_run_name="download {job.name}", **cached("download", _facts), **RETRIES)
 def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFile:
     """Fetch `model.tar.gz` into a folder named as the job; raises ArtifactError when it does not open as a model."""
-    path = _path(model_dir, job)
-    download_object(workspace, stat_object(workspace, job.model_uri), path)
+    path = _folder(model_dir) / job.name / "model.tar.gz"
+    download_object(workspace, job.model, path)
     model = read_model(path)
     parts = list_archive_files(path)
     get_run_logger().info("%s holds %s", path.name, ", ".join(f"{part.name} ({part.size} bytes)" for part in parts))
     return ModelFile(
-        uri=job.model_uri,
+        uri=job.model.uri,
         path=path,
         size=path.stat().st_size,
         sha256=sha256_of(path),

@@ -19,45 +19,40 @@ from linear_learner.formats.artifact import read_model
 from linear_learner.formats.channels import read_channel
 from linear_learner.model import LinearModel
 from tasks.caching import work_folder
-from tasks.caching.explain_rerun import record_input
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs
+from tasks.caching.explain_rerun import Fact
+from tasks.caching.policy import RETRIES, Inputs, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation
-from tasks.parameters import Gate, RunParameters
+from tasks.parameters import RunParameters
 from tasks.record import RunRecord
 from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
     from tasks.evaluation.slices import Slices
 
-DEPENDS_ON = ("training job", "champion", "gate.metric", "gate.confidence", "gate.slice_by")
 VERSION = 1
 """Of the figures."""
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
+def _facts(inputs: Inputs) -> dict[str, Fact]:
     trained: TrainedModel = inputs["trained"]
     parameters: RunParameters = inputs["parameters"]
-    gate: Gate = parameters.gate
-    champion: Package | None = inputs["champion"]
-    record_input({"champion": champion.arn if champion else None})
-    sliced = (gate.slice_by, trained.table.identity) if gate.slice_by else None
+    gate, champion = parameters.gate, inputs["champion"]
+    facts: dict[str, Fact] = {
+        "training job": trained.job.name,
+        "champion": champion.arn if champion else None,
+        "gate.metric": gate.metric,
+        "gate.confidence": gate.confidence,
+        "gate.slice_by": gate.slice_by,
+        "version.evaluate": VERSION,
+    }
     weighted = parameters.hyperparameters.balance_multiclass_weights
-    test = trained.uploaded["test"].sha256, trained.uploaded.content_type
-    return (
-        (trained.model.sha256, *test, trained.uploaded.features, weighted),
-        (champion.arn, champion.model_uri) if champion else None,
-        (gate.metric, gate.confidence, sliced, VERSION),
-    )
+    content = (trained.model.sha256, trained.uploaded["test"].sha256, trained.uploaded.features, weighted, champion)
+    return {**(trained.table.made_of if gate.slice_by else {}), **facts, "model.sha256": fingerprint(*content)}
 
 
-@task(
-    task_run_name="evaluate {trained.job.name}",
-    cache_policy=ContentCachePolicy(step="evaluate", identity=_identity, depends_on=DEPENDS_ON),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(task_run_name="evaluate {trained.job.name}", **cached("evaluate", _facts), **RETRIES)
 def evaluate(
     workspace: Workspace, trained: TrainedModel, parameters: RunParameters, champion: Package | None
 ) -> Evaluation:
@@ -90,7 +85,7 @@ def evaluate(
 
 
 def _download_test_files(workspace: Workspace, uploaded: Uploaded, folder: Path) -> Path:
-    for file in uploaded["test"].files:
+    for file in uploaded.files_of("test"):
         download_object(workspace, stat_object(workspace, file.uri), folder / file.uri.rpartition("/")[2])
     for mark in folder.glob("*.identity"):
         mark.unlink()

@@ -1,7 +1,6 @@
 """Fit: start the training job, or adopt the one that this very input already has."""
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 
@@ -12,15 +11,14 @@ from aws.training.request import build_spec, to_tag_value
 from aws.training.submission import IfExists, Submission, start_or_adopt
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import DATA_FACTS, explain_rerun
-from tasks.caching.policy import RETRIES, Result
+from tasks.caching.explain_rerun import flatten
+from tasks.caching.policy import RETRIES, UNCACHED, Result
+from tasks.caching.result_storage import explain_rerun
 from tasks.parameters import fit_batch_size
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.events import show_job
 from tasks.upload import Uploaded
 
-DEPENDS_ON = (*DATA_FACTS, "hyperparameters", "compute.instance_count")
-"""Names of the facts that a training job's outcome depends on."""
 DEPLOYMENT_TAG = "prefect:deployment"
 
 
@@ -31,7 +29,7 @@ class FitResult(Result):
     option: CapacityOption
 
 
-@task(task_run_name="fit {hyperparameters.predictor_type} on {compute.instance_type}", cache_policy=NO_CACHE, **RETRIES)
+@task(task_run_name="fit {hyperparameters.predictor_type} on {compute.instance_type}", **UNCACHED, **RETRIES)
 def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
     workspace: Workspace,
     uploaded: Uploaded,
@@ -97,17 +95,16 @@ def _submit(
     kind, count = compute.instance_type, compute.instance_count
     limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
     limited = compute.model_copy(update={"max_runtime_seconds": limit})
-    spec = build_spec(workspace, adjusted.to_wire(), uploaded.inputs, limited)
+    spec = build_spec(workspace, adjusted.to_wire(), uploaded.channels, limited)
     at_most = describe_worst_case(kind, limit, count, hourly, workspace.region)
     logger.info("if it has to be trained: %s", at_most)
     tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
-    default_reason = (
-        "if_exists is new" if if_exists == "new" else "the last job of this input has failed, or its model is gone"
-    )
-    reason = explain_rerun("fit", DEPENDS_ON, f"training job {submission.name}", default_reason)
     if submission.how == "started":
-        logger.info(reason)
+        made_of = {**uploaded.made_of, **flatten({"hyperparameters": adjusted})}
+        failed = "the last job of this input has failed, or its model is gone"
+        default_reason = "if_exists is new" if if_exists == "new" else failed
+        logger.info(explain_rerun("fit", made_of, f"training job {submission.name}", default_reason))
     reused_step = {"reused": "training job"} if submission.how == "reused" else {}
     logger.info("%s: training job %s", submission.how, submission.name, extra=reused_step)
     show_job(workspace, submission, at_most)

@@ -12,8 +12,8 @@ from prefect import task
 from aws.storage import has_checksum, sha256_of
 from aws.workspace import Workspace
 from tasks.caching import work_folder
-from tasks.caching.explain_rerun import CHANNEL_FACTS
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.caching.explain_rerun import Fact, flatten
+from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.source import local_copy_folder
 from tasks.load import Table
@@ -21,7 +21,8 @@ from tasks.parameters import Format
 from tasks.split import Rows, channel_rows
 
 if TYPE_CHECKING:
-    from tasks.data.writer import ChannelFile
+    from tasks.data.shuffle import Shuffle
+    from tasks.data.writer import PlannedFile
 
 VERSION = 2
 """Of the files' layout."""
@@ -33,12 +34,11 @@ SUFFIXES = {"csv": "csv", "recordio": "rec"}
 MEDIA_TYPES = {"csv": "text/csv", "recordio": "application/x-recordio-protobuf"}
 
 
-class FormattedFile(Result):
-    """One file of a channel: on this machine until it is uploaded, then at `key` under the workspace's prefix."""
+class ChannelFile(Result):
+    """One file of a channel: where it is, or will be, in S3; its rows, its size in bytes, its checksum."""
 
     channel: str
-    path: Path
-    key: str
+    uri: str
     rows: int
     size: int
     sha256: str
@@ -48,41 +48,41 @@ class Formatted(Result):
     """The files of all channels, and the features in the order of their columns."""
 
     identity: str
+    """Names their folder, on this machine until they are uploaded and then in S3."""
     content_type: str
     features: tuple[str, ...]
-    files: tuple[FormattedFile, ...]
+    files: tuple[ChannelFile, ...]
+    made_of: dict[str, Fact]
+
+    def path(self, file: ChannelFile) -> Path:
+        """Where the file is on this machine until it is uploaded."""
+        return work_folder(self.identity) / file.uri.rpartition("/")[2]
+
+    def missing(self, workspace: Workspace) -> list[str]:
+        """The files that are neither on this machine nor in the bucket."""
+        not_local = [file for file in self.files if not self._is_local(file)]
+        return [file.uri for file in not_local if not has_checksum(workspace, file.uri, file.sha256)]
+
+    def _is_local(self, file: ChannelFile) -> bool:
+        path = self.path(file)
+        return path.exists() and sha256_of(path) == file.sha256
 
     def __str__(self) -> str:
         return f"formatted channels, {sum(file.size for file in self.files) / 1e6:.1f} MB"
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    return _content_identity(inputs["table"], inputs["rows"], inputs["form"], inputs["instances"])
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    """All that decides what is in the files."""
+    return {
+        **inputs["table"].made_of,
+        **flatten({"split": inputs["rows"].parameters}),
+        "dataset.format": inputs["form"],
+        "compute.instance_count": inputs["instances"],
+        "version.format": VERSION,
+    }
 
 
-def _content_identity(table: Table, rows: Rows, form: Format, instances: int) -> tuple[object, ...]:
-    """All that decides what is in the files; it names their folder, too."""
-    return table.identity, table.target, table.columns, rows.parameters, form, instances, VERSION
-
-
-def _missing(inputs: Inputs, formatted: Formatted) -> list[str]:
-    """The files that are neither on this machine still nor in the bucket already."""
-    where: Workspace = inputs["workspace"]
-    not_local = [file for file in formatted.files if not _is_local(file)]
-    return [where.uri(file.key) for file in not_local if not has_checksum(where, where.uri(file.key), file.sha256)]
-
-
-def _is_local(file: FormattedFile) -> bool:
-    return file.path.exists() and sha256_of(file.path) == file.sha256
-
-
-@task(
-    name="format",
-    task_run_name="format {table.target} first",
-    cache_policy=ContentCachePolicy(step="format", identity=_identity, missing=_missing, depends_on=CHANNEL_FACTS),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(name="format", task_run_name="format {table.target} first", **cached("format", _facts), **RETRIES)
 def format_channels(
     workspace: Workspace, table: Table, rows: Rows, form: Format = "csv", instances: int = 1
 ) -> Formatted:
@@ -95,69 +95,74 @@ def format_channels(
 
 def write_channels(workspace: Workspace, table: Table, rows: Rows, form: Format, instances: int) -> Formatted:
     """What `format_channels` does, outside of Prefect as well."""
-    import numpy as np
+    from tasks.data.measurement import row_bytes, storage_types  # polars
+    from tasks.data.shuffle import Shuffle
 
-    from tasks.data.measurement import row_bytes, storage_types
-    from tasks.data.shuffle import Shuffle, assign_positions, scatter_file
-    from tasks.data.writer import gather_file
-
-    identity = fingerprint(*_content_identity(table, rows, form, instances))
+    facts = _facts({"table": table, "rows": rows, "form": form, "instances": instances})
+    identity = fingerprint(facts)
     types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
-    outputs = _plan_files(rows, row_bytes(types), identity, SUFFIXES[form], instances)
-    shared = workspace.dask_scheduler is not None
+    planned = _plan_files(rows, row_bytes(types), identity, form, instances)
     own = f"{identity}-{uuid4().hex[:8]}"  # of this run alone, as it is removed at its end
+    shared = workspace.dask_scheduler is not None
     shuffle = Shuffle(
         columns=table.columns,
         types=types,
-        starts=(*(start for output in outputs for start in output.starts[:-1]), table.rows),
+        starts=(*(start for file in planned for start in file.starts[:-1]), table.rows),
         target=table.target,
         file_format=form,
         folder=f"work/{own}" if shared else str(work_folder(own)),
         shared=shared,
     )
-    names = [f"{number:05d}" for number in range(len(table.parts))]
-    positions = assign_positions(channel_rows(workspace, table, rows.parameters).values(), table.rows)
-    positions_by_part = np.split(positions, np.cumsum(table.part_rows[:-1]))
-    try:
-        map_files(workspace, scatter_file, table.parts, names, positions_by_part, shuffle=shuffle)
-        written = map_files(workspace, gather_file, outputs, shuffle=shuffle)
-    finally:
-        shuffle.remove(workspace)
-    for part in table.parts:
-        rmtree(local_copy_folder(part), ignore_errors=True)
-    return Formatted(
-        identity=identity,
-        content_type=MEDIA_TYPES[form],
-        features=tuple(column for column in types if column != table.target),
-        files=tuple(
-            FormattedFile(channel=file.channel, path=file.path, key=file.key, rows=file.rows, size=size, sha256=sha256)
-            for file, (size, sha256) in zip(outputs, written, strict=True)
-        ),
-    )
+    files = _write_files(workspace, table, rows, planned, shuffle)
+    features = tuple(column for column in types if column != table.target)
+    return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files, made_of=facts)
 
 
-def _plan_files(rows: Rows, width: int, identity: str, suffix: str, instances: int) -> "list[ChannelFile]":
-    """The files to write, with the buckets of the shuffle that hold their rows of `width` bytes.
+def _plan_files(rows: Rows, width: int, identity: str, form: Format, instances: int) -> "list[PlannedFile]":
+    """The files to write, with the buckets of the shuffle that hold their rows, of `width` bytes each.
 
     How many there are, the data and the number of instances alone decide: what is made does not depend on who makes it.
     """
-    from tasks.data.writer import ChannelFile
+    from tasks.data.writer import PlannedFile
 
-    outputs, start = [], 0
+    planned, start = [], 0
     for channel, count in rows.by_channel.items():
         files = max(1, ceil(count * width / MAX_FILE_BYTES))
         if channel == "train" and instances > 1:
             files = min(count, ceil(files / instances) * instances)
-        edges = _divide(start, start + count, files)
-        start += count
-        for number, (first, end) in enumerate(pairwise(edges)):
-            name = f"{channel}.{suffix}" if files == 1 else f"{channel}-{number:05d}.{suffix}"
+        for number, (first, end) in enumerate(pairwise(_divide(start, start + count, files))):
+            name = f"{channel}.{SUFFIXES[form]}" if files == 1 else f"{channel}-{number:05d}.{SUFFIXES[form]}"
             starts = _divide(first, end, max(1, ceil((end - first) * width / BUCKET_BYTES)))
             path, key = work_folder(identity) / name, f"data/{identity}/{channel}/{name}"
-            outputs.append(ChannelFile(channel, path, key, starts))
-    return outputs
+            planned.append(PlannedFile(channel, path, key, starts))
+        start += count
+    return planned
 
 
 def _divide(start: int, end: int, parts: int) -> tuple[int, ...]:
     """Where `parts` parts of equal size begin, and the last one ends."""
     return tuple(start + (end - start) * part // parts for part in range(parts + 1))
+
+
+def _write_files(
+    workspace: Workspace, table: Table, rows: Rows, planned: "list[PlannedFile]", shuffle: "Shuffle"
+) -> tuple[ChannelFile, ...]:
+    import numpy as np
+
+    from tasks.data.shuffle import assign_positions, scatter_file
+    from tasks.data.writer import gather_file
+
+    positions = assign_positions(channel_rows(workspace, table, rows.parameters).values(), table.rows)
+    by_part = np.split(positions, np.cumsum(table.part_rows[:-1]))
+    names = [f"{number:05d}" for number in range(len(table.parts))]
+    try:
+        map_files(workspace, scatter_file, table.parts, names, by_part, shuffle=shuffle)
+        written = map_files(workspace, gather_file, planned, shuffle=shuffle)
+    finally:
+        shuffle.remove(workspace)
+    for part in table.parts:
+        rmtree(local_copy_folder(part), ignore_errors=True)
+    return tuple(
+        ChannelFile(channel=file.channel, uri=workspace.uri(file.key), rows=file.rows, size=size, sha256=sha256)
+        for file, (size, sha256) in zip(planned, written, strict=True)
+    )

@@ -6,26 +6,22 @@ from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.caching import remove_old_work_folders
-from tasks.caching.explain_rerun import record_input
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.caching.explain_rerun import Fact
+from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
 from tasks.data.source import Source, find_table
 from tasks.parameters import Dataset
 
-DEPENDS_ON = ("table", "dataset.ignore", "dataset.holdout")
 VERSION = 2
 """Of what this step measures; raising it makes every table be read again."""
 
 
-class Table(Result):
-    """A table that was read whole: where it is, which content it had, what is in it."""
+class FoundTable(Result):
+    """A table, and the fixed test set if there is one: where they are, and which content they have."""
 
     source: Source
     holdout: Source | None
-    part_rows: tuple[int, ...]
-    """Rows of each file, those of the fixed test set last."""
-    profile: Profile
 
     @property
     def parts(self) -> tuple[StoredObject, ...]:
@@ -33,8 +29,22 @@ class Table(Result):
         return self.source.parts + (self.holdout.parts if self.holdout else ())
 
     @property
-    def identity(self) -> tuple[str, ...]:
-        return (self.source.identity, self.holdout.identity) if self.holdout else (self.source.identity,)
+    def facts(self) -> dict[str, Fact]:
+        """What changes when the content does; the size is in bytes."""
+        sources = [self.source, *([self.holdout] if self.holdout else [])]
+        return {
+            "table.identity": fingerprint(*(source.identity for source in sources)),
+            "table.size": sum(source.size for source in sources),
+        }
+
+
+class Table(FoundTable):
+    """A table that was read whole, and what is in it."""
+
+    made_of: dict[str, Fact]
+    part_rows: tuple[int, ...]
+    """Rows of each file, those of the fixed test set last."""
+    profile: Profile
 
     @property
     def target(self) -> str:
@@ -57,50 +67,36 @@ class Table(Result):
         return f"table {self.source.uri}, {self.rows} rows x {len(self.columns)} columns"
 
 
-def _sources(inputs: Inputs) -> tuple[Source, Source | None]:
-    workspace, dataset = inputs["workspace"], inputs["dataset"]
-    return find_table(workspace, dataset.source), find_table(workspace, dataset.holdout) if dataset.holdout else None
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    found, dataset = inputs["found"], inputs["dataset"]
+    ignored = ", ".join(sorted(dataset.ignore)) or None
+    return {**found.facts, "dataset.target": dataset.target, "dataset.ignore": ignored, "version.load": VERSION}
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    source, holdout = _sources(inputs)
-    dataset, content = inputs["dataset"], (source.identity, holdout and holdout.identity)
-    size = source.size + (holdout.size if holdout else 0)
-    record_input({"table.identity": fingerprint(*content), "table.size": size})
-    return *content, dataset.target, sorted(dataset.ignore), VERSION
+@task(task_run_name="find {dataset.source}", **UNCACHED, **RETRIES)
+def find(workspace: Workspace, dataset: Dataset) -> FoundTable:
+    """The table and the fixed test set as they are now; raises NotFound when one is not there."""
+    holdout = find_table(workspace, dataset.holdout) if dataset.holdout else None
+    return FoundTable(source=find_table(workspace, dataset.source), holdout=holdout)
 
 
-def _missing(inputs: Inputs, table: Table) -> list[str]:
-    # An object may have been replaced between the look that made the key and the one that was read.
-    found = _sources(inputs)
-    pairs = zip((table.source, table.holdout), found, strict=True)
-    return [was.uri for was, now in pairs if was and now and was.identity != now.identity]
-
-
-@task(
-    task_run_name="load {dataset.source}",
-    cache_policy=ContentCachePolicy(step="load", identity=_identity, missing=_missing, depends_on=DEPENDS_ON),
-    **PERSISTED,
-    **RETRIES,
-)
-def load(workspace: Workspace, dataset: Dataset) -> Table:
-    """Read and measure the table; raises NotFound when it is not there, DataError when it is no table."""
+@task(task_run_name="load {dataset.source}", **cached("load", _facts), **RETRIES)
+def load(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
+    """Read and measure the table; raises DataError when it is no table."""
     remove_old_work_folders()
-    return profile_table(workspace, dataset)
+    return profile_table(workspace, found, dataset)
 
 
-def profile_table(workspace: Workspace, dataset: Dataset) -> Table:
+def profile_table(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
     """What `load` does, outside of Prefect as well."""
     # Polars is needed only when there is something new to read.
     from tasks.data.measurement import measure_file, select_table_columns
     from tasks.data.profile import merge_files
 
-    source, holdout = _sources({"workspace": workspace, "dataset": dataset})
-    parts = source.parts + (holdout.parts if holdout else ())
-    wanted = select_table_columns(workspace, parts[0], dataset.target, dataset.ignore)
-    measures = map_files(workspace, measure_file, parts, wanted=wanted, target=dataset.target)
+    wanted = select_table_columns(workspace, found.parts[0], dataset.target, dataset.ignore)
+    measures = map_files(workspace, measure_file, found.parts, wanted=wanted, target=dataset.target)
     profile = merge_files(*measures).profile()
     if not profile.rows:
-        raise DataError(f"{source.uri} has a header but no rows. Give it at least one row of numbers.")
-    rows = tuple(profile_table.rows for profile_table in measures)
-    return Table(source=source, holdout=holdout, part_rows=rows, profile=profile)
+        raise DataError(f"{found.source.uri} has a header but no rows. Give it at least one row of numbers.")
+    rows = tuple(part.rows for part in measures)
+    return Table(**dict(found), made_of=_facts({"found": found, "dataset": dataset}), part_rows=rows, profile=profile)

@@ -4,11 +4,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from aws.errors import AwsError, TrainingFailed
+from aws.storage import StoredObject, stat_object
 from aws.training.cost import Bill, find_price
 from aws.training.following import LogLine, ReadPosition, StatusChange, describe_job, follow, read_log_lines
 from aws.training.leases import add_tags
@@ -19,7 +19,8 @@ from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader
 from linear_learner.logs.training_summary import TrainingSummary, describe_divergence
 from tasks.caching import cache_folder
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
+from tasks.caching.explain_rerun import Fact
+from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.job_progress import JobProgress
 
@@ -36,6 +37,11 @@ class TrainingLogSummary(Result):
     summary: TrainingSummary | None
     objection: str | None
 
+    def missing(self, workspace: Workspace) -> list[str]:
+        """A log that could not be read is looked for again."""
+        del workspace
+        return [] if self.summary else ["the log of the job"]
+
     def __str__(self) -> str:
         return f"training log, {self.summary.epochs} epochs" if self.summary else "no training log"
 
@@ -44,7 +50,7 @@ class FinishedJob(Result):
     """A training job that completed: its model, its final metrics, its creation (UTC), its cost, what its log says."""
 
     name: str
-    model_uri: str
+    model: StoredObject
     metrics: dict[str, float]
     created: datetime
     bill: Bill
@@ -55,7 +61,7 @@ class _LossDiverged(Exception):
     """The job's loss left all bounds; the message says how."""
 
 
-@task(task_run_name="monitor {submission.name}", cache_policy=NO_CACHE, **RETRIES)
+@task(task_run_name="monitor {submission.name}", **UNCACHED, **RETRIES)
 def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
     """Wait for the job, telling what happens; raises TrainingFailed with the reason when it ends without a model.
 
@@ -122,7 +128,7 @@ def _conclude(
         raise TrainingFailed(message, outcome=outcome, usd=bill.usd or 0.0, log_tail=tail)
     return FinishedJob(
         name=name,
-        model_uri=description["ModelArtifacts"]["S3ModelArtifacts"],
+        model=stat_object(workspace, description["ModelArtifacts"]["S3ModelArtifacts"]),
         metrics={metric["MetricName"]: metric["Value"] for metric in description.get("FinalMetricDataList", [])},
         created=description["CreationTime"],
         bill=bill,
@@ -130,28 +136,20 @@ def _conclude(
     )
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    return inputs["job"], inputs["created"].isoformat(), LOG_SUMMARY_VERSION
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    # A deleted job's name may be used again.
+    created = inputs["created"].isoformat()
+    return {"training job": inputs["job"], "job.identity": created, "version.log summary": LOG_SUMMARY_VERSION}
 
 
-def _missing(inputs: Inputs, log_summary: TrainingLogSummary) -> list[str]:
-    return [] if log_summary.summary else [f"the log of {inputs['job']}"]
-
-
-@task(
-    name="read log",
-    task_run_name="read the log of {job}",
-    cache_policy=ContentCachePolicy(
-        step="read log", identity=_identity, missing=_missing, depends_on=("training job",)
-    ),
-    **PERSISTED,  # monitor, which calls it, is retried: retries of its own would multiply
-)
+# Monitor, which calls it, is retried: retries of its own would multiply.
+@task(name="read log", task_run_name="read the log of {job}", **cached("read log", _facts))
 def read_training_log(workspace: Workspace, job: str, created: datetime) -> TrainingLogSummary:
     """Summarise the log of a job that is over, for the report; a log that cannot be read is no reason to fail.
 
     The result is cached: CloudWatch may have deleted the log by the time the job is reused.
     """
-    del created  # part of the cache key: a deleted job's name may be used again
+    del created  # decides only whether a result is reused
     try:
         report = LogReader.read(read_log_lines(workspace, job))
     except AwsError as error:

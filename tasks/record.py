@@ -1,6 +1,5 @@
 """Record: what a run was made of and what it came to, as one JSON object beside the model; enough to repeat it."""
 
-import json
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -8,24 +7,20 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect import get_run_logger, task
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from aws.storage import has_checksum, sha256_of, upload_file
 from aws.training.compute import Compute
 from aws.training.following import describe_job
-from aws.training.leases import job_tags
-from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec
-from aws.training.submission import Submission
+from aws.training.request import Channel, TrainingJobSpec
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
-from tasks.caching.explain_rerun import DATA_FACTS, record_input
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result
+from tasks.caching.explain_rerun import Fact, flatten
+from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import Source
-from tasks.download import ModelFile, TrainedModel
+from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation
-from tasks.load import Table
 from tasks.parameters import RunParameters
-from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
@@ -43,15 +38,6 @@ class RecordedData(Result):
     rows: int
     columns: tuple[str, ...]
     target: str
-
-
-class RecordedChannel(Result):
-    """A channel: its prefix in S3, its rows, and the checksum that stands for its files."""
-
-    name: str
-    uri: str
-    rows: int
-    sha256: str
 
 
 class RecordedModel(Result):
@@ -87,7 +73,7 @@ class RunRecord(Result):
     parameters: dict[str, dict[str, Any]]
     data: RecordedData
     features: tuple[str, ...]
-    channels: tuple[RecordedChannel, ...]
+    channels: tuple[Channel, ...]
     fingerprint: str
     training_job: str
     request: dict[str, Any]
@@ -99,21 +85,21 @@ class RunRecord(Result):
     @classmethod
     def parse(cls, content: bytes, where: str) -> Self:
         """The record in `content`; raises ArtifactError when that is none, or one of a later version's."""
-        found = _parse_object(content)
-        written = found.get("format")
-        if isinstance(written, int) and written > RECORD_FORMAT:
-            raise ArtifactError(
-                f"{where} has format {written}, and this version reads {RECORD_FORMAT} at most: "
-                "update train-linear-learner"
-            )
         try:
-            return cls.model_validate(found)
+            return cls.model_validate_json(content)
         except ValidationError as error:
             fault = error.errors()[0]
-            what = ": ".join([".".join(map(str, fault["loc"])), fault["msg"]]).removeprefix(": ")
+            what = ": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")])
         raise ArtifactError(
-            f"{where} is not a {cls.FILE_NAME} of this project ({what}); give the one beside a model.tar.gz"
+            f"{where} is no {cls.FILE_NAME} that can be read ({what}). Give the one beside a model.tar.gz."
         )
+
+    @field_validator("format")
+    @classmethod
+    def _is_known(cls, value: int) -> int:
+        if value > RECORD_FORMAT:
+            raise ValueError(f"{value}, this version reads {RECORD_FORMAT} at most: update train-linear-learner")
+        return value
 
     @property
     def decisive(self) -> dict[str, Any]:
@@ -134,100 +120,72 @@ class RunRecord(Result):
         return self
 
 
-def _parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in `content`; an empty one, which lacks everything, where there is none."""
-    try:
-        found = json.loads(content)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 RECORDED_PACKAGES = ("train-linear-learner", "prefect", "prefect-aws", "boto3", "numpy", "scikit-learn", "polars")
-DEPENDS_ON = (*DATA_FACTS, "hyperparameters", "compute", "gate", "training job", "versions")
 
 
 class Recorded(Result):
-    """The record in S3."""
+    """The record in S3 and on this machine."""
 
     uri: str
+    path: Path
     sha256: str
+
+    def missing(self, workspace: Workspace) -> list[str]:
+        """Those of the two that are gone or were changed."""
+        missing = [] if has_checksum(workspace, self.uri, self.sha256) else [self.uri]
+        is_local = self.path.exists() and sha256_of(self.path) == self.sha256
+        return missing if is_local else [*missing, str(self.path)]
 
     def __str__(self) -> str:
         return f"record of the run, {self.uri}"
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
+def _facts(inputs: Inputs) -> dict[str, Fact]:
     trained: TrainedModel = inputs["trained"]
     job, model = trained.job, trained.model
-    record_input({f"versions.{name}": number for name, number in _versions().items()})
-    return (
-        (RECORD_FORMAT, _versions(), inputs["parameters"], _data(trained.table), trained.uploaded),
-        (job.name, job.metrics, model.uri, model.sha256, str(_path(model)), _figures(inputs["evaluation"])),
+    others = (RECORD_FORMAT, trained.uploaded.files, job.metrics, model, _figures(inputs["evaluation"]))
+    chosen = inputs["parameters"].model_dump(mode="json")
+    facts = flatten(
+        {**chosen, "versions": _versions(), "training job": job.name, "run": {"sha256": fingerprint(*others)}}
     )
+    return {**trained.table.made_of, **facts}
 
 
-def _missing(inputs: Inputs, recorded: Recorded) -> list[str]:
-    here = _path(inputs["trained"].model)
-    missing = [] if has_checksum(inputs["workspace"], recorded.uri, recorded.sha256) else [recorded.uri]
-    return missing if here.exists() and sha256_of(here) == recorded.sha256 else [*missing, str(here)]
-
-
-@task(
-    task_run_name="record {trained.job.name}",
-    cache_policy=ContentCachePolicy(step="record", identity=_identity, missing=_missing, depends_on=DEPENDS_ON),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(task_run_name="record {trained.job.name}", **cached("record", _facts), **RETRIES)
 def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameters, evaluation: Evaluation) -> Recorded:
     """Write `run.json` beside the model, in S3 and on this machine."""
     job, uploaded, model = trained.job, trained.uploaded, trained.model
     description = describe_job(workspace, job.name)
-    image = description["AlgorithmSpecification"]["TrainingImage"]
-    written = RunRecord(
+    spec = TrainingJobSpec(
+        image=description["AlgorithmSpecification"]["TrainingImage"],
+        hyperparameters=description["HyperParameters"],
+        channels=uploaded.channels,
+        compute=Compute(instance_count=description["ResourceConfig"]["InstanceCount"]),
+    )
+    recorded = RunRecord(
         format=RECORD_FORMAT,
         parameters=parameters.model_dump(mode="json"),
-        data=_data(trained.table),
+        data=RecordedData.model_validate(trained.table, from_attributes=True),
         features=uploaded.features,
-        channels=tuple(
-            RecordedChannel(name=one.name, uri=one.folder, rows=one.rows, sha256=one.sha256)
-            for one in uploaded.channels
-        ),
-        fingerprint=_fingerprint(workspace, trained.submission, description, uploaded),
+        channels=uploaded.channels,
+        fingerprint=spec.fingerprint,
         training_job=job.name,
         request=_request(workspace, description),
-        model=RecordedModel(uri=model.uri, sha256=model.sha256, size=model.size),
-        versions={**_versions(), "image": image},
+        model=RecordedModel.model_validate(model, from_attributes=True),
+        versions={**_versions(), "image": spec.image},
         metrics=RecordedMetrics(job=dict(job.metrics), test=_figures(evaluation)),
     )
-    return _write_record(workspace, written, model)
-
-
-def _write_record(workspace: Workspace, written: RunRecord, model: ModelFile) -> Recorded:
-    path = _path(model)
-    path.write_text(written.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    uri, sha256 = f"{model.uri.rsplit('/', 1)[0]}/{RunRecord.FILE_NAME}", sha256_of(path)
+    path = model.path.with_name(RunRecord.FILE_NAME)
+    path.write_text(recorded.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    uri, sha256 = f"{model.uri.rsplit('/', 1)[0]}/{path.name}", sha256_of(path)
     upload_file(workspace, path, uri, sha256)
     get_run_logger().info("recorded in %s; --from-run repeats it", uri)
-    return Recorded(uri=uri, sha256=sha256)
-
-
-def _path(model: ModelFile) -> Path:
-    return model.path.parent / RunRecord.FILE_NAME
-
-
-def _data(table: Table) -> RecordedData:
-    return RecordedData(
-        source=table.source, holdout=table.holdout, rows=table.rows, columns=table.columns, target=table.target
-    )
+    return Recorded(uri=uri, path=path, sha256=sha256)
 
 
 def _figures(evaluation: Evaluation) -> dict[str, RecordedMetric]:
     # Without the champion's, which change with the registry.
-    return {
-        one.name: RecordedMetric(value=one.value, low=one.low, high=one.high, baseline=one.baseline)
-        for one in evaluation.metrics
-    }
+    return {one.name: RecordedMetric.model_validate(one, from_attributes=True) for one in evaluation.metrics}
 
 
 def _versions() -> dict[str, str]:
@@ -236,26 +194,6 @@ def _versions() -> dict[str, str]:
         with suppress(PackageNotFoundError):  # the project itself may be used without being installed
             found[package] = version(package)
     return found
-
-
-def _fingerprint(
-    workspace: Workspace,
-    submission: Submission,
-    description: "DescribeTrainingJobResponseTypeDef",
-    uploaded: Uploaded,
-) -> str:
-    tagged = job_tags(workspace, submission.arn).get(FINGERPRINT_TAG)
-    return tagged or _spec_of_description(description, uploaded).fingerprint
-
-
-def _spec_of_description(description: "DescribeTrainingJobResponseTypeDef", uploaded: Uploaded) -> TrainingJobSpec:
-    """What the job was made from, for a job whose tags somebody took off."""
-    return TrainingJobSpec(
-        image=description["AlgorithmSpecification"]["TrainingImage"],
-        hyperparameters=description["HyperParameters"],
-        channels=uploaded.inputs,
-        compute=Compute(instance_count=description["ResourceConfig"]["InstanceCount"]),
-    )
 
 
 def _request(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> dict[str, Any]:

@@ -5,14 +5,13 @@ from hashlib import sha256
 from pathlib import PurePosixPath
 
 from prefect import task
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from aws.registry import ApprovalStatus, Package, Registration, newest_approved
 from aws.registry import register as register_package
 from aws.training.request import image_uri
 from aws.workspace import Workspace
-from tasks.caching.policy import RETRIES, Result
+from tasks.caching.policy import RETRIES, UNCACHED, Result
 from tasks.download import TrainedModel
 from tasks.evaluation.gate import make_verdict
 from tasks.evaluation.results import METRICS, Evaluation, GateOutcome, Verdict
@@ -54,7 +53,7 @@ def group_of(registry: Registry, dataset: Dataset) -> str:
     return f"{name[: MAX_GROUP_LENGTH - 9].rstrip('-')}-{sha256(name.encode()).hexdigest()[:8]}"
 
 
-@task(name="champion", task_run_name="look for the champion", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+@task(name="champion", task_run_name="look for the champion", **UNCACHED, **RETRIES)
 def find_champion(workspace: Workspace, parameters: RunParameters) -> Package | None:
     """The newest approved model of the group; None when there is none, or when models are not registered."""
     registry = parameters.registry
@@ -71,7 +70,7 @@ def decide_verdict(
     return Verdict(outcome=outcome, reason=f"It is the champion already, approved as version {champion.version}.")
 
 
-@task(task_run_name="register {trained.job.name}", cache_policy=NO_CACHE, persist_result=False, **RETRIES)
+@task(task_run_name="register {trained.job.name}", **UNCACHED, **RETRIES)
 def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     workspace: Workspace,
     trained: TrainedModel,
@@ -93,7 +92,7 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
         training_job=trained.job.name,
         training_job_arn=trained.submission.arn,
         image=image_uri(workspace.region),
-        model_uri=trained.job.model_uri,
+        model_uri=trained.job.model.uri,
         description=f"predicts {dataset.target}; {verdict}",
         metrics_uri=recorded.uri,
         metadata=_metadata(trained, evaluation, verdict),

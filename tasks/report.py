@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
-from prefect.cache_policies import NO_CACHE
 from prefect.logging import get_run_logger
 
 from aws.registry import Package
 from linear_learner.formats.artifact import read_model
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.caching.explain_rerun import Fact
+from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached, fingerprint
 from tasks.data.rules.finding import Finding
 from tasks.download import TrainedModel
 from tasks.evaluation.results import Evaluation, Verdict
@@ -54,19 +54,14 @@ class TrainingRun(TrainedModel):
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
+def _facts(inputs: Inputs) -> dict[str, Fact]:
     context: ReportContext = inputs["context"]
     model = context.model
     shown = fingerprint(model.weights.tobytes().hex(), model.feature_names, model.predictor_type, model.loss)
-    return shown, context.target, context.profile, context.evaluation, context.summary, VERSION
+    return {"plot.sha256": fingerprint(shown, context.target, context.profile, context.evaluation, context.summary)}
 
 
-@task(
-    task_run_name="plot {context.job}",
-    cache_policy=ContentCachePolicy(step="plot", identity=_identity, depends_on=("training job", "champion", "gate")),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(task_run_name="plot {context.job}", **cached("plot", _facts), **RETRIES)
 def plot(context: ReportContext) -> Plots:
     """Draw what the report shows."""
     from tasks.model_report.plots import draw_plots, to_data_urls  # matplotlib
@@ -74,7 +69,7 @@ def plot(context: ReportContext) -> Plots:
     return Plots(images=to_data_urls(draw_plots(context)))
 
 
-@task(task_run_name="report {run.job.name}", cache_policy=NO_CACHE, persist_result=False)
+@task(task_run_name="report {run.job.name}", **UNCACHED)
 def report(
     run: TrainingRun, parameters: RunParameters, champion: Package | None, warnings: Sequence[Finding], workspace: str
 ) -> Path:

@@ -6,7 +6,8 @@ from prefect import task
 
 from aws.workspace import Workspace
 from tasks.caching import work_folder
-from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
+from tasks.caching.explain_rerun import Fact, flatten
+from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import write_atomically
 from tasks.load import Table
 from tasks.parameters import CHANNELS, Split
@@ -34,18 +35,11 @@ class Rows(Result):
         return f"split, {self.train} rows to train, {self.validation} to validate, {self.test} to test"
 
 
-def _identity(inputs: Inputs) -> tuple[object, ...]:
-    table: Table = inputs["table"]
-    return table.identity, table.target, inputs["split"], VERSION
+def _facts(inputs: Inputs) -> dict[str, Fact]:
+    return {**inputs["table"].made_of, **flatten({"split": inputs["split"]}), "version.split": VERSION}
 
 
-@task(
-    name="split",
-    task_run_name="split {table.rows} rows",
-    cache_policy=ContentCachePolicy(step="split", identity=_identity),
-    **PERSISTED,
-    **RETRIES,
-)
+@task(name="split", task_run_name="split {table.rows} rows", **cached("split", _facts), **RETRIES)
 def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
     """Count the rows of each channel; raises DataError when one would be empty."""
     from tasks.data.row_assignment import count_rows  # polars
@@ -57,17 +51,14 @@ def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
 
 
 def channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str, RowIndices]":
-    """Row numbers of each channel, in order.
-
-    When a column decides, which has to be read for it, they are kept on this machine for the steps that follow.
-    """
+    """Row numbers of each channel, in order; where a column had to be read for it, this machine stores them."""
     import numpy as np
 
     from tasks.data.row_assignment import assign_rows, read_split_keys
 
     if split.method == "random":
         return assign_rows(table.rows, split, holdout_rows=table.holdout_rows)
-    path = work_folder(fingerprint(table.identity, table.target, split, VERSION)) / "rows.npz"
+    path = work_folder(fingerprint(_facts({"table": table, "split": split}))) / "rows.npz"
     if path.exists():
         with np.load(path) as stored:
             return dict(stored)

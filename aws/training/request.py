@@ -51,14 +51,15 @@ NAME_PREFIX = "linear-learner-"
 MAX_TAG_LENGTH = 256
 
 
-class ChannelInput(BaseModel):
-    """One channel: where its files are, what they are, and the checksum that stands for their content."""
+class Channel(BaseModel):
+    """One channel: the prefix of its files, what they are, and the checksum that stands for their content."""
 
     model_config = ConfigDict(frozen=True)
 
     name: str
     uri: str
-    content_type: str
+    content_type: str = "text/csv"  # not in a run.json of the first releases, where nothing reads it
+    rows: int
     sha256: str
 
 
@@ -69,7 +70,7 @@ class TrainingJobSpec(BaseModel):
 
     image: str
     hyperparameters: dict[str, str]
-    channels: tuple[ChannelInput, ...]
+    channels: tuple[Channel, ...]
     compute: Compute
 
     @property
@@ -93,7 +94,7 @@ class TrainingJobSpec(BaseModel):
 
 
 def build_spec(
-    workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[ChannelInput, ...], compute: Compute
+    workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[Channel, ...], compute: Compute
 ) -> TrainingJobSpec:
     """The job's specification, with the algorithm's image in the workspace's region."""
     image = image_uri(workspace.region)
@@ -144,7 +145,7 @@ def to_tag_value(text: str) -> str:
     return re.sub(r"[^\w .:/=+\-@]", " ", text)[:MAX_TAG_LENGTH].strip()
 
 
-def _channel(channel: ChannelInput, instances: int) -> "ChannelTypeDef":
+def _channel(channel: Channel, instances: int) -> "ChannelTypeDef":
     # Several instances share the rows that train; each judges the model by all rows that validate.
     shared = instances > 1 and channel.name == "train"
     return {

@@ -1,14 +1,11 @@
-"""Why a step runs: what this run is made of, beside what the last run of the same table and target was made of.
+"""Why a step runs: the facts it is made of now, compared with those of the last time it ran.
 
-What that was stands in one small JSON object per table and target, in the workspace's bucket under `ledger/`. A run
-reads it once and writes it once at most; when it cannot, it says so and goes on.
+The last facts of each step are a small JSON object per table and target, beside the results in the workspace's bucket.
 """
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
 
@@ -18,18 +15,14 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from aws.errors import AccessDenied, AwsError, NotFound
 from aws.storage import read_object, write_object
 from aws.workspace import Workspace
-from tasks.parameters import RunParameters
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
-DATA_FACTS = ("table", "dataset", "split")
-"""What the names of facts about the data begin with."""
-CHANNEL_FACTS = (*DATA_FACTS, "compute.instance_count")
-"""The same for the files of the channels."""
 RESULT_MISSING = "nothing is left of what the last run made"
-HISTORY_UNKNOWN = "what the last run was made of is not known"
-_NAME_PREFIXES = {"hyperparameters": "hyperparameter "}
-_RECORD: TypeAdapter[dict[str, dict[str, Fact]]] = TypeAdapter(dict[str, dict[str, Fact]])
+_DATA = {"table", "dataset", "split"}
+"""What the names of facts about the data begin with."""
+_CHECKSUM = re.compile(r"(.+)\.(sha256|identity)")
+_FACTS: TypeAdapter[dict[str, Fact]] = TypeAdapter(dict[str, Fact])
 _UPLOAD_FOLDER = re.compile(r"/sources/[0-9a-f]{20}/")
 
 
@@ -47,43 +40,31 @@ def flatten(parts: Mapping[str, Any], within: str = "") -> dict[str, Fact]:
     return facts
 
 
-def describe_changes(previous: Facts, now: Facts) -> list[str]:
-    """One phrase per fact that differs; what only one of the two knows is not compared."""
-    changed = _changed_names(previous, now)
-    phrases = [_describe_table_change(previous, now)] if "table.identity" in changed else []
-    return phrases + [
-        _describe_change(name, previous[name], now[name]) for name in changed if not name.startswith("table.")
-    ]
-
-
 def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
-    """Why `what` is done: for the first time, for what changed, or, when nothing did, `otherwise`."""
+    """Why `what` is done: for the first time, for the facts that changed or, when none did, `default_reason`.
+
+    A fact that only one of the two has is not compared. Checksums are named only when nothing else changed.
+    """
     if previous is None:
         return f"for the first time: {what}"
-    phrases = describe_changes(previous, now)
-    return (
-        f"again, because {', '.join(phrases)}{_describe_unchanged_data(previous, now)}"
-        if phrases
-        else f"again, because {default_reason}"
-    )
+    changed = [name for name, value in now.items() if name in previous and previous[name] != value]
+    phrases = [_describe_change(name, previous[name], now[name]) for name in changed if not _CHECKSUM.fullmatch(name)]
+    if "table.identity" in changed:
+        phrases = [phrase for phrase in phrases if not phrase.startswith("table.size")]
+        phrases.insert(0, _describe_table_change(previous.get("table.size"), now.get("table.size")))
+    elif not phrases:
+        phrases = [f"the {found[1]} changed" for name in changed if (found := _CHECKSUM.fullmatch(name))]
+    if not phrases:
+        return f"again, because {default_reason}"
+    unchanged = ""
+    if "table.identity" in previous.keys() & now.keys():  # people ask next whether it is still the same data
+        groups = {name.split(".")[0] for name in changed}
+        unchanged = "" if "table" in groups else "; table identical" if groups & _DATA else "; data identical"
+    return f"again, because {', '.join(phrases)}{unchanged}"
 
 
-def _changed_names(previous: Facts, now: Facts) -> list[str]:
-    return [name for name, value in now.items() if name in previous and previous[name] != value]
-
-
-def _describe_unchanged_data(previous: Facts, now: Facts) -> str:
-    """What people would ask next: whether it is still the same data."""
-    if not {"table.identity"} <= previous.keys() & now.keys():
-        return ""
-    changed = {name.split(".")[0] for name in _changed_names(previous, now)}
-    if not changed & set(DATA_FACTS):
-        return "; data identical"
-    return "" if "table" in changed else "; table identical"
-
-
-def _describe_table_change(previous: Facts, now: Facts) -> str:
-    old, new = _format_size(previous.get("table.size")), _format_size(now.get("table.size"))
+def _describe_table_change(previous: Fact, now: Fact) -> str:
+    old, new = _format_size(previous), _format_size(now)
     return f"the table changed ({f'{old} → {new}' if old != new else f'still {new}'})"
 
 
@@ -95,9 +76,9 @@ def _format_size(size: Fact) -> str:
 
 
 def _describe_change(name: str, previous: Fact, now: Fact) -> str:
-    group, _, rest = name.partition(".")
-    shown_name = f"{_NAME_PREFIXES[group]}{rest}" if group in _NAME_PREFIXES else name
-    empty = "auto" if group == "hyperparameters" else "nothing"
+    is_hyperparameter = name.startswith("hyperparameters.")
+    shown_name = name.replace("hyperparameters.", "hyperparameter ", 1)
+    empty = "auto" if is_hyperparameter else "nothing"
     old, new = _format_value(previous, empty), _format_value(now, empty)
     return f"{shown_name} changed {old} → {new}" if old != new else f"{shown_name} changed {previous!r} → {now!r}"
 
@@ -110,87 +91,32 @@ def _format_value(value: Fact, empty: str) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-class InputHistory:
-    """What each step was made of, the last time and this time."""
+class StepHistory:
+    """What each step of the runs on one table and target was made of the last time it ran."""
 
-    def __init__(self, workspace: Workspace, parameters: RunParameters) -> None:
-        dataset = parameters.dataset
-        # What the command line uploads stands in a folder that is named by its content.
-        source = _UPLOAD_FOLDER.sub("/sources/", dataset.source)
-        name = sha256(json.dumps([source, dataset.target]).encode()).hexdigest()[:20]
-        self._workspace, self._uri = workspace, workspace.uri("ledger", f"{name}.json")
-        self._subject: dict[str, Fact] = {"source": source, "target": dataset.target}
-        # The registry decides about no step that is reused.
-        chosen = parameters.model_dump(mode="json", exclude={"dataset": {"source", "target"}, "registry": True})
-        self._facts = flatten(chosen)
-        self._previous = self._read()
-        self._current: dict[str, dict[str, Fact]] = {}
+    def __init__(self, workspace: Workspace, source: str, target: str) -> None:
+        # What the command line uploads is in a folder that is named by its content.
+        subject = json.dumps([_UPLOAD_FOLDER.sub("/sources/", source), target])
+        self._workspace, self._folder = workspace, sha256(subject.encode()).hexdigest()[:20]
 
-    def record_input(self, facts: Facts) -> None:
-        """Add to what this run is made of."""
-        self._facts |= facts
+    def explain(self, step: str, facts: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
+        """The reason for `step`, which does `what` and is made of `facts`; they are saved for the next run.
 
-    def explain_rerun(self, step: str, depends_on: Sequence[str], what: str, default_reason: str) -> str:
-        """The reason for `step`, which depends on the facts whose names are, or begin with, one of `of`."""
-        roots = tuple(f"{root}." for root in depends_on)
-        self._current[step] = {n: value for n, value in self._facts.items() if n in depends_on or n.startswith(roots)}
-        if self._previous is None:
-            return f"{HISTORY_UNKNOWN}: {what}"
-        return describe_rerun(self._previous.get(step), self._current[step], what, default_reason)
-
-    def close(self) -> None:
-        """Write what this run was made of, if that is anything new."""
-        steps = {**(self._previous or {}), **self._current}
-        if self._previous is None or steps == self._previous:
-            return
-        content = json.dumps({"about": self._subject, **steps}, ensure_ascii=False, indent=1).encode()
+        When AWS does not answer, the reason is not known, and the step runs all the same.
+        """
+        uri = self._workspace.uri("results", "latest", self._folder, f"{step}.json")
         try:
-            write_object(self._workspace, self._uri, content)
+            previous = self._read(uri)
+            if previous != facts:
+                write_object(self._workspace, uri, json.dumps(facts, ensure_ascii=False, indent=1).encode())
         except AwsError as error:
-            get_run_logger().warning("The next run will not know what this one was made of. %s", error)
+            get_run_logger().warning("This run and the last one could not be compared. %s", error)
+            return f"what the last run was made of is not known: {what}"
+        return describe_rerun(previous, facts, what, default_reason)
 
-    def _read(self) -> dict[str, dict[str, Fact]] | None:
-        """By step; nothing when there was no run yet, None when it cannot be told."""
+    def _read(self, uri: str) -> Facts | None:
         try:
-            found = _RECORD.validate_json(read_object(self._workspace, self._uri)[0])
-        except (NotFound, ValidationError):
-            return {}
-        except AwsError as error:
-            get_run_logger().warning("%s", error)
-            # S3's answer, too, to those who may not list the bucket when there is no such object.
-            return {} if isinstance(error, AccessDenied) else None
-        return {step: facts for step, facts in found.items() if step != "about"}
-
-
-_HISTORY: ContextVar[InputHistory | None] = ContextVar("input_history", default=None)
-
-
-@contextmanager
-def track_inputs(workspace: Workspace, parameters: RunParameters) -> Iterator[None]:
-    """Let the steps in the block say why they run, and the next run of this table and target compare itself with it."""
-    history = InputHistory(workspace, parameters)
-    token = _HISTORY.set(history)
-    try:
-        yield
-    except Exception:  # not when interrupted: there is no time then
-        history.close()
-        raise
-    else:
-        history.close()
-    finally:
-        _HISTORY.reset(token)
-
-
-def record_input(facts: Facts) -> None:
-    """Add what this run found out, as `table.identity` and `table.size` in bytes, to what it is made of."""
-    if history := _HISTORY.get():
-        history.record_input(facts)
-
-
-def explain_rerun(step: str, depends_on: Sequence[str], what: str, default_reason: str = RESULT_MISSING) -> str:
-    """The reason for `step`, which does `what` and depends on the facts whose names begin with one of `of`.
-
-    It is noted for the next run.
-    """
-    history = _HISTORY.get()
-    return history.explain_rerun(step, depends_on, what, default_reason) if history else f"{HISTORY_UNKNOWN}: {what}"
+            return _FACTS.validate_json(read_object(self._workspace, uri)[0])
+        except (NotFound, AccessDenied, ValidationError):
+            # S3 denies access, too, to those who may not list the bucket when there is no such object.
+            return None

@@ -17,8 +17,8 @@ from tasks.data.source import write_atomically
 from tasks.parameters import Format
 
 
-class ChannelFile(NamedTuple):
-    """One file of a channel: its place on this machine and in the bucket, and the positions of its rows."""
+class PlannedFile(NamedTuple):
+    """One file of a channel: where it is written, its key below the workspace's prefix, the positions of its rows."""
 
     channel: str
     path: Path
@@ -47,7 +47,7 @@ def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_for
                 write_columns(file, label, features)
 
 
-def gather_file(workspace: Workspace, output: ChannelFile, shuffle: Shuffle) -> tuple[int, str]:
+def gather_file(workspace: Workspace, output: PlannedFile, shuffle: Shuffle) -> tuple[int, str]:
     """Write one file of a channel from its buckets; returns its size in bytes and SHA-256."""
     path, types = output.path, numpy_types(shuffle.types)
     frames = (gather(shuffle.read_bucket(workspace, edges[0]), edges, types) for edges in pairwise(output.starts))

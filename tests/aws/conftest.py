@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from aws.training.compute import Compute
-from aws.training.request import ChannelInput, TrainingJobSpec, build_spec
+from aws.training.request import Channel, TrainingJobSpec, build_spec
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -88,9 +88,7 @@ def make_spec(
         if held:
             inject(kind="slow-job", seconds=3600, times=1000)
         put_object("train/rows.csv", ROWS * (500 if endless else 1))
-        channel = ChannelInput(
-            name="train", uri=workspace.uri("train") + "/", content_type="text/csv", sha256=uuid.uuid4().hex
-        )
+        channel = Channel(name="train", uri=workspace.uri("train") + "/", rows=40, sha256=uuid.uuid4().hex)
         spec = build_spec(workspace, {**(ENDLESS if endless else QUICK), **changes}, (channel,), compute or Compute())
         made.append(spec)
         return spec

@@ -2,9 +2,13 @@
 
 import random
 from collections.abc import Callable
+from typing import TypeVar
 
 import pytest
+from prefect import flow
 
+from aws.workspace import Workspace
+from tasks.caching.result_storage import bucket_results
 from tasks.evaluation.results import Evaluation, Metric
 from tasks.parameters import Dataset
 
@@ -28,6 +32,20 @@ EVALUATION = Evaluation(
 )
 """Of a model better than the baseline and worse than the champion; one metric could not be told."""
 MakeTable = Callable[..., Dataset]
+T = TypeVar("T")
+
+
+def in_flow(workspace: Workspace, function: Callable[[], T]) -> T:
+    """What the function returns, called in a flow run whose steps store their results in the workspace's bucket."""
+    found: list[T] = []
+
+    @flow(persist_result=False)
+    def running() -> None:
+        with bucket_results(workspace, Dataset()):
+            found.append(function())
+
+    running()
+    return found[0]
 
 
 @pytest.fixture

@@ -19,10 +19,11 @@ from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from aws.errors import NotFound, TrainingFailed
+from aws.storage import stat_object
 from aws.training.compute import Compute
 from aws.training.cost import Bill
 from aws.training.following import LogLine
-from aws.training.request import ChannelInput, build_spec
+from aws.training.request import Channel, build_spec
 from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
 from aws.workspace import Workspace
@@ -37,6 +38,7 @@ from tasks.parameters import Dataset, Split
 from tasks.prefect_ui.job_progress import JobProgress
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
+from tests.tasks.conftest import in_flow
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -52,9 +54,7 @@ def submit(workspace: Workspace, put_object: PutObject) -> Callable[..., Submiss
 
     def submitted(rows: bytes = ROWS, **hyperparameters: str) -> Submission:
         put_object("train/rows.csv", rows)
-        channel = ChannelInput(
-            name="train", uri=workspace.uri("train") + "/", content_type="text/csv", sha256=workspace.prefix
-        )
+        channel = Channel(name="train", uri=workspace.uri("train") + "/", rows=40, sha256=workspace.prefix)
         spec = build_spec(workspace, QUICK | hyperparameters, (channel,), Compute())
         return start_or_adopt(workspace, spec, uuid.uuid4().hex, {})  # each for another flow run
 
@@ -62,7 +62,7 @@ def submit(workspace: Workspace, put_object: PutObject) -> Callable[..., Submiss
 
 
 @pytest.fixture
-def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
+def finished(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> FinishedJob:
     """A completed job with a model of known weights."""
     model = LinearModel("regressor", "squared_loss", np.array([[2.0], [-1.0]], np.float32), np.array([5.0], np.float32))
     write_archive(model, tmp_path / "made.tar.gz")
@@ -72,7 +72,8 @@ def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
         price=None, usd=None, spot_saving_usd=None,
     )  # fmt: skip
     log = TrainingLogSummary(summary=None, objection=None)
-    return FinishedJob(name="job-1", model_uri=uri, metrics={}, created=datetime.now(UTC), bill=bill, log=log)
+    stored = stat_object(workspace, uri)
+    return FinishedJob(name="job-1", model=stored, metrics={}, created=datetime.now(UTC), bill=bill, log=log)
 
 
 def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
@@ -100,7 +101,7 @@ def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
     job = monitor(workspace, submission)
     description = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert job.name == submission.name
-    assert job.model_uri == description["ModelArtifacts"]["S3ModelArtifacts"]
+    assert job.model.uri == description["ModelArtifacts"]["S3ModelArtifacts"]
     assert job.metrics == {m["MetricName"]: m["Value"] for m in description["FinalMetricDataList"]}
     assert job.metrics["train:progress"] == 100
     assert (job.created, job.bill.billable_seconds) == (
@@ -214,9 +215,10 @@ def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
 @pytest.fixture
 def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Uploaded:
     from tasks.format import format_channels
-    from tasks.load import load
+    from tasks.load import find, load
 
-    table = load(workspace, make_table())
+    dataset = make_table()
+    table = load(workspace, find(workspace, dataset), dataset)
     return upload(workspace, format_channels(workspace, table, split_rows(workspace, table, Split())))
 
 
@@ -225,7 +227,7 @@ def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(
 ) -> None:
     model = download(workspace, finished, str(machine / "models"))
     assert model.path == machine / "models" / "job-1" / "model.tar.gz"
-    assert (model.uri, model.features, model.size) == (finished.model_uri, 2, model.path.stat().st_size)
+    assert (model.uri, model.features, model.size) == (finished.model.uri, 2, model.path.stat().st_size)
     assert "model_algo-1" in model.parts
     assert read_model(model.path).predict([[1, 1], [0, 3]]).scores.tolist() == [6.0, 2.0]
 
@@ -233,9 +235,9 @@ def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(
 def test_a_model_that_is_there_is_not_downloaded_again(
     workspace: Workspace, machine: Path, finished: FinishedJob
 ) -> None:
-    first = download(workspace, finished, str(machine))
+    first = in_flow(workspace, lambda: download(workspace, finished, str(machine)))
     modified = first.path.stat().st_mtime_ns
-    again: State[Any] = download(workspace, finished, str(machine), return_state=True)
+    again: State[Any] = in_flow(workspace, lambda: download(workspace, finished, str(machine), return_state=True))
     assert (again.name, again.result()) == ("Cached", first)
     assert first.path.stat().st_mtime_ns == modified
 
@@ -244,7 +246,7 @@ def test_a_model_that_is_there_is_not_downloaded_again(
 def test_a_model_that_was_damaged_here_is_downloaded_again(
     workspace: Workspace, machine: Path, finished: FinishedJob, damage: str
 ) -> None:
-    path = download(workspace, finished, str(machine)).path
+    path = in_flow(workspace, lambda: download(workspace, finished, str(machine))).path
     whole = path.read_bytes()
     if damage == "cut short":
         path.write_bytes(whole[:-20])
@@ -254,7 +256,7 @@ def test_a_model_that_was_damaged_here_is_downloaded_again(
         path.unlink()
     else:
         path.parent.rename(machine / "gone")
-    again: State[Any] = download(workspace, finished, str(machine), return_state=True)
+    again: State[Any] = in_flow(workspace, lambda: download(workspace, finished, str(machine), return_state=True))
     assert again.name == "Completed"
     assert path.read_bytes() == whole
 
@@ -269,12 +271,14 @@ def test_another_folder_gets_a_file_of_its_own(workspace: Workspace, machine: Pa
 def test_what_is_no_model_is_refused(
     workspace: Workspace, machine: Path, finished: FinishedJob, put_object: PutObject
 ) -> None:
-    put_object("models/job-1/output/model.tar.gz", b"not an archive")
+    other = stat_object(workspace, put_object("models/job-1/output/model.tar.gz", b"not an archive"))
     with pytest.raises(ArtifactError):
-        download(workspace, finished, str(machine))
+        download(workspace, finished.model_copy(update={"model": other}), str(machine))
 
 
 def test_a_deleted_model_is_not_found_by_its_uri(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
-    removed = finished.model_copy(update={"model_uri": workspace.uri("gone.tar.gz")})
+    removed = finished.model_copy(
+        update={"model": finished.model.model_copy(update={"uri": workspace.uri("gone.tar.gz")})}
+    )
     with pytest.raises(NotFound, match=r"gone\.tar\.gz"):
         download(workspace, removed, str(machine))

@@ -23,13 +23,13 @@ from tasks.download import ModelFile, TrainedModel, download
 from tasks.evaluation.results import Evaluation
 from tasks.fit import fit
 from tasks.format import format_channels
-from tasks.load import Table, load
+from tasks.load import Table, find, load
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, RunParameters, Split
 from tasks.record import Recorded, RunRecord, record
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
-from tests.tasks.conftest import EVALUATION
+from tests.tasks.conftest import EVALUATION, in_flow
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -54,9 +54,8 @@ class Steps:
     def recorded(self) -> tuple[str, Recorded]:
         """The state of the step, and what it returned."""
         made = {name: getattr(self, name) for name in TrainedModel.model_fields}
-        state: State[Any] = record(
-            self.workspace, TrainedModel(**made), self.parameters, self.evaluation, return_state=True
-        )
+        given = self.workspace, TrainedModel(**made), self.parameters, self.evaluation
+        state: State[Any] = in_flow(self.workspace, lambda: record(*given, return_state=True))
         return state.name or "", state.result()
 
     @property
@@ -83,7 +82,7 @@ def with_secrets(workspace: Workspace) -> Workspace:
 def steps(with_secrets: Workspace, make_table: Callable[..., Dataset], machine: Path) -> Steps:
     workspace, dataset = with_secrets, make_table()
     chosen = RunParameters(dataset=dataset, hyperparameters=HYPERPARAMETERS)
-    table = load(workspace, dataset)
+    table = load(workspace, find(workspace, dataset), dataset)
     rows = split_rows(workspace, table, Split())
     uploaded = upload(workspace, format_channels(workspace, table, rows))
     submission = fit(workspace, uploaded, HYPERPARAMETERS, Compute()).submission
@@ -94,7 +93,7 @@ def steps(with_secrets: Workspace, make_table: Callable[..., Dataset], machine: 
 
 def test_it_lies_beside_the_model_in_s3_and_here_and_says_what_the_run_was_made_of(steps: Steps) -> None:
     _, recorded = steps.recorded()
-    assert recorded.uri == steps.job.model_uri.replace("model.tar.gz", "run.json")
+    assert recorded.uri == steps.job.model.uri.replace("model.tar.gz", "run.json")
     content, _ = read_object(steps.workspace, recorded.uri)
     assert steps.here.read_bytes() == content
     said = RunRecord.parse(content, recorded.uri)
@@ -108,7 +107,7 @@ def test_it_lies_beside_the_model_in_s3_and_here_and_says_what_the_run_was_made_
     assert [(one.name, one.rows) for one in said.channels] == [("train", 28), ("validation", 8), ("test", 4)]
     assert [one.sha256 for one in said.channels] == [one.sha256 for one in steps.uploaded.channels]
     assert said.training_job == steps.job.name
-    assert (said.model.sha256, said.model.uri) == (steps.model.sha256, steps.job.model_uri)
+    assert (said.model.sha256, said.model.uri) == (steps.model.sha256, steps.job.model.uri)
     assert set(said.versions) == {
         "python", "train-linear-learner", "prefect", "prefect-aws", "boto3", "numpy", "scikit-learn", "polars", "image",
     }  # fmt: skip
@@ -220,14 +219,14 @@ def test_what_a_fingerprint_is_made_of_can_be_read_off_a_record() -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "is not a run.json of this project"),
-        (b"\x1f\x8b\x08\x00", "is not a run.json of this project"),
-        (b"[" * 100_000, "is not a run.json of this project"),
-        (b'["format"]', "is not a run.json of this project"),
-        ({"format": 2, "data": 3}, "has format 2, and this version reads 1 at most: update"),
+        (b"", "is no run.json that can be read"),
+        (b"\x1f\x8b\x08\x00", "is no run.json that can be read"),
+        (b"[" * 100_000, "is no run.json that can be read"),
+        (b'["format"]', "is no run.json that can be read"),
+        ({"format": 2, "data": 3}, r"\(format: 2, this version reads 1 at most: update"),
         ({**RECORD, "format": None}, r"\(format: "),
         ({**RECORD, "data": 3}, r"\(data: "),
-        ({**RECORD, "channels": [{"name": "train"}]}, r"\(channels\.0\.uri: Field required\)"),
+        ({**RECORD, "channels": [{"name": "train"}]}, r"\(channels: 0: uri: Field required\)"),
         ({**RECORD, "request": {}}, "its request lacks 'AlgorithmSpecification'"),
         ({**RECORD, "request": {**REQUEST, "ResourceConfig": 1}}, "its request lacks"),
         ({**RECORD, "request": {**REQUEST, "HyperParameters": "all"}}, "its request lacks"),

@@ -12,7 +12,7 @@ from aws.errors import InvalidRequest
 from aws.training.compute import Compute
 from aws.training.request import (
     FINGERPRINT_TAG,
-    ChannelInput,
+    Channel,
     TrainingJobSpec,
     build_request,
     build_spec,
@@ -22,12 +22,12 @@ from aws.training.request import (
 from aws.workspace import Workspace
 from sandbox import client
 
-TRAIN = ChannelInput(name="train", uri="s3://data/train/", content_type="text/csv", sha256="a" * 64)
-VALIDATION = ChannelInput(name="validation", uri="s3://data/validation/", content_type="text/csv", sha256="b" * 64)
+TRAIN = Channel(name="train", uri="s3://data/train/", content_type="text/csv", rows=1, sha256="a" * 64)
+VALIDATION = Channel(name="validation", uri="s3://data/validation/", content_type="text/csv", rows=1, sha256="b" * 64)
 COMPUTE = Compute(instance_type="ml.c5.xlarge", instance_count=2, volume_size_gb=30, max_runtime_seconds=600)
 
 words = st.text("abcdef0123456789_-/.", min_size=1, max_size=12)
-channels = st.builds(ChannelInput, name=words, uri=words, content_type=words, sha256=words)
+channels = st.builds(Channel, name=words, uri=words, content_type=words, rows=st.just(1), sha256=words)
 computes = st.builds(
     Compute,
     instance_type=st.sampled_from(["ml.m5.large", "ml.c5.9xlarge"]),
@@ -156,7 +156,7 @@ def test_the_service_accepts_the_request_and_echoes_it(workspace: Workspace, *, 
 
 def test_no_part_of_the_spec_is_left_out_of_the_properties_below() -> None:
     assert set(TrainingJobSpec.model_fields) == {"image", "hyperparameters", "channels", "compute"}
-    assert set(ChannelInput.model_fields) == {"name", "uri", "content_type", "sha256"}
+    assert set(Channel.model_fields) == {"name", "uri", "content_type", "rows", "sha256"}
     of_the_outcome = {"instance_count"}
     assert set(Compute.model_fields) - of_the_outcome == {
         *("instance_type", "fallback_instance_types", "volume_size_gb", "max_runtime_seconds", "max_cost_usd"),

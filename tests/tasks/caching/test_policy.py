@@ -1,28 +1,25 @@
 """A step is reused for the same content while what it made exists, on any machine; only passing faults are retried."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from prefect import State, task
-from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 from prefect.states import Failed
-from prefect_aws import AwsCredentials
-from pydantic import SecretStr
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, QuotaExceeded, TrainingFailed, Unavailable
-from aws.storage import sha256_of, stat_object, upload_file
+from aws.storage import delete_objects, sha256_of, stat_object, upload_file
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError, DataError, HyperparameterError
 from tasks.caching import work_folder
-from tasks.caching.policy import ContentCachePolicy, fingerprint, is_retryable
+from tasks.caching.policy import cached, fingerprint, is_retryable
 from tasks.format import Formatted, format_channels
-from tasks.load import Table, load
+from tasks.load import Table, find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
+from tests.tasks.conftest import in_flow
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -31,15 +28,19 @@ STEPS = ("load", "split", "format", "upload")
 
 
 def prepared(workspace: Workspace, dataset: Dataset, split: Split | None = None) -> tuple[dict[str, str], Uploaded]:
-    """Each step's final state by name, and what the last one returned."""
-    states: list[State[Any]] = [load(workspace, dataset, return_state=True)]
-    table: Table = states[0].result()
-    states.append(split_rows(workspace, table, split or Split(), return_state=True))
-    rows: Rows = states[1].result()
-    states.append(format_channels(workspace, table, rows, return_state=True))
-    formatted: Formatted = states[2].result()
-    states.append(upload(workspace, formatted, return_state=True))
-    return dict(zip(STEPS, (state.name or "" for state in states), strict=True)), states[3].result()
+    """Each step's final state by name up to the upload, and what that returned."""
+
+    def prepare() -> tuple[dict[str, str], Uploaded]:
+        states: list[State[Any]] = [load(workspace, find(workspace, dataset), dataset, return_state=True)]
+        table: Table = states[0].result()
+        states.append(split_rows(workspace, table, split or Split(), return_state=True))
+        rows: Rows = states[1].result()
+        states.append(format_channels(workspace, table, rows, return_state=True))
+        formatted: Formatted = states[2].result()
+        states.append(upload(workspace, formatted, return_state=True))
+        return dict(zip(STEPS, (state.name or "" for state in states), strict=True)), states[3].result()
+
+    return in_flow(workspace, prepare)
 
 
 def states(*ran: str) -> dict[str, str]:
@@ -74,11 +75,11 @@ def delete(workspace: Workspace, uri: str) -> None:
 def test_a_deleted_channel_is_made_again_and_then_reused_again(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
-    delete(workspace, uploaded["validation"].files[0].uri)
+    delete(workspace, uploaded.files_of("validation")[0].uri)
     again, restored = prepared(workspace, dataset)
     assert again == states("format", "upload")
     assert restored == uploaded
-    assert stat_object(workspace, uploaded["validation"].files[0].uri).sha256 == uploaded["validation"].sha256
+    assert stat_object(workspace, uploaded.files_of("validation")[0].uri).sha256 == uploaded["validation"].sha256
     assert prepared(workspace, dataset)[0] == states()
 
 
@@ -88,9 +89,9 @@ def test_a_channel_that_somebody_replaced_is_made_again(
     dataset = make_table()
     _, uploaded = prepared(workspace, dataset)
     (machine / "other").write_bytes(b"1,2\n")
-    upload_file(workspace, machine / "other", uploaded["train"].files[0].uri, sha256_of(machine / "other"))
+    upload_file(workspace, machine / "other", uploaded.files_of("train")[0].uri, sha256_of(machine / "other"))
     assert prepared(workspace, dataset)[0] == states("format", "upload")
-    assert stat_object(workspace, uploaded["train"].files[0].uri).sha256 == uploaded["train"].sha256
+    assert stat_object(workspace, uploaded.files_of("train")[0].uri).sha256 == uploaded["train"].sha256
 
 
 def test_a_changed_source_is_prepared_anew_beside_the_old_one(workspace: Workspace, make_table: MakeTable) -> None:
@@ -131,7 +132,7 @@ def test_another_prefix_gets_files_of_its_own(workspace: Workspace, make_table: 
     _, first = prepared(workspace, dataset)
     other = workspace.model_copy(update={"prefix": f"{workspace.prefix}/other"})
     again, second = prepared(other, dataset)
-    assert again == states("format", "upload")
+    assert again == states(*STEPS)
     assert all("/other/data/" in uri for uri in uris(second))
     assert [file.sha256 for file in first.files] == [file.sha256 for file in second.files]
 
@@ -147,40 +148,49 @@ def test_another_machine_with_the_same_results_reuses_what_is_in_the_bucket(
 
 
 def test_files_that_only_another_machine_has_are_made_again(
-    workspace: Workspace, machine: Path, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace,
+    machine: Path,
+    make_table: MakeTable,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dataset = make_table()
-    table = load(workspace, dataset)
-    rows = split_rows(workspace, table, Split())
-    first = format_channels(workspace, table, rows)
+
+    def formatted() -> State[Any]:
+        table = load(workspace, find(workspace, dataset), dataset)
+        return format_channels(workspace, table, split_rows(workspace, table, Split()), return_state=True)
+
+    first = in_flow(workspace, formatted).result()
     (machine / "cache").rename(machine / "out of reach")
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "another machine"))
-    state = format_channels(workspace, table, rows, return_state=True)
-    second = state.result()
+    state = in_flow(workspace, formatted)
     assert state.name == "Completed"
-    assert all(file.path.exists() and file.path.is_relative_to(machine / "another machine") for file in second.files)
-    assert [file.sha256 for file in second.files] == [file.sha256 for file in first.files]
+    assert state.result() == first
+    assert all(first.path(file).exists() for file in first.files)
 
 
 def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
     workspace: Workspace, make_table: MakeTable
 ) -> None:
     dataset = make_table()
-    table = load(workspace, dataset)
-    format_channels(workspace, table, split_rows(workspace, table, Split()))
+
+    def formatted() -> None:
+        table = load(workspace, find(workspace, dataset), dataset)
+        format_channels(workspace, table, split_rows(workspace, table, Split()))
+
+    in_flow(workspace, formatted)
     again, uploaded = prepared(workspace, dataset)
     assert again == states("upload")
     assert all(stat_object(workspace, file.uri).sha256 == file.sha256 for file in uploaded.files)
 
 
-def test_a_machine_without_the_results_finds_the_objects_and_sends_none_of_them_again(
-    workspace: Workspace, machine: Path, make_table: MakeTable
+def test_without_the_results_the_objects_are_found_and_none_of_them_is_sent_again(
+    workspace: Workspace, make_table: MakeTable
 ) -> None:
     dataset = make_table()
     _, first = prepared(workspace, dataset)
     modified = [head(workspace, uri)["LastModified"] for uri in uris(first)]
-    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: machine / "no results"}):
-        again, second = prepared(workspace, dataset)
+    delete_objects(workspace, workspace.uri("results"))
+    again, second = prepared(workspace, dataset)
     assert again == states(*STEPS)
     assert second == first
     assert [head(workspace, uri)["LastModified"] for uri in uris(first)] == modified
@@ -193,55 +203,28 @@ def test_nothing_is_left_on_the_machine_once_it_is_in_the_bucket(
     assert [path for path in (machine / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_what_is_retained_is_readable_json_without_secrets(
-    workspace: Workspace, machine: Path, make_table: MakeTable
-) -> None:
-    secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
-    credentials = workspace.bucket.credentials
-    assert isinstance(credentials, AwsCredentials)
-    workspace.bucket.credentials = credentials.model_copy(update={"aws_secret_access_key": SecretStr(secret)})
-    prepared(workspace, make_table())
-    retained = [path for path in (machine / "results").rglob("*") if path.is_file()]
-    assert len(retained) == len(STEPS)
-    for path in retained:
-        text = path.read_text()
-        assert json.loads(text)["metadata"]["serializer"]["type"] == "json"
-        assert secret not in text
-        assert path.name.split("-")[0] in STEPS
-
-
-def test_a_result_that_no_longer_loads_is_passed_over(
-    workspace: Workspace, machine: Path, make_table: MakeTable
-) -> None:
-    dataset = make_table()
-    prepared(workspace, dataset)
-    for path in (machine / "results").rglob("load-*"):
-        path.write_text("what some older release wrote")
-    assert prepared(workspace, dataset)[0] == states("load")
-    assert prepared(workspace, dataset)[0] == states()
-
-
 def test_a_missing_source_fails_as_not_found_by_name_without_retries(workspace: Workspace) -> None:
-    state = load(workspace, Dataset(source="nothing/here.csv"), return_state=True)
+    state = find(workspace, Dataset(source="nothing/here.csv"), return_state=True)
     error = state.result(raise_on_failure=False)
     assert isinstance(error, NotFound)
     assert "s3://linear-learner-sandbox/nothing/here.csv" in str(error)
 
 
-def test_a_step_that_raises_keeps_nothing_and_runs_again(machine: Path) -> None:
+def test_a_step_that_raises_keeps_nothing_and_runs_again(workspace: Workspace) -> None:
     calls = []
-    policy = ContentCachePolicy(step="moody", identity=lambda inputs: (inputs["number"],))
 
-    @task(cache_policy=policy, persist_result=True, result_serializer="json")
+    @task(**cached("moody", lambda inputs: {"number": inputs["number"]}))
     def moody(number: int) -> int:
         calls.append(number)
         if len(calls) == 1:
             raise DataError("not today")
         return number
 
-    assert [moody(1, return_state=True).name for _ in range(3)] == ["Failed", "Completed", "Cached"]
-    assert [moody(2, return_state=True).name, len(calls)] == ["Completed", 3]
-    assert len(list((machine / "results").glob("moody-*"))) == 2
+    def names(number: int) -> list[str | None]:
+        return in_flow(workspace, lambda: [moody(number, return_state=True).name for _ in range(3)])
+
+    assert names(1) == ["Failed", "Completed", "Cached"]
+    assert (names(2), len(calls)) == (["Completed", "Cached", "Cached"], 3)
 
 
 @pytest.mark.parametrize(
@@ -283,7 +266,7 @@ def test_prefect_retries_a_step_only_after_a_passing_fault(error: type[Exception
 
 
 def test_the_steps_that_talk_to_aws_are_tried_again() -> None:
-    steps = (load, split_rows, format_channels, upload)
+    steps = (find, load, split_rows, format_channels, upload)
     assert all(step.retries == 4 and step.retry_condition_fn is is_retryable for step in steps)
 
 
