@@ -65,5 +65,5 @@ def channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str,
     keys = read_split_keys(workspace, table.parts, table.target, split)
     chosen = assign_rows(table.rows, split, keys, table.holdout_rows)
     with write_atomically(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **chosen)
+        np.savez(file, allow_pickle=False, **chosen)
     return chosen

@@ -126,7 +126,8 @@ def gather(content: bytes, edges: tuple[int, int], types: Mapping[str, str]) -> 
     records, ordered = np.frombuffer(content, record), np.empty(end - start, record)
     as_bytes = f"V{record.itemsize}"  # a record copied as bytes takes a tenth of the time of its fields
     ordered.view(as_bytes)[records["position"] - np.uint32(start)] = records.view(as_bytes)
-    return pl.DataFrame({name: ordered[field] for name, field in zip(types, record.names[1:], strict=True)})
+    columns = [ordered[field] for field in record.names or ()]
+    return pl.DataFrame(dict(zip(types, columns[1:], strict=True)))
 
 
 def _record_type(types: Mapping[str, str]) -> np.dtype[np.void]:
