@@ -154,15 +154,15 @@ def _write_files(
 
     positions = assign_positions(channel_rows(workspace, table, rows.parameters).values(), table.rows)
     by_part = np.split(positions, np.cumsum(table.part_rows[:-1]))
-    names = [f"{number:05d}" for number in range(len(table.parts))]
     try:
-        map_files(workspace, scatter_file, table.parts, names, by_part, shuffle=shuffle)
+        map_files(workspace, scatter_file, table.parts, by_part, shuffle=shuffle)
         written = map_files(workspace, gather_file, planned, shuffle=shuffle)
     finally:
         shuffle.remove(workspace)
     for part in table.parts:
         rmtree(local_copy_folder(part), ignore_errors=True)
-    return tuple(
-        ChannelFile(channel=file.channel, uri=workspace.uri(file.key), rows=file.rows, size=size, sha256=sha256)
-        for file, (size, sha256) in zip(planned, written, strict=True)
-    )
+    files = []
+    for (channel, _, key, starts), (size, sha256) in zip(planned, written, strict=True):
+        rows_here, uri = starts[-1] - starts[0], workspace.uri(key)
+        files.append(ChannelFile(channel=channel, uri=uri, rows=rows_here, size=size, sha256=sha256))
+    return tuple(files)

@@ -6,6 +6,7 @@ from itertools import pairwise
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import numpy as np
 import polars as pl
@@ -71,21 +72,21 @@ def assign_positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -
     return positions
 
 
-def scatter_file(workspace: Workspace, part: StoredObject, name: str, positions: Positions, shuffle: Shuffle) -> None:
-    """Write the rows of the file called `name` to the buckets of their `positions`."""
+def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions, shuffle: Shuffle) -> None:
+    """Write the rows of a file of the table to the buckets of their `positions`."""
     types = shuffle.types
     found = take_spilled_chunks(spill_folder(part, shuffle.columns)) or (
         chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types), types)
     )
     frames = log_progress(prefetch(_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
-    if not shuffle.shared:
-        scatter(frames, positions, shuffle.starts, numpy_types(types), Path(shuffle.folder))
-        return
-    with TemporaryDirectory() as folder:
-        scatter(frames, positions, shuffle.starts, numpy_types(types), Path(folder))
-        for bucket in Path(folder).iterdir():
-            write_file(workspace, bucket, workspace.uri(shuffle.folder, bucket.name, name))
-    rmtree(local_copy_folder(part), ignore_errors=True)  # nobody comes back to this worker to do it
+    with TemporaryDirectory() as own:
+        folder = Path(own if shuffle.shared else shuffle.folder)
+        scatter(frames, positions, shuffle.starts, numpy_types(types), folder)
+        if shuffle.shared:
+            name = uuid4().hex  # what a second try writes once more has the same positions
+            for bucket in folder.iterdir():
+                write_file(workspace, bucket, workspace.uri(shuffle.folder, bucket.name, name))
+            rmtree(local_copy_folder(part), ignore_errors=True)  # nobody comes back to this worker to do it
 
 
 def _cast_frame(frame: pl.DataFrame, types: ColumnTypes, name: str) -> pl.DataFrame:
@@ -108,8 +109,8 @@ def scatter(
         here = positions[row : row + frame.height]
         row += frame.height
         records = np.empty(frame.height, record)
-        for field, column in zip(record.fields or (), (here, *(frame[name].to_numpy() for name in types)), strict=True):
-            records[field] = column
+        for field, values in zip(record.fields or (), (here, *(column.to_numpy() for column in frame)), strict=True):
+            records[field] = values
         order = np.argsort(here)
         ordered = records.take(order)
         edges = pairwise(np.searchsorted(here, np.asarray(starts, np.uint32), sorter=order).tolist())

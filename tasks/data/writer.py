@@ -26,11 +26,6 @@ class PlannedFile(NamedTuple):
     starts: tuple[int, ...]
     """The first positions of the shuffle's buckets that hold the rows, and the end of the last."""
 
-    @property
-    def rows(self) -> int:
-        """The number of its rows."""
-        return self.starts[-1] - self.starts[0]
-
 
 def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_format: Format) -> None:
     """Write the frames one after another; nothing half-written keeps the name.
