@@ -113,17 +113,17 @@ def check_column_exists(names: Sequence[str], column: str, purpose: str, name: s
         raise DataError(f"{name} has no column {column!r} {purpose}. {hint}")
 
 
-def read_chunks(path: Path, name: str, wanted: Sequence[str], types: ColumnTypes | None = None) -> Iterator[Chunk]:
-    """The `wanted` columns, in that order, in chunks of bounded size.
+def read_chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
+    """The `wanted` columns, in that order, in chunks of bounded size; the types are found out chunk by chunk.
 
-    `types` are tried first; a column that does not fit them is read as what it is. Raises DataError with row (1 is the
-    first below the header) for lines of another length than the header and bytes that are not UTF-8.
+    Raises DataError with row (1 is the first below the header) for lines of another length than the header and bytes
+    that are not UTF-8.
     """
     if _is_parquet(path):
         yield from map(_to_chunk, _read_parquet(path, name, wanted))
         return
     with _open_text(path, name) as stream:
-        file, seen = _CsvFile(stream, name, wanted), dict(types or {})
+        file, seen = _CsvFile(stream, name, wanted), dict[str, pl.DataType]()
         for block in read_blocks(stream):
             expected = seen or file.infer_types(block)
             wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in expected.items()}

@@ -76,7 +76,7 @@ def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions,
     """Write the rows of a file of the table to the buckets of their `positions`."""
     types = shuffle.types
     found = take_spilled_chunks(spill_folder(part, shuffle.columns)) or (
-        chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types), types)
+        chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types))
     )
     frames = log_progress(prefetch(_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
     with TemporaryDirectory() as own:
