@@ -18,7 +18,7 @@ from tasks.data.parallel import map_files
 from tasks.data.source import local_copy_folder
 from tasks.load import Table
 from tasks.parameters import Format
-from tasks.split import Rows, channel_rows
+from tasks.split import Rows
 
 if TYPE_CHECKING:
     from tasks.data.shuffle import Shuffle
@@ -152,7 +152,7 @@ def _write_files(
     from tasks.data.shuffle import assign_positions, scatter_file
     from tasks.data.writer import gather_file
 
-    positions = assign_positions(channel_rows(workspace, table, rows.parameters).values(), table.rows)
+    positions = assign_positions(rows.row_numbers(workspace, table).values(), table.rows)
     by_part = np.split(positions, np.cumsum(table.part_rows[:-1]))
     try:
         map_files(workspace, scatter_file, table.parts, by_part, shuffle=shuffle)

@@ -31,6 +31,10 @@ class Rows(Result):
     def by_channel(self) -> dict[str, int]:
         return {channel: getattr(self, channel) for channel in CHANNELS}
 
+    def row_numbers(self, workspace: Workspace, table: Table) -> "dict[str, RowIndices]":
+        """Row numbers of each channel, in order."""
+        return _channel_rows(workspace, table, self.parameters)
+
     def __str__(self) -> str:
         return f"split, {self.train} rows to train, {self.validation} to validate, {self.test} to test"
 
@@ -46,11 +50,11 @@ def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
 
     if split.method == "random" and not table.holdout_rows:
         return Rows(parameters=split, **count_rows(table.rows, split))
-    chosen = channel_rows(workspace, table, split)
+    chosen = _channel_rows(workspace, table, split)
     return Rows(parameters=split, **{channel: len(rows) for channel, rows in chosen.items()})
 
 
-def channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str, RowIndices]":
+def _channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str, RowIndices]":
     """Row numbers of each channel, in order; where a column had to be read for it, this machine stores them."""
     import numpy as np
 

@@ -18,7 +18,7 @@ from tasks.data.row_assignment import assign_rows
 from tasks.format import Formatted, format_channels
 from tasks.load import find, load
 from tasks.parameters import Dataset, Split
-from tasks.split import CHANNELS, channel_rows, split_rows
+from tasks.split import CHANNELS, split_rows
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -90,13 +90,14 @@ def test_the_column_to_split_by_is_read_once_and_again_where_its_rows_are_not_st
     dataset = Dataset(source=str(path), target="churned", ignore=("day", "customer"))
     split = Split(method="group", column="customer")
     table = load(workspace, find(workspace, dataset), dataset)
-    chosen = channel_rows(workspace, table, split)
+    rows = split_rows(workspace, table, split)
+    chosen = rows.row_numbers(workspace, table)
     path.unlink()
-    again = channel_rows(workspace, table, split)
+    again = rows.row_numbers(workspace, table)
     assert all((again[channel] == chosen[channel]).all() for channel in CHANNELS)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
     with pytest.raises(DataError, match="was changed or removed"):
-        channel_rows(workspace, table, split)
+        rows.row_numbers(workspace, table)
 
 
 def test_times_that_are_numbers_are_ordered_by_size(workspace: Workspace, put_object: PutObject) -> None:
