@@ -37,7 +37,7 @@ def compare(url: str, files: int, rows_each: int) -> int:
     from sandbox.client import make_workspace
     from sandbox.samples import employees
     from tasks.format import format_channels
-    from tasks.load import load
+    from tasks.load import find, load
     from tasks.parameters import Dataset, Split
     from tasks.split import split_rows
     from tasks.upload import Uploaded, upload
@@ -54,7 +54,8 @@ def compare(url: str, files: int, rows_each: int) -> int:
     def prepare(prefix: str, scheduler: str | None) -> tuple[float, Uploaded]:
         where = alone.model_copy(update={"prefix": prefix, "dask_scheduler": scheduler})
         begin = time.perf_counter()
-        table = load.with_options(persist_result=False)(where, Dataset(source="table/"))
+        dataset = Dataset(source="table/")
+        table = load.with_options(persist_result=False)(where, find(where, dataset), dataset)
         rows = split_rows.with_options(persist_result=False)(where, table, Split())
         formatted = format_channels.with_options(persist_result=False)(where, table, rows)
         uploaded = upload.with_options(persist_result=False)(where, formatted)

@@ -41,20 +41,22 @@ def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
     from sandbox.client import make_workspace
     from tasks.data.row_assignment import count_rows
     from tasks.format import write_channels
-    from tasks.load import profile_table
+    from tasks.load import find, profile_table
     from tasks.parameters import Dataset, Split
     from tasks.split import Rows
 
     nowhere = make_workspace("http://127.0.0.1:9")  # files of this machine: no call is made
     with timed("all"):
         with timed("load"):
-            table = profile_table(nowhere, Dataset(source=f"file://{source}", target="bonus"))
+            dataset = Dataset(source=f"file://{source}", target="bonus")
+            table = profile_table(nowhere, find.fn(nowhere, dataset), dataset)
         with timed("split and write"):
             formatted = write_channels(
                 nowhere, table, Rows(parameters=Split(), **count_rows(table.rows, Split())), form, 1
             )
     for file in formatted.files:
-        file.path.rename(folder / file.path.name)
+        path = formatted.path(file)
+        path.rename(folder / path.name)
 
 
 def formats(source: Path, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Format: write the channels as Linear Learner reads them: label first, no header, CSV or RecordIO-protobuf."""
 
+from itertools import pairwise
 from math import ceil
 from pathlib import Path
 from shutil import rmtree
@@ -20,8 +21,7 @@ from tasks.parameters import Format
 from tasks.split import Rows
 
 if TYPE_CHECKING:
-    from tasks.data.reader import ColumnTypes
-    from tasks.data.shuffle import Positions
+    from tasks.data.shuffle import Shuffle
     from tasks.data.writer import PlannedFile
 
 VERSION = 2
@@ -95,82 +95,74 @@ def format_channels(
 
 def write_channels(workspace: Workspace, table: Table, rows: Rows, form: Format, instances: int) -> Formatted:
     """What `format_channels` does, outside of Prefect as well."""
-    from tasks.data.measurement import storage_types  # polars
+    from tasks.data.measurement import row_bytes, storage_types  # polars
+    from tasks.data.shuffle import Shuffle
 
     facts = _facts({"table": table, "rows": rows, "form": form, "instances": instances})
     identity = fingerprint(facts)
     types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
-    files = _write_files(workspace, table, rows, identity, types, form, instances)
-    for part in table.parts:
-        rmtree(local_copy_folder(part), ignore_errors=True)
+    planned = _plan_files(rows, row_bytes(types), identity, form, instances)
+    own = f"{identity}-{uuid4().hex[:8]}"  # of this run alone, as it is removed at its end
+    shared = workspace.dask_scheduler is not None
+    shuffle = Shuffle(
+        columns=table.columns,
+        types=types,
+        starts=(*(start for file in planned for start in file.starts[:-1]), table.rows),
+        target=table.target,
+        file_format=form,
+        folder=f"work/{own}" if shared else str(work_folder(own)),
+        shared=shared,
+    )
+    files = _write_files(workspace, table, rows, planned, shuffle)
     features = tuple(column for column in types if column != table.target)
     return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files, made_of=facts)
 
 
-def _write_files(  # noqa: PLR0913, PLR0917 - all that decides what is in the files
-    workspace: Workspace, table: Table, rows: Rows, identity: str, types: "ColumnTypes", form: Format, instances: int
-) -> tuple[ChannelFile, ...]:
-    from tasks.data.measurement import row_bytes
-    from tasks.data.shuffle import ShuffleFiles, scatter_file
-    from tasks.data.writer import gather_file
-
-    outputs, starts = _plan_files(rows, row_bytes(types), f"data/{identity}", SUFFIXES[form], instances)
-    places = _row_positions(workspace, table, rows)
-    shared = workspace.dask_scheduler is not None
-    own = f"{identity}-{uuid4().hex[:8]}"  # of this run alone, as it is removed at its end
-    shuffle_files = ShuffleFiles(f"work/{own}" if shared else str(work_folder(own)), shared)
-    names = [f"{number:05d}" for number in range(len(table.part_rows))]
-    paths = [work_folder(identity) / Path(output.key).name for output in outputs]
-    how = {"types": types, "starts": starts, "shuffle_files": shuffle_files}
-    try:
-        scattered = map_files(workspace, scatter_file, table.parts, names, places, wanted=table.columns, **how)
-        found = dict(zip(names, scattered, strict=True))
-        made = map_files(
-            workspace, gather_file, outputs, paths, buckets_by_file=found, target=table.target, file_format=form, **how
-        )
-    finally:
-        shuffle_files.remove(workspace)
-    return tuple(
-        ChannelFile(channel=output.channel, uri=workspace.uri(output.key), rows=output.rows, size=size, sha256=sha256)
-        for output, (size, sha256) in zip(outputs, made, strict=True)
-    )
-
-
-def _row_positions(workspace: Workspace, table: Table, rows: Rows) -> "list[Positions]":
-    """For each row of each file its place in the channels laid end to end."""
-    import numpy as np
-
-    from tasks.data.row_assignment import assign_rows, read_split_keys
-    from tasks.data.shuffle import assign_positions
-
-    keys = read_split_keys(workspace, table.parts, table.target, rows.parameters)
-    chosen = assign_rows(table.rows, rows.parameters, keys, table.holdout_rows)
-    return np.split(assign_positions(chosen.values(), table.rows), np.cumsum(table.part_rows[:-1]))
-
-
-def _plan_files(
-    rows: Rows, width: int, folder: str, suffix: str, instances: int
-) -> "tuple[list[PlannedFile], list[int]]":
-    """The files to write, and where in the channels laid end to end their buckets begin and the last one ends.
+def _plan_files(rows: Rows, width: int, identity: str, form: Format, instances: int) -> "list[PlannedFile]":
+    """The files to write, with the buckets of the shuffle that hold their rows, of `width` bytes each.
 
     How many there are, the data and the number of instances alone decide: what is made does not depend on who makes it.
     """
     from tasks.data.writer import PlannedFile
 
-    outputs, starts = [], [0]
+    planned, start = [], 0
     for channel, count in rows.by_channel.items():
         files = max(1, ceil(count * width / MAX_FILE_BYTES))
         if channel == "train" and instances > 1:
             files = min(count, ceil(files / instances) * instances)
-        for number, here in enumerate(_split_evenly(count, files)):
-            name = f"{channel}.{suffix}" if files == 1 else f"{channel}-{number:05d}.{suffix}"
-            first = len(starts) - 1
-            for bucket in _split_evenly(here, max(1, ceil(here * width / BUCKET_BYTES))):
-                starts.append(starts[-1] + bucket)
-            buckets = tuple(range(first, len(starts) - 1))
-            outputs.append(PlannedFile(channel, f"{folder}/{channel}/{name}", here, buckets))
-    return outputs, starts
+        for number, (first, end) in enumerate(pairwise(_divide(start, start + count, files))):
+            name = f"{channel}.{SUFFIXES[form]}" if files == 1 else f"{channel}-{number:05d}.{SUFFIXES[form]}"
+            starts = _divide(first, end, max(1, ceil((end - first) * width / BUCKET_BYTES)))
+            path, key = work_folder(identity) / name, f"data/{identity}/{channel}/{name}"
+            planned.append(PlannedFile(channel, path, key, starts))
+        start += count
+    return planned
 
 
-def _split_evenly(count: int, parts: int) -> list[int]:
-    return [count * (part + 1) // parts - count * part // parts for part in range(parts)]
+def _divide(start: int, end: int, parts: int) -> tuple[int, ...]:
+    """Where `parts` parts of equal size begin, and the last one ends."""
+    return tuple(start + (end - start) * part // parts for part in range(parts + 1))
+
+
+def _write_files(
+    workspace: Workspace, table: Table, rows: Rows, planned: "list[PlannedFile]", shuffle: "Shuffle"
+) -> tuple[ChannelFile, ...]:
+    import numpy as np
+
+    from tasks.data.shuffle import assign_positions, scatter_file
+    from tasks.data.writer import gather_file
+
+    positions = assign_positions(rows.row_numbers(workspace, table).values(), table.rows)
+    by_part = np.split(positions, np.cumsum(table.part_rows[:-1]))
+    try:
+        map_files(workspace, scatter_file, table.parts, by_part, shuffle=shuffle)
+        written = map_files(workspace, gather_file, planned, shuffle=shuffle)
+    finally:
+        shuffle.remove(workspace)
+    for part in table.parts:
+        rmtree(local_copy_folder(part), ignore_errors=True)
+    files = []
+    for (channel, _, key, starts), (size, sha256) in zip(planned, written, strict=True):
+        rows_here, uri = starts[-1] - starts[0], workspace.uri(key)
+        files.append(ChannelFile(channel=channel, uri=uri, rows=rows_here, size=size, sha256=sha256))
+    return tuple(files)

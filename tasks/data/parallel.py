@@ -42,12 +42,6 @@ def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any
     names = tuple(inspect.signature(step).parameters)
     task = Task(step, name=step.__name__.replace("_", " "), cache_policy=NO_CACHE, persist_result=False, **RETRIES)
     get_run_logger().info("%s: %d on Dask at %s", task.name, len(calls), workspace.dask_scheduler)
-    with _runner(workspace.dask_scheduler) as runner:
-        futures = [runner.submit(task, {**dict(zip(names, call, strict=False)), **common}) for call in calls]
-        return [future.result() for future in futures]
-
-
-def _runner(address: str) -> Any:
     try:
         from prefect_dask.task_runners import DaskTaskRunner  # an extra, and a second of importing
     except ModuleNotFoundError as error:
@@ -55,7 +49,9 @@ def _runner(address: str) -> Any:
             "The workspace names a Dask scheduler, but prefect-dask is not installed. Install the extra "
             "`train-linear-learner[dask]`, on the cluster's workers too."
         ) from error
-    return DaskTaskRunner(address=address)
+    with DaskTaskRunner(address=workspace.dask_scheduler) as runner:
+        futures = [runner.submit(task, {**dict(zip(names, call, strict=False)), **common}) for call in calls]
+        return [future.result() for future in futures]
 
 
 def prefetch(items: Iterator[T]) -> Iterator[T]:

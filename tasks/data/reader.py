@@ -2,18 +2,16 @@
 
 import csv
 import gzip
-import io
-import os
 import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from shutil import rmtree
-from typing import BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 from uuid import uuid4
 
 import polars as pl
@@ -21,7 +19,7 @@ import polars as pl
 from aws.storage import StoredObject
 from linear_learner.errors import DataError
 from tasks.caching.policy import fingerprint
-from tasks.data.source import local_copy_folder
+from tasks.data.source import local_copy_folder, write_atomically
 from tasks.data.statistics import TextCells
 
 if sys.version_info >= (3, 14):
@@ -31,8 +29,18 @@ else:
 
 BLOCK_BYTES = 8 << 20
 """Bytes of text read at once: enough to keep the cores busy, few enough to stay in memory that is used again."""
-PARQUET_MAGIC, _GZIP_MAGIC, _ZSTD_MAGIC = b"PAR1", b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
-_BOM = b"\xef\xbb\xbf"
+PARQUET_CHUNK_ROWS = 1 << 19
+"""Rows of Parquet read at once."""
+MISSING_VALUES = (
+    "", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "#NA", "?",
+)  # fmt: skip
+"""What stands for a missing value; pandas' list, and the question mark of many public tables."""
+_BOOLEANS = {"true": True, "false": False}
+_DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
+    b"\x28\xb5\x2f\xfd": zstd.ZstdFile,
+}
+_PARQUET_MAGIC = b"PAR1"
 _OTHER_FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
@@ -48,97 +56,9 @@ _OTHER_FORMATS = {
 }
 """How files begin that are taken for CSV now and then."""
 _BLANK_LINE = re.compile(rb"(?<=\n)[ \t]*\r?\n")
-_MAX_HEADER_BYTES = 8 << 20
+_MAX_LINE_BYTES = 8 << 20
 
-
-def is_parquet(path: Path) -> bool:
-    """Whether the file begins as Parquet does; its name does not matter."""
-    with path.open("rb") as file:
-        return file.read(4) == PARQUET_MAGIC
-
-
-@contextmanager
-def open_text(path: Path, name: str) -> Iterator[BinaryIO]:
-    """The file's text, decompressed by what its first bytes say; raises DataError, with `name`, for what is no CSV."""
-    with path.open("rb") as file:
-        stream = _decompress(file)
-        try:
-            _check_text(stream, name)
-            yield stream
-        except (gzip.BadGzipFile, EOFError, zlib.error, zstd.ZstdError) as error:
-            raise DataError(f"{name} is damaged: {error}. Compress and upload it again.") from error
-
-
-def read_header(stream: BinaryIO, name: str) -> tuple[str, ...]:
-    """Names of the columns, from the first line; the stream goes on behind it."""
-    line = stream.readline(_MAX_HEADER_BYTES).removeprefix(_BOM)
-    while line.count(b'"') % 2 and len(line) < _MAX_HEADER_BYTES and (more := stream.readline(_MAX_HEADER_BYTES)):
-        line += more  # a quoted name may hold line ends
-    try:
-        names = next(csv.reader(io.StringIO(line.decode(), newline="")), [])
-    except csv.Error as error:
-        raise DataError(f"{name} has no readable header ({error}). Is a quote never closed?") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{name} is not text in UTF-8 ({error.reason}). Save it as a CSV file in UTF-8.") from error
-    if not any(names):
-        raise DataError(f"{name} is empty. It needs a header line and rows of numbers, separated by commas.")
-    return tuple(names)
-
-
-def check_column_names(names: tuple[str, ...], name: str) -> None:
-    """Raise DataError when two columns share a name, or when the separator is none of ours."""
-    twice = [column for column, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{name} has more than one column named {twice[0]!r}. Rename or remove one of them.")
-    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(names) == 1 and separator in names[0]:
-            raise DataError(f"{name} seems to be separated by {called}. Separate it by commas.")
-
-
-def read_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The lines behind the header in blocks of about `size` bytes; a quoted line end cuts nothing in two."""
-    while block := stream.read(size):
-        lines = [block, stream.readline(size)]
-        within = sum(line.count(b'"') for line in lines) % 2
-        # A quote that is never closed must not take the rest of the file with it.
-        left = size
-        while within and left > 0 and (more := stream.readline(left)):
-            lines.append(more)
-            left -= len(more)
-            within ^= more.count(b'"') % 2
-        yield b"".join(lines)
-
-
-def drop_blank_lines(block: bytes) -> bytes:
-    """The block as pandas reads it, which skips empty lines; among quotes they stay, as they may be part of a text."""
-    return block if b'"' in block else _BLANK_LINE.sub(b"", b"\n" + block)[1:]
-
-
-def _decompress(file: BinaryIO) -> BinaryIO:
-    start = cast("io.BufferedReader", file).peek(8)
-    if start.startswith(_GZIP_MAGIC):
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", gzip.GzipFile(fileobj=file)), 1 << 20))
-    if start.startswith(_ZSTD_MAGIC):
-        return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", zstd.ZstdFile(file)), 1 << 20))
-    return file
-
-
-def _check_text(stream: BinaryIO, name: str) -> None:
-    start = cast("io.BufferedReader", stream).peek(8)[:8]
-    for magic, kind in _OTHER_FORMATS.items():
-        if start.startswith(magic):
-            raise DataError(f"{name} is {kind}. Save it as a CSV file in UTF-8, or as Parquet.")
-
-
-BOOLEANS = {"true": 1.0, "false": 0.0}
-MISSING_VALUES = (
-    "", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "#NA", "?",
-)  # fmt: skip
-"""What stands for a missing value; pandas' list, and the question mark of many public tables."""
-PARQUET_CHUNK_ROWS = 1 << 19
-"""Rows of Parquet read at once."""
-
-ColumnTypes = dict[str, pl.DataType]
+ColumnTypes = Mapping[str, pl.DataType]
 INTEGER_BYTES: dict[pl.DataType, int] = {pl.Int8(): 1, pl.Int16(): 2, pl.Int32(): 4, pl.Int64(): 8}
 """The narrowest first, with their bytes."""
 
@@ -157,13 +77,18 @@ class Chunk(NamedTuple):
 
 def read_column_names(path: Path, name: str) -> tuple[str, ...]:
     """Names of the file's columns; raises DataError, with the file called `name`, when it is not a table."""
-    if is_parquet(path):
+    if _is_parquet(path):
         with _parquet_errors(name):
             names = tuple(pl.read_parquet_schema(path))
     else:
-        with open_text(path, name) as stream:
-            names = read_header(stream, name)
-    check_column_names(names, name)
+        with _open_text(path, name) as stream:
+            names = _read_header(stream, name)
+    twice = [column for column, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(f"{name} has more than one column named {twice[0]!r}. Rename or remove one of them.")
+    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) == 1 and separator in names[0]:
+            raise DataError(f"{name} seems to be separated by {called}. Separate it by commas.")
     return names
 
 
@@ -188,163 +113,49 @@ def check_column_exists(names: Sequence[str], column: str, purpose: str, name: s
         raise DataError(f"{name} has no column {column!r} {purpose}. {hint}")
 
 
-def read_chunks(path: Path, name: str, wanted: Sequence[str], types: ColumnTypes | None = None) -> Iterator[Chunk]:
-    """The `wanted` columns, in that order, in chunks of bounded size.
+def read_chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
+    """The `wanted` columns, in that order, in chunks of bounded size; the types are found out chunk by chunk.
 
-    `types` are tried first; a column that does not fit them is read as what it is. Raises DataError with row (1 is the
-    first below the header) for lines of another length than the header and bytes that are not UTF-8.
+    Raises DataError with row (1 is the first below the header) for lines of another length than the header and bytes
+    that are not UTF-8.
     """
-    if is_parquet(path):
-        yield from _read_parquet_chunks(path, name, wanted)
+    if _is_parquet(path):
+        yield from map(_to_chunk, _read_parquet(path, name, wanted))
         return
-    with open_text(path, name) as stream:
-        yield from _read_csv_chunks(stream, name, wanted, types)
+    with _open_text(path, name) as stream:
+        file, seen = _CsvFile(stream, name, wanted), dict[str, pl.DataType]()
+        for block in read_blocks(stream):
+            expected = seen or file.infer_types(block)
+            wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in expected.items()}
+            chunk = _to_chunk(file.parse(block, expected, wide))
+            yield chunk
+            seen = {column.name: _expected_type(column, seen.get(column.name)) for column in chunk.frame}
+            seen.update(dict.fromkeys(chunk.texts, pl.String()))
 
 
 def read_text_column(path: Path, name: str, column: str) -> pl.Series:
     """One whole column as text, whatever it holds; null where it is empty."""
-    if is_parquet(path):
-        with _parquet_errors(name):
-            return pl.read_parquet(path, columns=[column])[column].cast(pl.String)
-    with open_text(path, name) as stream:
-        names, rows, found = read_header(stream, name), 0, []
-        for block in read_blocks(stream):
-            frame = _parse_block(block, names, [column], {column: pl.String()}, name, rows)
-            rows += frame.height
-            found.append(frame[column])
+    if _is_parquet(path):
+        found = [frame[column].cast(pl.String) for frame in _read_parquet(path, name, [column])]
+    else:
+        with _open_text(path, name) as stream:
+            file = _CsvFile(stream, name, [column])
+            found = [file.parse(block)[column] for block in read_blocks(stream)]
     return pl.concat(found) if found else pl.Series(column, [], pl.String)
 
 
-def _read_csv_chunks(stream: BinaryIO, name: str, wanted: Sequence[str], types: ColumnTypes | None) -> Iterator[Chunk]:
-    names, rows = read_header(stream, name), 0
-    seen: ColumnTypes = dict(types or {})
-    for block in read_blocks(stream):
-        expected = seen or _infer_types(block, names, wanted)
-        frame = _read_with_fallback(block, names, wanted, expected, name, rows)
-        rows += frame.height
-        chunk = _to_chunk(frame)
-        yield chunk
-        seen = {one.name: pl.String() if one.name in chunk.texts else _expected_type(seen, one) for one in chunk.frame}
+def _is_parquet(path: Path) -> bool:
+    """Whether the file begins as Parquet does; its name does not matter."""
+    with path.open("rb") as file:
+        return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
 
 
-def _read_with_fallback(  # noqa: PLR0913, PLR0917 - what to read, and where it stands
-    block: bytes, names: Sequence[str], wanted: Sequence[str], expected: ColumnTypes, name: str, rows: int
-) -> pl.DataFrame:
-    """The block as the expected types; with wider integers where those do not hold it, else as text."""
-    wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in expected.items()}
-    for types in (expected, wide):
-        with suppress(pl.exceptions.PolarsError):
-            return _read_block(block, names, wanted, types)
-    return _parse_block(block, names, wanted, {column: pl.String() for column in wanted}, name, rows)
-
-
-def _read_block(
-    block: bytes, names: Sequence[str], wanted: Sequence[str], types: Mapping[str, pl.DataType]
-) -> pl.DataFrame:
-    schema = {name: types.get(name, pl.String()) for name in names}
-    places = None if tuple(names) == tuple(wanted) else [names.index(column) for column in wanted]
-    frame = pl.read_csv(block, has_header=False, schema=schema, columns=places)
-    if all(column.null_count() or column.dtype == pl.String for column in frame):  # empty lines are read like this
-        frame = pl.read_csv(drop_blank_lines(block), has_header=False, schema=schema, columns=places)
-    return (frame if places is None else frame.select(wanted)).rechunk()
-
-
-def _infer_types(block: bytes, names: Sequence[str], wanted: Sequence[str]) -> ColumnTypes:
-    """Types from the first thousand rows: whole numbers, numbers, booleans; text for all else."""
-    with suppress(pl.exceptions.PolarsError):
-        some = pl.read_csv(block, has_header=False, new_columns=list(names), infer_schema_length=1000, n_rows=1000)
-        return {column: _supported_type(some.schema[column]) for column in wanted}
-    return {column: pl.String() for column in wanted}
-
-
-def _supported_type(kind: pl.DataType) -> pl.DataType:
-    return kind if kind in {pl.Int64, pl.Float64, pl.Boolean} else pl.String()
-
-
-def _expected_type(seen: ColumnTypes, column: pl.Series) -> pl.DataType:
-    """The type to expect of a column from here on: the narrowest that holds what it has held so far."""
-    found = column.shrink_dtype().dtype if column.dtype == pl.Int64 else column.dtype
-    before = seen.get(column.name, found)
-    if before.is_integer() and found.is_integer():
-        return max(before, found, key=list(INTEGER_BYTES).index)
-    return before if before == pl.Float64 and found != pl.Boolean else found
-
-
-def _parse_block(  # noqa: PLR0913, PLR0917 - what to read, and where it stands
-    block: bytes, names: Sequence[str], wanted: Sequence[str], types: ColumnTypes, name: str, rows: int
-) -> pl.DataFrame:
-    lines = drop_blank_lines(block)
-    try:
-        return _read_block(lines, names, wanted, types)
-    except pl.exceptions.PolarsError as error:
-        raise _parse_error(lines, len(names), name, rows, error) from error
-
-
-def _parse_error(block: bytes, width: int, name: str, rows: int, error: Exception) -> DataError:
-    try:
-        lines = block.decode().splitlines(keepends=True)
-    except UnicodeDecodeError as broken:
-        row = rows + block.count(b"\n", 0, broken.start) + 1
-        return DataError(f"{name}, row {row}: not text in UTF-8 ({broken.reason}). Save it as a CSV file in UTF-8.")
-    with suppress(csv.Error):
-        for number, cells in enumerate(csv.reader(lines), start=rows + 1):
-            if cells and len(cells) != width:
-                found = f"{len(cells)} value{'s' * (len(cells) > 1)} where the header names {width}"
-                return DataError(f"{name}, row {number}: {found}. Repair it; is a quote or a comma too many?")
-    return DataError(f"{name} cannot be read as CSV behind row {rows}: {str(error).splitlines()[0]}")
-
-
-def _to_chunk(frame: pl.DataFrame) -> Chunk:
-    columns, texts = [], {}
-    for column in frame:
-        numbers = column
-        if column.dtype == pl.String:
-            numbers, text = _parse_text(column)
-            if text:
-                texts[column.name] = text
-        elif not (column.dtype.is_integer() or column.dtype.is_float() or column.dtype == pl.Boolean):
-            numbers, text = _convert_other(column)
-            if text:
-                texts[column.name] = text
-        columns.append(numbers)
-    return Chunk(pl.DataFrame(columns), texts)
-
-
-def _parse_text(column: pl.Series) -> tuple[pl.Series, TextCells | None]:
-    cells = column.str.strip_chars()
-    missing = cells.is_null() | cells.is_in(MISSING_VALUES)
-    flags = cells.str.to_lowercase().replace_strict(BOOLEANS, default=None, return_dtype=pl.Float64)
-    if not (flags.is_null() & ~missing).any() and not missing.all():
-        return flags.cast(pl.Boolean), None
-    numbers = cells.cast(pl.Float64, strict=False)
-    text = numbers.is_null() & ~missing
-    whole = cells.cast(pl.Int64, strict=False)
-    if not (whole.is_null() & ~missing).any() and not missing.all():
-        return whole, None
-    numbers = numbers.set(missing, None)
-    return numbers, _text_cells(column, text)
-
-
-def _convert_other(column: pl.Series) -> tuple[pl.Series, TextCells | None]:
-    """Decimals are numbers; of dates, lists and the like every cell counts as text."""
-    if column.dtype.is_numeric():
-        return column.cast(pl.Float64), None
-    text = column.is_not_null()
-    numbers = pl.Series(column.name, [None], pl.Float64).extend_constant(None, len(column) - 1)
-    return numbers, _text_cells(column, text)
-
-
-def _text_cells(column: pl.Series, text: pl.Series) -> TextCells | None:
-    rows = text.arg_true()
-    return TextCells(rows.cast(pl.Int64).to_numpy(), str(column[int(rows[0])])) if len(rows) else None
-
-
-def _read_parquet_chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
+def _read_parquet(path: Path, name: str, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
     with _parquet_errors(name):
         table = pl.scan_parquet(path).select(wanted)
         height = table.select(pl.len()).collect().item()
         for start in range(0, height, PARQUET_CHUNK_ROWS):
-            yield _to_chunk(table.slice(start, PARQUET_CHUNK_ROWS).collect().rechunk())
+            yield table.slice(start, PARQUET_CHUNK_ROWS).collect().rechunk()
 
 
 @contextmanager
@@ -356,20 +167,169 @@ def _parquet_errors(name: str) -> Iterator[None]:
         raise DataError(f"{name} cannot be read as Parquet: {message}. Write it again.") from error
 
 
+@contextmanager
+def _open_text(path: Path, name: str) -> Iterator[BinaryIO]:
+    """The file's text, decompressed by what its first bytes say; raises DataError, with `name`, for what is no CSV."""
+    with path.open("rb") as file:
+        start = file.peek(8)
+        stream: Any = next((open_(file) for magic, open_ in _DECOMPRESSORS.items() if start.startswith(magic)), file)
+        try:
+            start = stream.peek(8)
+            for magic, kind in _OTHER_FORMATS.items():
+                if start.startswith(magic):
+                    raise DataError(f"{name} is {kind}. Save it as a CSV file in UTF-8, or as Parquet.")
+            yield stream
+        except (gzip.BadGzipFile, EOFError, zlib.error, zstd.ZstdError) as error:
+            raise DataError(f"{name} is damaged: {error}. Compress and upload it again.") from error
+
+
+def _read_header(stream: BinaryIO, name: str) -> tuple[str, ...]:
+    """Names of the columns, from the first line, or several when a quoted name holds line ends; reads no further."""
+    lines = iter(lambda: stream.readline(_MAX_LINE_BYTES).decode("utf-8-sig"), "")
+    try:
+        names = next(csv.reader(lines), [])
+    except csv.Error as error:
+        raise DataError(f"{name} has no readable header ({error}). Is a quote never closed?") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{name} is not text in UTF-8 ({error.reason}). Save it as a CSV file in UTF-8.") from error
+    if not any(names):
+        raise DataError(f"{name} is empty. It needs a header line and rows of numbers, separated by commas.")
+    return tuple(names)
+
+
+def read_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
+    """The lines behind the header in blocks of about `size` bytes; a quoted line end cuts nothing in two."""
+    while block := stream.read(size):
+        lines = [block, stream.readline(size)]
+        within = sum(line.count(b'"') for line in lines) % 2
+        # A quote that is never closed must not take the rest of the file with it.
+        left = size
+        while within and left > 0 and (more := stream.readline(left)):
+            lines.append(more)
+            left -= len(more)
+            within ^= more.count(b'"') % 2
+        yield b"".join(lines)
+
+
+class _CsvFile:
+    """A CSV file that is parsed block by block, from the stream that stands at its header."""
+
+    def __init__(self, stream: BinaryIO, name: str, wanted: Sequence[str]) -> None:
+        self.name, self.header = name, _read_header(stream, name)
+        self._wanted, self._places = wanted, [self.header.index(column) for column in wanted]
+        self._text_types: ColumnTypes = dict.fromkeys(wanted, pl.String())
+        self._rows = 0
+
+    def infer_types(self, block: bytes) -> ColumnTypes:
+        """Types from the block's first thousand rows: whole numbers, numbers, booleans; text for all else."""
+        with suppress(pl.exceptions.PolarsError):
+            some = pl.read_csv(block, has_header=False, new_columns=self.header, infer_schema_length=1000, n_rows=1000)
+            known = {name: kind for name, kind in some.schema.items() if kind in {pl.Int64, pl.Float64, pl.Boolean}}
+            return {column: known.get(column, pl.String()) for column in self._wanted}
+        return self._text_types
+
+    def parse(self, block: bytes, *preferred: ColumnTypes) -> pl.DataFrame:
+        """The wanted columns of the next block, as the first types that hold them, else as text; raises DataError."""
+        for types in preferred:
+            with suppress(pl.exceptions.PolarsError):
+                return self._read(block, types)
+        lines = _drop_blank_lines(block)
+        try:
+            return self._read(lines, self._text_types)
+        except pl.exceptions.PolarsError as error:
+            raise self._parse_error(lines, error) from error
+
+    def _read(self, block: bytes, types: ColumnTypes) -> pl.DataFrame:
+        schema = {name: types.get(name, pl.String()) for name in self.header}
+        frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._places)
+        if all(column.null_count() or column.dtype == pl.String for column in frame):  # empty lines are read like this
+            frame = pl.read_csv(_drop_blank_lines(block), has_header=False, schema=schema, columns=self._places)
+        self._rows += frame.height
+        return frame.select(self._wanted).rechunk()
+
+    def _parse_error(self, block: bytes, error: Exception) -> DataError:
+        try:
+            lines = block.decode().splitlines(keepends=True)
+        except UnicodeDecodeError as broken:
+            row = self._rows + block.count(b"\n", 0, broken.start) + 1
+            problem = f"not text in UTF-8 ({broken.reason})"
+            return DataError(f"{self.name}, row {row}: {problem}. Save it as a CSV file in UTF-8.")
+        width = len(self.header)
+        with suppress(csv.Error):
+            for row, cells in enumerate(csv.reader(lines), start=self._rows + 1):
+                if cells and len(cells) != width:
+                    found = f"{len(cells)} value{'s' * (len(cells) > 1)} where the header names {width}"
+                    return DataError(f"{self.name}, row {row}: {found}. Repair it; is a quote or a comma too many?")
+        return DataError(f"{self.name} cannot be read as CSV behind row {self._rows}: {str(error).splitlines()[0]}")
+
+
+def _drop_blank_lines(block: bytes) -> bytes:
+    """The block as pandas reads it, which skips empty lines; among quotes they stay, as they may be part of a text."""
+    return block if b'"' in block else _BLANK_LINE.sub(b"", b"\n" + block)[1:]
+
+
+def _expected_type(column: pl.Series, before: pl.DataType | None) -> pl.DataType:
+    """The type to expect of a column from here on: the narrowest that holds what it has held so far."""
+    found = _shrink_integers(column).dtype
+    if before is None:
+        return found
+    if before.is_integer() and found.is_integer():
+        return max(before, found, key=list(INTEGER_BYTES).index)
+    return before if before == pl.Float64 and found != pl.Boolean else found
+
+
+def _shrink_integers(column: pl.Series) -> pl.Series:
+    return column.shrink_dtype() if column.dtype == pl.Int64 else column
+
+
+def _to_chunk(frame: pl.DataFrame) -> Chunk:
+    numbers, texts = [], {}
+    for column in frame:
+        cells = column
+        if column.dtype == pl.String:
+            cells = column.str.strip_chars().replace(MISSING_VALUES, None)
+        parsed = _to_numbers(cells)
+        if parsed.null_count() > cells.null_count():
+            rows = (parsed.is_null() & cells.is_not_null()).arg_true()
+            texts[column.name] = TextCells(rows.cast(pl.Int64).to_numpy(), str(column[int(rows[0])]))
+        numbers.append(parsed)
+    return Chunk(pl.DataFrame(numbers), texts)
+
+
+def _to_numbers(cells: pl.Series) -> pl.Series:
+    """Numbers or booleans, null where there are none; of dates, lists and the like every cell counts as text."""
+    kind = cells.dtype
+    if kind == pl.String:
+        flags = cells.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
+        for parsed in (flags, cells.cast(pl.Int64, strict=False)):
+            if parsed.null_count() == cells.null_count() < len(cells):
+                return parsed
+        return cells.cast(pl.Float64, strict=False)
+    if kind == pl.Boolean or kind.is_integer() or kind.is_float():
+        return cells
+    if kind.is_numeric():
+        return cells.cast(pl.Float64)
+    return pl.repeat(None, len(cells), dtype=pl.Float64, eager=True).alias(cells.name)
+
+
+def spill_folder(part: StoredObject, columns: Sequence[str]) -> Path:
+    """The folder for the spilled chunks of these columns of this file."""
+    return local_copy_folder(part) / f"chunks-{fingerprint(*columns)}"
+
+
 def spill_chunks(chunks: Iterable[Chunk], folder: Path) -> Iterator[Chunk]:
     """Yield the same chunks and store them in `folder`, which exists only once the last one has been read.
 
     Parsing is most of the work of a pass; columns in their narrowest types are read again twenty times as fast.
     """
-    temporary = folder.with_name(f"{folder.name}.{os.getpid()}")
-    rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    for number, chunk in enumerate(chunks):
-        narrow = chunk.frame.with_columns(_shrink_integers(column) for column in chunk.frame)
-        narrow.write_ipc_stream(temporary / f"{number:06d}")
-        yield chunk
-    rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with write_atomically(folder) as temporary:
+        rmtree(temporary, ignore_errors=True)
+        temporary.mkdir()
+        for number, chunk in enumerate(chunks):
+            narrow = chunk.frame.with_columns(_shrink_integers(column) for column in chunk.frame)
+            narrow.write_ipc_stream(temporary / f"{number:06d}")
+            yield chunk
+        rmtree(folder, ignore_errors=True)
 
 
 def take_spilled_chunks(folder: Path) -> Iterator[pl.DataFrame] | None:
@@ -388,12 +348,3 @@ def _read_and_delete(folder: Path) -> Iterator[pl.DataFrame]:
         file.unlink()
         yield frame
     folder.rmdir()
-
-
-def _shrink_integers(column: pl.Series) -> pl.Series:
-    return column.shrink_dtype() if column.dtype == pl.Int64 else column
-
-
-def spill_folder(part: StoredObject, columns: Sequence[str]) -> Path:
-    """The folder for the spilled chunks of these columns of this file."""
-    return local_copy_folder(part) / f"chunks-{fingerprint(*columns)}"

@@ -15,7 +15,9 @@ from tasks.data.reader import check_column_exists, read_column_names, read_text_
 from tasks.data.source import make_local_copy
 from tasks.parameters import CHANNELS, Split
 
-RowIndices = NDArray[np.signedinteger]
+RowIndices = NDArray[np.intp]
+SplitKeys = NDArray[np.uint32]
+"""For each row of a table the rank of the value that decides about it."""
 
 
 def count_rows(rows: int, split: Split) -> dict[str, int]:
@@ -29,55 +31,64 @@ def count_rows(rows: int, split: Split) -> dict[str, int]:
     return counts
 
 
-def read_split_keys(
-    workspace: Workspace, parts: Sequence[StoredObject], target: str, split: Split
-) -> NDArray[np.uint32] | None:
-    """For each row of the table in `parts` the rank of what decides about it, (rows,); None where chance alone does."""
-    if split.method == "random":
-        return None
-    return rank_keys(map_files(workspace, read_keys, parts, column=split.column or target))
-
-
-def assign_rows(
-    rows: int, split: Split, keys: NDArray[np.uint32] | None = None, holdout_rows: int = 0
-) -> dict[str, RowIndices]:
+def assign_rows(rows: int, split: Split, keys: SplitKeys | None = None, holdout_rows: int = 0) -> dict[str, RowIndices]:
     """Row numbers per channel, in order: what two calls of train_test_split on the whole frame would choose.
 
     `keys`, shape (rows,), are the classes, times or groups of the other methods. The last `holdout_rows` rows, when
     there are any, are the test set as they stand, and one call splits the others.
     """
-    everything: RowIndices = np.arange(rows, dtype=np.int32 if rows < 2**31 else np.int64)
+    last = rows - holdout_rows
     try:
-        if holdout_rows:
-            train, validation = _split_once(everything[:-holdout_rows], split.holdout_size, split, keys)
-            test = everything[-holdout_rows:]
-        else:
-            train, holdout = _split_once(everything, split.holdout_size, split, keys)
-            validation, test = _split_once(holdout, split.test_size, split, keys)
+        train, validation = _split_once(last, split.holdout_size, split, None if keys is None else keys[:last])
+        test: RowIndices = np.arange(last, rows)
+        if not holdout_rows:
+            held, others = validation, None if keys is None else keys[validation]
+            validation, test = (held[part] for part in _split_once(len(held), split.test_size, split, others))
     except ValueError as error:
         raise DataError(f"{rows} rows cannot be split into train, validation and test: {error}") from error
     return dict(zip(CHANNELS, (train, validation, test), strict=True))
 
 
-def _split_once(
-    rows: RowIndices, share: float, split: Split, keys: NDArray[np.uint32] | None
-) -> tuple[RowIndices, RowIndices]:
-    """Two parts of `rows`, the second with `share` of them, or of the groups."""
-    from sklearn.model_selection import GroupShuffleSplit, train_test_split  # takes a second
+def _split_once(rows: int, share: float, split: Split, keys: SplitKeys | None) -> tuple[RowIndices, RowIndices]:
+    """Two parts of the numbers below `rows`, the second with `share` of them, or of the groups."""
+    from sklearn import model_selection  # takes a second
 
-    chosen = None if keys is None else keys[rows]
     if split.method == "time":
-        ordered = rows[chosen.argsort(kind="stable")]  # type: ignore[union-attr] # the method has keys
-        last = len(rows) - ceil(share * len(rows))
-        if not 0 < last < len(rows):
-            raise ValueError(f"with a share of {share:g} of {len(rows)} rows one part is empty")
+        ordered = np.argsort(keys, kind="stable")  # type: ignore[arg-type] # the method has keys
+        last = rows - ceil(share * rows)
+        if not 0 < last < rows:
+            raise ValueError(f"with a share of {share:g} of {rows} rows one part is empty")
         return ordered[:last], ordered[last:]
-    if split.method == "group":
-        shuffle = GroupShuffleSplit(n_splits=1, test_size=share, random_state=split.random_state)
-        first, second = next(shuffle.split(rows, groups=chosen))
-        return rows[first], rows[second]
-    first, second = train_test_split(rows, test_size=share, random_state=split.random_state, stratify=chosen)
+    splitters = {
+        "random": model_selection.ShuffleSplit,
+        "stratified": model_selection.StratifiedShuffleSplit,
+        "group": model_selection.GroupShuffleSplit,
+    }
+    splitter = splitters[split.method](n_splits=1, test_size=share, random_state=split.random_state)
+    nothing = np.broadcast_to(0, rows)  # what is in the rows decides nothing; takes no memory
+    first, second = next(splitter.split(nothing, keys, keys if split.method == "group" else None))
     return first, second
+
+
+def read_split_keys(workspace: Workspace, parts: Sequence[StoredObject], target: str, split: Split) -> SplitKeys | None:
+    """For each row of the table in `parts` the rank of what decides about it, (rows,); None where chance alone does.
+
+    Numbers are ranked by size, anything else as text, so ISO dates by time.
+    """
+    if split.method == "random":
+        return None
+    values = pl.concat(map_files(workspace, _read_keys, parts, column=split.column or target))
+    numbers = values.cast(pl.Float64, strict=False)
+    ordered = values if numbers.null_count() else numbers
+    return ordered.rank("dense").cast(pl.UInt32).to_numpy()
+
+
+def _read_keys(workspace: Workspace, part: StoredObject, column: str) -> pl.Series:
+    cells = read_cells(workspace, part, column, "to split by")
+    if cells.null_count():
+        row = int(cells.is_null().arg_true()[0]) + 1
+        raise DataError(f"{part.uri}, row {row}, column {column!r}: the value to split by is missing. Fill it in.")
+    return cells
 
 
 def read_cells(workspace: Workspace, part: StoredObject, column: str, what: str) -> pl.Series:
@@ -86,21 +97,3 @@ def read_cells(workspace: Workspace, part: StoredObject, column: str, what: str)
     check_column_exists(read_column_names(path, part.uri), column, what, part.uri)
     cells = read_text_column(path, part.uri, column).str.strip_chars()
     return cells.replace("", None)
-
-
-def read_keys(workspace: Workspace, part: StoredObject, column: str) -> pl.Series:
-    """The values of a column that decides how rows are split, as text."""
-    cells = read_cells(workspace, part, column, "to split by")
-    missing = cells.is_null()
-    if missing.any():
-        row = int(missing.arg_true()[0]) + 1
-        raise DataError(f"{part.uri}, row {row}, column {column!r}: the value to split by is missing. Fill it in.")
-    return cells
-
-
-def rank_keys(cells: Sequence[pl.Series]) -> NDArray[np.uint32]:
-    """Whole numbers in the order of the values: numbers by size, anything else as text, so ISO dates by time."""
-    values = pl.concat(cells)
-    numbers = values.cast(pl.Float64, strict=False)
-    ordered = values if numbers.null_count() else numbers
-    return ordered.rank("dense").cast(pl.UInt32).to_numpy()

@@ -1,6 +1,9 @@
 """Where a table is: one object, a prefix with many, or a file of this machine; and what identifies its content."""
 
 import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -70,6 +73,15 @@ def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
 def local_copy_folder(part: StoredObject) -> Path:
     """The folder that holds a part's local copy; it may be removed at any time."""
     return work_folder(hashlib.sha256(part.identity.encode()).hexdigest()[:20])
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """The path to write to instead of `path`, which it becomes at the end; after an error there is no new `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same
+    yield temporary
+    temporary.replace(path)
 
 
 def _find_local_table(path: Path) -> Source:

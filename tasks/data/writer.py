@@ -1,7 +1,7 @@
 """Rows as a training job reads them: target first, no header, as CSV or RecordIO-protobuf."""
 
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +12,19 @@ from aws.workspace import Workspace
 from linear_learner.formats.recordio import write_columns
 from tasks.data.measurement import numpy_types
 from tasks.data.parallel import log_progress, prefetch
-from tasks.data.reader import ColumnTypes
-from tasks.data.shuffle import ShuffleFiles, gather
+from tasks.data.shuffle import Shuffle, gather
+from tasks.data.source import write_atomically
 from tasks.parameters import Format
+
+
+class PlannedFile(NamedTuple):
+    """One file of a channel: where it is written, its key below the workspace's prefix, the positions of its rows."""
+
+    channel: str
+    path: Path
+    key: str
+    starts: tuple[int, ...]
+    """The first positions of the shuffle's buckets that hold the rows, and the end of the last."""
 
 
 def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_format: Format) -> None:
@@ -22,9 +32,7 @@ def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_for
 
     CSV is what pandas' to_csv writes but for numbers below 1e-4, which it would give an exponent.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same
-    temporary.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.open("wb") as file:
+    with write_atomically(path) as temporary, temporary.open("wb") as file:
         for frame in frames:
             ordered = frame.select(target, pl.exclude(target))
             if file_format == "csv":
@@ -32,41 +40,15 @@ def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_for
             else:
                 label, *features = (column.to_numpy() for column in ordered)
                 write_columns(file, label, features)
-    temporary.replace(path)
 
 
-class PlannedFile(NamedTuple):
-    """One file of a channel: its place in the bucket, its rows, and the buckets that hold them, one after another."""
-
-    channel: str
-    key: str
-    rows: int
-    buckets: tuple[int, ...]
-
-
-def gather_file(  # noqa: PLR0913, PLR0917 - what to write, and where its rows are
-    workspace: Workspace,
-    output: PlannedFile,
-    path: Path,
-    buckets_by_file: Mapping[str, Sequence[int]],
-    starts: Sequence[int],
-    target: str,
-    types: ColumnTypes,
-    file_format: Format,
-    shuffle_files: ShuffleFiles,
-) -> tuple[int, str]:
+def gather_file(workspace: Workspace, output: PlannedFile, shuffle: Shuffle) -> tuple[int, str]:
     """Write one file of a channel from its buckets; returns its size in bytes and SHA-256."""
-    frames = (
-        gather(
-            shuffle_files.read_bucket(workspace, buckets_by_file, bucket),
-            starts[bucket : bucket + 2],
-            numpy_types(types),
-        )
-        for bucket in output.buckets
-    )
-    write_rows(log_progress(prefetch(frames), f"writing {path.name}"), target, path, file_format)
+    path, types = output.path, numpy_types(shuffle.types)
+    frames = (gather(shuffle.read_bucket(workspace, edges[0]), edges, types) for edges in pairwise(output.starts))
+    write_rows(log_progress(prefetch(frames), f"writing {path.name}"), shuffle.target, path, shuffle.file_format)
     size, sha256 = path.stat().st_size, sha256_of(path)
-    if shuffle_files.shared:
+    if shuffle.shared:
         upload_file(workspace, path, workspace.uri(output.key), sha256)
         path.unlink()
     return size, sha256

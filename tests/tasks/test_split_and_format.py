@@ -16,7 +16,7 @@ from linear_learner.errors import DataError
 from sandbox.samples import EMPLOYEES_KEY
 from tasks.data.row_assignment import assign_rows, count_rows
 from tasks.format import format_channels
-from tasks.load import load
+from tasks.load import find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import CHANNELS, split_rows
 
@@ -36,16 +36,17 @@ def test_the_employees_channels_are_the_notebooks_byte_for_byte(workspace: Works
     body = workspace.client("s3").get_object(Bucket=workspace.bucket.bucket_name, Key=EMPLOYEES_KEY)["Body"]
     df = pd.read_csv(body)
     body.close()
-    table = load(workspace, Dataset())
+    table = load(workspace, find(workspace, Dataset()), Dataset())
     rows = split_rows(workspace, table, Split())
     formatted = format_channels(workspace, table, rows)
     assert (table.rows, table.columns) == (len(df), tuple(df.columns))
     assert formatted.features == tuple(df.columns.drop("bonus"))
     expected = recipe(df, "bonus")
     for file in formatted.files:
-        content = file.path.read_bytes()
+        path = formatted.path(file)
+        content = path.read_bytes()
         assert content == expected[file.channel]
-        assert (file.rows, file.size, file.sha256) == (content.count(b"\n"), len(content), sha256_of(file.path))
+        assert (file.rows, file.size, file.sha256) == (content.count(b"\n"), len(content), sha256_of(path))
     assert [file.rows for file in formatted.files] == [rows.train, rows.validation, rows.test] == [31_500, 9_045, 4_455]
 
 
@@ -58,10 +59,11 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
         {"age": random.integers(20, 60, 50), "full_time": random.random(50) < 0.5, "pay": random.random(50)}
     )
     uri = put_object("flags.csv", df.to_csv(index=False).encode())
-    table = load(workspace, Dataset(source=uri, target="pay"))
+    dataset = Dataset(source=uri, target="pay")
+    table = load(workspace, find(workspace, dataset), dataset)
     formatted = format_channels(workspace, table, split_rows(workspace, table, Split()))
     expected = recipe(df.astype({"full_time": int}), "pay")
-    assert {file.channel: file.path.read_bytes() for file in formatted.files} == expected
+    assert {file.channel: formatted.path(file).read_bytes() for file in formatted.files} == expected
 
 
 @given(

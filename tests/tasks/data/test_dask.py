@@ -12,7 +12,7 @@ from aws.storage import list_objects
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import DataError
 from tasks.format import Formatted, format_channels
-from tasks.load import load
+from tasks.load import find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
@@ -59,7 +59,8 @@ def prepared(workspace: Workspace, source: str, split: Split) -> tuple[Formatted
     def prepare() -> tuple[Formatted, Uploaded]:
         steps = (step.with_options(refresh_cache=True) for step in (load, split_rows, format_channels, upload))
         load_, split_, format_, upload_ = steps
-        table = load_(workspace, Dataset(source=source, target="pay"))
+        dataset = Dataset(source=source, target="pay")
+        table = load_(workspace, find(workspace, dataset), dataset)
         formatted = format_(workspace, table, split_(workspace, table, split), instances=2)
         return formatted, upload_(workspace, formatted)
 
@@ -80,12 +81,12 @@ def test_the_channels_are_those_of_one_machine(workspace: Workspace, cluster: st
     alone = workspace.model_copy(update={"prefix": workspace.prefix + "/alone"})
     together = workspace.model_copy(update={"prefix": workspace.prefix + "/together", "dask_scheduler": cluster})
     formatted, uploaded = prepared(together, parts, split)
-    assert not any(file.path.exists() for file in formatted.files)
+    assert not any(formatted.path(file).exists() for file in formatted.files)
     first, _ = prepared(alone, parts, split)
     expected = objects(alone, "data")
     assert objects(together, "data") == expected
     assert len(expected) == 4
-    assert [(file.key, file.sha256) for file in formatted.files] == [(file.key, file.sha256) for file in first.files]
+    assert [file.sha256 for file in formatted.files] == [file.sha256 for file in first.files]
     assert uploaded["train"].rows == sum(content.count(b"\n") for key, content in expected.items() if "/train/" in key)
     assert objects(together, "work") == {}
     del machine

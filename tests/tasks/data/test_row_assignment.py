@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.data.row_assignment import assign_rows
 from tasks.format import Formatted, format_channels
-from tasks.load import load
+from tasks.load import find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import CHANNELS, split_rows
 
@@ -42,12 +43,12 @@ def customers(rows: int = 400, seed: int = 0) -> pd.DataFrame:
 def prepared(workspace: Workspace, frame: pd.DataFrame, put: PutObject, split: Split, **more: object) -> Formatted:
     uri = put("customers.csv", frame.to_csv(index=False).encode())
     dataset = Dataset.model_validate({"source": uri, "target": "churned", **more})
-    table = load(workspace, dataset)
+    table = load(workspace, find(workspace, dataset), dataset)
     return format_channels(workspace, table, split_rows(workspace, table, split))
 
 
 def contents(formatted: Formatted) -> dict[str, bytes]:
-    return {file.channel: file.path.read_bytes() for file in formatted.files}
+    return {file.channel: formatted.path(file).read_bytes() for file in formatted.files}
 
 
 def rows_of(frame: pd.DataFrame, *columns: str) -> bytes:
@@ -79,6 +80,24 @@ def test_a_split_by_time_trains_on_the_earliest_rows_and_leaves_the_time_out(
         name: rows_of(part, "churned", "age", "spent") for name, part in zip(CHANNELS, parts, strict=True)
     }
     assert formatted.features == ("age", "spent")
+
+
+def test_the_column_to_split_by_is_read_once_and_again_where_its_rows_are_not_stored(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "customers.csv"
+    customers().to_csv(path, index=False)
+    dataset = Dataset(source=str(path), target="churned", ignore=("day", "customer"))
+    split = Split(method="group", column="customer")
+    table = load(workspace, find(workspace, dataset), dataset)
+    rows = split_rows(workspace, table, split)
+    chosen = rows.row_numbers(workspace, table)
+    path.unlink()
+    again = rows.row_numbers(workspace, table)
+    assert all((again[channel] == chosen[channel]).all() for channel in CHANNELS)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
+    with pytest.raises(DataError, match="was changed or removed"):
+        rows.row_numbers(workspace, table)
 
 
 def test_times_that_are_numbers_are_ordered_by_size(workspace: Workspace, put_object: PutObject) -> None:

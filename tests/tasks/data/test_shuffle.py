@@ -32,29 +32,27 @@ def test_gathering_what_was_scattered_is_indexing(rows: int, seed: int, cuts: li
     table = frame(rows)
     order = np.random.default_rng(seed).permutation(rows)
     starts = sorted({0, *(int(share * rows) for share in shares if int(share * rows) < rows)})
-    edges = [0, *(edge for edge in np.cumsum(cuts) if edge < rows), rows]
-    chunks = [table[int(first) : int(last)] for first, last in pairwise(edges)]
+    cuts_at = [0, *(int(cut) for cut in np.cumsum(cuts) if cut < rows), rows]
+    chunks = [table[first:last] for first, last in pairwise(cuts_at)]
     places = assign_positions([order[: rows // 2], order[rows // 2 :]], rows)
     with TemporaryDirectory() as folder:
-        buckets = scatter(chunks, places, [*starts, rows], TYPES, Path(folder))
-        assert buckets == tuple(range(len(starts)))
-        for bucket, (start, end) in enumerate(pairwise([*starts, rows])):
-            found = [Path(folder, str(bucket)).read_bytes()]
-            assert gather(found, (start, end), TYPES).equals(table[order[start:end]])
+        scatter(chunks, places, [*starts, rows], TYPES, Path(folder))
+        assert {path.name for path in Path(folder).iterdir()} == {str(start) for start in starts}
+        for start, end in pairwise([*starts, rows]):
+            content = Path(folder, str(start)).read_bytes()
+            assert gather(content, (start, end), TYPES).equals(table[order[start:end]])
 
 
 def test_a_bucket_is_gathered_from_all_that_scattered_to_it(tmp_path: Path) -> None:
     table, places = frame(6), assign_positions([np.array([5, 0, 4, 1, 3, 2])], 6)
-    for half, rows in enumerate((slice(0, 3), slice(3, 6))):
-        (tmp_path / str(half)).mkdir()
-        scatter([table[rows]], places[rows], [0, 6], TYPES, tmp_path / str(half))
-    found = [(tmp_path / str(half) / "0").read_bytes() for half in (0, 1)]
-    assert gather(found, (0, 6), TYPES)["number"].to_list() == [5, 0, 4, 1, 3, 2]
+    for rows in (slice(3, 6), slice(0, 3)):
+        scatter([table[rows]], places[rows], [0, 6], TYPES, tmp_path)
+    assert gather((tmp_path / "0").read_bytes(), (0, 6), TYPES)["number"].to_list() == [5, 0, 4, 1, 3, 2]
 
 
 def test_a_bucket_that_gets_nothing_has_no_file(tmp_path: Path) -> None:
-    table = frame(3)
-    assert scatter([table], assign_positions([np.arange(6)], 6)[3:], [0, 3, 6], TYPES, tmp_path) == (1,)
+    scatter([frame(3)], assign_positions([np.arange(6)], 6)[3:], [0, 3, 6], TYPES, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["3"]
 
 
 def test_more_rows_than_positions_can_count_are_refused() -> None:

@@ -22,7 +22,7 @@ from tasks.caching import work_folder
 from tasks.data import reader
 from tasks.data.row_assignment import count_rows
 from tasks.format import Formatted, format_channels
-from tasks.load import Table, load, profile_table
+from tasks.load import Table, find, profile_table
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
 
@@ -45,8 +45,13 @@ def frame() -> pd.DataFrame:
     )
 
 
+def loaded(workspace: Workspace, source: str) -> Table:
+    dataset = Dataset(source=source, target="pay")
+    return profile_table(workspace, find.fn(workspace, dataset), dataset)
+
+
 def prepared(workspace: Workspace, source: str, **more: object) -> tuple[Table, Formatted]:
-    table = load(workspace, Dataset(source=source, target="pay"))
+    table = loaded(workspace, source)
     return table, format_channels(workspace, table, split_rows(workspace, table, Split()), **more)
 
 
@@ -54,7 +59,7 @@ def contents(formatted: Formatted) -> dict[str, bytes]:
     """Each channel, its files end to end."""
     found: dict[str, bytes] = {}
     for file in formatted.files:
-        found[file.channel] = found.get(file.channel, b"") + file.path.read_bytes()
+        found[file.channel] = found.get(file.channel, b"") + formatted.path(file).read_bytes()
     return found
 
 
@@ -136,7 +141,7 @@ def test_what_several_instances_share_is_cut_into_as_many_files(
     _, formatted = prepared(workspace, put_object("shared.csv", csv(frame)), instances=4)
     assert [file.rows for file in formatted.files] == [52, 53, 52, 53, 60, 30]
     assert contents(formatted) == expected
-    names = [file.key.rsplit("/", 1)[1] for file in formatted.files]
+    names = [file.uri.rsplit("/", 1)[1] for file in formatted.files]
     assert names == [*sorted(names[:4]), "validation.csv", "test.csv"]
 
 
@@ -162,7 +167,7 @@ def test_recordio_holds_the_same_numbers_in_single_precision(
     assert formatted.content_type == "application/x-recordio-protobuf"
     for file in formatted.files:
         rows = np.loadtxt(expected[file.channel].splitlines(), delimiter=",").astype(np.float32)
-        examples = read_records(file.path)
+        examples = read_records(formatted.path(file))
         assert (examples.labels == rows[:, 0]).all()
         assert (examples.features == rows[:, 1:]).all()
 
@@ -171,7 +176,7 @@ def test_files_that_do_not_fit_together_are_refused_by_name(workspace: Workspace
     put_object("odd/1.csv", b"pay,age\n1,2\n")
     uri = put_object("odd/2.csv", b"pay,days\n1,2\n")
     with pytest.raises(DataError, match=rf"{uri} has no column 'age' that the first file has"):
-        load(workspace, Dataset(source=uri.removesuffix("2.csv"), target="pay"))
+        loaded(workspace, uri.removesuffix("2.csv"))
 
 
 def test_parts_in_a_bucket_that_keeps_versions_are_read(workspace: Workspace, frame: pd.DataFrame) -> None:
@@ -188,7 +193,7 @@ def test_parts_in_a_bucket_that_keeps_versions_are_read(workspace: Workspace, fr
 def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 20)
-    table = profile_table(workspace, Dataset(source=str(path), target="pay"))
+    table = loaded(workspace, str(path))
     shutil.rmtree(work_folder(""))
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
     rows = Rows(parameters=Split(), **count_rows(table.rows, Split()))
@@ -198,9 +203,9 @@ def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, 
 
 def test_nothing_under_a_prefix_is_said(workspace: Workspace) -> None:
     with pytest.raises(NotFound, match="There is no object under"):
-        profile_table(workspace, Dataset(source=workspace.uri("nothing") + "/"))
+        loaded(workspace, workspace.uri("nothing") + "/")
     with pytest.raises(NotFound, match="There is no file /nowhere"):
-        profile_table(workspace, Dataset(source="file:///nowhere/table.csv"))
+        loaded(workspace, "file:///nowhere/table.csv")
 
 
 def test_more_objects_than_one_listing_holds_are_all_found(workspace: Workspace, put_object: PutObject) -> None:

@@ -20,7 +20,7 @@ from tasks.data.profile import Profile
 from tasks.data.row_assignment import assign_rows
 from tasks.data.rules.table import find_problems
 from tasks.data.writer import write_rows
-from tasks.load import Table, profile_table
+from tasks.load import Table, find, profile_table
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows
 
@@ -45,16 +45,18 @@ GOOD = {
 }
 
 
-def read(folder: Path, content: bytes, name: str = "table.csv", **chosen: object) -> Table:
-    (folder / name).write_bytes(content)
-    return profile_table(NOWHERE, Dataset.model_validate({"source": str(folder / name), "target": "bonus", **chosen}))
+def read(folder: Path, content: bytes | None, name: str = "table.csv", **chosen: object) -> Table:
+    if content is not None:
+        (folder / name).write_bytes(content)
+    dataset = Dataset.model_validate({"source": str(folder / name), "target": "bonus", **chosen})
+    return profile_table(NOWHERE, find.fn(NOWHERE, dataset), dataset)
 
 
 def written(table: Table, split: Split | None = None) -> dict[str, bytes]:
     split = split or Split()
     counts = {channel: len(rows) for channel, rows in assign_rows(table.rows, split).items()}
     formatted = formatting.write_channels(NOWHERE, table, Rows(parameters=split, **counts), "csv", 1)
-    return {file.channel: file.path.read_bytes() for file in formatted.files}
+    return {file.channel: formatted.path(file).read_bytes() for file in formatted.files}
 
 
 def figures(profile: Profile) -> list[tuple[float | None, ...]]:
@@ -109,7 +111,7 @@ def test_a_column_of_dates_in_parquet_is_text(tmp_path: Path) -> None:
     pl.DataFrame({"bonus": [1.0, 2.0], "age": ["3", "4"], "day": ["2026-01-01", None]}).with_columns(
         pl.col("day").str.to_date()
     ).write_parquet(tmp_path / "dates")
-    table = profile_table(NOWHERE, Dataset(source=str(tmp_path / "dates"), target="bonus"))
+    table = read(tmp_path, None, "dates")
     assert [column.kind for column in table.profile.columns] == ["number", "integer", "text"]
     day = table.profile.columns[2]
     assert (day.text, day.text_row, day.text_example, day.missing, day.missing_row) == (1, 1, "2026-01-01", 1, 2)
