@@ -160,12 +160,10 @@ def _slice_rows(workspace: Workspace, trained: TrainedModel, column: str) -> "Sl
     """For each value of a column, or range of values, the test rows that have it."""
     import polars as pl
 
-    from tasks.data.row_assignment import assign_rows, read_cells, read_split_keys
+    from tasks.data.row_assignment import read_cells
     from tasks.evaluation.slices import slice_by_values
 
-    table, split = trained.table, trained.rows.parameters
+    table = trained.table
     cells = pl.concat(map_files(workspace, read_cells, table.parts, column=column, what="to slice by"))
-    test = assign_rows(
-        table.rows, split, read_split_keys(workspace, table.parts, table.target, split), table.holdout_rows
-    )["test"]
+    test = trained.rows.row_numbers(workspace, table)["test"]
     return slice_by_values(cells.gather(test))
