@@ -50,7 +50,8 @@ def read_model(path: Path) -> LinearModel:
     with _open_archive(path) as (_, members):
         if missing := [name for name in (_SYMBOL, _PARAMS, _MANIFEST, _ADDITIONAL_PARAMS) if name not in members]:
             raise ArtifactError(f"{path.name} has no {' and no '.join(missing)}: it is not a Linear Learner model")
-        return _build_model(members, json.loads(members[_ADDITIONAL_PARAMS]))
+        additional_params = json.loads(members[_ADDITIONAL_PARAMS])
+        return _build_model(members, additional_params if isinstance(additional_params, dict) else {})
 
 
 def write_model(model: LinearModel, folder: Path) -> Path:

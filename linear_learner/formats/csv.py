@@ -73,9 +73,9 @@ def _diagnose(block: str, columns: int, position: BlockPosition) -> DataError:
         problem = _find_line_problem(fields, columns, first=row == 1)
         if problem and not missing:
             return DataError(f"{position.row(index)}{problem}")
-        missing += [f"Row {row}, column {column}" for column, field in enumerate(fields, start=1) if not field]
         if problem or len(missing) >= _MAX_MISSING_SHOWN:
             break
+        missing += [f"Row {row}, column {column}" for column, field in enumerate(fields, start=1) if not field]
     shown = missing[:_MAX_MISSING_SHOWN]
     listed = "\n".join(shown)
     return DataError(

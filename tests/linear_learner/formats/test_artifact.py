@@ -266,6 +266,12 @@ def test_a_zip_that_is_compressed_repetitive_or_dishonest_is_refused(path: Path,
         read_model(path)
 
 
+def test_parameters_that_are_no_object_are_refused(path: Path, tmp_path: Path) -> None:
+    path.write_bytes(zipped(members_of(MODEL, tmp_path) | {"additional-params.json": b"[]"}))
+    with pytest.raises(ArtifactError, match="has predictor_type None and loss_type None"):
+        read_model(path)
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_a_missing_member_is_named(path: Path, tmp_path: Path, file: str) -> None:
     members = members_of(MODEL, tmp_path)

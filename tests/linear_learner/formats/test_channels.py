@@ -152,6 +152,11 @@ def test_missing_values_are_listed_as_the_container_lists_them(channel: Path) ->
     )
 
 
+def test_missing_values_are_listed_up_to_the_first_line_that_is_wrong_otherwise(channel: Path) -> None:
+    message = refusal(channel, b"1,2,3\n,2,\n\n,2,3\n")
+    assert message.startswith("Found at least 2 entries in train/a.csv with missing values:\nRow 2, column 1\n")
+
+
 def test_at_most_sixteen_missing_values_are_listed(channel: Path) -> None:
     message = refusal(channel, b"1,\n" * 40)
     assert message.startswith("Found at least 16 entries")
