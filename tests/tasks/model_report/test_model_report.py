@@ -1,8 +1,10 @@
 """A report says first whether the model may be used, then why, in figures for people; no name can break it."""
 
 import re
+import tomllib
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+import tasks
 from aws.training.submission import Submission
 from linear_learner.formats.artifact import write_archive
 from linear_learner.model import PredictorType
@@ -417,6 +420,15 @@ def test_the_page_neither_links_nor_fetches(link: str) -> None:
     reader.feed(render_page(link, "x"))
     assert reader.references == []
     assert not reader.names & {"a", "img", "b"}
+
+
+def test_the_templates_are_installed_with_the_package() -> None:
+    root = Path(tasks.__path__[0]).parent
+    patterns = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    templates = [path.relative_to(root) for path in (root / "tasks").rglob("*.j2")]
+    assert len(templates) == 2
+    for path in templates:
+        assert any(path.match(pattern) for pattern in patterns[".".join(path.parent.parts)])
 
 
 def test_an_evaluation_survives_json_and_reports_the_same(make_case: MakeCase) -> None:
