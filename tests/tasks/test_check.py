@@ -47,7 +47,9 @@ def profiled(target: str = "pay", labels: int = 5, width: int = 3, hole: bool = 
 def arguments(profile: Profile, **chosen: Any) -> tuple[Table, Rows, RunParameters]:
     """What the step is called with."""
     parameters = RunParameters(**chosen)
-    table = Table(source=Source(uri=SOURCE, parts=()), holdout=None, part_rows=(profile.rows,), profile=profile)
+    table = Table(
+        source=Source(uri=SOURCE, parts=()), holdout=None, made_of={}, part_rows=(profile.rows,), profile=profile
+    )
     return table, Rows(**CHANNELS, parameters=parameters.split), parameters
 
 

@@ -11,7 +11,6 @@ from prefect.states import State
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.policy import PERSISTED
 from tasks.parameters import Dataset, Split
 
 pytestmark = pytest.mark.e2e
@@ -177,7 +176,7 @@ MEANING: dict[str, Case] = {
 CATALOGUE = FILES | CELLS | MEANING
 
 
-@flow(name="refusals", **PERSISTED)
+@flow(name="refusals", persist_result=False)
 def refusals(runs: dict[str, dict[str, Any]]) -> dict[str, Exception]:
     """What the body of the real flow answers to each; one flow run for all, as each costs most of a second."""
     answers: dict[str, Exception] = {}

@@ -24,6 +24,7 @@ from tasks.data.source import Source
 from tasks.download import ModelFile
 from tasks.evaluation.assessment import assess
 from tasks.evaluation.results import Evaluation, Verdict
+from tasks.format import ChannelFile
 from tasks.load import Table
 from tasks.model_report.document import TrainingRun, render_report
 from tasks.model_report.plots import draw_plots
@@ -32,7 +33,7 @@ from tasks.parameters import Gate, Split
 from tasks.record import Recorded
 from tasks.register import Registered
 from tasks.split import Rows
-from tasks.upload import Channel, Uploaded, UploadedFile
+from tasks.upload import Uploaded
 
 ROWS = 1500
 NAMES = ("years_employed", "salary", "age", "distance_km", "overtime_hours", "satisfaction", "team_size")
@@ -109,6 +110,7 @@ def make_case(tmp_path: Path) -> MakeCase:
         table = Table(
             source=Source(uri=uri, parts=(StoredObject(uri=uri, size=1, etag="e"),)),
             holdout=None,
+            made_of={},
             part_rows=(ROWS,),
             profile=accumulator.profile(),
         )
@@ -135,7 +137,8 @@ def judge(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.
 
 def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[str, Any]:
     """What every step but load and evaluate came to."""
-    file = UploadedFile(channel="test", uri="s3://bucket/test/part.csv", rows=3960, size=1, sha256="c0ffee")
+    file = ChannelFile(channel="test", uri="s3://bucket/test/part.csv", rows=3960, size=1, sha256="c0ffee")
+    model = "s3://bucket/model.tar.gz"
     bill = Bill(
         instance_type="ml.m5.large",
         instance_count=1,
@@ -148,23 +151,19 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
     )
     return {
         "rows": Rows(train=28_000, validation=8_040, test=3_960, parameters=Split()),
-        "uploaded": Uploaded(
-            content_type="text/csv", features=features, channels=(Channel(name="test", files=(file,)),)
-        ),
+        "uploaded": Uploaded(identity="0", content_type="text/csv", features=features, files=(file,), made_of={}),
         "submission": Submission(name=JOB, arn="arn:aws:sagemaker:::x", how="started"),
         "job": FinishedJob(
             name=JOB,
-            model_uri="s3://bucket/model.tar.gz",
+            model=StoredObject(uri=model, size=1, etag="e"),
             metrics={},
             created=datetime(2026, 1, 1, tzinfo=UTC),
             bill=bill,
             log=TrainingLogSummary(summary=summarize(kind), objection=None),
         ),
-        "model": ModelFile(
-            uri="s3://bucket/model.tar.gz", path=path, size=1, sha256="x", parts=(), features=len(features)
-        ),
+        "model": ModelFile(uri=model, path=path, size=1, sha256="x", parts=(), features=len(features)),
         "verdict": Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
-        "recorded": Recorded(uri="s3://bucket/models/run.json", sha256="x"),
+        "recorded": Recorded(uri="s3://bucket/models/run.json", path=path.with_name("run.json"), sha256="x"),
         "registered": Registered(arn="arn", group="linear-learner-bonus", version=3, status="PendingManualApproval"),
     }
 
