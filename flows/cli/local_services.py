@@ -12,17 +12,22 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPException
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sandbox import client
 
-SANDBOX_START_SECONDS = 30.0
-"""Seconds for the sandbox's first answer."""
+PREFECT_START_SECONDS = 120.0
+"""Seconds for the first answer; a cold start with a new database has taken more than 20."""
+NO_TELEMETRY = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+
+
+class ServerStartError(Exception):
+    """A server ended before it answered, or did not answer in time; the message says what it has written."""
 
 
 def start(*, sandboxed: bool) -> Callable[[], None]:
@@ -31,16 +36,20 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     Call it before Prefect is imported: what is registered first with atexit ends last, after Prefect has reported what
     it still has to say. A server that ended earlier would keep this process waiting for more than a minute.
     """
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    os.environ.setdefault("DO_NOT_TRACK", "1")
+    for name, value in NO_TELEMETRY.items():
+        os.environ.setdefault(name, value)
     running = ExitStack()
     atexit.register(running.close)
     server = None if "PREFECT_API_URL" in os.environ else LocalPrefectServer()
     if server:
         running.callback(server.close)
-    state_dir = running.enter_context(_sandbox_in_use()) if sandboxed else None
+    state_dir = client.default_state_dir() if sandboxed else None
+    if state_dir:
+        running.enter_context(client.mark_in_use(state_dir))
+        if client.find_endpoint(state_dir) is None:
+            client.start_server(state_dir)
 
-    def ready() -> None:
+    def wait_until_ready() -> None:
         from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # while the servers boot
 
         if server and PREFECT_API_URL.value():
@@ -53,7 +62,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
         if state_dir:
             _register_sandbox(state_dir)
 
-    return ready
+    return wait_until_ready
 
 
 def _preload() -> None:
@@ -62,50 +71,20 @@ def _preload() -> None:
         import_module(module)
 
 
-@contextmanager
-def _sandbox_in_use() -> Iterator[Path]:
-    """The state folder of a sandbox that serves, or is about to, until the block ends."""
-    state_dir = client.default_state_dir()
-    with client.mark_in_use(state_dir):
-        if client.find_endpoint(state_dir) is None:
-            client.start_server(state_dir)
-        yield state_dir
-
-
 def _register_sandbox(state_dir: Path) -> None:
     """Have the block `sandbox` name a sandbox that answers: the one it names already, else that of `state_dir`."""
-    from aws.errors import Unavailable  # while the servers boot
-    from sandbox.client import BLOCK_NAME, make_workspace
-
-    if client.is_running(_saved_endpoint(BLOCK_NAME)):
-        return
-    end = time.monotonic() + SANDBOX_START_SECONDS
-    while (endpoint := client.find_endpoint(state_dir)) is None:
-        if time.monotonic() > end:
-            raise Unavailable(f"The sandbox does not answer. What it says is in {state_dir / 'server.log'}.")
-        time.sleep(0.05)
-    make_workspace(endpoint).save(BLOCK_NAME, overwrite=True)
-
-
-def _saved_endpoint(name: str) -> str | None:
-    from prefect_aws import AwsCredentials  # while the servers boot
-
-    from aws.errors import NotFound
+    from aws.errors import NotFound  # while the servers boot
     from aws.workspace import load_workspace
 
+    with suppress(NotFound):
+        credentials: Any = load_workspace(client.BLOCK_NAME).bucket.credentials
+        if client.is_running(credentials.aws_client_parameters.endpoint_url):
+            return
     try:
-        credentials = load_workspace(name).bucket.credentials
-    except NotFound:
-        return None
-    return credentials.aws_client_parameters.endpoint_url if isinstance(credentials, AwsCredentials) else None
-
-
-PREFECT_START_SECONDS = 120.0
-"""Seconds for the first answer; a cold start with a new database has taken more than 20."""
-
-
-class ServerStartError(Exception):
-    """The server ended before it answered; the message is the end of its output."""
+        endpoint = client.wait_for_endpoint(state_dir)
+    except TimeoutError as error:
+        raise ServerStartError(error) from error
+    client.make_workspace(endpoint).save(client.BLOCK_NAME, overwrite=True)
 
 
 class LocalPrefectServer:
@@ -114,29 +93,29 @@ class LocalPrefectServer:
     def __init__(self) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with socket.create_server(("127.0.0.1", 0)) as listener:
-            self.address: str = f"127.0.0.1:{listener.getsockname()[1]}"
-            # Its standard input is the thread it hangs on: the pipe closes when this process ends, in whatever way.
+            self._address = f"127.0.0.1:{listener.getsockname()[1]}"
+            self.api_url: str = f"http://{self._address}/api"
+            """What PREFECT_API_URL is to be."""
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(listener.fileno())],
-                stdin=subprocess.PIPE,
+                env=NO_TELEMETRY | os.environ,
+                stdin=subprocess.PIPE,  # closed when this process ends, in whatever way: the server then ends, too
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[listener.fileno()],
                 start_new_session=True,
             )
 
-    @property
-    def api_url(self) -> str:
-        """What PREFECT_API_URL is to be."""
-        return f"http://{self.address}/api"
-
     def wait(self) -> None:
-        """Return when it answers; raises ServerDied when it does not."""
-        end = time.monotonic() + PREFECT_START_SECONDS
-        while self._process.poll() is None and time.monotonic() < end:
-            if _is_healthy(self.address):
+        """Return when it answers; raises ServerStartError when it does not."""
+        # The first request waits in the listening socket's queue for as long as the server starts.
+        with (
+            suppress(OSError, HTTPException),
+            closing(HTTPConnection(self._address, timeout=PREFECT_START_SECONDS)) as connection,
+        ):
+            connection.request("GET", "/api/health")
+            if connection.getresponse().status == 200:
                 return
-            time.sleep(0.05)
         self._output.seek(0)
         output = self._output.read()[-2000:].decode(errors="replace").strip()
         raise ServerStartError(
@@ -144,30 +123,12 @@ class LocalPrefectServer:
         )
 
     def close(self) -> None:
-        """End it, and wait until it is gone."""
-        assert self._process.stdin is not None  # noqa: S101 - it was opened as a pipe
-        self._process.stdin.close()
-        try:
-            self._process.wait(3)
-        except subprocess.TimeoutExpired:
+        """End it, and wait until it is gone; SQLite keeps what was committed."""
+        with self._process, self._output:
             self._process.kill()
-            self._process.wait()
-        self._output.close()
-
-
-def _is_healthy(address: str) -> bool:
-    connection = HTTPConnection(address, timeout=1)
-    try:
-        connection.request("GET", "/api/health")
-        return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def _serve(listener: int) -> None:
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import uvicorn  # only this process needs it
     from prefect.server.api.server import create_app
@@ -186,8 +147,7 @@ def _serve(listener: int) -> None:
 
 def _end_with_parent() -> None:
     os.read(sys.stdin.fileno(), 1)  # not through Python's buffer, whose lock must be free when the process ends
-    # At once and without ceremony: whoever wanted an answer is gone, and SQLite keeps what was committed.
-    os._exit(0)
+    os._exit(0)  # at once: whoever wanted an answer is gone, and SQLite keeps what was committed
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from aws.errors import NotFound
 from aws.storage import StoredObject, read_object, write_object
-from aws.workspace import Workspace
+from aws.workspace import Workspace, load_workspace
 from flows.cli.input_table import flow_parameters
 from flows.cli.replay import Replay, describe_table_change, list_differences
 from flows.train import train_linear_learner
@@ -40,8 +40,8 @@ def said(run: TrainingRun, machine: Path) -> dict[str, Any]:
 
 def repeated(said: dict[str, Any]) -> tuple[str, TrainingRun]:
     """What the command line says of the reproduction, and the run."""
-    replay = Replay.of(said)
-    done = train_linear_learner(**flow_parameters(replay.arguments))
+    replay = Replay.of(load_workspace("flows"), said)
+    done = train_linear_learner(**flow_parameters(load_workspace("flows"), replay.arguments))
     return replay.outcome(done), done
 
 
@@ -54,7 +54,7 @@ def test_a_run_is_repeated_from_its_record_in_s3_and_reuses_the_job(
     assert jobs() == [run.job.name]
     assert again.rows.parameters == run.rows.parameters
     assert again.recorded == run.recorded
-    assert Replay.of(said).arguments.hyperparameters == parameters["hyperparameters"]
+    assert Replay.of(load_workspace("flows"), said).arguments.hyperparameters == parameters["hyperparameters"]
 
 
 def test_a_record_of_this_machine_will_do_and_what_is_said_beside_it_counts(
@@ -90,7 +90,7 @@ def test_a_table_that_has_changed_is_refused_before_anything_runs_and_taken_when
 ) -> None:
     uri = put_object(run.table.source.uri.rpartition("/")[2], linear_table("another"))
     with pytest.raises(DataError, match=rf"{uri} has .*, recorded w.* To train on it as it is now, .*--source {uri}"):
-        Replay.of(said)
+        Replay.of(load_workspace("flows"), said)
     outcome, again = repeated({**said, "dataset": {"source": uri}})
     assert "Perhaps this is not the recorded table" in capsys.readouterr().err
     assert outcome == "no: channels (test, train, validation) not as recorded"
@@ -101,7 +101,7 @@ def test_a_table_that_is_missing_is_not_found(run: TrainingRun, said: dict[str, 
     name = workspace.bucket.bucket_name
     workspace.client("s3").delete_object(Bucket=name, Key=run.table.source.uri.removeprefix(f"s3://{name}/"))
     with pytest.raises(NotFound, match=run.table.source.uri):
-        Replay.of(said)
+        Replay.of(load_workspace("flows"), said)
 
 
 def test_a_table_named_by_its_key_is_found_where_it_was(
@@ -111,25 +111,25 @@ def test_a_table_named_by_its_key_is_found_where_it_was(
     record = json.loads(read_object(workspace, run.recorded.uri)[0])
     record["parameters"]["dataset"]["source"] = "somewhere/else.csv"
     write_object(workspace, run.recorded.uri, json.dumps(record).encode())
-    assert Replay.of(said).arguments.dataset.source == run.table.source.uri
+    assert Replay.of(load_workspace("flows"), said).arguments.dataset.source == run.table.source.uri
 
 
 def test_what_is_said_is_checked_together_with_what_was_recorded(said: dict[str, Any]) -> None:
-    split = Replay.of({**said, "split": {"method": "time", "column": "score"}}).arguments.split
+    split = Replay.of(load_workspace("flows"), {**said, "split": {"method": "time", "column": "score"}}).arguments.split
     assert (split.method, split.column, split.holdout_size) == ("time", "score", 0.3)
     with pytest.raises(DataError, match=r"^loss logistic is not one of a regressor"):
-        Replay.of({**said, "hyperparameters": {"loss": "logistic"}})
+        Replay.of(load_workspace("flows"), {**said, "hyperparameters": {"loss": "logistic"}})
     with pytest.raises(DataError, match=r"^--split\.test_size: Input should be less than 1; found '7'$"):
-        Replay.of({**said, "split": {"test_size": "7"}})
+        Replay.of(load_workspace("flows"), {**said, "split": {"test_size": "7"}})
 
 
 def test_what_is_no_record_is_refused(said: dict[str, Any], workspace: Workspace, put_object: PutObject) -> None:
     with pytest.raises(ArtifactError, match=r"model\.tar\.gz is not a run\.json"):
-        Replay.of({**said, "from_run": said["from_run"].replace("run.json", "model.tar.gz")})
+        Replay.of(load_workspace("flows"), {**said, "from_run": said["from_run"].replace("run.json", "model.tar.gz")})
     with pytest.raises(ArtifactError, match="has format 99"):
-        Replay.of({**said, "from_run": put_object("newer.json", b'{"format": 99}')})
+        Replay.of(load_workspace("flows"), {**said, "from_run": put_object("newer.json", b'{"format": 99}')})
     with pytest.raises(NotFound, match=r"nowhere/run\.json"):
-        Replay.of({**said, "from_run": workspace.uri("nowhere", "run.json")})
+        Replay.of(load_workspace("flows"), {**said, "from_run": workspace.uri("nowhere", "run.json")})
 
 
 def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: Any) -> StoredObject:
@@ -146,7 +146,7 @@ def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: An
         ([stored(size=1234, sha256="c")], "s3://a/t.csv has 1,234 bytes, recorded were 5"),
         ([stored(etag="f")], "s3://a/t.csv has the ETag f, recorded was e"),
         ([stored(etag="f", sha256="d")], "s3://a/t.csv has the ETag f, recorded was e"),
-        ([stored(), stored()], "s3://a/ has 2 parts, recorded were 1 part"),
+        ([stored(), stored()], "s3://a/ has 2 part(s), recorded were 1"),
     ],
 )
 def test_tables_are_compared_by_the_content_of_their_parts(now: list[StoredObject], change: str | None) -> None:
