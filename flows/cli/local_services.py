@@ -6,6 +6,7 @@ waits for more than a minute, and a kill leaves it running. This one has a sessi
 
 import atexit
 import fcntl
+import gc
 import os
 import socket
 import subprocess
@@ -17,12 +18,28 @@ from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection, HTTPException
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sandbox import client
 
+if TYPE_CHECKING:
+    from aws.workspace import Workspace
+
 PREFECT_START_SECONDS = 120.0
 """Seconds for the first answer; a cold start with a new database has taken more than 20."""
+PRELOADED = (
+    "fastapi.encoders",
+    "markdown_it",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "prefect.utilities.visualization",
+    "sklearn.model_selection",
+    "tasks.data.measurement",
+    "tasks.data.writer",
+    "tasks.evaluation.assessment",
+    "tasks.model_report.plots",
+)
+"""What Prefect, and the steps for a new table, import only when they are at it."""
 NO_TELEMETRY = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -40,6 +57,9 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
         os.environ.setdefault(name, value)
     running = ExitStack()
     atexit.register(running.close)
+    # The collections of garbage while hundreds of modules are imported, and the last one, take more than a second.
+    gc.disable()
+    running.callback(gc.freeze)
     server = None if "PREFECT_API_URL" in os.environ else LocalPrefectServer()
     if server:
         running.callback(server.close)
@@ -50,29 +70,51 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
             client.start_server(state_dir)
 
     def wait_until_ready() -> None:
-        from prefect.settings import PREFECT_API_URL, PREFECT_UI_URL, temporary_settings  # while the servers boot
+        from prefect import settings  # while the servers boot
 
-        if server and PREFECT_API_URL.value():
-            server.close()  # the active profile names one
-        elif server:
-            _preload()
+        named = settings.PREFECT_API_URL.value()  # by the environment or the active profile
+        if server and named:
+            server.close()
+        _preload()
+        workspace = _sandbox_workspace(state_dir) if state_dir else None
+        if server and not named:
             server.wait()
-            settings = {PREFECT_API_URL: server.api_url, PREFECT_UI_URL: ""}  # this server has no pages to link to
-            running.enter_context(temporary_settings(settings))
-        if state_dir:
-            _register_sandbox(state_dir)
+            own = {
+                settings.PREFECT_API_URL: server.api_url,
+                settings.PREFECT_UI_URL: "",  # this server has no pages to link to
+                settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nor anybody who watches heartbeats
+            }
+            running.enter_context(settings.temporary_settings(own))
+        if workspace:
+            _register_sandbox(workspace)
+        gc.freeze()
+        gc.enable()
 
     return wait_until_ready
 
 
 def _preload() -> None:
-    """Import what a new table will need, which takes three seconds, while a server boots, which takes as many."""
-    for module in ("sklearn.model_selection", "sklearn.metrics", "tasks.data.measurement", "matplotlib.figure"):
+    """Import what a run needs later, which takes four seconds, while the servers start, which takes longer."""
+    from prefect.plugins import load_prefect_collections
+
+    load_prefect_collections()  # as loading a block does
+    for module in PRELOADED:
         import_module(module)
 
 
-def _register_sandbox(state_dir: Path) -> None:
-    """Have the block `sandbox` name a sandbox that answers: the one it names already, else that of `state_dir`."""
+def _sandbox_workspace(state_dir: Path) -> "Workspace":
+    """The block for the sandbox of this folder once it answers; it prepares the clients that every run needs."""
+    try:
+        workspace = client.make_workspace(client.wait_for_endpoint(state_dir))
+    except TimeoutError as error:
+        raise ServerStartError(error) from error
+    for service in ("s3", "sagemaker", "logs"):
+        workspace.client(service)
+    return workspace
+
+
+def _register_sandbox(workspace: "Workspace") -> None:
+    """Have the block `sandbox` name a sandbox that answers: the one it names already, else this one."""
     from aws.errors import NotFound  # while the servers boot
     from aws.workspace import load_workspace
 
@@ -80,11 +122,7 @@ def _register_sandbox(state_dir: Path) -> None:
         credentials: Any = load_workspace(client.BLOCK_NAME).bucket.credentials
         if client.is_running(credentials.aws_client_parameters.endpoint_url):
             return
-    try:
-        endpoint = client.wait_for_endpoint(state_dir)
-    except TimeoutError as error:
-        raise ServerStartError(error) from error
-    client.make_workspace(endpoint).save(client.BLOCK_NAME, overwrite=True)
+    workspace.save(client.BLOCK_NAME, overwrite=True)
 
 
 class LocalPrefectServer:
@@ -130,6 +168,7 @@ class LocalPrefectServer:
 
 def _serve(listener: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()  # until all is imported, as above
     import uvicorn  # only this process needs it
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_HOME
@@ -140,6 +179,8 @@ def _serve(listener: int) -> None:
             with (PREFECT_HOME.value() / "server-start.lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 await super().startup(sockets)
+            gc.freeze()
+            gc.enable()
 
     app = create_app(ephemeral=True, final=True)
     Server(uvicorn.Config(app, log_level="error")).run(sockets=[socket.socket(fileno=listener)])
