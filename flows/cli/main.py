@@ -38,9 +38,9 @@ def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | N
         signal.signal(number, _interrupt)
     try:
         return _run(load_flow, given, chosen)
-    except _Interrupted as interruption:
+    except SystemExit as interruption:
         message = "Interrupted. Nothing is left running; the next run goes on from here."
-        return _report_error(message, interruption.exit_code)
+        return _report_error(message, int(interruption.code or 0))
 
 
 def _validate(given: Mapping[str, Any]) -> Arguments | None:
@@ -92,16 +92,8 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
     return 0
 
 
-class _Interrupted(SystemExit):
-    """A signal asked for the end; the exit code follows the shells' convention."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(128 + signal_number)
-        self.exit_code = 128 + signal_number
-
-
 def _interrupt(signal_number: int, _: object) -> NoReturn:
-    raise _Interrupted(signal_number)
+    raise SystemExit(128 + signal_number)  # the shells' convention
 
 
 def _report_error(error: object, code: int) -> int:

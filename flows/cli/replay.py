@@ -1,6 +1,5 @@
 """Repeat a recorded run: its parameters, on the table it had, and whether the same came of it."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,8 +38,13 @@ class Replay:
         arguments = _merge_arguments(workspace, record, given)
         for name, recorded in _recorded_tables(record).items():
             uri = getattr(arguments.dataset, name)
-            if uri and (change := describe_table_change(recorded, find_table(workspace, uri))):
-                _report_table_change(name, uri, change, named=name in given.get("dataset", {}))
+            if uri and name not in given.get("dataset", {}) and not is_same_table(recorded, find_table(workspace, uri)):
+                flag = {"source": "--source", "holdout": "--dataset.holdout"}[name]
+                raise DataError(
+                    f"{uri} is not the table that was recorded: its parts, sizes or checksums differ. To train on it "
+                    f"as it is now, name it with {flag} {uri}; to repeat the run, put the recorded one back or say "
+                    "where it is."
+                )
         return cls(record, arguments)
 
     def outcome(self, run: "TrainingRun") -> str:
@@ -74,29 +78,18 @@ def _merge_arguments(workspace: Workspace, record: RunRecord, given: Mapping[str
         raise DataError(validation_messages(error)) from error
 
 
-def _report_table_change(name: str, uri: str, change: str, *, named: bool) -> None:
-    """Raise DataError for a table that has changed; where the command line names another one, only say so."""
-    if named:
-        print(f"Perhaps this is not the recorded table: {change}.", file=sys.stderr)  # noqa: T201
-        return
-    flag = {"source": "--source", "holdout": "--dataset.holdout"}[name]
-    raise DataError(
-        f"The table is not the one that was recorded: {change}. To train on it as it is now, name it with "
-        f"{flag} {uri}; to repeat the run, put the recorded one back or say where it is."
-    )
+def is_same_table(recorded: Source, now: Source) -> bool:
+    """Whether two tables have parts of the same sizes and content, wherever they lie.
 
-
-def describe_table_change(recorded: Source, now: Source) -> str | None:
-    """What tells two tables apart by their parts' sizes and ETags, wherever they lie; None when nothing does."""
+    An ETag depends on the parts an object was uploaded in, too; this project's own checksum does not.
+    """
     if len(now.parts) != len(recorded.parts):
-        return f"{now.uri} has {len(now.parts)} part(s), recorded were {len(recorded.parts)}"
+        return False
     for before, part in zip(recorded.parts, now.parts, strict=True):
-        if part.size != before.size:
-            return f"{part.uri} has {part.size:,} bytes, recorded were {before.size:,}"
-        # An ETag depends on the parts an object was uploaded in, too; this project's own checksum does not.
-        if part.etag != before.etag and (part.sha256 is None or part.sha256 != before.sha256):
-            return f"{part.uri} has the ETag {part.etag}, recorded was {before.etag}"
-    return None
+        same_checksum = part.sha256 is not None and part.sha256 == before.sha256
+        if part.size != before.size or not (part.etag == before.etag or same_checksum):
+            return False
+    return True
 
 
 def list_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from aws.errors import NotFound
 from aws.storage import StoredObject, read_object, write_object
 from aws.workspace import Workspace, load_workspace
 from flows.cli.input_table import flow_parameters
-from flows.cli.replay import Replay, describe_table_change, list_differences
+from flows.cli.replay import Replay, is_same_table, list_differences
 from flows.train import train_linear_learner
 from linear_learner.errors import ArtifactError, DataError
 from tasks.data.source import Source
@@ -73,7 +73,7 @@ def test_another_seed_gives_other_channels(said: dict[str, Any]) -> None:
 
 
 def test_the_same_table_elsewhere_gives_the_same_job(
-    run: TrainingRun, said: dict[str, Any], workspace: Workspace, put_object: PutObject, capsys: Any
+    run: TrainingRun, said: dict[str, Any], workspace: Workspace, put_object: PutObject
 ) -> None:
     content, _ = read_object(workspace, run.table.source.uri)
     moved = put_object("moved.csv", content)
@@ -82,17 +82,15 @@ def test_the_same_table_elsewhere_gives_the_same_job(
     assert again.job.name == run.job.name
     said_again = json.loads(again.model.path.with_name("run.json").read_bytes())
     assert said_again["parameters"]["dataset"]["source"] == moved
-    assert "Perhaps this is not the recorded table" not in capsys.readouterr().err
 
 
 def test_a_table_that_has_changed_is_refused_before_anything_runs_and_taken_when_it_is_named(
-    run: TrainingRun, said: dict[str, Any], put_object: PutObject, capsys: Any
+    run: TrainingRun, said: dict[str, Any], put_object: PutObject
 ) -> None:
     uri = put_object(run.table.source.uri.rpartition("/")[2], linear_table("another"))
-    with pytest.raises(DataError, match=rf"{uri} has .*, recorded w.* To train on it as it is now, .*--source {uri}"):
+    with pytest.raises(DataError, match=rf"^{uri} is not the table .* To train on it as it is now, .*--source {uri}"):
         Replay.of(load_workspace("flows"), said)
     outcome, again = repeated({**said, "dataset": {"source": uri}})
-    assert "Perhaps this is not the recorded table" in capsys.readouterr().err
     assert outcome == "no: channels (test, train, validation) not as recorded"
     assert again.job.name != run.job.name
 
@@ -137,21 +135,21 @@ def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: An
 
 
 @pytest.mark.parametrize(
-    ("now", "change"),
+    ("now", "same"),
     [
-        ([stored()], None),
-        ([stored("s3://b/moved.csv")], None),
-        ([stored(version_id="2")], None),
-        ([stored(etag="f", sha256="c")], None),
-        ([stored(size=1234, sha256="c")], "s3://a/t.csv has 1,234 bytes, recorded were 5"),
-        ([stored(etag="f")], "s3://a/t.csv has the ETag f, recorded was e"),
-        ([stored(etag="f", sha256="d")], "s3://a/t.csv has the ETag f, recorded was e"),
-        ([stored(), stored()], "s3://a/ has 2 part(s), recorded were 1"),
+        ([stored()], True),
+        ([stored("s3://b/moved.csv")], True),
+        ([stored(version_id="2")], True),
+        ([stored(etag="f", sha256="c")], True),
+        ([stored(size=1234, sha256="c")], False),
+        ([stored(etag="f")], False),
+        ([stored(etag="f", sha256="d")], False),
+        ([stored(), stored()], False),
     ],
 )
-def test_tables_are_compared_by_the_content_of_their_parts(now: list[StoredObject], change: str | None) -> None:
+def test_tables_are_compared_by_the_content_of_their_parts(now: list[StoredObject], *, same: bool) -> None:
     recorded = Source(uri="s3://a/", parts=(stored(sha256="c", version_id="1"),))
-    assert describe_table_change(recorded, Source(uri="s3://a/", parts=tuple(now))) == change
+    assert is_same_table(recorded, Source(uri="s3://a/", parts=tuple(now))) == same
 
 
 def test_what_differs_is_named() -> None:
