@@ -75,7 +75,8 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
         named = settings.PREFECT_API_URL.value()  # by the environment or the active profile
         if server and named:
             server.close()
-        _preload()
+        elif server:
+            _preload()
         workspace = _sandbox_workspace(state_dir) if state_dir else None
         if server and not named:
             server.wait()
