@@ -1,6 +1,5 @@
 """`python -m deployments.blocks`: saves the Prefect blocks that say where training runs, once AWS confirmed it."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -10,7 +9,7 @@ from pydantic_settings import SettingsConfigDict, SettingsError
 
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 from flows.cli import local_services
-from flows.cli.arguments import CommandLine, validation_messages
+from flows.cli.arguments import CommandLine, report_error
 from flows.cli.local_services import ServerStartError
 
 UNCHANGED: Any = None
@@ -63,10 +62,9 @@ class Arguments(CommandLine):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Save the blocks; returns the exit code: 0 done, 1 Prefect failed, 2 a mistake, and nothing was saved."""
     try:
-        flags = {flag: value for flag, value in Arguments.given(arguments).items() if value is not UNCHANGED}
-        chosen = Arguments(**flags)
+        chosen = Arguments(**Arguments.given(arguments))
     except (ValidationError, SettingsError) as error:
-        return _report_error(error, 2)
+        return report_error(error, 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # from here on while a server boots, where none is configured
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME
@@ -74,8 +72,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from aws.errors import AwsError
     from deployments.saved_blocks import save_blocks
 
-    # Prefect's thread that tells which blocks were looked at warns, after all is said, that it is not done with it.
-    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
     where = f"in {PREFECT_HOME.value()}, where only runs of this machine look, as no PREFECT_API_URL is set"
     if server := PREFECT_API_URL.value():  # before one is started for this command alone
         where = f"in Prefect at {server}"
@@ -83,17 +79,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ready()
         done, warnings = save_blocks(chosen.name, chosen.model_dump(exclude={"name"}, exclude_unset=True))
     except (ValidationError, AwsError) as error:
-        return _report_error(error, 2)
+        return report_error(error, 2)
     except (HTTPError, ServerStartError) as error:
-        return _report_error(f"Prefect failed: {error}. Looked for it {where}.", 1)
+        return report_error(f"Prefect failed: {error}. Looked for it {where}.", 1)
     following = f"Next: python -m flows.train --workspace {chosen.name} --source KEY --target COLUMN"
     print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - what the command line is for
-    return _report_error("\n".join(warnings), 0) if warnings else 0
-
-
-def _report_error(what: object, code: int) -> int:
-    print(validation_messages(what) if isinstance(what, ValidationError) else what, file=sys.stderr)  # noqa: T201
-    return code
+    return report_error("\n".join(warnings), 0) if warnings else 0
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ waits for more than a minute, and a kill leaves it running. This one has a sessi
 import atexit
 import fcntl
 import gc
+import logging
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import tempfile
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, suppress
+from functools import partial
 from http.client import HTTPConnection, HTTPException
 from importlib import import_module
 from pathlib import Path
@@ -53,8 +55,10 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     Call it before Prefect is imported: what is registered first with atexit ends last, after Prefect has reported what
     it still has to say. A server that ended earlier would keep this process waiting for more than a minute.
     """
-    for name, value in NO_TELEMETRY.items():
-        os.environ.setdefault(name, value)
+    for variable, value in NO_TELEMETRY.items():
+        os.environ.setdefault(variable, value)
+    for thread in ("EventsWorker", "APILogWorker"):  # they warn, after the last line, of what they have not delivered
+        logging.getLogger(thread).setLevel(logging.ERROR)
     running = ExitStack()
     atexit.register(running.close)
     # The collections of garbage while hundreds of modules are imported, and the last one, take more than a second.
@@ -68,30 +72,30 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
         running.enter_context(client.mark_in_use(state_dir))
         if client.find_endpoint(state_dir) is None:
             client.start_server(state_dir)
+    return partial(_wait_until_ready, running, server, state_dir)
 
-    def wait_until_ready() -> None:
-        from prefect import settings  # while the servers boot
 
-        named = settings.PREFECT_API_URL.value()  # by the environment or the active profile
-        if server and named:
-            server.close()
-        elif server:
-            _preload()
-        workspace = _sandbox_workspace(state_dir) if state_dir else None
-        if server and not named:
-            server.wait()
-            own = {
-                settings.PREFECT_API_URL: server.api_url,
-                settings.PREFECT_UI_URL: "",  # this server has no pages to link to
-                settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nor anybody who watches heartbeats
-            }
-            running.enter_context(settings.temporary_settings(own))
-        if workspace:
-            _register_sandbox(workspace)
-        gc.freeze()
-        gc.enable()
+def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", state_dir: Path | None) -> None:
+    from prefect import settings  # while the servers boot
 
-    return wait_until_ready
+    if server and settings.PREFECT_API_URL.value():  # of the active profile
+        server.close()
+        server = None
+    if server:
+        _preload()
+    workspace = _sandbox_workspace(state_dir) if state_dir else None
+    if server:
+        server.wait()
+        own = {
+            settings.PREFECT_API_URL: server.api_url,
+            settings.PREFECT_UI_URL: "",  # this server has no pages to link to
+            settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nor anybody who watches heartbeats
+        }
+        running.enter_context(settings.temporary_settings(own))
+    if workspace:
+        _register_sandbox(workspace)
+    gc.freeze()
+    gc.enable()
 
 
 def _preload() -> None:

@@ -1,7 +1,6 @@
 """One run from the command line: arguments, servers, the flow, the summary, the exit code."""
 
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, parse_arguments, validation_messages
+from flows.cli.arguments import Arguments, parse_arguments, report_error
 from flows.cli.local_services import ServerStartError
 from linear_learner.errors import DataError, LinearLearnerError
 
@@ -33,14 +32,14 @@ def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | N
         given = parse_arguments(arguments)
         chosen = _validate(given)
     except (ValidationError, SettingsError, LinearLearnerError) as error:
-        return _report_error(error, USER_ERROR)
+        return report_error(error, USER_ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
         return _run(load_flow, given, chosen)
     except SystemExit as interruption:
         message = "Interrupted. Nothing is left running; the next run goes on from here."
-        return _report_error(message, int(interruption.code or 0))
+        return report_error(message, int(interruption.code or 0))
 
 
 def _validate(given: Mapping[str, Any]) -> Arguments | None:
@@ -78,25 +77,19 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
         try:
             block = load_workspace(workspace)
         except NotFound as error:
-            return _report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
+            return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
         with terminal_output() as reused:
             if chosen is None:
                 replay = Replay.of(block, given)
                 chosen = replay.arguments
             run = flow(**flow_parameters(block, chosen))
     except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, ServerStartError, CancelledRun) as error:
-        return _report_error(error, FAILED)
+        return report_error(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
-        return _report_error(error, USER_ERROR)
+        return report_error(error, USER_ERROR)
     print(summary(run, reused, replay))  # noqa: T201 - what the command line is for
     return 0
 
 
 def _interrupt(signal_number: int, _: object) -> NoReturn:
     raise SystemExit(128 + signal_number)  # the shells' convention
-
-
-def _report_error(error: object, code: int) -> int:
-    message = validation_messages(error) if isinstance(error, ValidationError) else error
-    print(message, file=sys.stderr)  # noqa: T201
-    return code

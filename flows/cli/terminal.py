@@ -13,15 +13,11 @@ from flows.cli.replay import Replay
 from tasks.report import PAGE, TrainingRun
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
-BACKGROUND_LOGGERS = ("EventsWorker", "APILogWorker")
-"""Prefect's threads that warn, after the summary or the error, that they have not delivered everything yet."""
 
 
 @contextmanager
 def terminal_output() -> Iterator[list[str]]:
     """Show the flow's log and progress for the block; yields what the steps say they reused."""
-    for name in BACKGROUND_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
     # Prefect shows everything through one handler, at the root. The bar shares its terminal, so that lines and bar do
     # not write over each other, and brings the bar's styles, which Prefect's theme leaves out.
     handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
