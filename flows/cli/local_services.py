@@ -27,8 +27,8 @@ from sandbox import client
 if TYPE_CHECKING:
     from aws.workspace import Workspace
 
-PREFECT_START_SECONDS = 120.0
-"""Seconds for the first answer; a cold start with a new database has taken more than 20."""
+START_SECONDS = 120.0
+"""Seconds for a server's first answer; Prefect's cold start with a new database has taken more than 20."""
 PRELOADED = (
     "fastapi.encoders",
     "markdown_it",
@@ -110,7 +110,7 @@ def _preload() -> None:
 def _sandbox_workspace(state_dir: Path) -> "Workspace":
     """The block for the sandbox of this folder once it answers; it prepares the clients that every run needs."""
     try:
-        workspace = client.make_workspace(client.wait_for_endpoint(state_dir))
+        workspace = client.make_workspace(client.wait_for_endpoint(state_dir, START_SECONDS))
     except TimeoutError as error:
         raise ServerStartError(error) from error
     for service in ("s3", "sagemaker", "logs"):
@@ -154,7 +154,7 @@ class LocalPrefectServer:
         # The first request waits in the listening socket's queue for as long as the server starts.
         with (
             suppress(OSError, HTTPException),
-            closing(HTTPConnection(self._address, timeout=PREFECT_START_SECONDS)) as connection,
+            closing(HTTPConnection(self._address, timeout=START_SECONDS)) as connection,
         ):
             connection.request("GET", "/api/health")
             if connection.getresponse().status == 200:
@@ -162,7 +162,7 @@ class LocalPrefectServer:
         self._output.seek(0)
         output = self._output.read()[-2000:].decode(errors="replace").strip()
         raise ServerStartError(
-            f"Prefect's server did not start. {output or f'It gave no answer in {PREFECT_START_SECONDS:.0f} s.'}"
+            f"Prefect's server did not start. {output or f'It gave no answer in {START_SECONDS:.0f} s.'}"
         )
 
     def close(self) -> None:
