@@ -31,4 +31,5 @@ check: .venv/ready
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --quiet --constraint constraints.txt uv || true
 	@.venv/bin/uv pip install --system-certs --python .venv --compile-bytecode $(PROJECT) || $(PIP) $(PROJECT)
+	@.venv/bin/python -c 'import matplotlib.font_manager'  # looks for the machine's fonts once, which takes up to two seconds
 	@touch $@

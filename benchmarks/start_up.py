@@ -1,6 +1,7 @@
 """How long `python -m flows.train` takes beside a Prefect flow of seven empty tasks, both in homes that are new.
 
-`python -m benchmarks.start_up [ROUNDS]`; the rounds alternate, and each figure is the median of its rounds.
+`python -m benchmarks.start_up [ROUNDS]`; the rounds alternate, and each figure is the median of its rounds. A home has
+what `make .venv/ready` leaves there, matplotlib's list of fonts, and nothing else.
 """
 
 import os
@@ -16,13 +17,18 @@ RUNS = ("first run", "second run")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def seconds(module: str, home: Path) -> float:
-    saved = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
+def environment(home: Path) -> dict[str, str]:
+    strange = ("PREFECT_", "AWS_", "XDG_", "MPL")
+    saved = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
     # Two of the machine's test homes at once would share nothing; a cold server has taken more than Prefect's 20 s.
     own = {"HOME": str(home), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PYTHONPATH": str(ROOT)}
+    return {**saved, **own}
+
+
+def seconds(module: str, home: Path) -> float:
     begin = time.perf_counter()
     run = subprocess.run(
-        [sys.executable, "-m", module], cwd=home, env={**saved, **own}, capture_output=True, text=True, check=False
+        [sys.executable, "-m", module], cwd=home, env=environment(home), capture_output=True, text=True, check=False
     )
     took = time.perf_counter() - begin
     assert run.returncode == 0, run.stderr
@@ -38,6 +44,8 @@ def main() -> None:
     for _ in range(rounds):
         for command, module in COMMANDS.items():
             with TemporaryDirectory() as home:
+                fonts = [sys.executable, "-c", "import matplotlib.font_manager"]
+                subprocess.run(fonts, env=environment(Path(home)), check=True)
                 for run in RUNS:
                     took.setdefault((run, command), []).append(seconds(module, Path(home)))
     print(f"{'seconds':<12}" + "".join(f"{command:>20}" for command in COMMANDS) + f"{'difference':>14}")

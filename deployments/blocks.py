@@ -1,28 +1,22 @@
 """`python -m deployments.blocks`: saves the Prefect blocks that say where training runs, once AWS confirmed it."""
 
-import logging
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    CliSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import SettingsConfigDict, SettingsError
 
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 from flows.cli import local_services
-from flows.cli.arguments import validation_messages
+from flows.cli.arguments import CommandLine, report_error
 from flows.cli.local_services import ServerStartError
 
 UNCHANGED: Any = None
+Clearable = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 
 
-class Arguments(BaseSettings):
+class Arguments(CommandLine):
     """\
     Save three Prefect blocks of one name that say where training runs, once AWS has confirmed that it can run there.
 
@@ -33,32 +27,27 @@ class Arguments(BaseSettings):
 
     model_config = SettingsConfigDict(
         cli_prog_name="python -m deployments.blocks",
-        cli_avoid_json=True,
-        cli_exit_on_error=False,
-        cli_hide_none_type=True,
         cli_parse_none_str="as it is",
-        alias_generator=lambda name: name.replace("_", "-"),
-        use_attribute_docstrings=True,
+        alias_generator=lambda name: name.removesuffix("_name").replace("_", "-"),
         validate_default=False,
-        extra="forbid",
     )
 
     name: Annotated[str, Field(pattern="^[a-z0-9-]+$")] = "production"
     """Name of the three blocks, by which runs choose them with --workspace."""
-    bucket: Annotated[str, Field(min_length=1)] = UNCHANGED
+    bucket_name: Annotated[str, Field(min_length=1)] = UNCHANGED
     """Name of the S3 bucket for data and models."""
     role_arn: RoleArn = UNCHANGED
-    region: str = UNCHANGED
+    region_name: Clearable = UNCHANGED
     """Region of the bucket, where training runs; of new blocks AWS_REGION, AWS_DEFAULT_REGION or the profile's."""
-    credentials: Literal["machine", "keys"] = UNCHANGED
+    keys: Annotated[Literal["machine", "keys"], Field(alias="credentials")] = UNCHANGED
     """Whose credentials runs use. machine, which new blocks have: those of whatever machine a run is on, from its
     environment, profile or role; nothing secret is stored. keys, for machines that have none: the access key found now
     in this environment, or in --profile, is stored in the block."""
-    profile: str = UNCHANGED
+    profile_name: Clearable = UNCHANGED
     """An AWS profile that every machine with runs has; with --credentials keys, one that this machine has."""
-    assume_role_arn: str = UNCHANGED
+    assume_role_arn: Clearable = UNCHANGED
     """ARN of a role that runs take on first."""
-    endpoint_url: str = UNCHANGED
+    endpoint_url: Clearable = UNCHANGED
     """URL of what stands in for AWS, such as a sandbox; of new blocks AWS_ENDPOINT_URL."""
     bucket_folder: str = UNCHANGED
     """Folder of the bucket that holds everything, sources too."""
@@ -69,45 +58,33 @@ class Arguments(BaseSettings):
     tags: Tags = UNCHANGED
     dask_scheduler: DaskScheduler = UNCHANGED
 
-    @classmethod
-    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
-        """What was said alone: a variable named BUCKET in somebody's environment must change nothing."""
-        return (sources["init_settings"],)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Save the blocks; returns the exit code: 0 done, 1 Prefect failed, 2 a mistake, and nothing was saved."""
     try:
-        given_flags = CliSettingsSource(
-            Arguments, cli_parse_args=list(sys.argv[1:] if arguments is None else arguments)
-        )()
-        given = Arguments(**{flag: value for flag, value in given_flags.items() if value is not UNCHANGED})
+        chosen = Arguments(**Arguments.given(arguments))
     except (ValidationError, SettingsError) as error:
-        return _report_error(error, 2)
+        return report_error(error, 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # from here on while a server boots, where none is configured
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
     from aws.errors import AwsError
-    from deployments.saved_blocks import prefect_location, save
+    from deployments.saved_blocks import save_blocks
 
-    # Prefect's thread that tells which blocks were looked at warns, after all is said, that it is not done with it.
-    logging.getLogger("EventsWorker").setLevel(logging.ERROR)
-    where = prefect_location()
+    where = f"in {PREFECT_HOME.value()}, where only runs of this machine look, as no PREFECT_API_URL is set"
+    if server := PREFECT_API_URL.value():  # before one is started for this command alone
+        where = f"in Prefect at {server}"
     try:
         ready()
-        done, warnings = save(given.name, given.model_dump(exclude_unset=True))
+        done, warnings = save_blocks(chosen.name, chosen.model_dump(exclude={"name"}, exclude_unset=True))
     except (ValidationError, AwsError) as error:
-        return _report_error(error, 2)
+        return report_error(error, 2)
     except (HTTPError, ServerStartError) as error:
-        return _report_error(f"Prefect failed: {error}. Looked for it {where}.", 1)
-    following = f"Next: python -m flows.train --workspace {given.name} --source KEY --target COLUMN"
+        return report_error(f"Prefect failed: {error}. Looked for it {where}.", 1)
+    following = f"Next: python -m flows.train --workspace {chosen.name} --source KEY --target COLUMN"
     print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - what the command line is for
-    return _report_error("\n".join(warnings), 0) if warnings else 0
-
-
-def _report_error(what: object, code: int) -> int:
-    print(validation_messages(what) if isinstance(what, ValidationError) else what, file=sys.stderr)  # noqa: T201
-    return code
+    return report_error("\n".join(warnings), 0) if warnings else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The command line's arguments; imports nothing heavy, so that --help and mistakes are answered at once."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,22 +14,38 @@ from pydantic_settings import (
     SettingsError,
 )
 
-from aws.training.compute import Compute
-from linear_learner.hyperparameters import Hyperparameters
-from tasks.parameters import Dataset, Gate, Registry, Reuse, Split
+from tasks.parameters import Reuse, RunParameters
 
 
-class Arguments(BaseSettings):
+class CommandLine(BaseSettings):
+    """The arguments of a command; a variable named BUCKET or SPLIT in somebody's environment changes none of them."""
+
+    model_config = SettingsConfigDict(
+        cli_avoid_json=True,
+        cli_exit_on_error=False,
+        cli_hide_none_type=True,
+        use_attribute_docstrings=True,
+        extra="forbid",
+    )
+
+    @classmethod
+    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
+        """What the caller passes, and nothing of the environment."""
+        return (sources["init_settings"],)
+
+    @classmethod
+    def given(cls, line: Sequence[str] | None) -> dict[str, Any]:
+        """The arguments of `line`, or of this process, by name and not validated; raises SettingsError for others."""
+        found: dict[str, Any] = CliSettingsSource(cls, cli_parse_args=list(sys.argv[1:] if line is None else line))()
+        return found
+
+
+class Arguments(CommandLine, RunParameters):
     """Train Amazon SageMaker's Linear Learner on a CSV file, in the sandbox or on AWS."""
 
     model_config = SettingsConfigDict(
         cli_prog_name="python -m flows.train",
         cli_shortcuts={"dataset.target": "target", "dataset.source": "source", "from_run": "from-run"},
-        cli_avoid_json=True,
-        cli_hide_none_type=True,
-        cli_exit_on_error=False,
-        use_attribute_docstrings=True,
-        extra="forbid",
     )
 
     csv: Path | None = None
@@ -43,23 +60,12 @@ class Arguments(BaseSettings):
     """Folder for the downloaded model."""
     if_exists: Literal["adopt", "new", "fail"] = "adopt"
     """When a training job of this very input runs or is done: adopt it, pay for a new one, or fail."""
-    dataset: Dataset = Dataset()
-    split: Split = Split()
-    hyperparameters: Hyperparameters = Hyperparameters()
-    compute: Compute = Compute()
-    gate: Gate = Gate()
-    registry: Registry = Registry()
     reuse: Reuse = Reuse()
 
-    @classmethod
-    def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
-        """The command line alone: a variable named SPLIT in somebody's environment must change nothing."""
-        return (sources["init_settings"],)
 
-
-def parse_arguments(line: Sequence[str]) -> dict[str, Any]:
+def parse_arguments(line: Sequence[str] | None) -> dict[str, Any]:
     """The arguments that a command line gives, by name and not validated yet; raises SettingsError for nonsense."""
-    given: dict[str, Any] = CliSettingsSource(Arguments, cli_parse_args=list(line))()
+    given = Arguments.given(line)
     sources: list[str] = [name for name in ("csv", "sample", "from_run") if name in given]
     # A recorded run's table may have moved: --from-run and --source go together.
     sources += ["source"] * ("source" in given.get("dataset", {}) and sources != ["from_run"])
@@ -71,10 +77,16 @@ def parse_arguments(line: Sequence[str]) -> dict[str, Any]:
 
 def validation_messages(error: ValidationError) -> str:
     """What is wrong with the arguments, a line each."""
-    return "\n".join(_message(dict(one)) for one in error.errors())
+    lines = []
+    for one in error.errors():
+        message = one["msg"].removeprefix("Value error, ")
+        if one["type"] != "value_error":
+            message = f"--{'.'.join(map(str, one['loc']))}: {message}; found {one['input']!r}"
+        lines.append(message)
+    return "\n".join(lines)
 
 
-def _message(error: Mapping[str, Any]) -> str:
-    where = ".".join(map(str, error["loc"]))
-    message = error["msg"].removeprefix("Value error, ")
-    return f"--{where}: {message}; found {error['input']!r}" if error["type"] != "value_error" else message
+def report_error(error: object, code: int) -> int:
+    """Print what is wrong; returns the exit code."""
+    print(validation_messages(error) if isinstance(error, ValidationError) else error, file=sys.stderr)  # noqa: T201
+    return code

@@ -1,7 +1,6 @@
 """One run from the command line: arguments, servers, the flow, the summary, the exit code."""
 
 import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +9,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, parse_arguments, validation_messages
+from flows.cli.arguments import Arguments, parse_arguments, report_error
 from flows.cli.local_services import ServerStartError
 from linear_learner.errors import DataError, LinearLearnerError
 
@@ -30,20 +29,20 @@ def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | N
     Returns the exit code: 0 done, 1 failed, 2 the user's mistake, 130 or 143 interrupted.
     """
     try:
-        given = parse_arguments(sys.argv[1:] if arguments is None else arguments)
-        chosen = _checked(given)
+        given = parse_arguments(arguments)
+        chosen = _validate(given)
     except (ValidationError, SettingsError, LinearLearnerError) as error:
-        return _report_error(error, USER_ERROR)
+        return report_error(error, USER_ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     try:
         return _run(load_flow, given, chosen)
-    except _Interrupted as interruption:
+    except SystemExit as interruption:
         message = "Interrupted. Nothing is left running; the next run goes on from here."
-        return _report_error(message, interruption.exit_code)
+        return report_error(message, int(interruption.code or 0))
 
 
-def _checked(given: Mapping[str, Any]) -> Arguments | None:
+def _validate(given: Mapping[str, Any]) -> Arguments | None:
     """The arguments; None where a recorded run is yet to add its own, for which the workspace must be up."""
     recorded = given.get("from_run")
     if recorded is not None:
@@ -52,25 +51,12 @@ def _checked(given: Mapping[str, Any]) -> Arguments | None:
         return None
     chosen = Arguments(**given)
     if chosen.csv:
-        _check_file(chosen, chosen.csv)
+        if not chosen.csv.is_file():
+            raise DataError(f"There is no file {chosen.csv}. Check the path given with --csv.")
+        from tasks.data.reader import select_columns  # polars, for a user's file only
+
+        select_columns(chosen.csv, chosen.csv.name, chosen.dataset.target, chosen.dataset.ignore)
     return chosen
-
-
-def _check_file(chosen: Arguments, csv: Path) -> None:
-    """See that the file can be trained on, before anything is started for it."""
-    if not csv.is_file():
-        raise DataError(f"There is no file {csv}. Check the path given with --csv.")
-    from tasks.data.measurement import measure_chunks  # polars, for a user's file only
-    from tasks.data.reader import read_chunks, select_columns
-    from tasks.data.rules.table import error_message, find_problems
-
-    columns = select_columns(csv, csv.name, chosen.dataset.target, chosen.dataset.ignore)
-    profile = measure_chunks(read_chunks(csv, csv.name, columns), columns, chosen.dataset.target).profile()
-    rows = {"train": profile.rows}
-    findings = find_problems(profile, rows, chosen.hyperparameters, chosen.split.left_out)
-    errors = [finding for finding in findings if finding.level == "error"]
-    if errors:
-        raise DataError(error_message(csv.name, errors))
 
 
 def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], chosen: Arguments | None) -> int:
@@ -79,54 +65,31 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
     wait_until_ready = local_services.start(sandboxed=sandboxed)
     from prefect.exceptions import CancelledRun  # from here on while the servers start
 
-    from aws.errors import AwsError, NoCapacity, QuotaExceeded, TrainingFailed, Unavailable
+    from aws.errors import AwsError, NoCapacity, NotFound, QuotaExceeded, TrainingFailed, Unavailable
+    from aws.workspace import load_workspace
     from flows.cli.input_table import flow_parameters
     from flows.cli.replay import Replay
     from flows.cli.terminal import summary, terminal_output
 
-    flow = load_flow()
+    flow, replay = load_flow(), None
     try:
         wait_until_ready()
-        if not sandboxed:  # whose block has just been saved
-            _check_workspace(workspace)
-        replay = None
+        try:
+            block = load_workspace(workspace)
+        except NotFound as error:
+            return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
         with terminal_output() as reused:
             if chosen is None:
-                replay = Replay.of(given)
+                replay = Replay.of(block, given)
                 chosen = replay.arguments
-            run = flow(**flow_parameters(chosen))
+            run = flow(**flow_parameters(block, chosen))
     except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, ServerStartError, CancelledRun) as error:
-        return _report_error(error, FAILED)
+        return report_error(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
-        return _report_error(error, USER_ERROR)
+        return report_error(error, USER_ERROR)
     print(summary(run, reused, replay))  # noqa: T201 - what the command line is for
     return 0
 
 
-def _check_workspace(name: str) -> None:
-    """See that the workspace's block is saved; raises NotFound with the commands that save one."""
-    from aws.errors import NotFound
-    from aws.workspace import load_workspace
-
-    try:
-        load_workspace(name)
-    except NotFound as error:
-        raise NotFound(f"{error} {HOW_TO_SAVE_A_WORKSPACE}") from error
-
-
-class _Interrupted(SystemExit):
-    """A signal asked for the end; the exit code follows the shells' convention."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(128 + signal_number)
-        self.exit_code = 128 + signal_number
-
-
 def _interrupt(signal_number: int, _: object) -> NoReturn:
-    raise _Interrupted(signal_number)
-
-
-def _report_error(error: object, code: int) -> int:
-    message = validation_messages(error) if isinstance(error, ValidationError) else error
-    print(message, file=sys.stderr)  # noqa: T201
-    return code
+    raise SystemExit(128 + signal_number)  # the shells' convention

