@@ -62,12 +62,11 @@ def formats(source: Path, folder: Path) -> None:
     import numpy as np
     import polars as pl
 
-    from tasks.data.measurement import to_matrix
     from tasks.data.writer import write_rows
 
     table = pl.read_csv(source)
     table = pl.DataFrame([one.shrink_dtype() if one.dtype.is_integer() else one for one in table]).rechunk()
-    real = pl.DataFrame(np.random.default_rng(0).normal(size=to_matrix(table).shape).T, table.columns).rechunk()
+    real = pl.DataFrame(np.random.default_rng(0).normal(size=table.shape), table.columns).rechunk()
     for name, frame in (("table", table), ("real", real)):
         for form in ("csv", "recordio"):
             with timed(f"{name} {form}"):

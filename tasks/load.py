@@ -10,11 +10,11 @@ from tasks.caching.explain_rerun import record_input
 from tasks.caching.policy import PERSISTED, RETRIES, ContentCachePolicy, Inputs, Result, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
-from tasks.data.source import Source, find_table
+from tasks.data.source import Source, find_table, make_local_copy
 from tasks.parameters import Dataset
 
 DEPENDS_ON = ("table", "dataset.ignore", "dataset.holdout")
-VERSION = 2
+VERSION = 3
 """Of what this step measures; raising it makes every table be read again."""
 
 
@@ -92,15 +92,15 @@ def load(workspace: Workspace, dataset: Dataset) -> Table:
 def profile_table(workspace: Workspace, dataset: Dataset) -> Table:
     """What `load` does, outside of Prefect as well."""
     # Polars is needed only when there is something new to read.
-    from tasks.data.measurement import measure_file, select_table_columns
-    from tasks.data.profile import merge_files
+    from tasks.data.measurement import measure_file, merge
+    from tasks.data.reader import select_columns
 
     source, holdout = _sources({"workspace": workspace, "dataset": dataset})
     parts = source.parts + (holdout.parts if holdout else ())
-    wanted = select_table_columns(workspace, parts[0], dataset.target, dataset.ignore)
+    wanted = select_columns(make_local_copy(workspace, parts[0]), parts[0].uri, dataset.target, dataset.ignore)
     measures = map_files(workspace, measure_file, parts, wanted=wanted, target=dataset.target)
-    profile = merge_files(*measures).profile()
+    profile = merge(measures).profile()
     if not profile.rows:
         raise DataError(f"{source.uri} has a header but no rows. Give it at least one row of numbers.")
-    rows = tuple(profile_table.rows for profile_table in measures)
+    rows = tuple(part.rows for part in measures)
     return Table(source=source, holdout=holdout, part_rows=rows, profile=profile)

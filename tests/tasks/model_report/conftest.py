@@ -4,13 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import confusion_matrix, precision_recall_curve, precision_recall_fscore_support, roc_curve
 
 from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
 from linear_learner.model import LinearModel, PredictorType
-from tasks.data.profile import ProfileAccumulator
+from tasks.data.measurement import measure_chunks
+from tasks.data.reader import Chunk
 from tasks.evaluation.results import (
     METRICS,
     ClassCurves,
@@ -88,14 +90,14 @@ def make(
     weights = random.normal(0, 1.5, (len(names), outputs)) / spread[:, None]
     model = LinearModel(kind, "auto", weights.astype(np.float32), np.zeros(outputs, np.float32), 0.4, {}, names)
     target = str(changes.get("target", "bonus"))
-    accumulator = ProfileAccumulator([target, *names], target)
-    accumulator.add(np.vstack([np.arange(ROWS), features.T]).astype(np.float64), ["number"] * (len(names) + 1), {})
+    columns = [target, *names]
+    frame = pl.DataFrame(np.column_stack([np.arange(ROWS), features]).astype(np.float64), columns)
     context = ReportContext(
         target=target,
         source="s3://people-data/output/transformed_data.csv",
         verdict=Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
         registered="version 3 of group linear-learner-bonus, waits for approval",
-        profile=accumulator.profile(),
+        profile=measure_chunks([Chunk(frame, {})], columns, target).profile(),
         rows={"train": 28_000, "validation": 8_040, "test": 3_960},
         split=Split(),
         summary=summary(kind),
