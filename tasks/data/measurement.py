@@ -126,12 +126,16 @@ def measure_chunks(chunks: Iterable[Chunk], wanted: Sequence[str], target: str) 
     """What the `wanted` columns of a file's chunks hold."""
     found = _measure_chunk(Chunk(pl.DataFrame(schema=dict.fromkeys(wanted, pl.Boolean)), {}), wanted, target)
     for chunk in chunks:
-        found = merge([found, _measure_chunk(chunk, wanted, target, list_labels=found.labels is not None)])
+        more = _measure_chunk(chunk, wanted, target, list_labels=found.labels is not None)
+        found = merge([found, more], same_file=True)
     return found
 
 
-def merge(parts: Sequence[Measurement]) -> Measurement:
-    """What the rows of all parts come to, each part's following those of the part before it."""
+def merge(parts: Sequence[Measurement], *, same_file: bool = False) -> Measurement:
+    """What the rows of all parts come to, each part's following those of the part before it.
+
+    An index may begin anew in each part, unless all are of the same file.
+    """
     parts = [part for part in parts if part.rows] or parts[:1]
     labels, start = [], 0
     for part in parts:
@@ -139,7 +143,8 @@ def merge(parts: Sequence[Measurement]) -> Measurement:
             labels.append(part.labels.with_columns(pl.col("first_row") + start))
         start += part.rows
     listed = _sum_labels(pl.concat(labels)) if len(labels) == len(parts) else None
-    return Measurement(parts[0].names, parts[0].target, _merge_facts([part.facts for part in parts]), listed)
+    facts = _merge_facts([part.facts for part in parts], same_file)
+    return Measurement(parts[0].names, parts[0].target, facts, listed)
 
 
 def _measure_chunk(chunk: Chunk, names: Sequence[str], target: str, *, list_labels: bool = True) -> Measurement:
@@ -147,7 +152,7 @@ def _measure_chunk(chunk: Chunk, names: Sequence[str], target: str, *, list_labe
     step = max(1024, _BLOCK_CELLS // len(names))
     with np.errstate(over="ignore", invalid="ignore"):  # of values that no float32 holds, and that are reported
         blocks = [_measure_block(values[:, at : at + step], label) for at in range(0, max(chunk.height, 1), step)]
-        facts = _merge_facts(blocks)
+        facts = _merge_facts(blocks, same_file=True)
         spread = facts["maximum"] - facts["minimum"]
     facts |= {
         "kind": np.array([COLUMN_KINDS.index(_column_kind(column)) for column in chunk.frame]),
@@ -203,24 +208,30 @@ def _measure_block(values: Floats, label: int) -> Facts:
     }
     target = values[label]
     facts["fraction_row"][label] = _count(np.isfinite(target) & (target != np.floor(target)))[1]
-    problems = dict.fromkeys(("missing", "infinite", "text", "too_large"), np.zeros((columns, 0), np.bool_))
     known = pairs = np.ones((1, rows), np.bool_)
+    unsound = values[:, :0]
     if not ((low >= -MAX_FLOAT32) & (high <= MAX_FLOAT32)).all():  # or one is NaN
-        known = np.isfinite(values)
+        unsound, known = values, np.isfinite(values)
         pairs = known & known[label]
-        problems |= {
-            "missing": np.isnan(values),
-            "infinite": np.isinf(values),
-            "too_large": known & (np.abs(values) > MAX_FLOAT32),
-        }
         low = values.min(axis=1, initial=np.inf, where=known)
         high = values.max(axis=1, initial=-np.inf, where=known)
-    for problem, mask in problems.items():
-        facts[problem], facts[f"{problem}_row"] = _count(mask)
     moments = _moments(values, target[None], pairs)
     own = moments if pairs is known else _moments(values, target[None], known)
     facts |= {"minimum": low, "maximum": high, "known": own["pairs"], "mean": own["pair_mean"]}
-    return facts | {"square": own["pair_square"]} | moments
+    return facts | {"square": own["pair_square"]} | moments | _count_problems(unsound)
+
+
+def _count_problems(values: Floats) -> Facts:
+    problems = {
+        "missing": np.isnan(values),
+        "infinite": np.isinf(values),
+        "text": np.zeros(values.shape, np.bool_),  # missing here
+        "too_large": np.isfinite(values) & (np.abs(values) > MAX_FLOAT32),
+    }
+    facts: Facts = {}
+    for problem, mask in problems.items():
+        facts[problem], facts[f"{problem}_row"] = _count(mask)
+    return facts
 
 
 def _count(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats]:
@@ -274,13 +285,13 @@ _REDUCTIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 }
 
 
-def _merge_facts(parts: Sequence[Facts]) -> Facts:
+def _merge_facts(parts: Sequence[Facts], same_file: bool) -> Facts:
     stacked = {name: np.stack([part[name] for part in parts]) for name in parts[0]}
     merged = {name: _REDUCTIONS[name](of) for name, of in stacked.items() if name in _REDUCTIONS}
     start = np.cumsum(stacked["rows"], axis=0) - stacked["rows"]
     merged |= {name: (of + start).min(axis=0) for name, of in stacked.items() if name.endswith("_row")}
     first, last = stacked["first"][1:], stacked["last"][:-1]
-    follows = (first == last + 1) | (first == 0) | (first == 1)  # another file may begin anew
+    follows = (first == last + 1) | np.isin(first, () if same_file else (0, 1))
     merged["consecutive"] = stacked["consecutive"].all(axis=0) & follows.all(axis=0)
     distances = {}
     for name, weights in _MEANS.items():

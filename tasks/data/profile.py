@@ -52,9 +52,9 @@ class ColumnProfile(BaseModel):
     counts_up: bool
     """Whether the values are 0, 1, 2, … or 1, 2, 3, …, through all files of the table or in each of them."""
     distinct: bool
-    """Whether the values are whole and none comes twice within any chunk."""
+    """Whether the column is of integers none of which is missing, or comes twice within any chunk."""
     digest: str
-    """Equal for columns of equal values in every row."""
+    """Equal for columns of this table of equal values in every row."""
 
 
 class LabelCount(BaseModel):
