@@ -30,6 +30,7 @@ MAX_FLOAT32 = float(np.finfo(np.float32).max)
 """The largest number the algorithm can hold, about 3.4e38."""
 _BLOCK_CELLS = 1 << 18
 """Cells measured at once: so few that they stay in the processor's cache."""
+_SAMPLE_ROWS = 4096
 _NUMPY_TYPES: dict[pl.DataType, str] = {
     pl.Boolean(): "<i1",
     **{kind: f"<i{size}" for kind, size in INTEGER_BYTES.items()},
@@ -124,7 +125,7 @@ def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str]
 
 def measure_chunks(chunks: Iterable[Chunk], wanted: Sequence[str], target: str) -> Measurement:
     """What the `wanted` columns of a file's chunks hold."""
-    found = _measure_chunk(Chunk(pl.DataFrame(schema=dict.fromkeys(wanted, pl.Boolean)), {}), wanted, target)
+    found = _measure_chunk(Chunk(pl.DataFrame(np.empty((0, len(wanted)), np.bool_)), {}), wanted, target)
     for chunk in chunks:
         more = _measure_chunk(chunk, wanted, target, list_labels=found.labels is not None)
         found = merge([found, more], same_file=True)
@@ -182,6 +183,8 @@ def _is_distinct(column: pl.Series, spread: float) -> bool:
 
 
 def _count_labels(values: Floats) -> pl.DataFrame | None:
+    if len(values) > _SAMPLE_ROWS and _count_labels(values[:_SAMPLE_ROWS]) is None:
+        return None  # a target of real numbers is known soon
     cells = pl.DataFrame({"value": values + 0.0}).with_columns(rows=1, first_row=pl.int_range(1, pl.len() + 1))
     return _sum_labels(cells.filter(pl.col("value").is_finite()))
 
