@@ -40,8 +40,8 @@ def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
 
     from sandbox.client import make_workspace
     from tasks.data.row_assignment import count_rows
-    from tasks.format import write_channels
-    from tasks.load import find, profile_table
+    from tasks.format import format_channels
+    from tasks.load import find, load
     from tasks.parameters import Dataset, Split
     from tasks.split import Rows
 
@@ -49,9 +49,9 @@ def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
     with timed("all"):
         with timed("load"):
             dataset = Dataset(source=f"file://{source}", target="bonus")
-            table = profile_table(nowhere, find.fn(nowhere, dataset), dataset)
+            table = load.fn(nowhere, find.fn(nowhere, dataset), dataset)
         with timed("split and write"):
-            formatted = write_channels(
+            formatted = format_channels.fn(
                 nowhere, table, Rows(parameters=Split(), **count_rows(table.rows, Split())), form, 1
             )
     for file in formatted.files:
@@ -64,12 +64,11 @@ def formats(source: Path, folder: Path) -> None:
     import numpy as np
     import polars as pl
 
-    from tasks.data.measurement import to_matrix
     from tasks.data.writer import write_rows
 
     table = pl.read_csv(source)
     table = pl.DataFrame([one.shrink_dtype() if one.dtype.is_integer() else one for one in table]).rechunk()
-    real = pl.DataFrame(np.random.default_rng(0).normal(size=to_matrix(table).shape).T, table.columns).rechunk()
+    real = pl.DataFrame(np.random.default_rng(0).normal(size=table.shape), table.columns).rechunk()
     for name, frame in (("table", table), ("real", real)):
         for form in ("csv", "recordio"):
             with timed(f"{name} {form}"):

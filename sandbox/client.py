@@ -113,16 +113,6 @@ def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
-    """The URL of the sandbox that serves this folder; raises TimeoutError when none answers within so many seconds."""
-    end = time.monotonic() + seconds
-    while (endpoint := find_endpoint(state_dir)) is None:
-        if time.monotonic() > end:
-            raise TimeoutError(f"The sandbox does not answer. What it says is in {state_dir / 'server.log'}.")
-        time.sleep(0.05)
-    return endpoint
-
-
 BLOCK_NAME = "sandbox"
 RETRY_PAUSE_SECONDS = 2.0
 """Between two attempts to reach Prefect's server."""

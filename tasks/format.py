@@ -90,11 +90,6 @@ def format_channels(
 
     A channel is one file while that is small; several instances get as many files of train each, to share them.
     """
-    return write_channels(workspace, table, rows, form, instances)
-
-
-def write_channels(workspace: Workspace, table: Table, rows: Rows, form: Format, instances: int) -> Formatted:
-    """What `format_channels` does, outside of Prefect as well."""
     from tasks.data.measurement import row_bytes, storage_types  # polars
     from tasks.data.shuffle import Shuffle
 

@@ -10,10 +10,10 @@ from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
-from tasks.data.source import Source, find_table
+from tasks.data.source import Source, find_table, make_local_copy
 from tasks.parameters import Dataset
 
-VERSION = 2
+VERSION = 3
 """Of what this step measures; raising it makes every table be read again."""
 
 
@@ -83,19 +83,15 @@ def find(workspace: Workspace, dataset: Dataset) -> FoundTable:
 @task(task_run_name="load {dataset.source}", **cached("load", _facts), **RETRIES)
 def load(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
     """Read and measure the table; raises DataError when it is no table."""
-    remove_old_work_folders()
-    return profile_table(workspace, found, dataset)
-
-
-def profile_table(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
-    """What `load` does, outside of Prefect as well."""
     # Polars is needed only when there is something new to read.
-    from tasks.data.measurement import measure_file, select_table_columns
-    from tasks.data.profile import merge_files
+    from tasks.data.measurement import measure_file, merge
+    from tasks.data.reader import select_columns
 
-    wanted = select_table_columns(workspace, found.parts[0], dataset.target, dataset.ignore)
+    remove_old_work_folders()
+    first = found.parts[0]
+    wanted = select_columns(make_local_copy(workspace, first), first.uri, dataset.target, dataset.ignore)
     measures = map_files(workspace, measure_file, found.parts, wanted=wanted, target=dataset.target)
-    profile = merge_files(*measures).profile()
+    profile = merge(measures).profile()
     if not profile.rows:
         raise DataError(f"{found.source.uri} has a header but no rows. Give it at least one row of numbers.")
     rows = tuple(part.rows for part in measures)

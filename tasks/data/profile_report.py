@@ -4,12 +4,12 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 
 from tasks.data.profile import ColumnProfile, Profile
-from tasks.data.rules.finding import Finding, format_label
+from tasks.data.rules.finding import MAX_NAME_LENGTH as MAX_NAME_LENGTH  # noqa: PLC0414 - for the model's report
+from tasks.data.rules.finding import Finding, format_label, shorten
 
 MAX_LISTED_LABELS = 20
 """Labels that are listed with their rows; of more, the range is shown."""
 MAX_LISTED_COLUMNS = 200
-MAX_NAME_LENGTH = 60
 _MARKUP = re.compile(r"[\\`*_\[\]~]")
 _HTML = re.compile(r"[&<>|]")  # entities, as a bar in a table's cell has no other spelling that all readers know
 _HEADER = ("column", "role", "kind", "missing", "infinite", "minimum", "mean", "maximum", "std", "correlation")
@@ -67,10 +67,9 @@ def columns_table(profile: Profile, ignored: Collection[str] = ()) -> str:
 
 def _row(column: ColumnProfile, target: str, ignored: Collection[str]) -> list[str]:
     role = "target" if column.name == target else "ignored" if column.name in ignored else "feature"
-    name = column.name if len(column.name) <= MAX_NAME_LENGTH else column.name[:MAX_NAME_LENGTH] + "…"
+    name, counts = escape_markdown(shorten(column.name)), (str(column.missing), str(column.infinite))
     figures = (column.minimum, column.mean, column.maximum, column.std, column.correlation)
-    counts = (str(column.missing), str(column.infinite))
-    return [escape_markdown(name), role, column.kind, *counts, *(_format_number(figure) for figure in figures)]
+    return [name, role, column.kind, *counts, *(_format_number(figure) for figure in figures)]
 
 
 def _format_number(figure: float | None) -> str:

@@ -19,8 +19,8 @@ import polars as pl
 from aws.storage import StoredObject
 from linear_learner.errors import DataError
 from tasks.caching.policy import fingerprint
+from tasks.data.profile import TextCells
 from tasks.data.source import local_copy_folder, write_atomically
-from tasks.data.statistics import TextCells
 
 if sys.version_info >= (3, 14):
     from compression import zstd

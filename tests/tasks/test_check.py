@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +19,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.check import check
-from tasks.data.profile import Profile, ProfileAccumulator
+from tasks.data.measurement import measure_chunks
+from tasks.data.profile import Profile
 from tasks.data.profile_report import escape_markdown, render_profile
+from tasks.data.reader import Chunk
 from tasks.data.rules.finding import Finding
 from tasks.data.rules.table import error_message
 from tasks.data.source import Source
@@ -39,9 +42,9 @@ def profiled(target: str = "pay", labels: int = 5, width: int = 3, hole: bool = 
     values[0] = random.integers(0, labels, rows)
     if hole:
         values[-1, 6] = np.nan
-    accumulator = ProfileAccumulator([target, *(f"x{index}" for index in range(1, width))], target)
-    accumulator.add(values, ["integer", *["number"] * (width - 1)], {})  # type: ignore[list-item]
-    return accumulator.profile()
+    names = [target, *(f"x{index}" for index in range(1, width))]
+    frame = pl.DataFrame(values.T, names).with_columns(pl.Series(target, values[0]).cast(pl.Int64))
+    return measure_chunks([Chunk(frame, {})], names, target).profile()
 
 
 def arguments(profile: Profile, **chosen: Any) -> tuple[Table, Rows, RunParameters]:

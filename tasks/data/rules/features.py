@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Final, Literal
+from typing import Final
 
 from tasks.data.profile import ColumnProfile
-from tasks.data.rules.finding import IGNORE_REMEDY, MAX_NAMES, Finding, quote, quote_columns
+from tasks.data.rules.finding import IGNORE_REMEDY, MAX_NAMES, Finding, error, quote, quote_columns, warning
 
 LEAK_CORRELATION: Final = 0.9999
 MAX_EXACT_INTEGER: Final = 2**24
@@ -24,25 +24,28 @@ def find_feature_problems(features: Sequence[ColumnProfile], target: ColumnProfi
     if rows < MIN_ROWS:
         return
     numeric = [column for column in features if not column.text and column.minimum is not None]
-    constant = [column for column in numeric if column.minimum == column.maximum]
-    learn = f"Nothing can be learnt from it: {IGNORE_REMEDY}."
-    yield from _columns_finding(constant, "warning", "the same value in every row", learn)
+    constant = [column.name for column in numeric if column.minimum == column.maximum]
+    yield from _warn(constant, "the same value in every row", f"Nothing can be learnt from it: {IGNORE_REMEDY}.")
     varied = [column for column in numeric if column.minimum != column.maximum]
-    yield from _find_leaks(varied, target)
-    yield from _find_duplicates([column for column in varied if column.digest != target.digest])
-    indices = [column for column in features if _INDEX_NAME.fullmatch(column.name) or column.counts_up]
-    unindexed = f"Write the table with to_csv(index=False), or {IGNORE_REMEDY}."
-    yield from _columns_finding(
-        indices, "warning", "looks like the row number that pandas writes beside a table", unindexed
-    )
-    reported = {column.name for column in indices}
-    ids = [column for column in varied if column.name not in reported and is_id(column, rows)]
-    encode = f"{_DROP}, or encode it (one-hot) if it names a category."
-    yield from _columns_finding(ids, "warning", "looks like an id, whose size means nothing", encode)
-    reported |= {column.name for column in ids}
-    large = [column for column in (*varied, target) if column.name not in reported and _is_large(column)]
-    digits = f"whole numbers beyond {MAX_EXACT_INTEGER}, whose last digits a float32 does not hold"
-    yield from _columns_finding(large, "warning", digits, "Subtract an offset or rescale, if those digits matter.")
+    copies = [column.name for column in varied if column.digest == target.digest]
+    if copies:
+        what = f"the same values as the target {quote(target.name)} in every row: it leaks the label"
+        yield error(quote_columns(copies), what, f"{_DROP}; a model would only copy it.")
+    others = [column for column in varied if column.digest != target.digest]
+    close = [column.name for column in others if abs(column.correlation or 0.0) >= LEAK_CORRELATION]
+    what = f"a correlation of {LEAK_CORRELATION} or more with the target {quote(target.name)}: it may leak the label"
+    yield from _warn(close, what, f"If it is not known before the target is, {IGNORE_REMEDY}.")
+    yield from _find_duplicates(others)
+    indices = [column.name for column in features if _INDEX_NAME.fullmatch(column.name) or column.counts_up]
+    what = "looks like the row number that pandas writes beside a table"
+    yield from _warn(indices, what, f"Write the table with to_csv(index=False), or {IGNORE_REMEDY}.")
+    ids = [column.name for column in varied if column.name not in indices and is_id(column, rows)]
+    what = "looks like an id, whose size means nothing"
+    yield from _warn(ids, what, f"{_DROP}, or encode it (one-hot) if it names a category.")
+    reported = {*indices, *ids}
+    large = [column.name for column in (*varied, target) if column.name not in reported and _is_large(column)]
+    what = f"whole numbers beyond {MAX_EXACT_INTEGER}, whose last digits a float32 does not hold"
+    yield from _warn(large, what, "Subtract an offset or rescale, if those digits matter.")
 
 
 def is_id(column: ColumnProfile, rows: int) -> bool:
@@ -58,47 +61,26 @@ def is_id(column: ColumnProfile, rows: int) -> bool:
     )
 
 
-def _find_leaks(varied: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[Finding]:
-    copies = [column for column in varied if column.digest == target.digest]
-    yield from _columns_finding(
-        copies,
-        "error",
-        f"the same values as the target {quote(target.name)} in every row: it leaks the label",
-        f"{_DROP}; a model would only copy it.",
-    )
-    others = [column for column in varied if column.digest != target.digest]
-    close = [column for column in others if abs(column.correlation or 0.0) >= LEAK_CORRELATION]
-    yield from _columns_finding(
-        close,
-        "warning",
-        f"a correlation of {LEAK_CORRELATION} or more with the target {quote(target.name)}: it may leak the label",
-        f"If it is not known before the target is, {IGNORE_REMEDY}.",
-    )
-
-
 def _find_duplicates(varied: Sequence[ColumnProfile]) -> Iterator[Finding]:
     groups: dict[str, list[str]] = {}
     for column in varied:
         groups.setdefault(column.digest, []).append(column.name)
     twins = [group for group in groups.values() if len(group) > 1]
-    if len(twins) <= MAX_NAMES:
-        for group in twins:
-            keep = f"Keep {quote(group[0])} alone and leave out the other with the dataset's ignore parameter."
-            what = "the same values in every row, so that they share one weight"
-            yield Finding(level="warning", where=quote_columns(group), what=what, remedy=keep)
-    else:
+    if len(twins) > MAX_NAMES:
         surplus = [name for group in twins for name in group[1:]]
-        keep = "Keep one of each and leave out the others with the dataset's ignore parameter."
         what = f"the same values in every row as {len(twins)} others, such as {quote(twins[0][0])}"
-        yield Finding(level="warning", where=quote_columns(surplus), what=what, remedy=keep)
+        keep = "Keep one of each and leave out the others with the dataset's ignore parameter."
+        yield warning(quote_columns(surplus), what, keep)
+        return
+    for group in twins:
+        keep = f"Keep {quote(group[0])} alone and leave out the other with the dataset's ignore parameter."
+        yield warning(quote_columns(group), "the same values in every row, so that they share one weight", keep)
 
 
 def _is_large(column: ColumnProfile) -> bool:
     return column.kind == "integer" and max(column.maximum or 0, -(column.minimum or 0)) > MAX_EXACT_INTEGER
 
 
-def _columns_finding(
-    chosen: Sequence[ColumnProfile], level: Literal["error", "warning"], what: str, remedy: str
-) -> Iterator[Finding]:
-    if chosen:
-        yield Finding(level=level, where=quote_columns([column.name for column in chosen]), what=what, remedy=remedy)
+def _warn(names: Sequence[str], what: str, remedy: str) -> Iterator[Finding]:
+    if names:
+        yield warning(quote_columns(names), what, remedy)

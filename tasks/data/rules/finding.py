@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 MAX_NAMES: Final = 12
 """Columns or labels that are listed by name; of more, as many are given as examples."""
-MAX_NAME_LENGTH = 60
+MAX_NAME_LENGTH: Final = 60
 IGNORE_REMEDY: Final = "leave the column out with the dataset's ignore parameter"
 
 
@@ -26,9 +26,22 @@ class Finding(BaseModel):
         return f"{self.where}: {self.what}. {self.remedy}"
 
 
+def error(where: str, what: str, remedy: str) -> Finding:
+    return Finding(level="error", where=where, what=what, remedy=remedy)
+
+
+def warning(where: str, what: str, remedy: str) -> Finding:
+    return Finding(level="warning", where=where, what=what, remedy=remedy)
+
+
+def shorten(name: str) -> str:
+    """A column's name, cut where it is very long."""
+    return name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…"
+
+
 def quote(name: str) -> str:
-    """A column's name in a message, cut where it is very long."""
-    return repr(name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…")
+    """A column's name in a message."""
+    return repr(shorten(name))
 
 
 def join_words(words: Sequence[str]) -> str:

@@ -6,13 +6,11 @@ from itertools import pairwise
 from typing import Final
 
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.data.profile import ColumnProfile, Profile
+from tasks.data.profile import Profile
 from tasks.data.rules.cells import find_cell_problems
 from tasks.data.rules.features import find_feature_problems
-from tasks.data.rules.finding import MAX_NAMES, Finding, join_words, quote
+from tasks.data.rules.finding import MAX_NAMES, Finding, error, join_words, quote, warning
 from tasks.data.rules.labels import find_label_problems
-
-__all__ = ["Finding", "error_message", "find_problems"]
 
 MIN_TRAINING_ROWS: Final = 10
 MIN_SCORING_ROWS: Final = 30
@@ -33,8 +31,8 @@ def find_problems(
     features = [column for column in profile.columns if column.name not in {profile.target, *ignored}]
     found = [
         *_find_header_problems([column.name for column in profile.columns]),
-        *_find_width_problems(features, profile.target, hyperparameters),
-        *find_cell_problems(features, target, hyperparameters.predictor_type),
+        *_find_width_problems(len(features), profile.target, hyperparameters.feature_dim),
+        *find_cell_problems(features, target),
         *find_label_problems(profile, target, rows, hyperparameters),
         *_find_channel_problems(rows),
         *find_feature_problems(features, target, profile.rows),
@@ -46,7 +44,7 @@ def error_message(source: str, errors: Sequence[Finding]) -> str:
     """All errors, a line each, under the name of the table they are in."""
     if len(errors) == 1:
         return f"{source} cannot be trained on: {errors[0]}"
-    lines = [f"- {error}" for error in errors[:MAX_ERRORS]]
+    lines = [f"- {one}" for one in errors[:MAX_ERRORS]]
     if len(errors) > MAX_ERRORS:
         lines.append(f"- and {len(errors) - MAX_ERRORS} more of the kind, once these are gone.")
     return "\n".join([f"{source} cannot be trained on:", *lines])
@@ -56,7 +54,7 @@ def _find_header_problems(names: Sequence[str]) -> Iterator[Finding]:
     if all(_is_number(name) for name in names) and not _are_positions(names):
         shown = join_words([quote(name) for name in names[:MAX_NAMES]])
         what = f"the first line looks like data, not like a header: {shown}"
-        yield Finding(level="error", where=_TABLE, what=what, remedy="Put a line with the columns' names before it.")
+        yield error(_TABLE, what, "Put a line with the columns' names before it.")
 
 
 def _are_positions(names: Sequence[str]) -> bool:
@@ -72,28 +70,24 @@ def _is_number(name: str) -> bool:
     return False
 
 
-def _find_width_problems(
-    features: Sequence[ColumnProfile], target: str, hyperparameters: Hyperparameters
-) -> Iterator[Finding]:
-    width = len(features)
-    if not features:
+def _find_width_problems(width: int, target: str, feature_dim: int | None) -> Iterator[Finding]:
+    if not width:
         what = f"no feature is left beside the target {quote(target)}"
-        yield Finding(level="error", where=_TABLE, what=what, remedy="Give it one, or ignore fewer columns.")
-    elif hyperparameters.feature_dim not in {None, width}:
-        what = f"it is {hyperparameters.feature_dim}, and the table has {width} feature columns"
+        yield error(_TABLE, what, "Give it one, or ignore fewer columns.")
+    elif feature_dim not in {None, width}:
+        what = f"it is {feature_dim}, and the table has {width} feature columns"
         remedy = f"Set it to {width} or leave it empty, which reads it off the data."
-        yield Finding(level="error", where="hyperparameter feature_dim", what=what, remedy=remedy)
+        yield error("hyperparameter feature_dim", what, remedy)
 
 
 def _find_channel_problems(rows: Mapping[str, int]) -> Iterator[Finding]:
     remedy = "Give the table more rows, or this channel a larger share of them."
     for name, count in rows.items():
-        where = f"channel {name}"
         if not count:
-            yield Finding(level="error", where=where, what="it has no rows", remedy=remedy)
+            yield error(f"channel {name}", "it has no rows", remedy)
         elif name == "train" and count < MIN_TRAINING_ROWS:
             what = f"it has {count} rows, and training wants at least {MIN_TRAINING_ROWS}"
-            yield Finding(level="error", where=where, what=what, remedy=remedy)
+            yield error(f"channel {name}", what, remedy)
         elif name != "train" and count < MIN_SCORING_ROWS:
             what = f"it has {count} rows, and a score of fewer than {MIN_SCORING_ROWS} says little"
-            yield Finding(level="warning", where=where, what=what, remedy=remedy)
+            yield warning(f"channel {name}", what, remedy)

@@ -4,16 +4,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import ArrayLike
 
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.data.profile import Profile, ProfileAccumulator
+from tasks.data.measurement import measure_chunks
+from tasks.data.profile import Profile, TextCells
+from tasks.data.reader import Chunk
 from tasks.data.rules.finding import Finding
 from tasks.data.rules.table import find_problems
-from tasks.data.statistics import ColumnKind, TextCells
 
 ROWS = 1000
 CHANNELS = {"train": 700, "validation": 200, "test": 100}
@@ -29,14 +31,17 @@ def profiled(
     table: Mapping[str, ArrayLike], target: str = "pay", text: Mapping[str, Sequence[int]] | None = None
 ) -> Profile:
     """Of columns of one length, the cells of `text` being the word Ulm."""
-    accumulator = ProfileAccumulator([*table], target)
-    values = np.array([np.asarray(cells, np.float64) for cells in table.values()])
     texts = {name: TextCells(np.array(rows), "Ulm") for name, rows in (text or {}).items()}
-    for name, cells in texts.items():
-        values[[*table].index(name), cells.rows] = np.nan
-    kinds: list[ColumnKind] = ["integer" if (np.floor(cells) == cells).all() else "number" for cells in values]
-    accumulator.add(values, kinds, texts)
-    return accumulator.profile()
+    columns = []
+    for name, numbers in table.items():
+        cells = np.array(numbers, np.float64)
+        if name in texts:
+            cells[texts[name].rows] = np.nan
+        whole = (np.floor(cells) == cells).all() and (np.abs(cells) < 2**63).all()
+        columns.append(pl.Series(name, cells).cast(pl.Int64 if whole else pl.Float64))
+    return measure_chunks(
+        [Chunk(pl.DataFrame(dict(zip(table, columns, strict=True))), texts)], [*table], target
+    ).profile()
 
 
 def problems_of(

@@ -22,7 +22,7 @@ from tasks.caching import work_folder
 from tasks.data import reader
 from tasks.data.row_assignment import count_rows
 from tasks.format import Formatted, format_channels
-from tasks.load import Table, find, profile_table
+from tasks.load import Table, find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
 
@@ -47,7 +47,7 @@ def frame() -> pd.DataFrame:
 
 def loaded(workspace: Workspace, source: str) -> Table:
     dataset = Dataset(source=source, target="pay")
-    return profile_table(workspace, find.fn(workspace, dataset), dataset)
+    return load.fn(workspace, find.fn(workspace, dataset), dataset)
 
 
 def prepared(workspace: Workspace, source: str, **more: object) -> tuple[Table, Formatted]:
@@ -198,7 +198,7 @@ def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, 
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
     rows = Rows(parameters=Split(), **count_rows(table.rows, Split()))
     with pytest.raises(DataError, match="was changed or removed while it was used"):
-        formatting.write_channels(workspace, table, rows, "csv", 1)
+        formatting.format_channels.fn(workspace, table, rows, "csv", 1)
 
 
 def test_nothing_under_a_prefix_is_said(workspace: Workspace) -> None:

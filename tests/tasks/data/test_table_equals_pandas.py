@@ -20,7 +20,7 @@ from tasks.data.profile import Profile
 from tasks.data.row_assignment import assign_rows
 from tasks.data.rules.table import find_problems
 from tasks.data.writer import write_rows
-from tasks.load import Table, find, profile_table
+from tasks.load import Table, find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows
 
@@ -49,13 +49,13 @@ def read(folder: Path, content: bytes | None, name: str = "table.csv", **chosen:
     if content is not None:
         (folder / name).write_bytes(content)
     dataset = Dataset.model_validate({"source": str(folder / name), "target": "bonus", **chosen})
-    return profile_table(NOWHERE, find.fn(NOWHERE, dataset), dataset)
+    return load.fn(NOWHERE, find.fn(NOWHERE, dataset), dataset)
 
 
 def written(table: Table, split: Split | None = None) -> dict[str, bytes]:
     split = split or Split()
     counts = {channel: len(rows) for channel, rows in assign_rows(table.rows, split).items()}
-    formatted = formatting.write_channels(NOWHERE, table, Rows(parameters=split, **counts), "csv", 1)
+    formatted = formatting.format_channels.fn(NOWHERE, table, Rows(parameters=split, **counts), "csv", 1)
     return {file.channel: formatted.path(file).read_bytes() for file in formatted.files}
 
 

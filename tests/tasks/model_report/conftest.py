@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import polars as pl
 import pytest
 from numpy.typing import NDArray
 
@@ -18,7 +19,8 @@ from linear_learner.formats.artifact import write_archive
 from linear_learner.hyperparameters import LOSSES
 from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
 from linear_learner.model import LinearModel, Predictions, PredictorType
-from tasks.data.profile import ProfileAccumulator
+from tasks.data.measurement import measure_chunks
+from tasks.data.reader import Chunk
 from tasks.data.rules.finding import Finding
 from tasks.data.source import Source
 from tasks.download import ModelFile
@@ -104,15 +106,16 @@ def make_case(tmp_path: Path) -> MakeCase:
         model = LinearModel(kind, LOSSES[kind][0], weights, np.zeros(outputs, np.float32), 0.4, {}, names)
         path = tmp_path / "model.tar.gz"
         write_archive(model, path)
-        accumulator = ProfileAccumulator([target, *names], target)
-        accumulator.add(np.vstack([labels, features.T]).astype(np.float64), ["number"] * (len(names) + 1), {})
+        columns = np.vstack([labels, features.T]).astype(np.float64)
+        frame = pl.DataFrame(dict(zip([target, *names], columns, strict=True)))
+        profile = measure_chunks([Chunk(frame, {})], [target, *names], target).profile()
         uri = "s3://people-data/output/transformed_data.csv"
         table = Table(
             source=Source(uri=uri, parts=(StoredObject(uri=uri, size=1, etag="e"),)),
             holdout=None,
             made_of={},
             part_rows=(ROWS,),
-            profile=accumulator.profile(),
+            profile=profile,
         )
         predictions = model.predict(features)
         evaluation = judge(model, labels.astype(np.float32), features)
