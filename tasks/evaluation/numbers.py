@@ -1,0 +1,27 @@
+"""How figures are written in reports and verdicts."""
+
+from math import floor, isfinite, log10
+
+NO_VALUE = "\N{EN DASH}"
+"""What stands where there is no figure."""
+
+
+def format_number(figure: float | None, digits: int = 4) -> str:
+    """A figure with so many significant digits, or NO_VALUE; whole ones are kept: 0.9134, 12.35, 1,234,567."""
+    if figure is None or not isfinite(figure):
+        return NO_VALUE
+    size = floor(log10(abs(figure))) if figure else 0
+    if not -5 < size < 12:
+        return f"{figure:.{digits - 1}e}"
+    whole = float(figure).is_integer() and size >= digits - 1
+    return f"{figure:,.{0 if whole or not figure else max(0, digits - 1 - size)}f}"
+
+
+def format_share(figure: float | None) -> str:
+    """A share of one, in per cent."""
+    return NO_VALUE if figure is None or not isfinite(figure) else f"{format_number(100 * figure, 3)} %"
+
+
+def format_count(what: str, count: int) -> str:
+    """`1 row`, `12,345 rows`."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
