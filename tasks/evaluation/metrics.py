@@ -1,8 +1,8 @@
-"""The figures of a model on labelled rows, by scikit-learn, and those of the best constant prediction."""
+"""The metrics of a model on labelled rows, and on samples of these, and those of the best constant prediction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,13 @@ from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.results import ClassMetrics, MetricName
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.uint8]
 MetricValues = dict[MetricName, float | None]
 REGRESSION_METRICS: tuple[MetricName, ...] = ("rmse", "mae", "median_error", "r2")
-LABEL_METRICS: tuple[MetricName, ...] = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-CLASSIFICATION_METRICS: tuple[MetricName, ...] = (*LABEL_METRICS, "roc_auc", "pr_auc", "log_loss")
+RATES: tuple[MetricName, ...] = ("precision", "recall", "f1")
+LABEL_METRICS: tuple[MetricName, ...] = ("accuracy", "balanced_accuracy", *RATES)
+AREA_METRICS: tuple[MetricName, ...] = ("roc_auc", "pr_auc")
+CLASSIFICATION_METRICS: tuple[MetricName, ...] = (*LABEL_METRICS, *AREA_METRICS, "log_loss")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,6 @@ class CandidatePredictions:
     scores: NDArray[np.floating]
     labels: NDArray[np.intp] | None = None
     probabilities: bool = False
-    constant: bool = False
 
     @classmethod
     def of(cls, predictions: Predictions, actual: ActualLabels, *, probabilities: bool) -> Self:
@@ -95,11 +97,13 @@ class CandidatePredictions:
         return self.scores if self.scores.ndim == 1 else self.scores[:, label]
 
 
-class CurveAreas(NamedTuple):
-    """Under the ROC and the precision-recall curve."""
+class SampleMetrics(NamedTuple):
+    """The metrics of one candidate in each sample, NaN where a sample does not define them."""
 
-    roc: float
-    precision_recall: float
+    values: dict[MetricName, Floats]
+    """(samples,)"""
+    by_class: dict[MetricName, Floats]
+    """(samples, classes) of those that each class has; (samples, 1) of the areas when there are two classes."""
 
 
 def compute_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> MetricValues:
@@ -111,54 +115,56 @@ def compute_metrics_by_class(
     actual: ActualLabels, predictions: CandidatePredictions
 ) -> tuple[MetricValues, tuple[ClassMetrics, ...]]:
     """Every metric of one candidate's predictions, and its classes one by one."""
-    return (
-        _classification_metrics(actual, predictions)
-        if actual.num_classes
-        else (_regression_metrics(actual, predictions), ())
+    every_row_once = np.ones((1, len(actual.labels)), np.uint8)
+    values, by_class = compute_sample_metrics(actual, predictions, actual.metric_names, every_row_once)
+    found = {name: _value_or_none(of_sample[0]) for name, of_sample in values.items()}
+    if not actual.num_classes:
+        return found, ()
+    rows = np.bincount(actual.labels.astype(np.intp), minlength=actual.num_classes)
+    areas = np.broadcast_to(by_class["roc_auc"][0], actual.num_classes)  # of two classes, both have the same
+    precision, recall, f1 = (by_class[name][0] for name in RATES)
+    return found, tuple(
+        ClassMetrics(
+            label=label,
+            rows=int(rows[label]),
+            precision=float(precision[label]),
+            recall=float(recall[label]),
+            f1=float(f1[label]),
+            roc_auc=_value_or_none(areas[label]),
+        )
+        for label in range(actual.num_classes)
     )
 
 
-def _classification_metrics(
-    actual: ActualLabels, predictions: CandidatePredictions
-) -> tuple[MetricValues, tuple[ClassMetrics, ...]]:
-    """Every metric, and the classes one by one.
+def compute_sample_metrics(
+    actual: ActualLabels, predictions: CandidatePredictions, names: Sequence[MetricName], counts: Counts
+) -> SampleMetrics:
+    """The metrics called `names` in samples that hold each row as often as `counts` (samples, rows) says.
 
-    Precision, recall and F1 are of class 1 where there are two classes; else means over the classes that are actual
-    or predicted, as scikit-learn's macro averages are, an undefined one counting 0. Areas are means over the classes
-    that have rows of both kinds. Scores are clipped at their own precision before a log loss, as scikit-learn does.
+    They are scikit-learn's, computed for all samples at once. Precision, recall and F1 are of class 1 where there are
+    two classes; else means over the classes that are actual or predicted, an undefined one counting 0. Areas are means
+    over the classes that have rows of both kinds. Probabilities are clipped at their precision before a log loss.
     """
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    labels, predicted = actual.labels, predictions.labels
-    per_class = precision_recall_fscore_support(labels, predicted, labels=range(actual.num_classes), zero_division=0)
-    rows = per_class[3]
-    counted = rows + np.bincount(np.asarray(predicted), minlength=actual.num_classes) > 0
-    shown = np.array([False, True]) if actual.num_classes == 2 else counted
-    by_class = {label: compute_areas(actual, predictions, label) for label in actual.curve_classes}
-    known = [one for one in by_class.values() if one]
-    found: MetricValues = {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(per_class[1][rows > 0].mean()),
-        **{name: float(per_class[place][shown].mean()) for place, name in enumerate(LABEL_METRICS[2:])},
-        "roc_auc": float(np.mean([one.roc for one in known])) if known else None,
-        "pr_auc": float(np.mean([one.precision_recall for one in known])) if known else None,
-        "log_loss": _log_loss(actual, predictions),
-    }
-    return found, tuple(_class_metrics(label, per_class, by_class) for label in range(actual.num_classes))
-
-
-def compute_areas(actual: ActualLabels, predictions: CandidatePredictions, label: int) -> CurveAreas | None:
-    """Of one class against the others; None without rows of both kinds."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    positive = actual.labels == label
-    share = float(positive.mean())
-    if not 0 < share < 1:
-        return None
-    if predictions.constant:  # all rows tie: what scikit-learn says of them, too
-        return CurveAreas(0.5, share)
-    scores = predictions.class_scores(label)
-    return CurveAreas(float(roc_auc_score(positive, scores)), float(average_precision_score(positive, scores)))
+    if not actual.num_classes:
+        return SampleMetrics(_regression_values(actual, predictions, names, counts), {})
+    values: dict[MetricName, Floats] = {}
+    by_class: dict[MetricName, Floats] = {}
+    if set(names) & set(LABEL_METRICS):
+        rows, predicted_rows, hits = _count_classes(actual, predictions, counts)
+        by_class["precision"] = hits / np.maximum(predicted_rows, 1)
+        by_class["recall"] = hits / np.maximum(rows, 1)
+        by_class["f1"] = 2 * hits / np.maximum(rows + predicted_rows, 1)
+        averaged = np.array([False, True]) if actual.num_classes == 2 else rows + predicted_rows > 0
+        values |= {name: np.average(by_class[name], axis=1, weights=averaged) for name in RATES}
+        values["accuracy"] = hits.sum(axis=1) / len(actual.labels)
+        values["balanced_accuracy"] = np.average(by_class["recall"], axis=1, weights=rows > 0)
+    if set(names) & set(AREA_METRICS):
+        for name, areas in zip(AREA_METRICS, _class_areas(actual, predictions, counts), strict=True):
+            by_class[name] = areas
+            values[name] = np.ma.masked_invalid(areas).mean(axis=1).filled(np.nan)
+    if "log_loss" in names:
+        values["log_loss"] = _means(counts, _log_losses(actual, predictions))
+    return SampleMetrics({name: values[name] for name in names}, by_class)
 
 
 def best_constants(actual: ActualLabels) -> dict[MetricName, CandidatePredictions]:
@@ -175,15 +181,15 @@ def best_constants(actual: ActualLabels) -> dict[MetricName, CandidatePrediction
         scores = np.broadcast_to(
             shares if actual.num_classes > 2 else shares[1], (rows, *shares.shape[: actual.num_classes > 2])
         )
-        largest = CandidatePredictions(scores, np.full(rows, shares.argmax()), probabilities=True, constant=True)
+        largest = CandidatePredictions(scores, np.full(rows, shares.argmax()), probabilities=True)
         ones = replace(largest, labels=np.ones(rows, np.intp)) if actual.num_classes == 2 else largest
         return {name: ones if name in {"precision", "recall", "f1"} else largest for name in actual.metric_names}
-    mean, median = (CandidatePredictions(np.full(rows, of(labels)), constant=True) for of in (np.mean, np.median))
+    mean, median = (CandidatePredictions(np.full(rows, of(labels))) for of in (np.mean, np.median))
     found: dict[MetricName, CandidatePredictions] = {"rmse": mean, "mae": median, "median_error": median, "r2": mean}
     if actual.quantile:
         # A label itself: between two of them, where quantiles are often put, the loss can be higher.
         quantile = np.quantile(labels, actual.quantile, method="inverted_cdf")
-        found["pinball"] = CandidatePredictions(np.full(rows, quantile), constant=True)
+        found["pinball"] = CandidatePredictions(np.full(rows, quantile))
     return found
 
 
@@ -203,40 +209,109 @@ def baseline_metrics(actual: ActualLabels, chosen: Mapping[MetricName, Candidate
     return {name: of_guess[name] for names, of_guess in found for name in names}
 
 
-def _regression_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> MetricValues:
-    """R² is not defined where all labels are equal."""
-    from sklearn import metrics
+def _value_or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
-    labels, predicted = actual.labels, predictions.scores
-    found: MetricValues = {
-        "rmse": float(metrics.root_mean_squared_error(labels, predicted)),
-        "mae": float(metrics.mean_absolute_error(labels, predicted)),
-        "median_error": float(metrics.median_absolute_error(labels, predicted)),
-        "r2": float(metrics.r2_score(labels, predicted)) if np.ptp(labels) else None,
+
+def _regression_values(
+    actual: ActualLabels, predictions: CandidatePredictions, names: Sequence[MetricName], counts: Counts
+) -> dict[MetricName, Floats]:
+    labels = actual.labels.astype(np.float64)
+    errors = labels - predictions.scores
+    quantile = actual.quantile or 0.5
+    compute: dict[MetricName, Callable[[], Floats]] = {
+        "rmse": lambda: np.sqrt(_means(counts, np.square(errors))),
+        "mae": lambda: _means(counts, np.abs(errors)),
+        "median_error": lambda: _medians(counts, np.abs(errors)),
+        "r2": lambda: 1 - _means(counts, np.square(errors)) / _variances(counts, labels),
+        "pinball": lambda: _means(counts, np.maximum(quantile * errors, (quantile - 1) * errors)),
     }
-    if actual.quantile:
-        found["pinball"] = float(metrics.mean_pinball_loss(labels, predicted, alpha=actual.quantile))
+    return {name: compute[name]() for name in names}
+
+
+def _means(counts: Counts, values: NDArray[Any]) -> Floats:
+    """(samples,) means of values (rows,); a product of matrices would copy the counts as floats."""
+    return np.asarray(np.einsum("sr,r->s", counts, values, dtype=np.float64) / counts.shape[1])
+
+
+def _variances(counts: Counts, labels: Floats) -> Floats:
+    """(samples,) variances of the labels; NaN where a sample's labels are all equal, up to rounding."""
+    centred = labels - labels.mean()
+    squares = _means(counts, np.square(centred))
+    found = squares - np.square(_means(counts, centred))
+    return np.where(found > 1e-12 * squares, found, np.nan)
+
+
+def _medians(counts: Counts, values: Floats) -> Floats:
+    """(samples,) medians of values (rows,): of an even number of rows the mean of the two in the middle."""
+    order = np.argsort(values)
+    ranked, rows = values[order], len(values)
+    middle = [(rows + 1) // 2, rows // 2 + 1]
+    return np.array(
+        [ranked[np.searchsorted(np.cumsum(sample[order], dtype=np.int32), middle)].mean() for sample in counts]
+    )
+
+
+def _count_classes(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> Floats:
+    """(3, samples, classes) rows that are of each class, that are predicted to be, and that are both."""
+    classes = actual.num_classes
+    # Few pairs of actual and predicted class occur: rows are counted by pair, and pairs by class.
+    pairs, pair_of_row = np.unique(actual.labels.astype(np.intp) * classes + predictions.labels, return_inverse=True)
+    labels, predicted = np.divmod(pairs, classes)
+    found = np.empty((3, len(counts), classes))
+    for index, sample in enumerate(counts):
+        drawn = np.bincount(pair_of_row, sample)
+        found[0, index] = np.bincount(labels, drawn, classes)
+        found[1, index] = np.bincount(predicted, drawn, classes)
+        found[2, index] = np.bincount(labels, drawn * (labels == predicted), classes)
     return found
 
 
-def _class_metrics(label: int, per_class: tuple[Floats, ...], areas: Mapping[int, CurveAreas | None]) -> ClassMetrics:
-    precision, recall, f1, rows = (of[label] for of in per_class)
-    own = areas.get(label, areas[1])  # of two classes, both have the same
-    return ClassMetrics(
-        label=label,
-        rows=int(rows),
-        precision=float(precision),
-        recall=float(recall),
-        f1=float(f1),
-        roc_auc=own.roc if own else None,
-    )
+def _class_areas(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> Floats:
+    """(2, samples, classes) areas under the ROC and the precision-recall curve of each class that has curves."""
+    areas = [_areas(actual.labels == label, predictions.class_scores(label), counts) for label in actual.curve_classes]
+    return np.stack(areas, axis=2)
 
 
-def _log_loss(actual: ActualLabels, predictions: CandidatePredictions) -> float | None:
-    from sklearn.metrics import log_loss
+def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Counts) -> Floats:
+    """(2, samples) areas under both curves, from the ranks of the positive rows; ties are one step of a curve."""
+    if scores.min() == scores.max():  # as of a constant: no rows to rank
+        shares = _means(counts, positive)
+        return np.where((shares > 0) & (shares < 1), [np.full(len(counts), 0.5), shares], np.nan)
+    order = np.argsort(-scores, kind="stable")
+    order_of_hits = order[positive[order]]
+    ranked, ranked_hits = -scores[order], -scores[order_of_hits]
+    # Of each positive row: the rows with a higher score, with at least its score, and the positive ones of these.
+    above, through = (np.searchsorted(ranked, ranked_hits, side) for side in ("left", "right"))
+    hits_through = np.searchsorted(ranked_hits, ranked_hits, "right")
+    rows_up_to, hits_up_to = np.zeros(len(order) + 1, np.int32), np.zeros(len(order_of_hits) + 1, np.int32)
+    found = np.full((2, len(counts)), np.nan)
+    for index, sample in enumerate(counts):
+        drawn = sample[order_of_hits]
+        np.cumsum(sample[order], out=rows_up_to[1:])
+        np.cumsum(drawn, out=hits_up_to[1:])
+        hits = float(hits_up_to[-1])
+        if 0 < hits < len(order):
+            rows_through = rows_up_to[through]
+            # Half of the positive rows themselves are among the rows above a positive one, ties counting half.
+            ranks = _sum(drawn, rows_up_to[above] + rows_through) / 2 - hits**2 / 2
+            found[0, index] = 1 - ranks / (hits * (len(order) - hits))
+            found[1, index] = _sum(drawn, hits_up_to[hits_through] / np.maximum(rows_through, 1)) / hits
+    return found
 
-    return (
-        float(log_loss(actual.labels, predictions.scores, labels=range(actual.num_classes)))
-        if predictions.probabilities
-        else None
-    )
+
+def _sum(counts: Counts, values: NDArray[Any]) -> Any:
+    return np.einsum("r,r", counts, values, dtype=np.float64)
+
+
+def _log_losses(actual: ActualLabels, predictions: CandidatePredictions) -> Floats:
+    """(rows,) log losses, the probabilities clipped at the precision they have; NaN without probabilities."""
+    labels, scores = actual.labels.astype(np.intp), predictions.scores
+    if not predictions.probabilities:
+        return np.full(len(labels), np.nan)
+    if actual.num_classes == 2:
+        given = np.where(labels == 1, scores, 1 - scores)
+    else:
+        given = np.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
+    precision = np.finfo(scores.dtype).eps
+    return np.asarray(-np.log(np.clip(given, precision, 1 - precision).astype(np.float64)))
