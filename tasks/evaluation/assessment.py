@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.gate import select_gate_metric
 from tasks.evaluation.intervals import (
-    BootstrapValues,
-    Candidate,
     count_samples,
     draw_samples,
     percentile_interval,
@@ -20,14 +18,15 @@ from tasks.evaluation.intervals import (
 )
 from tasks.evaluation.metrics import (
     ActualLabels,
+    BootstrapValues,
+    Candidate,
     CandidatePredictions,
     Floats,
     MetricValues,
     baseline_metrics,
     best_constants,
+    compute_class_metrics,
     compute_metrics,
-    compute_metrics_by_class,
-    group_by_predictions,
 )
 from tasks.evaluation.results import (
     METRICS,
@@ -163,21 +162,21 @@ def _compare(
     """Compare the first of `models` with the best constants and, if there is a second, with that; and its classes."""
     chosen = best_constants(actual)
     with ThreadPoolExecutor(len(models)) as pool:
-        (own, classes), *others = pool.map(partial(compute_metrics_by_class, actual), models)
+        own, *others = pool.map(partial(compute_metrics, actual), models)
     candidates = [Candidate(one, actual.metric_names) for one in models]
-    candidates += [Candidate(one, names) for one, names in group_by_predictions(chosen)]
+    candidates += chosen
     samples = draw_samples(len(actual.labels), count_samples(len(actual.labels)))
     values = resample(actual, candidates, samples)
     comparison = _Comparison(
         metrics=own,
         baseline=baseline_metrics(actual, chosen),
-        champion=others[0][0] if others else {},
+        champion=others[0] if others else {},
         values=values[0],
         baseline_values={name: found for some in values[len(models) :] for name, found in some.items()},
         champion_values=values[1] if others else {},
         confidence=confidence,
     )
-    return comparison, classes
+    return comparison, compute_class_metrics(actual, models[0])
 
 
 def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
@@ -190,11 +189,11 @@ def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
 def _assess_slices(
     actual: ActualLabels, predictions: CandidatePredictions, slices: Sequence[tuple[str, NDArray[np.intp]]]
 ) -> tuple[Slice, ...]:
-    chosen = best_constants(actual) if slices else {}
+    chosen = best_constants(actual) if slices else []
     found = []
     for value, rows in slices:
         part = actual.select_rows(rows)
-        baseline = baseline_metrics(part, _select_rows(chosen, rows))
+        baseline = baseline_metrics(part, [Candidate(one.select_rows(rows), names) for one, names in chosen])
         found.append(
             Slice(
                 value=value,
@@ -204,18 +203,6 @@ def _assess_slices(
             )
         )
     return tuple(found)
-
-
-def _select_rows(
-    chosen: dict[MetricName, CandidatePredictions], rows: NDArray[np.intp]
-) -> dict[MetricName, CandidatePredictions]:
-    """Constants on some rows; those that were one stay one."""
-    return {
-        name: part
-        for predictions, names in group_by_predictions(chosen)
-        for part in [predictions.select_rows(rows)]
-        for name in names
-    }
 
 
 def regression_plot_data(actual: ActualLabels, predictions: CandidatePredictions) -> RegressionPlotData:
@@ -250,9 +237,10 @@ def classification_plot_data(actual: ActualLabels, predictions: CandidatePredict
         counts = np.bincount(labels * actual.num_classes + predicted, minlength=actual.num_classes**2)
         by_actual = map(tuple, counts.reshape(actual.num_classes, -1).tolist())
         confusion = Confusion(labels=tuple(range(actual.num_classes)), counts=tuple(by_actual))
+    columns = dict(zip(actual.curve_classes, predictions.scores.reshape(len(labels), -1).T, strict=True))
     return ClassificationPlotData(
         curves=tuple(
-            class_curves(labels == label, predictions.class_scores(label), label)
+            class_curves(labels == label, columns[label], label)
             for label in sorted(largest)
             if 0 < rows[label] < len(labels)
         ),
