@@ -10,26 +10,20 @@ from numpy.typing import NDArray
 
 from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.gate import select_gate_metric
-from tasks.evaluation.intervals import (
-    BootstrapValues,
-    Candidate,
-    count_samples,
-    draw_samples,
-    percentile_interval,
-    resample,
-)
+from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval, resample
 from tasks.evaluation.metrics import (
     ActualLabels,
+    BootstrapValues,
+    Candidate,
     CandidatePredictions,
     Floats,
     MetricValues,
     baseline_metrics,
     best_constants,
+    compute_class_metrics,
     compute_metrics,
-    compute_metrics_by_class,
-    group_by_predictions,
 )
-from tasks.evaluation.results import METRICS, ClassMetrics, Evaluation, Improvement, Metric, MetricName, Slice
+from tasks.evaluation.results import METRICS, Evaluation, Improvement, Metric, MetricName, Slice
 from tasks.parameters import Gate
 
 MIN_IMPROVEMENT = -1e9
@@ -68,7 +62,7 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
         for one in (predictions, champion)
         if one is not None
     ]
-    classes, own, baseline, other = _measure(actual, candidates)
+    own, baseline, other = _measure(actual, candidates)
     if champion and own.metrics[gate_metric] is not None and other.metrics[gate_metric] is None:
         champion_objection = f"its scores are no probabilities, so it has no {METRICS[gate_metric].title}."
     return Evaluation(
@@ -81,7 +75,7 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
         champion_objection=champion_objection,
         confidence=gate.confidence,
         rounds=len(own.samples[actual.metric_names[0]]),
-        classes=classes,
+        classes=compute_class_metrics(actual, candidates[0]),
         slices=_assess_slices(actual, candidates[0], slices),
         slice_by=gate.slice_by,
         residual_quantiles={} if actual.num_classes else _residual_quantiles(actual, candidates[0]),
@@ -96,20 +90,17 @@ def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
     return model.has_sigmoid and bool(((predictions.scores >= 0) & (predictions.scores <= 1)).all())
 
 
-def _measure(
-    actual: ActualLabels, models: Sequence[CandidatePredictions]
-) -> tuple[tuple[ClassMetrics, ...], _Measured, _Measured, _Measured]:
-    """The first model's classes; then that model, the best constants, and the second model, empty without one."""
+def _measure(actual: ActualLabels, models: Sequence[CandidatePredictions]) -> tuple[_Measured, _Measured, _Measured]:
+    """The first model, the best constants, and the second model, empty without one."""
     constants = best_constants(actual)
     with ThreadPoolExecutor(len(models)) as pool:
-        (own, classes), *others = pool.map(partial(compute_metrics_by_class, actual), models)
-    candidates = [Candidate(one, actual.metric_names) for one in models]
-    candidates += [Candidate(one, names) for one, names in group_by_predictions(constants)]
+        own, *others = pool.map(partial(compute_metrics, actual), models)
+    candidates = [*(Candidate(one, actual.metric_names) for one in models), *constants]
     samples = resample(actual, candidates, draw_samples(len(actual.labels), count_samples(len(actual.labels))))
     of_constants = {name: values for some in samples[len(models) :] for name, values in some.items()}
     baseline = _Measured(baseline_metrics(actual, constants), of_constants)
-    champion = _Measured(others[0][0], samples[1]) if others else _Measured({}, {})
-    return classes, _Measured(own, samples[0]), baseline, champion
+    champion = _Measured(others[0], samples[1]) if others else _Measured({}, {})
+    return _Measured(own, samples[0]), baseline, champion
 
 
 def _metric(name: MetricName, own: _Measured, baseline: _Measured, champion: _Measured, confidence: float) -> Metric:
@@ -146,15 +137,12 @@ def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
 def _assess_slices(
     actual: ActualLabels, predictions: CandidatePredictions, slices: Sequence[tuple[str, NDArray[np.intp]]]
 ) -> tuple[Slice, ...]:
-    constants = group_by_predictions(best_constants(actual)) if slices else []
+    constants = best_constants(actual) if slices else []
     found = []
     for value, rows in slices:
         part = actual.select_rows(rows)
         metrics = compute_metrics(part, predictions.select_rows(rows))
-        baseline: MetricValues = {}
-        for constant, names in constants:
-            of_constant = compute_metrics(part, constant.select_rows(rows))
-            baseline |= {name: of_constant[name] for name in names}
+        baseline = baseline_metrics(part, [Candidate(one.select_rows(rows), names) for one, names in constants])
         found.append(Slice(value=value, rows=len(rows), metrics=metrics, baseline=baseline))
     return tuple(found)
 

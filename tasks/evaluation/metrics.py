@@ -1,8 +1,8 @@
-"""The figures of a model on labelled rows, by scikit-learn, and those of the best constant prediction."""
+"""The metrics of predictions on labelled rows, or on samples of these, and the best constant predictions."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,11 @@ from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.results import ClassMetrics, MetricName
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.uint8]
 MetricValues = dict[MetricName, float | None]
-REGRESSION_METRICS: tuple[MetricName, ...] = ("rmse", "mae", "median_error", "r2")
-LABEL_METRICS: tuple[MetricName, ...] = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
-CLASSIFICATION_METRICS: tuple[MetricName, ...] = (*LABEL_METRICS, "roc_auc", "pr_auc", "log_loss")
+BootstrapValues = dict[MetricName, Floats]
+"""By metric the values in each sample."""
+RATES: tuple[MetricName, ...] = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,8 @@ class ActualLabels:
 
     @classmethod
     def of(cls, model: LinearModel, labels: NDArray[np.floating]) -> Self:
-        """The labels as `model` means them; raises DataError, with the row, for what it cannot have been asked for."""
-        if not len(labels):
-            raise DataError("The test set has no rows: give the test set a larger share, or a larger table.")
-        wrong = np.flatnonzero(~np.isfinite(labels))
+        """The labels as `model` means them; that they are finite, and of its classes, was checked with the table."""
         classes = {"regressor": 0, "binary_classifier": 2}.get(model.predictor_type, len(model.bias))
-        if classes and not len(wrong):
-            wrong = np.flatnonzero((labels < 0) | (labels >= classes) | (labels != np.floor(labels)))
-        if len(wrong):
-            wanted = f"one of the classes 0 to {classes - 1}" if classes else "a finite number"
-            found = f"the label of row {wrong[0] + 1} of the test set is {labels[wrong[0]]:g}"
-            raise DataError(f"{found}, which is not {wanted}: correct it, or drop the row.")
         if classes:
             return cls(labels.astype(np.intp), classes)
         quantile = float(model.metrics_params.get("quantile") or 0.5) if model.loss == "quantile_loss" else None
@@ -49,8 +41,8 @@ class ActualLabels:
     def metric_names(self) -> tuple[MetricName, ...]:
         """The metrics that are reported, in the report's order."""
         if self.num_classes:
-            return CLASSIFICATION_METRICS
-        return (*REGRESSION_METRICS, "pinball") if self.quantile else REGRESSION_METRICS
+            return ("accuracy", "balanced_accuracy", *RATES, "roc_auc", "pr_auc", "log_loss")
+        return ("rmse", "mae", "median_error", "r2", *(("pinball",) if self.quantile else ()))
 
     @property
     def curve_classes(self) -> range:
@@ -69,100 +61,75 @@ class CandidatePredictions:
     scores: NDArray[np.floating]
     labels: NDArray[np.intp] | None = None
     probabilities: bool = False
-    constant: bool = False
 
     @classmethod
     def of(cls, predictions: Predictions, actual: ActualLabels, *, probabilities: bool) -> Self:
-        """A model's predictions; raises DataError where they are not finite, or not of the same rows."""
-        if len(predictions.scores) != len(actual.labels):
-            raise DataError(
-                f"{len(predictions.scores)} predictions for {len(actual.labels)} labels: score every row once."
-            )
-        wrong = np.flatnonzero(~np.isfinite(predictions.scores.reshape(len(actual.labels), -1)).all(axis=1))
-        if len(wrong):
-            found = f"the prediction for row {wrong[0] + 1} of the test set is not finite"
+        """A model's predictions for the rows of `actual`; raises DataError, with the row, where one is not finite."""
+        finite = np.isfinite(predictions.scores).reshape(len(actual.labels), -1).all(axis=1)
+        if not finite.all():
+            found = f"the prediction for row {finite.argmin() + 1} of the test set is not finite"
             raise DataError(f"{found}: its features are beyond what the model can hold; correct them, or drop the row.")
-        if not actual.num_classes or predictions.labels is None:
-            return cls(predictions.scores.astype(np.float64))
-        return cls(predictions.scores, predictions.labels.astype(np.intp), probabilities)
+        labels = None if predictions.labels is None else predictions.labels.astype(np.intp)
+        return cls(predictions.scores, labels, probabilities)
 
     def select_rows(self, rows: NDArray[np.intp]) -> Self:
         """The same for some rows."""
         return replace(self, scores=self.scores[rows], labels=None if self.labels is None else self.labels[rows])
 
-    def class_scores(self, label: int) -> NDArray[np.floating]:
-        """(rows,) scores of one class."""
-        return self.scores if self.scores.ndim == 1 else self.scores[:, label]
 
+class Candidate(NamedTuple):
+    """Predictions, and the metrics to compute for them."""
 
-class CurveAreas(NamedTuple):
-    """Under the ROC and the precision-recall curve."""
-
-    roc: float
-    precision_recall: float
+    predictions: CandidatePredictions
+    metric_names: Sequence[MetricName]
 
 
 def compute_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> MetricValues:
     """Every metric of one candidate; None where these rows, or scores that are no probabilities, do not define it."""
-    return compute_metrics_by_class(actual, predictions)[0]
+    once = np.ones((1, len(actual.labels)), np.uint8)
+    values = compute_sample_metrics(actual, Candidate(predictions, actual.metric_names), once, once)
+    return {name: None if np.isnan(value) else float(value) for name, (value,) in values.items()}
 
 
-def compute_metrics_by_class(
-    actual: ActualLabels, predictions: CandidatePredictions
-) -> tuple[MetricValues, tuple[ClassMetrics, ...]]:
-    """Every metric of one candidate's predictions, and its classes one by one."""
-    return (
-        _classification_metrics(actual, predictions)
-        if actual.num_classes
-        else (_regression_metrics(actual, predictions), ())
+def compute_class_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> tuple[ClassMetrics, ...]:
+    """Each class against the others; none for a regressor."""
+    if not actual.num_classes:
+        return ()
+    from sklearn.metrics import precision_recall_fscore_support
+
+    classes = range(actual.num_classes)
+    rates = precision_recall_fscore_support(actual.labels, predictions.labels, labels=classes, zero_division=0)
+    (areas,), _ = _class_areas(actual, predictions, np.ones((1, len(actual.labels)), np.uint8))
+    # Of two classes, both have the same area.
+    roc_aucs = [None if np.isnan(area) else float(area) for area in np.broadcast_to(areas, actual.num_classes)]
+    columns = zip(classes, *(rate.tolist() for rate in rates), roc_aucs, strict=True)
+    return tuple(
+        ClassMetrics(label=label, rows=rows, precision=precision, recall=recall, f1=f1, roc_auc=roc_auc)
+        for label, precision, recall, f1, rows, roc_auc in columns
     )
 
 
-def _classification_metrics(
-    actual: ActualLabels, predictions: CandidatePredictions
-) -> tuple[MetricValues, tuple[ClassMetrics, ...]]:
-    """Every metric, and the classes one by one.
+def compute_sample_metrics(
+    actual: ActualLabels, candidate: Candidate, counts: Counts, area_counts: Counts
+) -> BootstrapValues:
+    """The candidate's metrics in samples that hold each row as often as `counts` (samples, rows) says.
 
-    Precision, recall and F1 are of class 1 where there are two classes; else means over the classes that are actual
-    or predicted, as scikit-learn's macro averages are, an undefined one counting 0. Areas are means over the classes
-    that have rows of both kinds. Scores are clipped at their own precision before a log loss, as scikit-learn does.
+    Returns (samples,) values, NaN where a sample does not define a metric. They are what scikit-learn computes of the
+    rows of a sample, but of all samples at once. Areas, of the samples in `area_counts`, are means over the classes
+    that have rows of both kinds.
     """
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    labels, predicted = actual.labels, predictions.labels
-    per_class = precision_recall_fscore_support(labels, predicted, labels=range(actual.num_classes), zero_division=0)
-    rows = per_class[3]
-    counted = rows + np.bincount(np.asarray(predicted), minlength=actual.num_classes) > 0
-    shown = np.array([False, True]) if actual.num_classes == 2 else counted
-    by_class = {label: compute_areas(actual, predictions, label) for label in actual.curve_classes}
-    known = [one for one in by_class.values() if one]
-    found: MetricValues = {
-        "accuracy": float(accuracy_score(labels, predicted)),
-        "balanced_accuracy": float(per_class[1][rows > 0].mean()),
-        **{name: float(per_class[place][shown].mean()) for place, name in enumerate(LABEL_METRICS[2:])},
-        "roc_auc": float(np.mean([one.roc for one in known])) if known else None,
-        "pr_auc": float(np.mean([one.precision_recall for one in known])) if known else None,
-        "log_loss": _log_loss(actual, predictions),
-    }
-    return found, tuple(_class_metrics(label, per_class, by_class) for label in range(actual.num_classes))
+    if not actual.num_classes:
+        return _regression_values(actual, candidate, counts)
+    predictions, names = candidate
+    values = _label_values(actual, predictions, counts)
+    areas = np.ma.masked_invalid(_class_areas(actual, predictions, area_counts)).mean(axis=2).filled(np.nan)
+    values["roc_auc"], values["pr_auc"] = areas
+    values["log_loss"] = _means(counts, _log_losses(actual, predictions))
+    return {name: values[name] for name in names}
 
 
-def compute_areas(actual: ActualLabels, predictions: CandidatePredictions, label: int) -> CurveAreas | None:
-    """Of one class against the others; None without rows of both kinds."""
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    positive = actual.labels == label
-    share = float(positive.mean())
-    if not 0 < share < 1:
-        return None
-    if predictions.constant:  # all rows tie: what scikit-learn says of them, too
-        return CurveAreas(0.5, share)
-    scores = predictions.class_scores(label)
-    return CurveAreas(float(roc_auc_score(positive, scores)), float(average_precision_score(positive, scores)))
-
-
-def best_constants(actual: ActualLabels) -> dict[MetricName, CandidatePredictions]:
-    """The best constant prediction for each metric, in hindsight: chosen for these very rows.
+def best_constants(actual: ActualLabels) -> list[Candidate]:
+    """The best constant predictions in hindsight, chosen for these very rows, each with the metrics it is best for.
 
     No constant does better on them, so a model that beats it shows more than one that beats a constant learnt from
     the training rows, and those are not needed. It is the mean (RMSE, R²), the median (MAE, and median absolute error,
@@ -171,72 +138,132 @@ def best_constants(actual: ActualLabels) -> dict[MetricName, CandidatePrediction
     """
     rows, labels = len(actual.labels), actual.labels
     if actual.num_classes:
-        shares = np.bincount(labels.astype(np.intp), minlength=actual.num_classes) / rows
-        scores = np.broadcast_to(
-            shares if actual.num_classes > 2 else shares[1], (rows, *shares.shape[: actual.num_classes > 2])
-        )
-        largest = CandidatePredictions(scores, np.full(rows, shares.argmax()), probabilities=True, constant=True)
-        ones = replace(largest, labels=np.ones(rows, np.intp)) if actual.num_classes == 2 else largest
-        return {name: ones if name in {"precision", "recall", "f1"} else largest for name in actual.metric_names}
-    mean, median = (CandidatePredictions(np.full(rows, of(labels)), constant=True) for of in (np.mean, np.median))
-    found: dict[MetricName, CandidatePredictions] = {"rmse": mean, "mae": median, "median_error": median, "r2": mean}
+        shares = np.bincount(labels, minlength=actual.num_classes) / rows
+        scores = np.full(rows, shares[1]) if actual.num_classes == 2 else np.broadcast_to(shares, (rows, len(shares)))
+        largest = CandidatePredictions(scores, np.full(rows, shares.argmax()), probabilities=True)
+        if actual.num_classes > 2:
+            return [Candidate(largest, actual.metric_names)]
+        others = [name for name in actual.metric_names if name not in RATES]
+        return [Candidate(largest, others), Candidate(replace(largest, labels=np.ones(rows, np.intp)), RATES)]
+    values: list[tuple[float, tuple[MetricName, ...]]] = [
+        (labels.mean(), ("rmse", "r2")),
+        (np.median(labels), ("mae", "median_error")),
+    ]
     if actual.quantile:
         # A label itself: between two of them, where quantiles are often put, the loss can be higher.
-        quantile = np.quantile(labels, actual.quantile, method="inverted_cdf")
-        found["pinball"] = CandidatePredictions(np.full(rows, quantile), constant=True)
-    return found
+        values.append((np.quantile(labels, actual.quantile, method="inverted_cdf"), ("pinball",)))
+    return [Candidate(CandidatePredictions(np.full(rows, value)), names) for value, names in values]
 
 
-def group_by_predictions(
-    chosen: Mapping[MetricName, CandidatePredictions],
-) -> Sequence[tuple[CandidatePredictions, tuple[MetricName, ...]]]:
-    """Each of the predictions once, with the metrics it is chosen for."""
-    different = {id(predictions): predictions for predictions in chosen.values()}
-    return [
-        (one, tuple(name for name, predictions in chosen.items() if predictions is one)) for one in different.values()
-    ]
+def baseline_metrics(actual: ActualLabels, constants: Sequence[Candidate]) -> MetricValues:
+    """Each metric of the constant that is best for it."""
+    found = [(names, compute_metrics(actual, predictions)) for predictions, names in constants]
+    return {name: of_constant[name] for names, of_constant in found for name in names}
 
 
-def baseline_metrics(actual: ActualLabels, chosen: Mapping[MetricName, CandidatePredictions]) -> MetricValues:
-    """Each metric of the constant that was chosen for it."""
-    found = [(names, compute_metrics(actual, predictions)) for predictions, names in group_by_predictions(chosen)]
-    return {name: of_guess[name] for names, of_guess in found for name in names}
-
-
-def _regression_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> MetricValues:
-    """R² is not defined where all labels are equal."""
-    from sklearn import metrics
-
-    labels, predicted = actual.labels, predictions.scores
-    found: MetricValues = {
-        "rmse": float(metrics.root_mean_squared_error(labels, predicted)),
-        "mae": float(metrics.mean_absolute_error(labels, predicted)),
-        "median_error": float(metrics.median_absolute_error(labels, predicted)),
-        "r2": float(metrics.r2_score(labels, predicted)) if np.ptp(labels) else None,
+def _regression_values(actual: ActualLabels, candidate: Candidate, counts: Counts) -> BootstrapValues:
+    errors = actual.labels - candidate.predictions.scores
+    quantile = actual.quantile or 0.5
+    compute: dict[MetricName, Callable[[], Floats]] = {
+        "rmse": lambda: np.sqrt(_means(counts, np.square(errors))),
+        "mae": lambda: _means(counts, np.abs(errors)),
+        "median_error": lambda: _medians(counts, np.abs(errors)),
+        "r2": lambda: 1 - _means(counts, np.square(errors)) / _variances(counts, actual.labels),
+        "pinball": lambda: _means(counts, np.maximum(quantile * errors, (quantile - 1) * errors)),
     }
-    if actual.quantile:
-        found["pinball"] = float(metrics.mean_pinball_loss(labels, predicted, alpha=actual.quantile))
+    return {name: compute[name]() for name in candidate.metric_names}
+
+
+def _means(counts: Counts, values: NDArray[Any]) -> Floats:
+    """(samples,) means of values (rows,); a product of matrices would copy the counts as floats."""
+    return np.asarray(np.einsum("sr,r->s", counts, values, dtype=np.float64) / counts.shape[1])
+
+
+def _variances(counts: Counts, labels: NDArray[Any]) -> Floats:
+    """(samples,) variances of the labels; NaN where a sample's labels are all equal, up to rounding."""
+    centred = labels - labels.mean()
+    squares = _means(counts, np.square(centred))
+    found = squares - np.square(_means(counts, centred))
+    return np.where(found > 1e-12 * squares, found, np.nan)
+
+
+def _medians(counts: Counts, values: Floats) -> Floats:
+    """(samples,) medians of values (rows,): of an even number of rows the mean of the two in the middle."""
+    order = np.argsort(values)
+    ranked, rows = values[order], len(values)
+    middle = [(rows + 1) // 2, rows // 2 + 1]
+    places = (np.searchsorted(np.cumsum(sample[order], dtype=np.int32), middle) for sample in counts)
+    return np.array([ranked[two].mean() for two in places])
+
+
+def _label_values(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> BootstrapValues:
+    """Accuracy to F1, from how many rows of a sample are of a class, are predicted to be, and are both.
+
+    Precision, recall and F1 are of class 1 where there are two classes; else means over the classes that are actual or
+    predicted, as scikit-learn's macro averages are, an undefined one counting 0.
+    """
+    classes = actual.num_classes
+    # Few pairs of actual and predicted class occur: rows are counted by pair, and pairs by class.
+    pairs, pair_of_row = np.unique(actual.labels * classes + np.asarray(predictions.labels), return_inverse=True)
+    labels, predicted = np.divmod(pairs, classes)
+    rows, predicted_rows, hits = np.empty((3, len(counts), classes))
+    for index, sample in enumerate(counts):
+        drawn = np.bincount(pair_of_row, sample)
+        rows[index] = np.bincount(labels, drawn, classes)
+        predicted_rows[index] = np.bincount(predicted, drawn, classes)
+        hits[index] = np.bincount(labels, drawn * (labels == predicted), classes)
+    rates: BootstrapValues = {
+        "precision": hits / np.maximum(predicted_rows, 1),
+        "recall": hits / np.maximum(rows, 1),
+        "f1": 2 * hits / np.maximum(rows + predicted_rows, 1),
+    }
+    averaged = np.array([False, True]) if classes == 2 else rows + predicted_rows > 0
+    values = {name: np.average(rate, axis=1, weights=averaged) for name, rate in rates.items()}
+    values["accuracy"] = hits.sum(axis=1) / len(pair_of_row)
+    values["balanced_accuracy"] = np.average(rates["recall"], axis=1, weights=rows > 0)
+    return values
+
+
+def _class_areas(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> Floats:
+    """(2, samples, classes) areas under the ROC and the precision-recall curve of each class that has curves."""
+    columns = zip(actual.curve_classes, predictions.scores.reshape(len(actual.labels), -1).T, strict=True)
+    return np.stack([_areas(actual.labels == label, scores, counts) for label, scores in columns], axis=2)
+
+
+def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Counts) -> Floats:
+    """(2, samples) areas under both curves, from the ranks of the positive rows; ties are one step of a curve."""
+    if scores.min() == scores.max():  # as of a constant: no rows to rank
+        shares = _means(counts, positive)
+        return np.where((shares > 0) & (shares < 1), [np.full(len(counts), 0.5), shares], np.nan)
+    order = np.argsort(-scores, kind="stable")
+    order_of_hits = order[positive[order]]
+    ranked, ranked_hits = -scores[order], -scores[order_of_hits]
+    # Of each positive row: the rows with a higher score, with at least its score, and the positive ones of these.
+    above, through = (np.searchsorted(ranked, ranked_hits, side) for side in ("left", "right"))
+    hits_through = np.searchsorted(ranked_hits, ranked_hits, "right")
+    rows_up_to, hits_up_to = np.zeros(len(order) + 1, np.int32), np.zeros(len(order_of_hits) + 1, np.int32)
+    found = np.full((2, len(counts)), np.nan)
+    for index, sample in enumerate(counts):
+        drawn = sample[order_of_hits]
+        np.cumsum(sample[order], out=rows_up_to[1:])
+        np.cumsum(drawn, out=hits_up_to[1:])
+        hits = float(hits_up_to[-1])
+        if 0 < hits < len(order):
+            rows_through = rows_up_to[through]
+            # Half of the positive rows themselves are among the rows above a positive one, ties counting half.
+            ranks = np.einsum("r,r", drawn, rows_up_to[above] + rows_through, dtype=np.float64) / 2 - hits**2 / 2
+            found[0, index] = 1 - ranks / (hits * (len(order) - hits))
+            precision = hits_up_to[hits_through] / np.maximum(rows_through, 1)
+            found[1, index] = np.einsum("r,r", drawn, precision) / hits
     return found
 
 
-def _class_metrics(label: int, per_class: tuple[Floats, ...], areas: Mapping[int, CurveAreas | None]) -> ClassMetrics:
-    precision, recall, f1, rows = (of[label] for of in per_class)
-    own = areas.get(label, areas[1])  # of two classes, both have the same
-    return ClassMetrics(
-        label=label,
-        rows=int(rows),
-        precision=float(precision),
-        recall=float(recall),
-        f1=float(f1),
-        roc_auc=own.roc if own else None,
-    )
-
-
-def _log_loss(actual: ActualLabels, predictions: CandidatePredictions) -> float | None:
-    from sklearn.metrics import log_loss
-
-    return (
-        float(log_loss(actual.labels, predictions.scores, labels=range(actual.num_classes)))
-        if predictions.probabilities
-        else None
-    )
+def _log_losses(actual: ActualLabels, predictions: CandidatePredictions) -> Floats:
+    """(rows,) log losses, the probabilities clipped at the precision they have; NaN without probabilities."""
+    rows, scores = np.arange(len(actual.labels)), predictions.scores
+    if not predictions.probabilities:
+        return np.full(len(rows), np.nan)
+    by_class = np.column_stack([1 - scores, scores]) if scores.ndim == 1 else scores
+    precision = np.finfo(scores.dtype).eps
+    given = np.clip(by_class[rows, actual.labels], precision, 1 - precision)
+    return np.asarray(-np.log(given.astype(np.float64)))

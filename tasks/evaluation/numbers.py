@@ -1,4 +1,4 @@
-"""Numbers as people read them in reports and messages."""
+"""How figures are written in reports and verdicts."""
 
 from math import floor, isfinite, log10
 

@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 MAX_DISTINCT_NUMBERS = 10
 """Different numbers that are shown one by one; of more, the quarters."""
 MAX_DISTINCT_TEXTS = 20
-MISSING_SLICE = "(missing)"
-OTHERS_SLICE = "(others)"
 Slices = list[tuple[str, NDArray[np.intp]]]
 
 
@@ -30,42 +28,25 @@ def slice_by_values(values: "Sequence[str | None] | pl.Series") -> Slices:
     texts = pl.Series("text", values, dtype=pl.String).str.strip_chars()
     missing = (texts.is_null() | texts.is_in(MISSING_VALUES)).to_numpy()
     numbers = texts.cast(pl.Float64, strict=False).to_numpy()
-    if np.isfinite(numbers).sum() == len(texts) - missing.sum() > 0:
-        found = _slice_numbers(np.where(missing, np.nan, numbers))
+    if np.isfinite(numbers[~missing]).all():
+        numbers = np.where(missing, np.nan, numbers)
+        found = [(name, (numbers >= low) & (numbers <= high)) for name, low, high in _ranges(numbers[~missing])]
     else:
-        found = _slice_texts(texts, missing)
-    return [*found, (MISSING_SLICE, np.flatnonzero(missing))] if missing.any() else found
+        counted = texts.filter(~missing).value_counts().sort(["count", "text"], descending=[True, False])
+        frequent = counted["text"].head(MAX_DISTINCT_TEXTS).to_list()
+        found = [(text, texts.eq_missing(text).to_numpy()) for text in frequent]
+        found.append(("(others)", ~(missing | texts.is_in(frequent).to_numpy())))
+    return [(name, np.flatnonzero(rows)) for name, rows in [*found, ("(missing)", missing)] if rows.any()]
 
 
-def _slice_numbers(numbers: NDArray[np.float64]) -> Slices:
-    """NaN is in none of them; ranges begin and end at numbers of the column, so that none is in two names."""
-    present = numbers[~np.isnan(numbers)]
-    starts = ends = different = np.unique(present)
+def _ranges(numbers: NDArray[np.float64]) -> list[tuple[str, float, float]]:
+    """Name, lowest and highest number of each range; these are numbers of the column, so no number is in two names."""
+    lows = highs = different = np.unique(numbers)
     if len(different) > MAX_DISTINCT_NUMBERS:
-        ends = np.unique(np.quantile(present, [0.25, 0.5, 0.75, 1], method="lower"))
-        starts = np.append(different[0], different[np.searchsorted(different, ends[:-1], "right")])
-    named = _name_ranges(starts, ends)
-    return [
-        (name, np.flatnonzero((numbers >= start) & (numbers <= end)))
-        for name, start, end in zip(named, starts, ends, strict=True)
-    ]
-
-
-def _name_ranges(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> list[str]:
-    """As few digits as tell them apart."""
-    shown: dict[float, str] = {}
-    for digits in (6, 9, 17):
-        shown = {end: f"{end:.{digits}g}" for end in [*starts.tolist(), *ends.tolist()]}
-        if len(set(shown.values())) == len(shown):
-            break
-    pairs = zip(starts.tolist(), ends.tolist(), strict=True)
-    return [shown[start] if start == end else f"{shown[start]} to {shown[end]}" for start, end in pairs]
-
-
-def _slice_texts(texts: "pl.Series", missing: NDArray[np.bool_]) -> Slices:
-    """The most frequent first; of those that are as frequent, in the alphabet's order."""
-    counted = texts.filter(~missing).value_counts().sort(["count", texts.name], descending=[True, False])
-    frequent = counted[texts.name].head(MAX_DISTINCT_TEXTS)
-    found = [(text, np.flatnonzero((texts == text).fill_null(value=False).to_numpy())) for text in frequent]
-    others = ~(missing | texts.is_in(frequent.implode()).fill_null(value=False).to_numpy())
-    return [*found, (OTHERS_SLICE, np.flatnonzero(others))] if others.any() else found
+        highs = np.unique(np.quantile(numbers, [0.25, 0.5, 0.75, 1], method="lower"))
+        lows = np.append(different[0], different[np.searchsorted(different, highs[:-1], "right")])
+    found = []
+    for low, high in zip(lows.tolist(), highs.tolist(), strict=True):
+        first, last = (repr(end).removesuffix(".0") for end in (low, high))
+        found.append((first if low == high else f"{first} to {last}", low, high))
+    return found

@@ -370,7 +370,7 @@ def test_no_name_can_break_the_report(make_case: MakeCase, kind: PredictorType, 
 
 @pytest.mark.parametrize("place", ["s3://b/a```b", "s3://b/`````\n```\n# x", "s3://b/x | <script>"])
 def test_the_command_is_one_block_whatever_it_holds(make_case: MakeCase, place: str) -> None:
-    case = make_case().change(recorded=Recorded(uri=place, sha256="x"))
+    case = make_case().change(recorded=Recorded(uri=place, path=Path("run.json"), sha256="x"))
     [block] = list(MarkdownIt().parse(section(case.report(), "How to reproduce")))
     shown = place.replace("\n", " ")
     assert block.content == f"python -m flows.train --from-run {shown} --workspace aws\n"
