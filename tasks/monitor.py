@@ -51,10 +51,6 @@ class FinishedJob(Result):
     log: TrainingLogSummary
 
 
-class _LossDiverged(Exception):
-    """The job's loss left all bounds; the message says how."""
-
-
 @task(task_run_name="monitor {submission.name}", cache_policy=NO_CACHE, **RETRIES)
 def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
     """Wait for the job, telling what happens; raises TrainingFailed with the reason when it ends without a model.
@@ -67,10 +63,9 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     progress = _ProgressObserver(name, stop_when_diverging=stop_when_diverging)
     position = ReadPosition.load(cache_folder() / "following" / f"{run}-{name}.json")
     with stop_when_interrupted(workspace, name, run):
-        try:
-            description = follow(workspace, name, run, progress, position)
-        except _LossDiverged as reason:
-            raise _stop_diverged_job(workspace, submission, str(reason), tuple(progress.tail)) from None
+        description = follow(workspace, name, run, progress, position)
+        if progress.stop_reason:
+            raise _stop_diverged_job(workspace, submission, progress.stop_reason, tuple(progress.tail))
     return _conclude(workspace, description, tuple(progress.tail))
 
 
@@ -80,11 +75,12 @@ class _ProgressObserver(JobProgress):
     def __init__(self, job: str, *, stop_when_diverging: bool) -> None:
         super().__init__(job)
         self._stop_when_diverging = stop_when_diverging
+        self.stop_reason: str | None = None
 
     def on_event(self, event: StatusChange | LogLine) -> None:
         self.show(event)
-        if self._stop_when_diverging and (reason := describe_divergence(self.epochs)):
-            raise _LossDiverged(reason)
+        if self._stop_when_diverging and not self.stop_reason:
+            self.stop_reason = describe_divergence(self.epochs)
 
     def wait(self, seconds: float) -> None:
         wait_unless_cancelled(seconds)

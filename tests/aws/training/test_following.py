@@ -38,6 +38,7 @@ class RecordingObserver:
 
     def __init__(self, at_line: Callable[[], None] | None = None, at_wait: Callable[[], object] | None = None) -> None:
         self.events: list[StatusChange | LogLine] = []
+        self.stop_reason: str | None = None
         self.waits: list[float] = []
         self._reader = LogReader()
         self._at_line, self._at_wait = at_line, at_wait
@@ -371,6 +372,20 @@ def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
     assert set(made) <= {"sagemaker:DescribeTrainingJob", "logs:DescribeLogStreams", "logs:GetLogEvents"}
     assert messages.waits == sorted(messages.waits)
     assert messages.waits[-1] == following.MAX_PAUSE_SECONDS
+
+
+def test_an_observer_with_a_reason_to_stop_ends_the_following_and_the_job_goes_on(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    job = submit(workspace, make_spec(endless=True))
+
+    def have_a_reason() -> None:
+        messages.stop_reason = "its loss is inf"
+
+    messages = RecordingObserver(at_line=have_a_reason)
+    assert follow_to_the_end(workspace, job.name, messages)["TrainingJobStatus"] == "InProgress"
+    assert messages.lines
+    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
 
 
 def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_others(
