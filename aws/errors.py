@@ -1,13 +1,4 @@
-"""The errors of this package, and the translation of botocore's errors into them.
-
-AwsError
-├── AccessDenied       credentials or policies do not allow it
-├── NotFound           a bucket, object, role or job does not exist
-├── InvalidRequest     AWS refuses the request, and would refuse it again
-├── QuotaExceeded      the account may not run this many instances of this type
-├── NoCapacity         AWS has no such instances now
-├── Unavailable        throttling, a service fault, no network: worth trying again
-└── TrainingFailed     the training job ended without a model
+"""The errors of this package, one tree below AwsError, and the translation of botocore's errors into them.
 
 Every message says what was being done, what AWS answered and what to do; `retryable` decides whether a step retries.
 """
@@ -103,31 +94,22 @@ class TrainingFailed(AwsError):
 
 
 _CLASSES = {kind.__name__: kind for kind in AwsError.__subclasses__()}
-_CLIENT_SIDE_ERRORS: tuple[tuple[Diagnosis, tuple[type[Exception], ...]], ...] = (
-    (Diagnosis("AccessDenied", "Set the region in the workspace's credentials."), (botocore_errors.NoRegionError,)),
-    (
-        ACCESS_DENIED,
-        (
-            botocore_errors.NoCredentialsError,
-            botocore_errors.PartialCredentialsError,
-            botocore_errors.ProfileNotFound,
-            botocore_errors.CredentialRetrievalError,
-        ),
-    ),
-    (EXPIRED_CREDENTIALS, (botocore_errors.SSOError, botocore_errors.TokenRetrievalError)),
-    (
-        TRANSIENT,
-        (
-            botocore_errors.ConnectionError,
-            botocore_errors.HTTPClientError,
-            botocore_errors.IncompleteReadError,
-            botocore_errors.ChecksumError,
-            botocore_errors.FlexibleChecksumError,
-            botocore_errors.CapacityNotAvailableError,
-            RetriesExceededError,
-        ),
-    ),
-)
+_DIAGNOSIS_BY_CLIENT_ERROR: dict[type[Exception], Diagnosis] = {
+    botocore_errors.NoRegionError: Diagnosis("AccessDenied", "Set the region in the workspace's credentials."),
+    botocore_errors.NoCredentialsError: ACCESS_DENIED,
+    botocore_errors.PartialCredentialsError: ACCESS_DENIED,
+    botocore_errors.ProfileNotFound: ACCESS_DENIED,
+    botocore_errors.CredentialRetrievalError: ACCESS_DENIED,
+    botocore_errors.SSOError: EXPIRED_CREDENTIALS,
+    botocore_errors.TokenRetrievalError: EXPIRED_CREDENTIALS,
+    botocore_errors.ConnectionError: TRANSIENT,
+    botocore_errors.HTTPClientError: TRANSIENT,
+    botocore_errors.IncompleteReadError: TRANSIENT,
+    botocore_errors.ChecksumError: TRANSIENT,
+    botocore_errors.FlexibleChecksumError: TRANSIENT,
+    botocore_errors.CapacityNotAvailableError: TRANSIENT,
+    RetriesExceededError: TRANSIENT,
+}
 
 
 def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str) -> AwsError:
@@ -144,7 +126,7 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
         cause = f"{code or 'error'}: {message or 'no message'}"
     else:
         cause = str(error)
-        known = (diagnosis for diagnosis, classes in _CLIENT_SIDE_ERRORS if isinstance(error, classes))
+        known = (diagnosis for kind, diagnosis in _DIAGNOSIS_BY_CLIENT_ERROR.items() if isinstance(error, kind))
         diagnosis = next(known, INVALID_REQUEST)
     translated = _CLASSES[diagnosis.kind](f"AWS failed while {doing}: {cause.rstrip('.')}. {diagnosis.remedy}")
     translated.code = code
@@ -161,5 +143,5 @@ def translate_errors(doing: str) -> Iterator[None]:
     except (ClientError, BotoCoreError, Boto3Error) as error:
         # The error of a transfer has the one that AWS answered with as its context, not as its cause.
         original = error.__context__ if isinstance(error, Boto3Error) else error
-        known = original if isinstance(original, ClientError | BotoCoreError) else error
-        raise translate_error(known, doing) from error
+        original = original if isinstance(original, ClientError | BotoCoreError) else error
+        raise translate_error(original, doing) from error

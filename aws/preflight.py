@@ -137,15 +137,11 @@ def _check_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
 
 def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:
     """Whether the key is in this region, in use, and symmetric, as S3 needs it (S3's API reference, Encryption)."""
-    region = workspace.region
-    if (elsewhere := re.match(r"arn:[^:]+:kms:([^:]+):", name)) and elsewhere[1] != region:
-        yield InvalidRequest(f"KMS key {name} is not in {region}, where the workspace is. Choose a key of that region.")
-        return
     try:
         with translate_errors(f"looking at KMS key {name}"):
             key = workspace.client("kms").describe_key(KeyId=name)["KeyMetadata"]
     except NotFound:
-        yield NotFound(f"There is no KMS key {name} in {region}. Correct it in the workspace, or create it there.")
+        yield NotFound(f"There is no KMS key {name} in {workspace.region}. Correct it in the workspace, or create it.")
         return
     except AwsError as error:
         yield _error_or_warning(error, f"whether KMS key {name} can be used")

@@ -17,7 +17,7 @@ from aws.errors import InvalidRequest
 from aws.training.prices import PRICE_LIST_DATE, USD_PER_HOUR
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 STOPPING_SECONDS = 120
 """How long a job may still run, and is billed, once it is Stopping (AWS: StopTrainingJob, StoppingCondition)."""
@@ -33,25 +33,18 @@ class Price(BaseModel):
     usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: str
 
+    def cost(self, seconds: int, instances: int) -> Fraction:
+        """USD, exactly: 0.1 means a tenth, and a budget must not fail for a digit that only binary fractions have."""
+        return seconds * instances * Fraction(str(self.usd_per_hour)) / 3600
+
 
 def find_price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
     """The price of one instance: from `overrides`, the workspace's prices, or else the table; None when unknown."""
     if instance_type in overrides:
         return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
-    listed = USD_PER_HOUR.get(region, {}).get(instance_type)
-    return (
-        None if listed is None else Price(usd_per_hour=listed, source=f"price list of {PRICE_LIST_DATE} for {region}")
-    )
-
-
-def worst_case_usd(runtime_seconds: int, usd_per_hour: float, instances: int) -> float:
-    """Cost in USD of a job that runs into this time limit and takes all the time it has to stop."""
-    return float(_cost(runtime_seconds + STOPPING_SECONDS, usd_per_hour, instances))
-
-
-def affordable_seconds(max_cost_usd: float, usd_per_hour: float, instances: int) -> int:
-    """The longest time limit whose worst case is within the budget; 0 or less when the budget buys nothing."""
-    return math.floor(_to_fraction(max_cost_usd) * 3600 / (_to_fraction(usd_per_hour) * instances)) - STOPPING_SECONDS
+    if listed := USD_PER_HOUR.get(region, {}).get(instance_type):
+        return Price(usd_per_hour=listed, source=f"price list of {PRICE_LIST_DATE} for {region}")
+    return None
 
 
 def runtime_limit(
@@ -59,8 +52,8 @@ def runtime_limit(
 ) -> int:
     """MaxRuntimeInSeconds to ask for: `max_runtime_seconds`, or less when the budget in USD buys less.
 
-    Raises InvalidRequest when there is a budget and no price, or when the budget is too small for a job; the message
-    names the smallest that would do.
+    The budget covers the time that a job may take to stop, too. Raises InvalidRequest when there is a budget and no
+    price, or when the budget is too small for a job; the message names the smallest that would do.
     """
     if max_cost_usd is None:
         return max_runtime_seconds
@@ -69,9 +62,9 @@ def runtime_limit(
             f"max_cost_usd {max_cost_usd:g} cannot be kept: the price of {instance_type} in this region is not known. "
             "Set it in the workspace's prices, in USD per instance and hour."
         )
-    affordable = affordable_seconds(max_cost_usd, price.usd_per_hour, instances)
+    affordable = math.floor(Fraction(str(max_cost_usd)) / price.cost(1, instances)) - STOPPING_SECONDS
     if affordable < MIN_RUNTIME_SECONDS:
-        enough = _round_up_to_cents(_cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, price.usd_per_hour, instances))
+        enough = _round_up_to_cents(price.cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, instances))
         raise InvalidRequest(
             f"max_cost_usd {max_cost_usd:g} buys {max(0, affordable)} s of {instances} x {instance_type} at "
             f"{price.usd_per_hour:g} USD an hour; a job needs at least {MIN_RUNTIME_SECONDS} s: give at least {enough}"
@@ -87,9 +80,14 @@ def describe_worst_case(
     if price is None:
         plural = "" if instances == 1 else "s"
         return f"price of {instance_type} in {region} unknown: at most {longest} s on {instances} instance{plural}"
-    most = _round_up_to_cents(_cost(longest, price.usd_per_hour, instances))
+    most = _round_up_to_cents(price.cost(longest, instances))
     rate = f"{price.usd_per_hour:g} USD an hour ({price.source})"
     return f"at most {most} USD: {instances} x {instance_type} for {longest} s at {rate}"
+
+
+def _round_up_to_cents(usd: Fraction) -> str:
+    # Of a bound, less than it is would be wrong.
+    return f"{math.ceil(usd * 100) / 100:.2f}"
 
 
 class Bill(BaseModel):
@@ -108,25 +106,19 @@ class Bill(BaseModel):
     billable_seconds: int
     price: Price | None
     usd: float | None
-    spot_saving_usd: float | None
 
     @classmethod
-    def of(cls, job: "DescribeTrainingJobResponseTypeDef", price: Price | None) -> Self:
+    def of(cls, job: "JobDescription", price: Price | None) -> Self:
         """The bill of a job as DescribeTrainingJob tells it."""
-        spot = job.get("EnableManagedSpotTraining", False)
-        training, billable = job.get("TrainingTimeInSeconds", 0), job.get("BillableTimeInSeconds", 0)
-        instances = job["ResourceConfig"]["InstanceCount"]
-        saved = training - billable if spot and training > billable > 0 else 0
-        rate = price.usd_per_hour if price else None
+        billable, instances = job.get("BillableTimeInSeconds", 0), job["ResourceConfig"]["InstanceCount"]
         return cls(
             instance_type=job["ResourceConfig"]["InstanceType"],
             instance_count=instances,
-            spot=spot,
-            training_seconds=training,
+            spot=job.get("EnableManagedSpotTraining", False),
+            training_seconds=job.get("TrainingTimeInSeconds", 0),
             billable_seconds=billable,
             price=price,
-            usd=None if rate is None else float(_cost(billable, rate, instances)),
-            spot_saving_usd=None if rate is None else float(_cost(saved, rate, instances)),
+            usd=float(price.cost(billable, instances)) if price else None,
         )
 
     def __str__(self) -> str:
@@ -137,17 +129,3 @@ class Bill(BaseModel):
         if self.spot and self.training_seconds > self.billable_seconds > 0:
             saved = f", {100 * (1 - self.billable_seconds / self.training_seconds):.0f} % saved by spot"
         return f"{total}: {self.billable_seconds} billable s x {self.instance_count} {self.instance_type}{rate}{saved}"
-
-
-def _cost(seconds: int, usd_per_hour: float, instances: int) -> Fraction:
-    return seconds * instances * _to_fraction(usd_per_hour) / 3600
-
-
-def _to_fraction(usd: float) -> Fraction:
-    # 0.1 means a tenth to whoever wrote it; a budget must not fail for a digit that only binary fractions have.
-    return Fraction(str(usd))
-
-
-def _round_up_to_cents(usd: Fraction) -> str:
-    # Of a bound, less than it is would be wrong.
-    return f"{math.ceil(usd * 100) / 100:.2f}"

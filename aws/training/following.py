@@ -14,7 +14,7 @@ from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
@@ -88,7 +88,7 @@ class JobObserver(Protocol):
 
 def follow(
     workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
-) -> "DescribeTrainingJobResponseTypeDef":
+) -> "JobDescription":
     """Report a job's events to `observer` until it is over, for the flow run `run`; return its last description.
 
     Status changes before `position` are not reported again; log lines before it are, as `already_shown`. Raises
@@ -126,7 +126,7 @@ class _JobPoller:
         self._log = _LogStreams(workspace, name)
         self._renewed_at = time.monotonic()
 
-    def poll(self) -> "DescribeTrainingJobResponseTypeDef":
+    def poll(self) -> "JobDescription":
         """Describe the job and report what is new, except for the last status changes of a job that is over."""
         description = describe_job(self._workspace, self._name)
         if time.monotonic() > self._renewed_at + LEASE_RENEWAL.total_seconds():
@@ -140,7 +140,7 @@ class _JobPoller:
             self._report_phases(description)
         return description
 
-    def finish(self, description: "DescribeTrainingJobResponseTypeDef") -> None:
+    def finish(self, description: "JobDescription") -> None:
         """Report the rest of the log, as soon as CloudWatch has it, and the last status changes."""
         end, trained = time.monotonic() + LATE_LOG_SECONDS, _phases_until_training(description)
         while trained and not self._observer.has_complete_log() and time.monotonic() < end:
@@ -150,7 +150,7 @@ class _JobPoller:
         self._report_phases(description)
         self._position.delete()
 
-    def _report_phases(self, description: "DescribeTrainingJobResponseTypeDef", end: int | None = None) -> None:
+    def _report_phases(self, description: "JobDescription", end: int | None = None) -> None:
         for new in description.get("SecondaryStatusTransitions", [])[self._position.phases : end]:
             self._observer.on_event(StatusChange(new["Status"], new.get("StatusMessage", "")))
             self._position.phases += 1
@@ -164,13 +164,13 @@ class _JobPoller:
         self._position.save()
 
 
-def _phases_until_training(description: "DescribeTrainingJobResponseTypeDef") -> int:
+def _phases_until_training(description: "JobDescription") -> int:
     """How many status changes led to the first Training, itself included; 0 for a job that has no log yet."""
     phases: list[str] = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
     return phases.index("Training") + 1 if "Training" in phases else 0
 
 
-def describe_job(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef":
+def describe_job(workspace: Workspace, name: str) -> "JobDescription":
     """The DescribeTrainingJob response; raises NotFound when there is no such job."""
     try:
         with translate_errors(f"looking for training job {name}"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from aws.errors import JobOutcome, OutcomeKind
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 _OUTCOME_BY_REASON: Final[dict[str, tuple[OutcomeKind, str]]] = {
     r"^ClientError:.*exit code: 2$": ("input", "Change the data or the hyperparameters, as the algorithm says."),
@@ -59,7 +59,7 @@ _OUTCOME_BY_REASON: Final[dict[str, tuple[OutcomeKind, str]]] = {
 """By a pattern of FailureReason; the first match counts."""
 
 
-def job_outcome(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome:
+def job_outcome(description: "JobDescription") -> JobOutcome:
     """The outcome of a job that is over, from its DescribeTrainingJob response.
 
     A stopped job may have uploaded a partly trained model (best effort, as documented); it is no success here.
@@ -82,7 +82,7 @@ def job_outcome(description: "DescribeTrainingJobResponseTypeDef") -> JobOutcome
     return JobOutcome(kind, cause, remedy)
 
 
-def _outcome_of_stopped(description: "DescribeTrainingJobResponseTypeDef") -> tuple[OutcomeKind, str, str]:
+def _outcome_of_stopped(description: "JobDescription") -> tuple[OutcomeKind, str, str]:
     def limit(name: Literal["MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"]) -> str:
         seconds = description.get("StoppingCondition", {}).get(name)
         return f"its limit of {seconds} s" if seconds else "its limit"

@@ -14,7 +14,7 @@ from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 MAX_ATTEMPTS = 100
 DIVERGED_TAG = "linear-learner:diverged"
@@ -64,7 +64,7 @@ def start_or_adopt(
     )
 
 
-def _wait_while_stopping(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
+def _wait_while_stopping(workspace: Workspace, name: str) -> "JobDescription | None":
     """The job's description, once it is not Stopping, as only its end shows its outcome; None without such a job."""
     for _ in range(MAX_STOPPING_POLLS):
         try:
@@ -92,11 +92,7 @@ def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[s
 
 
 def _adopt(
-    workspace: Workspace,
-    spec: TrainingJobSpec,
-    description: "DescribeTrainingJobResponseTypeDef",
-    run: str,
-    if_exists: IfExists,
+    workspace: Workspace, spec: TrainingJobSpec, description: "JobDescription", run: str, if_exists: IfExists
 ) -> Submission | None:
     name, arn, status = description["TrainingJobName"], description["TrainingJobArn"], description["TrainingJobStatus"]
     tags = job_tags(workspace, arn)
@@ -121,7 +117,7 @@ def _adopt(
     return Submission(name=name, arn=arn, how="started" if own else "followed" if status == "InProgress" else "reused")
 
 
-def _is_usable(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> bool:
+def _is_usable(workspace: Workspace, description: "JobDescription") -> bool:
     """Whether the job runs, or has completed and its model is still there."""
     if description["TrainingJobStatus"] != "Completed":
         return description["TrainingJobStatus"] == "InProgress"
@@ -132,9 +128,7 @@ def _is_usable(workspace: Workspace, description: "DescribeTrainingJobResponseTy
     return True
 
 
-def _check_worth_another_attempt(
-    spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef", tags: dict[str, str]
-) -> None:
+def _check_worth_another_attempt(spec: TrainingJobSpec, description: "JobDescription", tags: dict[str, str]) -> None:
     outcome, requested, previous = job_outcome(description), spec.compute, description["ResourceConfig"]
     if DIVERGED_TAG in tags:
         outcome = JobOutcome("input", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY)

@@ -69,7 +69,7 @@ def finished(put_object: PutObject, tmp_path: Path) -> FinishedJob:
     uri = put_object("models/job-1/output/model.tar.gz", (tmp_path / "made.tar.gz").read_bytes())
     bill = Bill(
         instance_type="ml.m5.large", instance_count=1, spot=False, training_seconds=1, billable_seconds=1,
-        price=None, usd=None, spot_saving_usd=None,
+        price=None, usd=None,
     )  # fmt: skip
     log = TrainingLogSummary(summary=None, objection=None)
     return FinishedJob(name="job-1", model_uri=uri, metrics={}, created=datetime.now(UTC), bill=bill, log=log)

@@ -355,7 +355,7 @@ def test_the_lease_is_renewed_while_the_job_is_followed(
     assert active_leases(job_tags(workspace, job.arn)) == []
     with pytest.raises(StopFollowing):
         follow_to_the_end(workspace, job.name, RecordingObserver(at_wait=after(2, stop_following)))
-    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
+    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
 def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
@@ -385,7 +385,7 @@ def test_an_observer_with_a_reason_to_stop_ends_the_following_and_the_job_goes_o
     messages = RecordingObserver(at_line=have_a_reason)
     assert follow_to_the_end(workspace, job.name, messages)["TrainingJobStatus"] == "InProgress"
     assert messages.lines
-    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
+    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
 def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_others(
@@ -395,4 +395,4 @@ def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_other
     with pytest.raises(StopFollowing):
         follow_to_the_end(workspace, job.name, RecordingObserver(at_line=stop_following))
     assert describe_job(workspace, job.name)["TrainingJobStatus"] == "InProgress"
-    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
+    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
