@@ -25,7 +25,6 @@ ACCESS_DENIED = Diagnosis("AccessDenied", "Check the workspace's credentials and
 EXPIRED_CREDENTIALS = Diagnosis("AccessDenied", "Renew the session and give the workspace its new credentials.")
 TRANSIENT = Diagnosis("Unavailable", "It is tried again.")
 INVALID_REQUEST = Diagnosis("InvalidRequest", "Correct the parameter that the message names.")
-_INVALID_CREDENTIALS = Diagnosis("AccessDenied", "Check the workspace's access key, secret key and session token.")
 _WRONG_CLOCK = Diagnosis("AccessDenied", "Set this machine's clock.")
 _NOT_FOUND = Diagnosis("NotFound", "Check the name, and that the workspace's region and account are the ones meant.")
 _WRONG_REGION = Diagnosis(
@@ -41,18 +40,18 @@ _QUOTA_TOO_LOW = Diagnosis(
 
 _CODES_BY_DIAGNOSIS: Final = {
     TRANSIENT: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict ConflictException "
-    "EC2ThrottledException "
-    "IDPCommunicationError InternalError InternalFailure InternalServerError InternalServerException "
-    "InternalServiceError InternalServiceException LimitExceededException OperationAborted OperationAbortedException "
-    "PriorRequestNotComplete ProvisionedThroughputExceededException ReplicatedWriteConflictException "
-    "RequestLimitExceeded RequestThrottled RequestThrottledException RequestTimeout RequestTimeoutException "
-    "ServiceFailure ServiceUnavailable ServiceUnavailableException SlowDown ThrottledException Throttling "
-    "ThrottlingException TooManyRequestsException TransactionInProgressException",
+    "EC2ThrottledException IDPCommunicationError InternalError InternalFailure InternalServerError "
+    "InternalServerException InternalServiceError InternalServiceException LimitExceededException OperationAborted "
+    "OperationAbortedException PriorRequestNotComplete ProvisionedThroughputExceededException "
+    "ReplicatedWriteConflictException RequestLimitExceeded RequestThrottled RequestThrottledException RequestTimeout "
+    "RequestTimeoutException ServiceFailure ServiceUnavailable ServiceUnavailableException SlowDown "
+    "ThrottledException Throttling ThrottlingException TooManyRequestsException TransactionInProgressException",
     ACCESS_DENIED: "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation",
     EXPIRED_CREDENTIALS: "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired",
-    _INVALID_CREDENTIALS: "AuthFailure AuthorizationHeaderMalformed IncompleteSignature InvalidAccessKeyId "
-    "InvalidClientTokenId InvalidSignatureException InvalidToken MissingAuthenticationToken "
-    "MissingAuthenticationTokenException SignatureDoesNotMatch UnrecognizedClientException",
+    Diagnosis("AccessDenied", "Check the workspace's access key, secret key and session token."): "AuthFailure "
+    "AuthorizationHeaderMalformed IncompleteSignature InvalidAccessKeyId InvalidClientTokenId "
+    "InvalidSignatureException InvalidToken MissingAuthenticationToken MissingAuthenticationTokenException "
+    "SignatureDoesNotMatch UnrecognizedClientException",
     _WRONG_CLOCK: "RequestInTheFuture RequestTimeTooSkewed",
     _NOT_FOUND: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion NotFoundException ResourceNotFound "
     "ResourceNotFoundException",
@@ -62,9 +61,7 @@ _CODES_BY_DIAGNOSIS: Final = {
     # S3's response to a HEAD has no body; botocore uses the status as its code.
     Diagnosis("InvalidRequest", "S3 does not say why. Renew the session, and check the bucket's region."): "400",
 }
-DIAGNOSIS_BY_CODE: Final = {
-    code: diagnosis for diagnosis, listed in _CODES_BY_DIAGNOSIS.items() for code in listed.split()
-}
+DIAGNOSIS_BY_CODE: Final = {code: one for one, codes in _CODES_BY_DIAGNOSIS.items() for code in codes.split()}
 _DIAGNOSIS_BY_STATUS: Final = {403: ACCESS_DENIED, 404: _NOT_FOUND, 429: TRANSIENT}
 
 _CALLER = r"User: (?P<who>\S+) is not authorized to perform: "
@@ -111,15 +108,13 @@ _DIAGNOSIS_BY_WORDING: Final = {
     ),
     r"^Signature (?:expired|not yet current)": _WRONG_CLOCK,
 }
-"""By a pattern; the first match counts. A remedy may use the pattern's groups; a resource that is not named becomes *.
-"""
+"""By a pattern, of which the first match counts; a remedy may use its groups: * for a resource that is not named."""
 _QUOTA_NUMBERS = re.compile(
     r"is (?P<limit>\d+)\S* \w+, with current utilization of \S+ \w+ and a request delta of (?P<delta>\d+)\S* \w+"
 )
 _S3_PERMISSIONS: Final = {
     **dict.fromkeys(
-        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
-        "s3:PutObject on the object",
+        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject on the object"
     ),
     "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion where the bucket keeps versions",
     "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: without that, S3 denies what is missing",

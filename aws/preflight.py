@@ -30,7 +30,7 @@ def check_workspace(workspace: Workspace) -> tuple[str, ...]:
     errors = [result for result in results if isinstance(result, AwsError)]
     if not errors:
         return tuple(result for result in results if isinstance(result, str))
-    first = next((error for error in errors if not error.retryable), errors[0])
+    first = min(errors, key=lambda error: error.retryable)
     if len(errors) == 1:
         raise first
     listed = "".join(f"\n{number}. {error}" for number, error in enumerate(errors, start=1))
@@ -66,8 +66,10 @@ def _with_short_timeouts(workspace: Workspace) -> Workspace:
     return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": credentials})})
 
 
-def _error_or_warning(error: AwsError, what: str) -> CheckResult:
-    """The error itself, or a warning where a policy or the network only prevents the check."""
+def _error_or_warning(error: AwsError, what: str, absent: str = "") -> CheckResult:
+    """The error itself, `absent` for NotFound, or a warning where a policy or the network only prevents the check."""
+    if absent and isinstance(error, NotFound):
+        return NotFound(absent)
     # Credentials may assume a role first; if that is denied, there are no credentials.
     assuming = isinstance(error.__cause__, ClientError) and error.__cause__.operation_name.startswith("AssumeRole")
     prevented = error.code in {"AccessDenied", "AccessDeniedException"} and not assuming
@@ -126,25 +128,22 @@ def _check_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
     try:
         with translate_errors(f"looking at the execution role {name}"):
             found = workspace.client("iam").get_role(RoleName=name)["Role"]["Arn"]
-    except NotFound:
-        yield NotFound(f"There is no role {arn}. Create it, or correct the workspace's execution role.")
     except AwsError as error:
-        yield _error_or_warning(error, "whether the execution role exists")
+        absent = f"There is no role {arn}. Create it, or correct the workspace's execution role."
+        yield _error_or_warning(error, "whether the execution role exists", absent)
     else:
         if found != arn:  # the path is missing, or another
             yield NotFound(f"There is no role {arn}. Set the workspace's execution role to {found}.")
 
 
 def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:
-    """Whether the key is in this region, in use, and symmetric, as S3 needs it (S3's API reference, Encryption)."""
+    """Whether the key is there, in use, and symmetric, as S3 needs it (S3's API reference, Encryption)."""
     try:
         with translate_errors(f"looking at KMS key {name}"):
             key = workspace.client("kms").describe_key(KeyId=name)["KeyMetadata"]
-    except NotFound:
-        yield NotFound(f"There is no KMS key {name} in {workspace.region}. Correct it in the workspace, or create it.")
-        return
     except AwsError as error:
-        yield _error_or_warning(error, f"whether KMS key {name} can be used")
+        absent = f"There is no KMS key {name} in {workspace.region}. Correct it in the workspace, or create it."
+        yield _error_or_warning(error, f"whether KMS key {name} can be used", absent)
         return
     use = (key.get("KeyUsage", "ENCRYPT_DECRYPT"), key.get("KeySpec", "SYMMETRIC_DEFAULT"))
     if use != ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT"):

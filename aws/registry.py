@@ -7,7 +7,6 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,11 +16,7 @@ from aws.training.request import NAME_PREFIX, to_tag_value
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import (
-        CreateModelPackageInputTypeDef,
-        ModelPackageSummaryTypeDef,
-        TagTypeDef,
-    )
+    from mypy_boto3_sagemaker.type_defs import CreateModelPackageInputTypeDef, ModelPackageSummaryTypeDef, TagTypeDef
 
 ApprovalStatus = Literal["Approved", "Rejected", "PendingManualApproval"]
 PENDING: ApprovalStatus = "PendingManualApproval"
@@ -48,7 +43,6 @@ class Package(BaseModel):
     training_job: str | None
     """None for packages that this project did not register."""
     metadata: dict[str, str]
-    created: datetime
     is_new_decision: bool = False
     """Whether the call that returned this package created it, or approved or rejected it."""
 
@@ -60,7 +54,7 @@ class Registration(BaseModel):
 
     group: str
     training_job: Annotated[str, Field(pattern=f"^{JOB_NAME}$")]
-    training_job_arn: str | None = None
+    training_job_arn: str
     image: str
     model_uri: str
     description: str
@@ -143,7 +137,6 @@ def _describe(workspace: Workspace, arn: str) -> Package:
         model_uri=next((one["ModelDataUrl"] for one in containers if "ModelDataUrl" in one), ""),
         training_job=_parse_training_job(found.get("ModelPackageDescription", "")),
         metadata=found.get("CustomerMetadataProperties", {}),
-        created=found["CreationTime"],
     )
 
 
@@ -171,10 +164,9 @@ def _create(workspace: Workspace, registration: Registration) -> Package:
             created = workspace.client("sagemaker").create_model_package(**_build_request(registration))
     except AwsError:
         # The response was lost, or another process has registered the model with another description.
-        found = find_package(workspace, group, job)
-        if found is None:
-            raise
-        return found
+        if found := find_package(workspace, group, job):
+            return found
+        raise
     if registration.status == "Rejected":  # CreateModelPackage takes the status, but no reason for it
         _set_status(workspace, created["ModelPackageArn"], "Rejected", registration.approval_description)
     return _describe(workspace, created["ModelPackageArn"])
@@ -183,8 +175,8 @@ def _create(workspace: Workspace, registration: Registration) -> Package:
 def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDef":
     """The CreateModelPackage request. It approves nothing, in case the process is killed right after it."""
     group, job = registration.group, registration.training_job
-    metadata = {key: text for key, value in registration.metadata.items() if (text := to_tag_value(value))}
-    built: CreateModelPackageInputTypeDef = {
+    metadata = {key: to_tag_value(value) for key, value in registration.metadata.items()}
+    return {
         "ModelPackageGroupName": group,
         "ModelPackageDescription": _to_description(f"{job}: {registration.description}"),
         "InferenceSpecification": {
@@ -196,13 +188,10 @@ def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDe
             "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": registration.metrics_uri}}
         },
         "ModelApprovalStatus": "Rejected" if registration.status == "Rejected" else PENDING,
+        "CustomerMetadataProperties": {key: text for key, text in metadata.items() if text},
+        "MetadataProperties": {"GeneratedBy": registration.training_job_arn},
         "ClientToken": hashlib.sha256(f"{group}/{job}".encode()).hexdigest()[:36],
     }
-    if metadata:
-        built["CustomerMetadataProperties"] = metadata
-    if registration.training_job_arn:
-        built["MetadataProperties"] = {"GeneratedBy": registration.training_job_arn}
-    return built
 
 
 def _to_description(text: str) -> str:

@@ -45,12 +45,11 @@ def stat_object(workspace: Workspace, uri: str) -> StoredObject:
     except NotFound as error:
         # S3 answers a HEAD without a body, so its own message would say no more than "Not Found".
         raise NotFound(f"There is no object {uri}. Check the bucket's name, the key and the region.") from error
-    version = head.get("VersionId")
     return StoredObject(
         uri=uri,
         size=head["ContentLength"],
         etag=head["ETag"].strip('"'),
-        version_id=None if version == "null" else version,
+        version_id=None if head.get("VersionId") == "null" else head.get("VersionId"),
         sha256=head["Metadata"].get("sha256"),
     )
 

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 
 from aws.errors import AwsError, TrainingFailed
 from aws.training.cost import Bill, find_price
-from aws.training.following import LogLine, ReadPosition, StatusChange, describe_job, follow, read_log_lines
+from aws.training.following import ReadPosition, describe_job, follow, read_log_lines
 from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
 from aws.training.stopping import stop_job, stop_when_interrupted
@@ -77,8 +77,8 @@ class _ProgressObserver(JobProgress):
         self._stop_when_diverging = stop_when_diverging
         self.stop_reason: str | None = None
 
-    def on_event(self, event: StatusChange | LogLine) -> None:
-        self.show(event)
+    def on_line(self, text: str, *, already_shown: bool) -> None:
+        super().on_line(text, already_shown=already_shown)
         if self._stop_when_diverging and not self.stop_reason:
             self.stop_reason = describe_divergence(self.epochs)
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, NonNegativeInt
 
 from aws.errors import NotFound, Unavailable, translate_errors
 from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
@@ -26,28 +26,10 @@ MAX_OFFLINE_SECONDS = 300.0
 """How long AWS may be unavailable before following fails; less than the duration of a lease."""
 
 
-@dataclass(frozen=True)
-class StatusChange:
-    """The job entered a new phase."""
-
-    phase: str
-    message: str
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """One line of the container's log; `already_shown` when an earlier process has reported it."""
-
-    text: str
-    already_shown: bool = False
-
-
 class ReadPosition(BaseModel):
-    """How many of a job's status changes and log lines have been reported; with a file it outlives the process."""
+    """How many of a job's status changes and log lines have been reported; its file outlives the process."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    file: Annotated[Path | None, Field(exclude=True)] = None
+    file: Path
     phases: NonNegativeInt = 0
     lines: dict[str, NonNegativeInt] = {}
 
@@ -59,15 +41,13 @@ class ReadPosition(BaseModel):
         return cls(file=file)
 
     def save(self) -> None:
-        """Write the position to its file, if it has one."""
-        if self.file:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            self.file.write_text(self.model_dump_json())
+        """Write the position to its file."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(self.model_dump_json())
 
     def delete(self) -> None:
         """Remove the file: the job is over and all of it has been reported."""
-        if self.file:
-            self.file.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
 
 
 class JobObserver(Protocol):
@@ -76,8 +56,11 @@ class JobObserver(Protocol):
     stop_reason: str | None
     """Why the job need not be followed any longer, once there is a reason."""
 
-    def on_event(self, event: StatusChange | LogLine) -> None:
-        """Handle one event."""
+    def on_phase(self, phase: str, message: str) -> None:
+        """Handle that the job entered a phase."""
+
+    def on_line(self, text: str, *, already_shown: bool) -> None:
+        """Handle a line of the container's log; `already_shown` when an earlier process has reported it."""
 
     def has_complete_log(self) -> bool:
         """Whether the last line received so far is the last line of a log."""
@@ -96,18 +79,23 @@ def follow(
     `LATE_LOG_SECONDS` for the rest of its log. Returns earlier, while the job runs, when the observer has a
     `stop_reason`.
     """
-    poller = _JobPoller(workspace, name, run, observer, position)
-    answered, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+    report = _JobReport(_LogStreams(workspace, name), observer, position)
+    pause = FIRST_PAUSE_SECONDS
+    answered = renewed = time.monotonic()
     while True:
         try:
-            description = poller.poll()
+            description = describe_job(workspace, name)
+            if time.monotonic() > renewed + LEASE_RENEWAL.total_seconds():
+                add_tags(workspace, description["TrainingJobArn"], lease_tag(run))
+                renewed = time.monotonic()
+            report.update(description)
             answered = time.monotonic()
         except Unavailable:
             if time.monotonic() > answered + MAX_OFFLINE_SECONDS:
                 raise
         else:
             if description["TrainingJobStatus"] in FINAL_STATUSES:
-                poller.finish(description)
+                report.finish(description)
                 return description
             if observer.stop_reason:
                 return description
@@ -115,53 +103,45 @@ def follow(
         pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
 
 
-class _JobPoller:
-    """Polls a job, reports what is new, and renews the lease of the run that follows it."""
+@dataclass
+class _JobReport:
+    """Reports what is new about a job: log lines after the first phase Training, and before the phases that follow."""
 
-    def __init__(
-        self, workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
-    ) -> None:
-        self._workspace, self._name, self._run = workspace, name, run
-        self._observer, self._position = observer, position
-        self._log = _LogStreams(workspace, name)
-        self._renewed_at = time.monotonic()
+    log: "_LogStreams"
+    observer: JobObserver
+    position: ReadPosition
 
-    def poll(self) -> "JobDescription":
-        """Describe the job and report what is new, except for the last status changes of a job that is over."""
-        description = describe_job(self._workspace, self._name)
-        if time.monotonic() > self._renewed_at + LEASE_RENEWAL.total_seconds():
-            add_tags(self._workspace, description["TrainingJobArn"], lease_tag(self._run))
-            self._renewed_at = time.monotonic()
-        # Log lines come after the phases that lead to training, and before those that follow it.
-        self._report_phases(description, _phases_until_training(description))
-        if _phases_until_training(description):
+    def update(self, description: "JobDescription") -> None:
+        """Report what is new, except for the last phases of a job that is over."""
+        trained = _phases_until_training(description)
+        self._report_phases(description, trained)
+        if trained:
             self._report_lines()
         if description["TrainingJobStatus"] not in FINAL_STATUSES:
             self._report_phases(description)
-        return description
 
     def finish(self, description: "JobDescription") -> None:
-        """Report the rest of the log, as soon as CloudWatch has it, and the last status changes."""
+        """Report the rest of the log, as soon as CloudWatch has it, and the last phases."""
         end, trained = time.monotonic() + LATE_LOG_SECONDS, _phases_until_training(description)
-        while trained and not self._observer.has_complete_log() and time.monotonic() < end:
-            self._observer.wait(FIRST_PAUSE_SECONDS)
+        while trained and not self.observer.has_complete_log() and time.monotonic() < end:
+            self.observer.wait(FIRST_PAUSE_SECONDS)
             with suppress(Unavailable):
                 self._report_lines()
         self._report_phases(description)
-        self._position.delete()
+        self.position.delete()
 
     def _report_phases(self, description: "JobDescription", end: int | None = None) -> None:
-        for new in description.get("SecondaryStatusTransitions", [])[self._position.phases : end]:
-            self._observer.on_event(StatusChange(new["Status"], new.get("StatusMessage", "")))
-            self._position.phases += 1
-        self._position.save()
+        for new in description.get("SecondaryStatusTransitions", [])[self.position.phases : end]:
+            self.observer.on_phase(new["Status"], new.get("StatusMessage", ""))
+            self.position.phases += 1
+        self.position.save()
 
     def _report_lines(self) -> None:
-        counts = self._position.lines
-        for stream, number, text in self._log.new_lines():
-            self._observer.on_event(LogLine(text, already_shown=number <= counts.get(stream, 0)))
-            counts[stream] = max(number, counts.get(stream, 0))
-        self._position.save()
+        shown = self.position.lines
+        for stream, number, text in self.log.new_lines():
+            self.observer.on_line(text, already_shown=number <= shown.get(stream, 0))
+            shown[stream] = max(number, shown.get(stream, 0))
+        self.position.save()
 
 
 def _phases_until_training(description: "JobDescription") -> int:
@@ -181,9 +161,8 @@ def describe_job(workspace: Workspace, name: str) -> "JobDescription":
 
 def read_log_lines(workspace: Workspace, name: str) -> Iterator[str]:
     """The log lines of a job's first host, as all hosts log the same; none when there is no log."""
-    return (
-        text for stream, _, text in _LogStreams(workspace, name).new_lines() if stream.startswith(f"{name}/algo-1-")
-    )
+    lines = _LogStreams(workspace, name).new_lines()
+    return (text for stream, _, text in lines if stream.startswith(f"{name}/algo-1-"))
 
 
 @dataclass

@@ -4,7 +4,7 @@ The patterns match real FailureReasons, as people have published them; a comment
 """
 
 import re
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from aws.errors import JobOutcome, OutcomeKind
 
@@ -83,15 +83,11 @@ def job_outcome(description: "JobDescription") -> JobOutcome:
 
 
 def _outcome_of_stopped(description: "JobDescription") -> tuple[OutcomeKind, str, str]:
-    def limit(name: Literal["MaxRuntimeInSeconds", "MaxWaitTimeInSeconds"]) -> str:
-        seconds = description.get("StoppingCondition", {}).get(name)
-        return f"its limit of {seconds} s" if seconds else "its limit"
-
-    status = description["SecondaryStatus"]
+    status, limits = description["SecondaryStatus"], description["StoppingCondition"]
     if status == "MaxRuntimeExceeded":
-        cause = f"{status}: it trained for longer than {limit('MaxRuntimeInSeconds')}."
+        cause = f"{status}: it trained for longer than its limit of {limits.get('MaxRuntimeInSeconds')} s."
         return "compute", cause, "Raise max_runtime_seconds or max_cost_usd, or take a faster instance."
     if status == "MaxWaitTimeExceeded":
-        cause = f"{status}: {limit('MaxWaitTimeInSeconds')} passed before spot had trained it."
+        cause = f"{status}: its limit of {limits.get('MaxWaitTimeInSeconds')} s passed before spot had trained it."
         return "capacity", cause, "Train on demand, choose another instance type, or raise max_wait_seconds."
     return "other", f"{status}: somebody, or a program, stopped it.", "Run again if that was not meant."

@@ -17,7 +17,6 @@ from aws.training.compute import Compute
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.literals import TrainingInstanceTypeType
     from mypy_boto3_sagemaker.type_defs import ChannelTypeDef, CreateTrainingJobRequestTypeDef
 
 
@@ -41,7 +40,6 @@ def image_uri(region: str) -> str:
 
 FINGERPRINT_TAG = "linear-learner:fingerprint"
 NAME_PREFIX = "linear-learner-"
-MAX_TAG_LENGTH = 256
 
 
 class ChannelInput(BaseModel):
@@ -107,7 +105,7 @@ def build_request(
         "InputDataConfig": [_channel(channel, compute.instance_count) for channel in spec.channels],
         "OutputDataConfig": {"S3OutputPath": workspace.uri("models")},
         "ResourceConfig": {
-            "InstanceType": cast("TrainingInstanceTypeType", compute.instance_type),
+            "InstanceType": cast("Any", compute.instance_type),
             "InstanceCount": compute.instance_count,
             "VolumeSizeInGB": compute.volume_size_gb,
         },
@@ -146,4 +144,4 @@ def _channel(channel: ChannelInput, instances: int) -> "ChannelTypeDef":
 
 def to_tag_value(text: str) -> str:
     """`text` as the value of a tag, or of a package's metadata: characters that SageMaker rejects become spaces."""
-    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:MAX_TAG_LENGTH].strip()
+    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:256].strip()

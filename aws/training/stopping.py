@@ -68,10 +68,9 @@ def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator
 @contextmanager
 def _ignore_signals() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM: a second Ctrl-C must not prevent that the job is stopped."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set a handler
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers if in_main_thread}
     try:
         yield
     finally:

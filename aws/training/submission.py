@@ -55,8 +55,7 @@ def start_or_adopt(
             if arn := _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease_tag(run)}):
                 return Submission(name=name, arn=arn, how="started")
             description = _wait_while_stopping(workspace, name) or describe_job(workspace, name)
-        adopted = _adopt(workspace, spec, description, run, if_exists)
-        if adopted:
+        if adopted := _adopt(workspace, spec, description, run, if_exists):
             return adopted
     raise InvalidRequest(
         f"{MAX_ATTEMPTS} training jobs with this very input have failed or were stopped, the last one {name}. "

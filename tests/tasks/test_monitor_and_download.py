@@ -21,7 +21,6 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from aws.errors import NotFound, TrainingFailed
 from aws.training.compute import Compute
 from aws.training.cost import Bill
-from aws.training.following import LogLine
 from aws.training.request import ChannelInput, build_spec
 from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
@@ -192,7 +191,7 @@ def test_a_job_is_followed_on_while_prefect_is_away() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
         display = JobProgress("a-job")
         for text in (line, "#progress_metric: host=algo-1, completed 50 % of epochs", throughput):
-            display.show(LogLine(text))
+            display.on_line(text, already_shown=False)
     assert [epoch.value for epoch in display.epochs] == [1.5]
 
 

@@ -13,16 +13,18 @@ from prefect_aws import S3Bucket
 from pydantic import ValidationError
 
 from aws.errors import InvalidRequest
+from aws.training.compute import Compute
 from aws.training.cost import (
     MIN_RUNTIME_SECONDS,
+    PRICE_LIST_DATE,
     STOPPING_SECONDS,
+    USD_PER_HOUR,
     Bill,
     Price,
     describe_worst_case,
     find_price,
     runtime_limit,
 )
-from aws.training.prices import PRICE_LIST_DATE, USD_PER_HOUR
 from aws.workspace import Workspace
 
 LARGE = Price(usd_per_hour=0.115, source="a test")
@@ -97,7 +99,9 @@ def test_a_budget_buys_exactly_the_seconds_that_the_decimals_say(
     budget: float, rate: float, instances: int, seconds: int
 ) -> None:
     price = Price(usd_per_hour=rate, source="a test")
-    assert runtime_limit(10**999, budget, price, instances, "ml.m5.large") == seconds
+    # A run that may take longer than any that Compute allows.
+    compute = Compute(max_cost_usd=budget, instance_count=instances).model_copy(update={"max_runtime_seconds": 10**999})
+    assert runtime_limit(compute, price) == seconds
 
 
 @given(runtimes, budgets, rates, counts)
@@ -107,7 +111,7 @@ def test_the_limit_is_the_one_asked_for_or_the_longest_that_the_budget_buys(
 ) -> None:
     price = Price(usd_per_hour=rate, source="a test")
     assume(price.cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, instances) <= Fraction(str(budget)))
-    limit = runtime_limit(asked, budget, price, instances, "ml.m5.large")
+    limit = runtime_limit(Compute(max_runtime_seconds=asked, max_cost_usd=budget, instance_count=instances), price)
     assert MIN_RUNTIME_SECONDS <= limit <= asked
     assert price.cost(limit + STOPPING_SECONDS, instances) <= Fraction(str(budget))
     assert limit == asked or price.cost(limit + STOPPING_SECONDS + 1, instances) > Fraction(str(budget))
@@ -115,7 +119,7 @@ def test_the_limit_is_the_one_asked_for_or_the_longest_that_the_budget_buys(
 
 @given(runtimes, st.none() | st.just(LARGE), counts)
 def test_without_a_budget_the_limit_is_the_one_asked_for(asked: int, hourly: Price | None, instances: int) -> None:
-    assert runtime_limit(asked, None, hourly, instances, "ml.m5.large") == asked
+    assert runtime_limit(Compute(max_runtime_seconds=asked, instance_count=instances), hourly) == asked
 
 
 def test_a_budget_without_a_price_is_refused_with_the_cure() -> None:
@@ -123,48 +127,50 @@ def test_a_budget_without_a_price_is_refused_with_the_cure() -> None:
         r"^max_cost_usd 0\.5 cannot be kept: the price of ml\.x\.large .* not known. Set it in the workspace's prices"
     )
     with pytest.raises(InvalidRequest, match=said):
-        runtime_limit(3600, 0.5, None, 1, "ml.x.large")
+        runtime_limit(Compute(max_cost_usd=0.5, instance_type="ml.x.large"), None)
 
 
 def test_a_budget_too_small_for_any_job_is_refused_with_the_least_that_would_do() -> None:
     with pytest.raises(InvalidRequest) as caught:
-        runtime_limit(3600, 0.001, LARGE, 1, "ml.m5.large")
+        runtime_limit(Compute(max_cost_usd=0.001), LARGE)
     assert str(caught.value) == (
         "max_cost_usd 0.001 buys 0 s of 1 x ml.m5.large at 0.115 USD an hour; "
         "a job needs at least 60 s: give at least 0.01"
     )
     with pytest.raises(InvalidRequest, match=r"buys 36 s of 20 x .* give at least 0\.12$"):
-        runtime_limit(3600, 0.1, LARGE, 20, "ml.m5.large")
+        runtime_limit(Compute(max_cost_usd=0.1, instance_count=20), LARGE)
 
 
 @given(rates, counts)
 def test_the_least_budget_that_the_error_names_is_enough_and_a_cent_less_is_not(rate: float, instances: int) -> None:
     hourly = Price(usd_per_hour=rate, source="a test")
     with pytest.raises(InvalidRequest) as caught:
-        runtime_limit(3600, 1e-9, hourly, instances, "ml.m5.large")
+        runtime_limit(Compute(max_cost_usd=1e-9, instance_count=instances), hourly)
     least = float(str(caught.value).rsplit(maxsplit=1)[1])
-    assert runtime_limit(3600, least, hourly, instances, "ml.m5.large") >= MIN_RUNTIME_SECONDS
+    assert runtime_limit(Compute(max_cost_usd=least, instance_count=instances), hourly) >= MIN_RUNTIME_SECONDS
     assert hourly.cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, instances) > Fraction(str(round(least - 0.01, 2)))
 
 
 def test_the_worst_case_is_said_in_one_sentence_with_the_source_of_the_price() -> None:
     listed = find_price("ml.m5.large", "us-east-1", {})
-    assert describe_worst_case("ml.m5.large", 3600, 1, listed, "us-east-1") == (
+    assert describe_worst_case(Compute(), listed, "us-east-1") == (
         "at most 0.12 USD: 1 x ml.m5.large for 3720 s at 0.115 USD an hour "
         f"(price list of {PRICE_LIST_DATE} for us-east-1)"
     )
 
 
 def test_an_unknown_price_is_said_too_and_what_is_bounded_all_the_same() -> None:
-    said = describe_worst_case("ml.x.large", 3600, 1, None, "mars-1")
+    said = describe_worst_case(Compute(instance_type="ml.x.large"), None, "mars-1")
     assert said == "price of ml.x.large in mars-1 unknown: at most 3720 s on 1 instance"
-    assert describe_worst_case("ml.x.large", 60, 3, None, "mars-1").endswith("180 s on 3 instances")
+    three = Compute(max_runtime_seconds=60, instance_count=3)
+    assert describe_worst_case(three, None, "mars-1").endswith("180 s on 3 instances")
 
 
 @given(runtimes, rates, counts)
 def test_the_worst_case_said_is_never_less_than_the_worst_case(runtime: int, rate: float, instances: int) -> None:
     price = Price(usd_per_hour=rate, source="a test")
-    said = describe_worst_case("ml.m5.large", runtime, instances, price, "us-east-1")
+    compute = Compute(max_runtime_seconds=runtime, instance_count=instances)
+    said = describe_worst_case(compute, price, "us-east-1")
     usd = float(said.removeprefix("at most ").split()[0])
     assert usd - 0.01 <= float(price.cost(runtime + STOPPING_SECONDS, instances)) <= usd
 

@@ -152,6 +152,6 @@ def test_whatever_the_reason_there_is_a_cause_and_a_remedy(reason: str) -> None:
 
 @given(st.text())
 def test_a_stop_of_any_kind_has_a_cause_and_a_remedy(secondary: str) -> None:
-    found = ended("Stopped", secondary, StoppingCondition={})
+    found = ended("Stopped", secondary)
     assert found.cause.strip()
     assert found.remedy.strip()
