@@ -223,7 +223,10 @@ def test_the_flow_may_do_nothing_to_what_is_not_its_own(
     ("message", "policy"),
     [
         ("Could not assume role training. Please ensure that the role exists", "training-trust"),
-        (f"User: me is not authorized to perform: iam:PassRole on resource: {PLACEHOLDER_ROLE} because", "flow"),
+        (
+            f"User: me is not authorized to perform: iam:PassRole on resource: {PLACEHOLDER_ROLE} because no policy",
+            "flow",
+        ),
     ],
 )
 def test_the_statements_that_errors_say_to_add_are_those_of_the_policies(message: str, policy: str) -> None:
