@@ -4,14 +4,13 @@ Both forms and the three domains are those that AWS's own sagemaker-ssh-helper l
 of its own: Studio alone shows it, at the address of an account's Studio domain.
 """
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote, urlsplit
+
+from botocore.client import ClientMeta
 
 from aws.training.following import LOG_GROUP
 from aws.workspace import Workspace
-
-if TYPE_CHECKING:
-    from botocore.client import ClientMeta
 
 CONSOLE_DOMAINS: Final = {
     "aws": "console.aws.amazon.com",
@@ -34,12 +33,11 @@ def log_page(workspace: Workspace, job: str) -> str | None:
     return _page_url(workspace.client("logs").meta, "cloudwatch", f"logsV2:log-groups/log-group/{streams}")
 
 
-def _page_url(endpoint: "ClientMeta", service: str, place: str) -> str | None:
+def _page_url(endpoint: ClientMeta, service: str, place: str) -> str | None:
     console = CONSOLE_DOMAINS.get(endpoint.partition)
     if console is None or not (urlsplit(endpoint.endpoint_url).hostname or "").endswith(AWS_ENDPOINT_DOMAINS):
         return None
-    region = endpoint.region_name
-    return f"https://{region}.{console}/{service}/home?region={region}#{place}"
+    return f"https://{endpoint.region_name}.{console}/{service}/home?region={endpoint.region_name}#{place}"
 
 
 def _escape(name: str) -> str:

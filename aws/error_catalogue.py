@@ -6,6 +6,7 @@ references and from botocore's own retry tables. Wordings are those of real resp
 
 import re
 from dataclasses import dataclass, replace
+from string import Template
 from typing import Final, Literal
 
 ErrorKind = Literal["AccessDenied", "NotFound", "InvalidRequest", "QuotaExceeded", "NoCapacity", "Unavailable"]
@@ -24,7 +25,6 @@ ACCESS_DENIED = Diagnosis("AccessDenied", "Check the workspace's credentials and
 EXPIRED_CREDENTIALS = Diagnosis("AccessDenied", "Renew the session and give the workspace its new credentials.")
 TRANSIENT = Diagnosis("Unavailable", "It is tried again.")
 INVALID_REQUEST = Diagnosis("InvalidRequest", "Correct the parameter that the message names.")
-_INVALID_CREDENTIALS = Diagnosis("AccessDenied", "Check the workspace's access key, secret key and session token.")
 _WRONG_CLOCK = Diagnosis("AccessDenied", "Set this machine's clock.")
 _NOT_FOUND = Diagnosis("NotFound", "Check the name, and that the workspace's region and account are the ones meant.")
 _WRONG_REGION = Diagnosis(
@@ -40,20 +40,20 @@ _QUOTA_TOO_LOW = Diagnosis(
 
 _CODES_BY_DIAGNOSIS: Final = {
     TRANSIENT: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict ConflictException "
-    "EC2ThrottledException "
-    "IDPCommunicationError InternalError InternalFailure InternalServerError InternalServerException "
-    "InternalServiceError InternalServiceException LimitExceededException OperationAborted OperationAbortedException "
-    "PriorRequestNotComplete ProvisionedThroughputExceededException ReplicatedWriteConflictException "
-    "RequestLimitExceeded RequestThrottled RequestThrottledException RequestTimeout RequestTimeoutException "
-    "ServiceFailure ServiceUnavailable ServiceUnavailableException SlowDown ThrottledException Throttling "
-    "ThrottlingException TooManyRequestsException TransactionInProgressException",
+    "EC2ThrottledException IDPCommunicationError InternalError InternalFailure InternalServerError "
+    "InternalServerException InternalServiceError InternalServiceException LimitExceededException OperationAborted "
+    "OperationAbortedException PriorRequestNotComplete ProvisionedThroughputExceededException "
+    "ReplicatedWriteConflictException RequestLimitExceeded RequestThrottled RequestThrottledException RequestTimeout "
+    "RequestTimeoutException ServiceFailure ServiceUnavailable ServiceUnavailableException SlowDown "
+    "ThrottledException Throttling ThrottlingException TooManyRequestsException TransactionInProgressException",
     ACCESS_DENIED: "AccessDenied AccessDeniedException AllAccessDisabled UnauthorizedOperation",
     EXPIRED_CREDENTIALS: "ExpiredToken ExpiredTokenException RequestExpired TokenRefreshRequired",
-    _INVALID_CREDENTIALS: "AuthFailure AuthorizationHeaderMalformed IncompleteSignature InvalidAccessKeyId "
-    "InvalidClientTokenId InvalidSignatureException InvalidToken MissingAuthenticationToken "
-    "MissingAuthenticationTokenException SignatureDoesNotMatch UnrecognizedClientException",
+    Diagnosis("AccessDenied", "Check the workspace's access key, secret key and session token."): "AuthFailure "
+    "AuthorizationHeaderMalformed IncompleteSignature InvalidAccessKeyId InvalidClientTokenId "
+    "InvalidSignatureException InvalidToken MissingAuthenticationToken MissingAuthenticationTokenException "
+    "SignatureDoesNotMatch UnrecognizedClientException",
     _WRONG_CLOCK: "RequestInTheFuture RequestTimeTooSkewed",
-    _NOT_FOUND: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion ResourceNotFound "
+    _NOT_FOUND: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion NotFoundException ResourceNotFound "
     "ResourceNotFoundException",
     _WRONG_REGION: "301 IllegalLocationConstraintException PermanentRedirect",
     _UNUSABLE_KMS_KEY: "KMS.DisabledException KMS.KMSInvalidStateException KMS.NotFoundException",
@@ -61,87 +61,60 @@ _CODES_BY_DIAGNOSIS: Final = {
     # S3's response to a HEAD has no body; botocore uses the status as its code.
     Diagnosis("InvalidRequest", "S3 does not say why. Renew the session, and check the bucket's region."): "400",
 }
-DIAGNOSIS_BY_CODE: Final = {
-    code: diagnosis for diagnosis, listed in _CODES_BY_DIAGNOSIS.items() for code in listed.split()
-}
+DIAGNOSIS_BY_CODE: Final = {code: one for one, codes in _CODES_BY_DIAGNOSIS.items() for code in codes.split()}
 _DIAGNOSIS_BY_STATUS: Final = {403: ACCESS_DENIED, 404: _NOT_FOUND, 429: TRANSIENT}
 
 _CALLER = r"User: (?P<who>\S+) is not authorized to perform: "
 _RESOURCE = r"(?: on resource: \"?(?P<what>[^\"]+?)\"?)?(?= because | with an explicit|\.?$)"
-# The first match counts. A remedy may use the groups of its pattern; a resource that is not named becomes *.
-_DIAGNOSIS_BY_WORDING: Final[tuple[tuple[str, Diagnosis], ...]] = (
-    (
-        rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE} with an explicit deny",
-        Diagnosis("AccessDenied", "Remove the deny of {action} on {what} for {who}: no other policy can allow it."),
+_DIAGNOSIS_BY_WORDING: Final = {
+    rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE} with an explicit deny": Diagnosis(
+        "AccessDenied", "Remove the deny of $action on $what for $who: no other policy can allow it."
     ),
-    (
-        rf"{_CALLER}iam:PassRole{_RESOURCE}",
-        Diagnosis(
-            "AccessDenied",
-            "Allow iam:PassRole on {what} for {who}, to sagemaker.amazonaws.com: whoever starts a training job passes "
-            "it the execution role.",
-        ),
+    rf"{_CALLER}iam:PassRole{_RESOURCE}": Diagnosis(
+        "AccessDenied",
+        "Whoever starts a training job passes SageMaker the execution role. Add to the policies of $who: "
+        '{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "$what", '
+        '"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}',
     ),
-    (
-        rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE}",
-        Diagnosis("AccessDenied", "Allow {action} on {what} for {who}."),
+    rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE}": Diagnosis("AccessDenied", "Allow $action on $what for $who."),
+    r"Could not assume role (?P<role>\S+)\. Please ensure": Diagnosis(
+        "AccessDenied",
+        "Check that $role exists, and add to its trust policy: "
+        '{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}',
     ),
-    (
-        r"Could not assume role (?P<role>\S+)\. Please ensure",
-        Diagnosis(
-            "AccessDenied",
-            "Check that {role} exists, and let its trust policy allow sts:AssumeRole to sagemaker.amazonaws.com.",
-        ),
+    r'No S3 objects found under S3 URL "(?P<url>[^"]*)"': Diagnosis(
+        "NotFound",
+        "Check that $url holds objects in the workspace's region, and allow the execution role s3:ListBucket on its "
+        "bucket.",
     ),
-    (
-        r'No S3 objects found under S3 URL "(?P<url>[^"]*)"',
-        Diagnosis(
-            "NotFound",
-            "Check that {url} holds objects in the workspace's region, and allow the execution role s3:ListBucket on "
-            "its bucket.",
-        ),
+    r"the region '[^']*' is wrong; expecting '|[Tt]he bucket is in this region: ": _WRONG_REGION,
+    r"Value '(?P<type>[^']*)' at '\S*instanceType' failed to satisfy constraint: Member must satisfy enum": Diagnosis(
+        "InvalidRequest", "Choose another instance type: SageMaker does not train on $type."
     ),
-    (r"the region '[^']*' is wrong; expecting '|[Tt]he bucket is in this region: ", _WRONG_REGION),
-    (
-        r"Value '(?P<type>[^']*)' at '\S*instanceType' failed to satisfy constraint: Member must satisfy enum",
-        Diagnosis("InvalidRequest", "Choose another instance type: SageMaker does not train on {type}."),
+    r"resource training-job/(?P<type>\S+) is not available in this region": Diagnosis(
+        "QuotaExceeded", "Choose another instance type: this region does not train on $type.", waiting_helps=False
     ),
-    (
-        r"resource training-job/(?P<type>\S+) is not available in this region",
-        Diagnosis(
-            "QuotaExceeded", "Choose another instance type: this region does not train on {type}.", waiting_helps=False
-        ),
+    r"Invalid MaxWaitTimeInSeconds": Diagnosis(
+        "InvalidRequest", "Set max_wait_seconds with spot only, and to max_runtime_seconds or more."
     ),
-    (
-        r"Invalid MaxWaitTimeInSeconds",
-        Diagnosis("InvalidRequest", "Set max_wait_seconds with spot only, and to max_runtime_seconds or more."),
+    # EC2's wording; that SageMaker passes it on is inferred.
+    r"(?:subnet ID|security group) '(?P<id>[^']+)' does not exist": Diagnosis(
+        "NotFound", "Check $id in the workspace: subnets and security groups must be in its region."
     ),
-    (
-        # EC2's wording; that SageMaker passes it on is inferred.
-        r"(?:subnet ID|security group) '(?P<id>[^']+)' does not exist",
-        Diagnosis("NotFound", "Check {id} in the workspace: subnets and security groups must be in its region."),
+    r"Cannot find the requested image": Diagnosis("NotFound", "Check that the workspace's region has Linear Learner."),
+    r"resource not found|Could not find job to update|ModelPackage\S* \S+ (?:does not exist|not found)": _NOT_FOUND,
+    r"InsufficientInstanceCapacity|Unable to provision requested ML compute capacity": Diagnosis(
+        "NoCapacity", "Wait, or choose another instance type."
     ),
-    (
-        r"Cannot find the requested image",
-        Diagnosis("NotFound", "Check that the workspace's region has Linear Learner."),
-    ),
-    (
-        r"Requested resource not found|Could not find job to update|ModelPackage(?:Group)? \S+ does not exist",
-        _NOT_FOUND,
-    ),
-    (
-        r"InsufficientInstanceCapacity|Unable to provision requested ML compute capacity",
-        Diagnosis("NoCapacity", "Wait, or choose another instance type."),
-    ),
-    (r"^Signature (?:expired|not yet current)", _WRONG_CLOCK),
-)
+    r"^Signature (?:expired|not yet current)": _WRONG_CLOCK,
+}
+"""By a pattern, of which the first match counts; a remedy may use its groups: * for a resource that is not named."""
 _QUOTA_NUMBERS = re.compile(
     r"is (?P<limit>\d+)\S* \w+, with current utilization of \S+ \w+ and a request delta of (?P<delta>\d+)\S* \w+"
 )
 _S3_PERMISSIONS: Final = {
     **dict.fromkeys(
-        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
-        "s3:PutObject on the object",
+        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject on the object"
     ),
     "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion where the bucket keeps versions",
     "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: without that, S3 denies what is missing",
@@ -152,24 +125,14 @@ _S3_PERMISSIONS: Final = {
 
 def diagnose_error(code: str, message: str, status: int, operation: str) -> Diagnosis:
     """What an error response means: by its wording, else by its code, else by its HTTP status."""
-    for wording, diagnosis in _DIAGNOSIS_BY_WORDING:
+    for wording, diagnosis in _DIAGNOSIS_BY_WORDING.items():
         if match := re.search(wording, message):
-            return replace(diagnosis, remedy=diagnosis.remedy.format(**match.groupdict("*")))
-    diagnosis = (
-        DIAGNOSIS_BY_CODE.get(code)
-        or _DIAGNOSIS_BY_STATUS.get(status)
-        or (TRANSIENT if status >= 500 else INVALID_REQUEST)
-    )
-    if diagnosis is _QUOTA_IN_USE:
-        return _diagnose_quota(message)
-    if diagnosis is ACCESS_DENIED and operation in _S3_PERMISSIONS:
-        return replace(
-            diagnosis, remedy=f"Check the workspace's credentials, and allow them {_S3_PERMISSIONS[operation]}."
-        )
-    return diagnosis
-
-
-def _diagnose_quota(message: str) -> Diagnosis:
-    """Whether the quota is below what was requested, or in use, which is assumed when the message does not say."""
-    found = _QUOTA_NUMBERS.search(message)
-    return _QUOTA_TOO_LOW if found and int(found["limit"]) < int(found["delta"]) else _QUOTA_IN_USE
+            return replace(diagnosis, remedy=Template(diagnosis.remedy).substitute(match.groupdict("*")))
+    found = DIAGNOSIS_BY_CODE.get(code) or _DIAGNOSIS_BY_STATUS.get(status)
+    if found is None:
+        return TRANSIENT if status >= 500 else INVALID_REQUEST
+    if found is _QUOTA_IN_USE and (numbers := _QUOTA_NUMBERS.search(message)):
+        return _QUOTA_TOO_LOW if int(numbers["limit"]) < int(numbers["delta"]) else _QUOTA_IN_USE
+    if found is ACCESS_DENIED and operation in _S3_PERMISSIONS:
+        return replace(found, remedy=f"Check the workspace's credentials, and allow them {_S3_PERMISSIONS[operation]}.")
+    return found

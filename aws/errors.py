@@ -1,13 +1,4 @@
-"""The errors of this package, and the translation of botocore's errors into them.
-
-AwsError
-├── AccessDenied       credentials or policies do not allow it
-├── NotFound           a bucket, object, role or job does not exist
-├── InvalidRequest     AWS refuses the request, and would refuse it again
-├── QuotaExceeded      the account may not run this many instances of this type
-├── NoCapacity         AWS has no such instances now
-├── Unavailable        throttling, a service fault, no network: worth trying again
-└── TrainingFailed     the training job ended without a model
+"""The errors of this package, one tree below AwsError, and the translation of botocore's errors into them.
 
 Every message says what was being done, what AWS answered and what to do; `retryable` decides whether a step retries.
 """
@@ -15,27 +6,12 @@ Every message says what was being done, what AWS answered and what to do; `retry
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Literal
 
 from boto3.exceptions import Boto3Error, RetriesExceededError
-from botocore.exceptions import (
-    BotoCoreError,
-    CapacityNotAvailableError,
-    ChecksumError,
-    ClientError,
-    CredentialRetrievalError,
-    FlexibleChecksumError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    NoRegionError,
-    PartialCredentialsError,
-    ProfileNotFound,
-    SSOError,
-    TokenRetrievalError,
-)
-from botocore.exceptions import ConnectionError as NoConnectionError
-from pydantic import BaseModel, ConfigDict
+from botocore import exceptions as botocore_errors
+from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.error_catalogue import (
     ACCESS_DENIED,
@@ -50,42 +26,33 @@ OutcomeKind = Literal[
     "completed",
     "capacity",  # AWS had no instances
     "internal",  # a fault of AWS's own
-    "memory",
-    "disk",
-    "access",  # a permission is lacking
-    "network",  # no way to S3
-    "download",  # the data could not be downloaded
-    "output",  # the model could not be uploaded
+    "compute",  # too little memory, disk or time: other instances or limits are needed
     "input",  # the algorithm refuses the data or the hyperparameters
-    "algorithm",  # the algorithm crashed
-    "max_runtime",
-    "max_wait",
-    "stopped",  # by somebody
-    "unknown",
+    "other",  # a permission, the network, a crash, a stop: something outside of the request may change it
 ]
-Retry = Literal["now", "later", "never"]
 
 
-class JobOutcome(BaseModel):
-    """Why a training job ended, in AWS's words, what to do, and whether the same input may be submitted again.
-
-    `retry` is "now" when the same run may submit it again, "later" when a later run may, once something outside of the
-    job has changed, and "never" when it would end in the same way again. A "never" of kind "memory", "disk" or
-    "max_runtime" holds for the same compute only.
-    """
-
-    model_config = ConfigDict(frozen=True)
+@dataclass(frozen=True)
+class JobOutcome:
+    """Why a training job ended, in AWS's words, and what to do."""
 
     kind: OutcomeKind
     cause: str
     remedy: str
-    retry: Retry
+
+    @property
+    def retry(self) -> Literal["now", "later", "never"]:
+        """Whether the same input may be submitted again: by the same run, by a later one, or not at all."""
+        if self.kind in {"capacity", "internal"}:
+            return "now"
+        return "never" if self.kind in {"compute", "input"} else "later"
 
 
 class AwsError(Exception):
-    """AWS did not do what was requested."""
+    """AWS did not do what was requested; `code` is AWS's own for it, where AWS answered with one."""
 
     retryable = False
+    code = ""
 
 
 class AccessDenied(AwsError):
@@ -103,9 +70,7 @@ class InvalidRequest(AwsError):
 class QuotaExceeded(AwsError):
     """An account limit is reached; `waiting_helps` is False when the limit itself is below what was requested."""
 
-    def __init__(self, message: str, *, waiting_helps: bool = True) -> None:
-        super().__init__(message)
-        self.waiting_helps = waiting_helps
+    waiting_helps = True
 
 
 class NoCapacity(AwsError):
@@ -128,47 +93,46 @@ class TrainingFailed(AwsError):
         self.outcome, self.usd, self.log_tail = outcome, usd, log_tail
 
 
-_CLASSES = {kind.__name__: kind for kind in (AccessDenied, NotFound, InvalidRequest, NoCapacity, Unavailable)}
-_CLIENT_SIDE_ERRORS: tuple[tuple[tuple[type[Exception], ...], Diagnosis], ...] = (
-    ((NoRegionError,), Diagnosis("AccessDenied", "Set the region in the workspace's credentials.")),
-    ((NoCredentialsError, PartialCredentialsError, ProfileNotFound, CredentialRetrievalError), ACCESS_DENIED),
-    ((SSOError, TokenRetrievalError), EXPIRED_CREDENTIALS),
-    ((NoConnectionError, HTTPClientError, IncompleteReadError, RetriesExceededError), TRANSIENT),
-    ((ChecksumError, FlexibleChecksumError, CapacityNotAvailableError), TRANSIENT),
-)
-
-
-def error_code_and_message(error: ClientError) -> tuple[str, str]:
-    """The code and the message of AWS's response; empty where it has none."""
-    details = error.response.get("Error", {})
-    return details.get("Code", ""), details.get("Message", "")
+_CLASSES = {kind.__name__: kind for kind in AwsError.__subclasses__()}
+_DIAGNOSIS_BY_CLIENT_ERROR: dict[type[Exception], Diagnosis] = {
+    botocore_errors.NoRegionError: Diagnosis("AccessDenied", "Set the region in the workspace's credentials."),
+    botocore_errors.NoCredentialsError: ACCESS_DENIED,
+    botocore_errors.PartialCredentialsError: ACCESS_DENIED,
+    botocore_errors.ProfileNotFound: ACCESS_DENIED,
+    botocore_errors.CredentialRetrievalError: ACCESS_DENIED,
+    botocore_errors.SSOError: EXPIRED_CREDENTIALS,
+    botocore_errors.TokenRetrievalError: EXPIRED_CREDENTIALS,
+    botocore_errors.ConnectionError: TRANSIENT,
+    botocore_errors.HTTPClientError: TRANSIENT,
+    botocore_errors.IncompleteReadError: TRANSIENT,
+    botocore_errors.ChecksumError: TRANSIENT,
+    botocore_errors.FlexibleChecksumError: TRANSIENT,
+    botocore_errors.CapacityNotAvailableError: TRANSIENT,
+    RetriesExceededError: TRANSIENT,
+}
 
 
 def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str) -> AwsError:
     """The AwsError that `error` stands for; `doing` completes "AWS failed while …"."""
+    code = ""
     if isinstance(error, ClientError):
-        code, message = error_code_and_message(error)
-        cause = f"{code or 'error'}: {_without_secrets(message) or 'no message'}"
-        diagnosis = diagnose_error(code, message, _http_status(error), error.operation_name)
+        details = error.response.get("Error", {})
+        code, message = details.get("Code", ""), details.get("Message", "")
+        # When a response has no body, botocore uses the status as the code.
+        status = int(code) if code.isdecimal() else error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        diagnosis = diagnose_error(code, message, status, error.operation_name)
+        # After a wrong signature some services repeat the canonical request, which holds the session token.
+        message = re.split(r"\s*The Canonical String for this request", message)[0]
+        cause = f"{code or 'error'}: {message or 'no message'}"
     else:
         cause = str(error)
-        known = (diagnosis for classes, diagnosis in _CLIENT_SIDE_ERRORS if isinstance(error, classes))
+        known = (diagnosis for kind, diagnosis in _DIAGNOSIS_BY_CLIENT_ERROR.items() if isinstance(error, kind))
         diagnosis = next(known, INVALID_REQUEST)
-    message = f"AWS failed while {doing}: {cause.rstrip('.')}. {diagnosis.remedy}"
-    if diagnosis.kind == "QuotaExceeded":
-        return QuotaExceeded(message, waiting_helps=diagnosis.waiting_helps)
-    return _CLASSES[diagnosis.kind](message)
-
-
-def _without_secrets(message: str) -> str:
-    # After a wrong signature some services repeat the canonical request, which holds the session token.
-    return re.split(r"\s*The Canonical String for this request", message)[0]
-
-
-def _http_status(error: ClientError) -> int:
-    # When a response has no body, botocore uses the status as the code.
-    code = error_code_and_message(error)[0]
-    return int(code) if code.isdecimal() else error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    translated = _CLASSES[diagnosis.kind](f"AWS failed while {doing}: {cause.rstrip('.')}. {diagnosis.remedy}")
+    translated.code = code
+    if isinstance(translated, QuotaExceeded):
+        translated.waiting_helps = diagnosis.waiting_helps
+    return translated
 
 
 @contextmanager
@@ -176,11 +140,8 @@ def translate_errors(doing: str) -> Iterator[None]:
     """Translate boto's errors that the block raises; `doing` completes "AWS failed while …"."""
     try:
         yield
-    except (ClientError, BotoCoreError) as error:
-        raise translate_error(error, doing) from error
-    except Boto3Error as error:
+    except (ClientError, BotoCoreError, Boto3Error) as error:
         # The error of a transfer has the one that AWS answered with as its context, not as its cause.
-        original = error.__context__
-        raise translate_error(
-            original if isinstance(original, ClientError | BotoCoreError) else error, doing
-        ) from error
+        original = error.__context__ if isinstance(error, Boto3Error) else error
+        original = original if isinstance(original, ClientError | BotoCoreError) else error
+        raise translate_error(original, doing) from error

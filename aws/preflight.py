@@ -1,39 +1,21 @@
-"""The pre-flight: checks with seven AWS calls at most whether a workspace can train, before anything is paid for.
+"""The pre-flight: checks with six AWS calls at most whether a workspace can train, before anything is paid for.
 
-What AWS does not let the caller check becomes a warning.
+What AWS does not let the caller check becomes a warning. Whether SageMaker may be given the execution role, and may
+assume it, is left to CreateTrainingJob, which refuses such a role before the job costs anything.
 """
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aws.errors import (
-    AccessDenied,
-    AwsError,
-    InvalidRequest,
-    NotFound,
-    Unavailable,
-    error_code_and_message,
-    translate_errors,
-)
+from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, translate_errors
 from aws.workspace import Workspace
-
-if TYPE_CHECKING:
-    from mypy_boto3_iam.type_defs import ContextEntryTypeDef, EvaluationResultTypeDef
 
 CheckResult = AwsError | str
 """An error, or a warning that says what could not be checked."""
-SAGEMAKER_SERVICE, PASSED_TO_KEY = "sagemaker.amazonaws.com", "iam:PassedToService"
-PASS_ROLE_CONTEXT: Final["ContextEntryTypeDef"] = {
-    "ContextKeyName": PASSED_TO_KEY,
-    "ContextKeyValues": [SAGEMAKER_SERVICE],
-    "ContextKeyType": "string",
-}
 SHORT_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
 """For services that training itself does not need, and that a private network may block."""
 
@@ -48,7 +30,7 @@ def check_workspace(workspace: Workspace) -> tuple[str, ...]:
     errors = [result for result in results if isinstance(result, AwsError)]
     if not errors:
         return tuple(result for result in results if isinstance(result, str))
-    first = next((error for error in errors if not error.retryable), errors[0])
+    first = min(errors, key=lambda error: error.retryable)
     if len(errors) == 1:
         raise first
     listed = "".join(f"\n{number}. {error}" for number, error in enumerate(errors, start=1))
@@ -68,7 +50,10 @@ def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
         yield from _check_role(short_timeouts, caller)
         if workspace.kms_key_id:
             yield from _check_kms_key(short_timeouts, workspace.kms_key_id)
-    yield from _check_network_ids(workspace)
+    subnets = [("subnet", name) for name in workspace.subnets]
+    for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
+        if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):
+            yield InvalidRequest(f"{name!r} is not an id such as {prefix}-0a1b2c3d4e5f60718. Correct the workspace's.")
 
 
 def _with_short_timeouts(workspace: Workspace) -> Workspace:
@@ -81,20 +66,14 @@ def _with_short_timeouts(workspace: Workspace) -> Workspace:
     return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": credentials})})
 
 
-def _error_or_warning(error: AwsError, what: str) -> CheckResult:
-    """The error itself, or a warning where a policy or the network only prevents the check."""
+def _error_or_warning(error: AwsError, what: str, absent: str = "") -> CheckResult:
+    """The error itself, `absent` for NotFound, or a warning where a policy or the network only prevents the check."""
+    if absent and isinstance(error, NotFound):
+        return NotFound(absent)
     # Credentials may assume a role first; if that is denied, there are no credentials.
     assuming = isinstance(error.__cause__, ClientError) and error.__cause__.operation_name.startswith("AssumeRole")
-    prevented = _error_code(error) in {"AccessDenied", "AccessDeniedException"} and not assuming
-    return _warning(what, error) if prevented or isinstance(error, Unavailable) else error
-
-
-def _error_code(error: AwsError) -> str:
-    return error_code_and_message(error.__cause__)[0] if isinstance(error.__cause__, ClientError) else ""
-
-
-def _warning(what: str, reason: object) -> str:
-    return f"Not checked: {what}. {reason}"
+    prevented = error.code in {"AccessDenied", "AccessDeniedException"} and not assuming
+    return f"Not checked: {what}. {error}" if prevented or isinstance(error, Unavailable) else error
 
 
 def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
@@ -109,7 +88,9 @@ def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
             found = workspace.client("s3").head_bucket(Bucket=name).get("BucketRegion", region)
     except AwsError as error:
         # botocore itself follows S3's 301 or 400 to the region of this header, and raises when that refuses as well.
-        found, refused = _response_headers(error).get("x-amz-bucket-region", region), error
+        cause, found, refused = error.__cause__, region, error
+        if isinstance(cause, ClientError):
+            found = cause.response["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region", region)
     if found != region:
         yield InvalidRequest(
             f"Bucket {name} is in {found}, the workspace in {region}: SageMaker trains where its data is. Set the "
@@ -121,13 +102,8 @@ def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
         yield refused
     else:
         if refused:
-            yield _warning("whether S3 tells these credentials what is missing from what is denied", refused)
+            yield f"Not checked: whether S3 tells these credentials what is missing from what is denied. {refused}"
         yield from _check_write(workspace)
-
-
-def _response_headers(error: AwsError) -> Mapping[str, str]:
-    cause = error.__cause__
-    return cause.response["ResponseMetadata"]["HTTPHeaders"] if isinstance(cause, ClientError) else {}
 
 
 def _check_write(workspace: Workspace) -> Iterator[CheckResult]:
@@ -145,109 +121,29 @@ def _check_write(workspace: Workspace) -> Iterator[CheckResult]:
 
 
 def _check_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
-    """Whether the role exists, trusts SageMaker and can be passed: in its own account (re:Post, iam-passrole-error)."""
     arn, name = workspace.role_arn, workspace.role_arn.rpartition("/")[2]
     if caller and caller.split(":")[4] != arn.split(":")[4]:
         yield AccessDenied(f"{caller} cannot pass {arn}, of another account. Take role and credentials of one account.")
         return
     try:
         with translate_errors(f"looking at the execution role {name}"):
-            role = workspace.client("iam").get_role(RoleName=name)["Role"]
-    except NotFound:
-        yield NotFound(f"There is no role {arn}. Create it, or correct the workspace's execution role.")
-        return
+            found = workspace.client("iam").get_role(RoleName=name)["Role"]["Arn"]
     except AwsError as error:
-        yield _error_or_warning(error, "whether the execution role exists and trusts SageMaker")
+        absent = f"There is no role {arn}. Create it, or correct the workspace's execution role."
+        yield _error_or_warning(error, "whether the execution role exists", absent)
     else:
-        if role["Arn"] != arn:
-            yield NotFound(f"There is no role {arn}. Set the workspace's execution role to {role['Arn']}.")
-            return
-        if not _trusts_sagemaker(cast("Mapping[str, Any]", role["AssumeRolePolicyDocument"])):
-            trusting = {"Effect": "Allow", "Principal": {"Service": SAGEMAKER_SERVICE}, "Action": "sts:AssumeRole"}
-            yield AccessDenied(f"SageMaker may not assume {arn}. Add to its trust policy: {json.dumps(trusting)}")
-    yield from _check_pass_role(workspace, caller)
-
-
-def _trusts_sagemaker(policy: Mapping[str, Any]) -> bool:
-    """Whether a trust policy lets SageMaker assume the role, if whatever conditions it sets hold."""
-    statements = [statement for statement in _as_list(policy["Statement"]) if _is_about_sagemaker(statement)]
-    denied = any(statement["Effect"] == "Deny" and not statement.get("Condition") for statement in statements)
-    return not denied and any(statement["Effect"] == "Allow" for statement in statements)
-
-
-def _is_about_sagemaker(statement: Mapping[str, Any]) -> bool:
-    principal = statement.get("Principal", {})
-    services = [SAGEMAKER_SERVICE] if principal == "*" else _as_list(principal.get("Service", []))  # of "*": inferred
-    actions = _as_list(statement.get("Action", []))
-    return SAGEMAKER_SERVICE in services and any(fnmatchcase("sts:assumerole", action.lower()) for action in actions)
-
-
-def _as_list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _check_pass_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
-    """Whether IAM, simulating the caller's policies, lets it pass the role to SageMaker."""
-    if not caller or caller.endswith(":root"):  # the root user needs no policy
-        return
-    what, principal = f"whether {caller} may pass the execution role", _principal_arn(caller, workspace.role_arn)
-    try:
-        with translate_errors(f"simulating the policies of {principal}"):
-            simulated = workspace.client("iam").simulate_principal_policy(
-                PolicySourceArn=principal,
-                ActionNames=["iam:PassRole"],
-                ResourceArns=[workspace.role_arn],
-                ContextEntries=[PASS_ROLE_CONTEXT],
-            )
-    except NotFound:
-        yield _warning(what, f"IAM finds no {principal}: the ARN of a session leaves out the path of its role.")
-    except AwsError as error:
-        yield _warning(what, error)
-    else:
-        yield from _evaluate_simulation(simulated["EvaluationResults"][0], what, principal, workspace.role_arn)
-
-
-def _principal_arn(caller: str, role: str) -> str:
-    """ARN of the principal whose policies to simulate: for a session its role, without a path."""
-    session = re.fullmatch(r"(arn:[^:]+):sts::(\d+):assumed-role/([^/]+)/.+", caller)
-    if not session:
-        return caller
-    # In a notebook of SageMaker the caller runs as the execution role itself, whose path is known.
-    return role if role.endswith(f"/{session[3]}") else f"{session[1]}:iam::{session[2]}:role/{session[3]}"
-
-
-def _evaluate_simulation(
-    result: "EvaluationResultTypeDef", what: str, principal: str, role: str
-) -> Iterator[CheckResult]:
-    results = [result, *result.get("ResourceSpecificResults", [])]
-    if result["EvalDecision"] == "allowed":
-        return
-    if lacking := {key for one in results for key in one.get("MissingContextValues", [])}:
-        yield _warning(what, f"Its policies ask for {', '.join(sorted(lacking))}: only a real request has that.")
-    elif result["EvalDecision"] == "explicitDeny":
-        yield AccessDenied(f"{principal} is denied iam:PassRole on {role} by a policy. Remove that statement from it.")
-    else:
-        condition = {"StringEquals": {PASSED_TO_KEY: SAGEMAKER_SERVICE}}
-        allowing = {"Effect": "Allow", "Action": "iam:PassRole", "Resource": role, "Condition": condition}
-        yield AccessDenied(f"{principal} may not pass {role} to SageMaker. Add to its policies: {json.dumps(allowing)}")
+        if found != arn:  # the path is missing, or another
+            yield NotFound(f"There is no role {arn}. Set the workspace's execution role to {found}.")
 
 
 def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:
-    """Whether the key is in this region, in use, and symmetric, as S3 needs it (S3's API reference, Encryption)."""
-    region = workspace.region
-    if (elsewhere := re.match(r"arn:[^:]+:kms:([^:]+):", name)) and elsewhere[1] != region:
-        yield InvalidRequest(f"KMS key {name} is not in {region}, where the workspace is. Choose a key of that region.")
-        return
+    """Whether the key is there, in use, and symmetric, as S3 needs it (S3's API reference, Encryption)."""
     try:
         with translate_errors(f"looking at KMS key {name}"):
             key = workspace.client("kms").describe_key(KeyId=name)["KeyMetadata"]
     except AwsError as error:
-        absent = NotFound(f"There is no KMS key {name} in {region}. Correct it in the workspace, or create it there.")
-        yield (
-            absent
-            if _error_code(error) == "NotFoundException"
-            else _error_or_warning(error, f"whether KMS key {name} can be used")
-        )
+        absent = f"There is no KMS key {name} in {workspace.region}. Correct it in the workspace, or create it."
+        yield _error_or_warning(error, f"whether KMS key {name} can be used", absent)
         return
     use = (key.get("KeyUsage", "ENCRYPT_DECRYPT"), key.get("KeySpec", "SYMMETRIC_DEFAULT"))
     if use != ("ENCRYPT_DECRYPT", "SYMMETRIC_DEFAULT"):
@@ -255,10 +151,3 @@ def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:
     # A multi-Region key that is Updating works (inferred).
     if (state := key.get("KeyState", "Enabled")) not in {"Enabled", "Updating"}:
         yield InvalidRequest(f"KMS key {name} is {state}. See that it is Enabled again, or choose another key.")
-
-
-def _check_network_ids(workspace: Workspace) -> Iterator[CheckResult]:
-    subnets = [("subnet", name) for name in workspace.subnets]
-    for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
-        if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):
-            yield InvalidRequest(f"{name!r} is not an id such as {prefix}-0a1b2c3d4e5f60718. Correct the workspace's.")

@@ -6,23 +6,17 @@ The description of a package begins with its training job's name, as SageMaker l
 import hashlib
 import re
 from collections.abc import Iterator
-from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Literal
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict, Field
 
-from aws.errors import AwsError, error_code_and_message, translate_errors
+from aws.errors import AwsError, NotFound, translate_errors
 from aws.training.request import NAME_PREFIX, to_tag_value
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import (
-        CreateModelPackageGroupInputTypeDef,
-        CreateModelPackageInputTypeDef,
-        ListModelPackagesInputPaginateTypeDef,
-        ModelPackageSummaryTypeDef,
-    )
+    from mypy_boto3_sagemaker.type_defs import CreateModelPackageInputTypeDef, ModelPackageSummaryTypeDef, TagTypeDef
 
 ApprovalStatus = Literal["Approved", "Rejected", "PendingManualApproval"]
 PENDING: ApprovalStatus = "PendingManualApproval"
@@ -49,7 +43,6 @@ class Package(BaseModel):
     training_job: str | None
     """None for packages that this project did not register."""
     metadata: dict[str, str]
-    created: datetime
     is_new_decision: bool = False
     """Whether the call that returned this package created it, or approved or rejected it."""
 
@@ -61,7 +54,7 @@ class Registration(BaseModel):
 
     group: str
     training_job: Annotated[str, Field(pattern=f"^{JOB_NAME}$")]
-    training_job_arn: str | None = None
+    training_job_arn: str
     image: str
     model_uri: str
     description: str
@@ -77,7 +70,7 @@ class Registration(BaseModel):
 
 def newest_approved(workspace: Workspace, group: str) -> Package | None:
     """The champion: the highest version that is Approved; None without one, or without the group."""
-    newest = next(_summaries(workspace, group, "Approved"), None)
+    newest = next(_summaries(workspace, group, ModelApprovalStatus="Approved"), None)
     return _describe(workspace, newest["ModelPackageArn"]) if newest else None
 
 
@@ -123,27 +116,13 @@ def _set_status(workspace: Workspace, arn: str, status: ApprovalStatus, why: str
         )
 
 
-def _summaries(
-    workspace: Workspace, group: str, status: ApprovalStatus | None = None
-) -> Iterator["ModelPackageSummaryTypeDef"]:
+def _summaries(workspace: Workspace, group: str, **filters: Any) -> Iterator["ModelPackageSummaryTypeDef"]:
     """The packages of a group that are complete, newest first; none where there is no such group."""
-    chosen: ListModelPackagesInputPaginateTypeDef = {
-        "ModelPackageGroupName": group,
-        "SortBy": "CreationTime",
-        "SortOrder": "Descending",
-        "PaginationConfig": {"PageSize": 100},
-    }
-    if status:
-        chosen["ModelApprovalStatus"] = status
-    with translate_errors(f"listing the model packages of {group}"):
-        pages = workspace.client("sagemaker").get_paginator("list_model_packages").paginate(**chosen)
-        try:
-            for page in pages:
-                yield from (s for s in page["ModelPackageSummaryList"] if s["ModelPackageStatus"] == "Completed")
-        except ClientError as error:
-            # SageMaker has no specific error code for this.
-            if not re.search("does not exist|not found", error_code_and_message(error)[1]):
-                raise
+    with suppress(NotFound), translate_errors(f"listing the model packages of {group}"):
+        pages = workspace.client("sagemaker").get_paginator("list_model_packages")
+        chosen = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending", **filters}
+        for page in pages.paginate(**chosen, PaginationConfig={"PageSize": 100}):
+            yield from (one for one in page["ModelPackageSummaryList"] if one["ModelPackageStatus"] == "Completed")
 
 
 def _describe(workspace: Workspace, arn: str) -> Package:
@@ -158,7 +137,6 @@ def _describe(workspace: Workspace, arn: str) -> Package:
         model_uri=next((one["ModelDataUrl"] for one in containers if "ModelDataUrl" in one), ""),
         training_job=_parse_training_job(found.get("ModelPackageDescription", "")),
         metadata=found.get("CustomerMetadataProperties", {}),
-        created=found["CreationTime"],
     )
 
 
@@ -168,18 +146,15 @@ def _parse_training_job(description: str) -> str | None:
 
 
 def _create_group(workspace: Workspace, group: str) -> None:
-    request: CreateModelPackageGroupInputTypeDef = {
-        "ModelPackageGroupName": group,
-        "ModelPackageGroupDescription": GROUP_DESCRIPTION,
-    }
-    if workspace.tags:
-        request["Tags"] = [{"Key": key, "Value": value} for key, value in workspace.tags.items()]
-    with translate_errors(f"creating model package group {group}"):
-        try:
-            workspace.client("sagemaker").create_model_package_group(**request)
-        except ClientError as error:
-            if "already exists" not in error_code_and_message(error)[1]:
-                raise
+    tags: list[TagTypeDef] = [{"Key": key, "Value": value} for key, value in workspace.tags.items()]
+    try:
+        with translate_errors(f"creating model package group {group}"):
+            workspace.client("sagemaker").create_model_package_group(
+                ModelPackageGroupName=group, ModelPackageGroupDescription=GROUP_DESCRIPTION, Tags=tags
+            )
+    except AwsError as error:
+        if "already exists" not in str(error):
+            raise
 
 
 def _create(workspace: Workspace, registration: Registration) -> Package:
@@ -189,10 +164,9 @@ def _create(workspace: Workspace, registration: Registration) -> Package:
             created = workspace.client("sagemaker").create_model_package(**_build_request(registration))
     except AwsError:
         # The response was lost, or another process has registered the model with another description.
-        found = find_package(workspace, group, job)
-        if found is None:
-            raise
-        return found
+        if found := find_package(workspace, group, job):
+            return found
+        raise
     if registration.status == "Rejected":  # CreateModelPackage takes the status, but no reason for it
         _set_status(workspace, created["ModelPackageArn"], "Rejected", registration.approval_description)
     return _describe(workspace, created["ModelPackageArn"])
@@ -201,7 +175,8 @@ def _create(workspace: Workspace, registration: Registration) -> Package:
 def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDef":
     """The CreateModelPackage request. It approves nothing, in case the process is killed right after it."""
     group, job = registration.group, registration.training_job
-    built: CreateModelPackageInputTypeDef = {
+    metadata = {key: to_tag_value(value) for key, value in registration.metadata.items()}
+    return {
         "ModelPackageGroupName": group,
         "ModelPackageDescription": _to_description(f"{job}: {registration.description}"),
         "InferenceSpecification": {
@@ -213,18 +188,10 @@ def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDe
             "ModelQuality": {"Statistics": {"ContentType": "application/json", "S3Uri": registration.metrics_uri}}
         },
         "ModelApprovalStatus": "Rejected" if registration.status == "Rejected" else PENDING,
+        "CustomerMetadataProperties": {key: text for key, text in metadata.items() if text},
+        "MetadataProperties": {"GeneratedBy": registration.training_job_arn},
         "ClientToken": hashlib.sha256(f"{group}/{job}".encode()).hexdigest()[:36],
     }
-    if metadata := _to_metadata(registration.metadata):
-        built["CustomerMetadataProperties"] = metadata
-    if registration.training_job_arn:
-        built["MetadataProperties"] = {"GeneratedBy": registration.training_job_arn}
-    return built
-
-
-def _to_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    values = {key: to_tag_value(value) for key, value in metadata.items()}
-    return {key: value for key, value in values.items() if value}
 
 
 def _to_description(text: str) -> str:

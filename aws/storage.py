@@ -4,7 +4,6 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -46,12 +45,11 @@ def stat_object(workspace: Workspace, uri: str) -> StoredObject:
     except NotFound as error:
         # S3 answers a HEAD without a body, so its own message would say no more than "Not Found".
         raise NotFound(f"There is no object {uri}. Check the bucket's name, the key and the region.") from error
-    version = head.get("VersionId")
     return StoredObject(
         uri=uri,
         size=head["ContentLength"],
         etag=head["ETag"].strip('"'),
-        version_id=None if version == "null" else version,
+        version_id=None if head.get("VersionId") == "null" else head.get("VersionId"),
         sha256=head["Metadata"].get("sha256"),
     )
 
@@ -80,18 +78,12 @@ def download_object(workspace: Workspace, stored: StoredObject, path: Path) -> N
     Of several processes that need the same file one downloads it; what a killed one left behind is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
-        _download(workspace, stored, path)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
+    folder = os.open(path.parent, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        _download(workspace, stored, path)
     finally:
-        os.close(descriptor)
+        os.close(folder)
 
 
 def _download(workspace: Workspace, stored: StoredObject, path: Path) -> None:
@@ -99,32 +91,24 @@ def _download(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     # boto3 writes to this name with a random suffix, and renames the file once it is complete.
     for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9A-Fa-f]' * 8}"):
         leftover.unlink()
-    if (
-        path.exists()
-        and identity_file.exists()
-        and identity_file.read_text() == f"{stored.identity} {_file_state(path)}"
-    ):
+    if identity_file.exists() and identity_file.read_text() == f"{stored.identity} {_file_state(path)}":
         return
     identity_file.unlink(missing_ok=True)
     bucket, key = split_uri(stored.uri)
     version = {"VersionId": stored.version_id} if stored.version_id else None
     with translate_errors(f"downloading {stored.uri}"):
         workspace.client("s3").download_file(bucket, key, str(path), ExtraArgs=version)
-    if not stored.version_id and not _is_unchanged(workspace, stored):
-        path.unlink()
-        raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
+    if not stored.version_id:  # an object from a listing has none, even if its bucket keeps versions
+        now = stat_object(workspace, stored.uri)
+        if (now.etag, now.size) != (stored.etag, stored.size):
+            path.unlink()
+            raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
     identity_file.write_text(f"{stored.identity} {_file_state(path)}")
-
-
-def _is_unchanged(workspace: Workspace, stored: StoredObject) -> bool:
-    now = stat_object(workspace, stored.uri)
-    return (now.etag, now.size) == (stored.etag, stored.size)  # an object from a listing has no version
 
 
 def _file_state(path: Path) -> str:
     """Changes when somebody writes to the file; a checksum would take as long as using the file."""
-    status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns}"
+    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.exists() else "missing"
 
 
 def upload_file(workspace: Workspace, path: Path, uri: str, sha256: str) -> StoredObject:
@@ -160,12 +144,14 @@ def write_file(workspace: Workspace, path: Path, uri: str) -> None:
 
 def delete_objects(workspace: Workspace, uri: str) -> None:
     """Delete every object whose URI begins with `uri`."""
-    bucket, _ = split_uri(uri)
-    keys = [split_uri(found.uri)[1] for found in list_objects(workspace, uri)]
+    bucket, prefix = split_uri(uri)
+    s3 = workspace.client("s3")
     with translate_errors(f"removing {uri}"):
-        for start in range(0, len(keys), 1000):  # as many as one call takes
-            chosen: list[ObjectIdentifierTypeDef] = [{"Key": key} for key in keys[start : start + 1000]]
-            workspace.client("s3").delete_objects(Bucket=bucket, Delete={"Objects": chosen, "Quiet": True})
+        # A page has as many objects as one call deletes.
+        for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+            if found := page.get("Contents"):
+                keys: list[ObjectIdentifierTypeDef] = [{"Key": one["Key"]} for one in found]
+                s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
 
 def sha256_of(path: Path) -> str:

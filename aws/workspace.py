@@ -27,15 +27,7 @@ class Workspace(Block):
     """
 
     _block_type_name = "Training Workspace"
-    _block_type_slug = "training-workspace"
     _description = "Where SageMaker training runs: bucket, credentials, execution role, network and default tags."
-    _code_example = """\
-        ```python
-        from aws.workspace import load_workspace
-
-        workspace = load_workspace("BLOCK_NAME")
-        sagemaker = workspace.client("sagemaker")
-        ```"""
 
     bucket: S3Bucket = Field(title="Bucket", description="S3 bucket for data and models, with the credentials to use.")
     role_arn: RoleArn
@@ -46,7 +38,6 @@ class Workspace(Block):
     tags: Tags = Field(default_factory=dict)
     prices: dict[str, PositiveFloat] = Field(
         default_factory=dict,
-        title="Prices",
         description="USD per instance and hour of training, by instance type such as ml.m5.large, where the built-in "
         "price list lacks it or you pay another price.",
     )

@@ -22,16 +22,12 @@ RoleArn = Annotated[
         "arn:aws:iam::123456789012:role/linear-learner-training.",
     ),
 ]
-Prefix = Annotated[
-    str,
-    Field(title="Prefix", description="Folder in the bucket under which data and models are written."),
-]
+Prefix = Annotated[str, Field(description="Folder in the bucket under which data and models are written.")]
 Subnets = Annotated[
     list[str],
     Field(
-        title="Subnets",
         description="Ids of the subnets, such as subnet-0a1b2c3d4e5f60718, when training must run inside a VPC; they "
-        "need the security groups.",
+        "need the security groups."
     ),
     BeforeValidator(_drop_blanks),
 ]
@@ -52,9 +48,7 @@ KmsKeyId = Annotated[
     ),
     BeforeValidator(_drop_blanks),
 ]
-Tags = Annotated[
-    dict[str, str], Field(title="Tags", description="Tags put on every training job, such as a cost centre.")
-]
+Tags = Annotated[dict[str, str], Field(description="Tags put on every training job, such as a cost centre.")]
 DaskScheduler = Annotated[
     str | None,
     Field(

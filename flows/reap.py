@@ -33,7 +33,7 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
     reaped = []
     with get_client(sync_client=True) as prefect:
         for name, tags in running_jobs(block):
-            following = [one.run for one in active_leases(tags) if not _is_over(prefect, one.run)]
+            following = [run for run in active_leases(tags) if not _is_over(prefect, run)]
             if following:
                 logger.info("%s is followed by %s", name, ", ".join(following))
                 continue

@@ -92,11 +92,9 @@ def _submit(
 ) -> Submission:
     logger = get_run_logger()
     hourly = find_price(compute.instance_type, workspace.region, workspace.prices)
-    kind, count = compute.instance_type, compute.instance_count
-    limit = runtime_limit(compute.max_runtime_seconds, compute.max_cost_usd, hourly, count, kind)
-    limited = compute.model_copy(update={"max_runtime_seconds": limit})
+    limited = compute.model_copy(update={"max_runtime_seconds": runtime_limit(compute, hourly)})
     spec = build_spec(workspace, adjusted.to_wire(), uploaded.channels, limited)
-    at_most = describe_worst_case(kind, limit, count, hourly, workspace.region)
+    at_most = describe_worst_case(limited, hourly, workspace.region)
     logger.info("if it has to be trained: %s", at_most)
     tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from aws.errors import AwsError, TrainingFailed
 from aws.storage import StoredObject, stat_object
 from aws.training.cost import Bill, find_price
-from aws.training.following import LogLine, ReadPosition, StatusChange, describe_job, follow, read_log_lines
+from aws.training.following import ReadPosition, describe_job, follow, read_log_lines
 from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
 from aws.training.stopping import stop_job, stop_when_interrupted
@@ -57,10 +57,6 @@ class FinishedJob(Result):
     log: TrainingLogSummary
 
 
-class _LossDiverged(Exception):
-    """The job's loss left all bounds; the message says how."""
-
-
 @task(task_run_name="monitor {submission.name}", **UNCACHED, **RETRIES)
 def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
     """Wait for the job, telling what happens; raises TrainingFailed with the reason when it ends without a model.
@@ -73,10 +69,9 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     progress = _ProgressObserver(name, stop_when_diverging=stop_when_diverging)
     position = ReadPosition.load(cache_folder() / "following" / f"{run}-{name}.json")
     with stop_when_interrupted(workspace, name, run):
-        try:
-            description = follow(workspace, name, run, progress, position)
-        except _LossDiverged as reason:
-            raise _stop_diverged_job(workspace, submission, str(reason), tuple(progress.tail)) from None
+        description = follow(workspace, name, run, progress, position)
+        if progress.stop_reason:
+            raise _stop_diverged_job(workspace, submission, progress.stop_reason, tuple(progress.tail))
     return _conclude(workspace, description, tuple(progress.tail))
 
 
@@ -86,11 +81,12 @@ class _ProgressObserver(JobProgress):
     def __init__(self, job: str, *, stop_when_diverging: bool) -> None:
         super().__init__(job)
         self._stop_when_diverging = stop_when_diverging
+        self.stop_reason: str | None = None
 
-    def on_event(self, event: StatusChange | LogLine) -> None:
-        self.show(event)
-        if self._stop_when_diverging and (reason := describe_divergence(self.epochs)):
-            raise _LossDiverged(reason)
+    def on_line(self, text: str, *, already_shown: bool) -> None:
+        super().on_line(text, already_shown=already_shown)
+        if self._stop_when_diverging and not self.stop_reason:
+            self.stop_reason = describe_divergence(self.epochs)
 
     def wait(self, seconds: float) -> None:
         wait_unless_cancelled(seconds)

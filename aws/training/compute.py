@@ -80,13 +80,11 @@ class CapacityOption:
 def compute_variants(compute: Compute) -> tuple[Compute, ...]:
     """Every combination that `compute` allows: all instance types on spot if it is set, then all of them on demand."""
     types = dict.fromkeys((compute.instance_type, *compute.fallback_instance_types))
-    spots = (True, False) if compute.spot else (False,)
-    on_demand = {"max_wait_seconds": None}
+    on_demand = compute.model_copy(update={"spot": False, "max_wait_seconds": None})
+    markets = (compute, on_demand) if compute.spot else (compute,)
     return tuple(
-        compute.model_copy(
-            update={"instance_type": name, "fallback_instance_types": (), "spot": spot} | ({} if spot else on_demand)
-        )
-        for spot in spots
+        market.model_copy(update={"instance_type": name, "fallback_instance_types": ()})
+        for market in markets
         for name in types
     )
 

@@ -14,15 +14,41 @@ from typing import TYPE_CHECKING, Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from aws.errors import InvalidRequest
-from aws.training.prices import PRICE_LIST_DATE, USD_PER_HOUR
+from aws.training.compute import Compute
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 STOPPING_SECONDS = 120
 """How long a job may still run, and is billed, once it is Stopping (AWS: StopTrainingJob, StoppingCondition)."""
 MIN_RUNTIME_SECONDS = 60
 """The shortest time limit there is, as in Compute: less would stop a job while it loads its data."""
+PRICE_LIST_DATE = "2026-09-24"
+USD_PER_HOUR: Mapping[str, Mapping[str, float]] = {
+    "us-east-1": {
+        "ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.m5.2xlarge": 0.461, "ml.m5.4xlarge": 0.922,
+        "ml.m5.12xlarge": 2.765, "ml.m5.24xlarge": 5.53,
+        "ml.m6i.large": 0.115, "ml.m6i.xlarge": 0.23, "ml.m6i.2xlarge": 0.461, "ml.m6i.4xlarge": 0.922,
+        "ml.m6i.8xlarge": 1.843, "ml.m6i.12xlarge": 2.765, "ml.m6i.16xlarge": 3.686, "ml.m6i.24xlarge": 5.53,
+        "ml.c5.xlarge": 0.204, "ml.c5.2xlarge": 0.408, "ml.c5.4xlarge": 0.816, "ml.c5.9xlarge": 1.836,
+        "ml.c5.18xlarge": 3.672,
+        "ml.c6i.xlarge": 0.204, "ml.c6i.2xlarge": 0.408, "ml.c6i.4xlarge": 0.816, "ml.c6i.8xlarge": 1.632,
+        "ml.c6i.12xlarge": 2.448, "ml.c6i.16xlarge": 3.264, "ml.c6i.24xlarge": 4.896,
+        "ml.r5.large": 0.151, "ml.r5.xlarge": 0.302, "ml.r5.2xlarge": 0.605, "ml.r5.4xlarge": 1.21,
+        "ml.r5.8xlarge": 2.419, "ml.r5.12xlarge": 3.629, "ml.r5.16xlarge": 4.838, "ml.r5.24xlarge": 7.258,
+        "ml.g4dn.xlarge": 0.736, "ml.g4dn.2xlarge": 0.94, "ml.g4dn.4xlarge": 1.505,
+    },
+    "ap-south-1": {
+        "ml.m5.xlarge": 0.242, "ml.m5.4xlarge": 0.97, "ml.m6i.4xlarge": 0.97, "ml.c6i.8xlarge": 1.632,
+        "ml.r5.4xlarge": 1.248, "ml.g4dn.xlarge": 0.811,
+    },
+}  # fmt: skip
+"""On-demand prices of training by region and instance type, in USD per instance and hour, for limits and estimates.
+
+From AWS's public price list (offer AmazonSageMaker, usage type `Train`), as public projects copied it between
+PRICE_LIST_DATE and 2026-09-27; where the copies overlap they agree to a tenth of a percent. Prices change: the
+authority is https://aws.amazon.com/sagemaker/ai/pricing/. A workspace's own `prices` win over this table.
+"""
 
 
 class Price(BaseModel):
@@ -33,63 +59,59 @@ class Price(BaseModel):
     usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: str
 
+    def cost(self, seconds: int, instances: int) -> Fraction:
+        """USD, exactly: 0.1 means a tenth, and a budget must not fail for a digit that only binary fractions have."""
+        return seconds * instances * Fraction(str(self.usd_per_hour)) / 3600
+
 
 def find_price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
     """The price of one instance: from `overrides`, the workspace's prices, or else the table; None when unknown."""
     if instance_type in overrides:
         return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
-    listed = USD_PER_HOUR.get(region, {}).get(instance_type)
-    return (
-        None if listed is None else Price(usd_per_hour=listed, source=f"price list of {PRICE_LIST_DATE} for {region}")
-    )
+    if listed := USD_PER_HOUR.get(region, {}).get(instance_type):
+        return Price(usd_per_hour=listed, source=f"price list of {PRICE_LIST_DATE} for {region}")
+    return None
 
 
-def worst_case_usd(runtime_seconds: int, usd_per_hour: float, instances: int) -> float:
-    """Cost in USD of a job that runs into this time limit and takes all the time it has to stop."""
-    return float(_cost(runtime_seconds + STOPPING_SECONDS, usd_per_hour, instances))
+def runtime_limit(compute: Compute, price: Price | None) -> int:
+    """MaxRuntimeInSeconds to ask for: `max_runtime_seconds`, or less when `max_cost_usd` buys less.
 
-
-def affordable_seconds(max_cost_usd: float, usd_per_hour: float, instances: int) -> int:
-    """The longest time limit whose worst case is within the budget; 0 or less when the budget buys nothing."""
-    return math.floor(_to_fraction(max_cost_usd) * 3600 / (_to_fraction(usd_per_hour) * instances)) - STOPPING_SECONDS
-
-
-def runtime_limit(
-    max_runtime_seconds: int, max_cost_usd: float | None, price: Price | None, instances: int, instance_type: str
-) -> int:
-    """MaxRuntimeInSeconds to ask for: `max_runtime_seconds`, or less when the budget in USD buys less.
-
-    Raises InvalidRequest when there is a budget and no price, or when the budget is too small for a job; the message
-    names the smallest that would do.
+    The budget covers the time that a job may take to stop, too. Raises InvalidRequest when there is a budget and no
+    price, or when the budget is too small for a job; the message names the smallest that would do.
     """
-    if max_cost_usd is None:
-        return max_runtime_seconds
+    budget, kind, instances = compute.max_cost_usd, compute.instance_type, compute.instance_count
+    if budget is None:
+        return compute.max_runtime_seconds
     if price is None:
         raise InvalidRequest(
-            f"max_cost_usd {max_cost_usd:g} cannot be kept: the price of {instance_type} in this region is not known. "
+            f"max_cost_usd {budget:g} cannot be kept: the price of {kind} in this region is not known. "
             "Set it in the workspace's prices, in USD per instance and hour."
         )
-    affordable = affordable_seconds(max_cost_usd, price.usd_per_hour, instances)
+    affordable = math.floor(Fraction(str(budget)) / price.cost(1, instances)) - STOPPING_SECONDS
     if affordable < MIN_RUNTIME_SECONDS:
-        enough = _round_up_to_cents(_cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, price.usd_per_hour, instances))
+        enough = _round_up_to_cents(price.cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, instances))
         raise InvalidRequest(
-            f"max_cost_usd {max_cost_usd:g} buys {max(0, affordable)} s of {instances} x {instance_type} at "
+            f"max_cost_usd {budget:g} buys {max(0, affordable)} s of {instances} x {kind} at "
             f"{price.usd_per_hour:g} USD an hour; a job needs at least {MIN_RUNTIME_SECONDS} s: give at least {enough}"
         )
-    return min(max_runtime_seconds, affordable)
+    return min(compute.max_runtime_seconds, affordable)
 
 
-def describe_worst_case(
-    instance_type: str, runtime_seconds: int, instances: int, price: Price | None, region: str
-) -> str:
-    """What a job with this time limit costs at most, in one sentence, cents rounded up."""
-    longest = runtime_seconds + STOPPING_SECONDS
+def describe_worst_case(compute: Compute, price: Price | None, region: str) -> str:
+    """What a job with this compute's time limit costs at most, in one sentence, cents rounded up."""
+    longest = compute.max_runtime_seconds + STOPPING_SECONDS
+    kind, instances = compute.instance_type, compute.instance_count
     if price is None:
-        plural = "" if instances == 1 else "s"
-        return f"price of {instance_type} in {region} unknown: at most {longest} s on {instances} instance{plural}"
-    most = _round_up_to_cents(_cost(longest, price.usd_per_hour, instances))
+        count = f"{instances} instance{'s' if instances > 1 else ''}"
+        return f"price of {kind} in {region} unknown: at most {longest} s on {count}"
+    most = _round_up_to_cents(price.cost(longest, instances))
     rate = f"{price.usd_per_hour:g} USD an hour ({price.source})"
-    return f"at most {most} USD: {instances} x {instance_type} for {longest} s at {rate}"
+    return f"at most {most} USD: {instances} x {kind} for {longest} s at {rate}"
+
+
+def _round_up_to_cents(usd: Fraction) -> str:
+    # Of a bound, less than it is would be wrong.
+    return f"{math.ceil(usd * 100) / 100:.2f}"
 
 
 class Bill(BaseModel):
@@ -108,25 +130,19 @@ class Bill(BaseModel):
     billable_seconds: int
     price: Price | None
     usd: float | None
-    spot_saving_usd: float | None
 
     @classmethod
-    def of(cls, job: "DescribeTrainingJobResponseTypeDef", price: Price | None) -> Self:
+    def of(cls, job: "JobDescription", price: Price | None) -> Self:
         """The bill of a job as DescribeTrainingJob tells it."""
-        spot = job.get("EnableManagedSpotTraining", False)
-        training, billable = job.get("TrainingTimeInSeconds", 0), job.get("BillableTimeInSeconds", 0)
-        instances = job["ResourceConfig"]["InstanceCount"]
-        saved = training - billable if spot and training > billable > 0 else 0
-        rate = price.usd_per_hour if price else None
+        billable, instances = job.get("BillableTimeInSeconds", 0), job["ResourceConfig"]["InstanceCount"]
         return cls(
             instance_type=job["ResourceConfig"]["InstanceType"],
             instance_count=instances,
-            spot=spot,
-            training_seconds=training,
+            spot=job.get("EnableManagedSpotTraining", False),
+            training_seconds=job.get("TrainingTimeInSeconds", 0),
             billable_seconds=billable,
             price=price,
-            usd=None if rate is None else float(_cost(billable, rate, instances)),
-            spot_saving_usd=None if rate is None else float(_cost(saved, rate, instances)),
+            usd=float(price.cost(billable, instances)) if price else None,
         )
 
     def __str__(self) -> str:
@@ -137,17 +153,3 @@ class Bill(BaseModel):
         if self.spot and self.training_seconds > self.billable_seconds > 0:
             saved = f", {100 * (1 - self.billable_seconds / self.training_seconds):.0f} % saved by spot"
         return f"{total}: {self.billable_seconds} billable s x {self.instance_count} {self.instance_type}{rate}{saved}"
-
-
-def _cost(seconds: int, usd_per_hour: float, instances: int) -> Fraction:
-    return seconds * instances * _to_fraction(usd_per_hour) / 3600
-
-
-def _to_fraction(usd: float) -> Fraction:
-    # 0.1 means a tenth to whoever wrote it; a budget must not fail for a digit that only binary fractions have.
-    return Fraction(str(usd))
-
-
-def _round_up_to_cents(usd: Fraction) -> str:
-    # Of a bound, less than it is would be wrong.
-    return f"{math.ceil(usd * 100) / 100:.2f}"

@@ -1,36 +1,23 @@
 """Follow a training job to its end: its status changes and log lines, in order, each reported once."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from botocore.exceptions import ClientError
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt
+from pydantic import BaseModel, NonNegativeInt
 
-from aws.errors import NotFound, Unavailable, error_code_and_message, translate_errors
+from aws.errors import NotFound, Unavailable, translate_errors
 from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
-from aws.training.submission import find_job
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
-PHASES_UNTIL_TRAINING = frozenset(
-    {
-        "Starting",
-        "Pending",
-        "LaunchingMLInstances",
-        "PreparingTrainingStack",
-        "Downloading",
-        "DownloadingTrainingImage",
-        "Training",
-    }
-)
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.2, 10.0, 1.4
 """Pause between two polls: short at first, as a small job is over soon, then longer and longer up to the maximum."""
 LATE_LOG_SECONDS = 10.0
@@ -39,28 +26,10 @@ MAX_OFFLINE_SECONDS = 300.0
 """How long AWS may be unavailable before following fails; less than the duration of a lease."""
 
 
-@dataclass(frozen=True)
-class StatusChange:
-    """The job entered a new phase."""
-
-    phase: str
-    message: str
-
-
-@dataclass(frozen=True)
-class LogLine:
-    """One line of the container's log; `already_shown` when an earlier process has reported it."""
-
-    text: str
-    already_shown: bool = False
-
-
 class ReadPosition(BaseModel):
-    """How many of a job's status changes and log lines have been reported; with a file it outlives the process."""
+    """How many of a job's status changes and log lines have been reported; its file outlives the process."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    file: Annotated[Path | None, Field(exclude=True)] = None
+    file: Path
     phases: NonNegativeInt = 0
     lines: dict[str, NonNegativeInt] = {}
 
@@ -72,24 +41,26 @@ class ReadPosition(BaseModel):
         return cls(file=file)
 
     def save(self) -> None:
-        """Write the position to its file, if it has one."""
-        if self.file:
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            partial = self.file.with_suffix(".partial")
-            partial.write_text(self.model_dump_json())
-            partial.replace(self.file)
+        """Write the position to its file."""
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        self.file.write_text(self.model_dump_json())
 
     def delete(self) -> None:
         """Remove the file: the job is over and all of it has been reported."""
-        if self.file:
-            self.file.unlink(missing_ok=True)
+        self.file.unlink(missing_ok=True)
 
 
 class JobObserver(Protocol):
     """Receives what happens to a job. An exception that one of its methods raises ends `follow`."""
 
-    def on_event(self, event: StatusChange | LogLine) -> None:
-        """Handle one event."""
+    stop_reason: str | None
+    """Why the job need not be followed any longer, once there is a reason."""
+
+    def on_phase(self, phase: str, message: str) -> None:
+        """Handle that the job entered a phase."""
+
+    def on_line(self, text: str, *, already_shown: bool) -> None:
+        """Handle a line of the container's log; `already_shown` when an earlier process has reported it."""
 
     def has_complete_log(self) -> bool:
         """Whether the last line received so far is the last line of a log."""
@@ -100,100 +71,98 @@ class JobObserver(Protocol):
 
 def follow(
     workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
-) -> "DescribeTrainingJobResponseTypeDef":
+) -> "JobDescription":
     """Report a job's events to `observer` until it is over, for the flow run `run`; return its last description.
 
     Status changes before `position` are not reported again; log lines before it are, as `already_shown`. Raises
     Unavailable only after AWS has not answered for `MAX_OFFLINE_SECONDS`. Once the job is over, waits up to
-    `LATE_LOG_SECONDS` for the rest of its log.
+    `LATE_LOG_SECONDS` for the rest of its log. Returns earlier, while the job runs, when the observer has a
+    `stop_reason`.
     """
-    poller = _JobPoller(workspace, name, run, observer, position)
-    answered, pause = time.monotonic(), FIRST_PAUSE_SECONDS
+    report = _JobReport(_LogStreams(workspace, name), observer, position)
+    pause = FIRST_PAUSE_SECONDS
+    answered = renewed = time.monotonic()
     while True:
         try:
-            description = poller.poll()
+            description = describe_job(workspace, name)
+            if time.monotonic() > renewed + LEASE_RENEWAL.total_seconds():
+                add_tags(workspace, description["TrainingJobArn"], lease_tag(run))
+                renewed = time.monotonic()
+            report.update(description)
             answered = time.monotonic()
         except Unavailable:
             if time.monotonic() > answered + MAX_OFFLINE_SECONDS:
                 raise
         else:
             if description["TrainingJobStatus"] in FINAL_STATUSES:
-                break
+                report.finish(description)
+                return description
+            if observer.stop_reason:
+                return description
         observer.wait(pause)
         pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
-    poller.finish(description)
-    return description
 
 
-class _JobPoller:
-    """Polls a job, reports what is new, and renews the lease of the run that follows it."""
+@dataclass
+class _JobReport:
+    """Reports what is new about a job: log lines after the first phase Training, and before the phases that follow."""
 
-    def __init__(
-        self, workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
-    ) -> None:
-        self._workspace, self._name, self._run = workspace, name, run
-        self._observer, self._position = observer, position
-        self._log = _LogStreams(workspace, name)
-        self._renew_at = time.monotonic() + LEASE_RENEWAL.total_seconds()
+    log: "_LogStreams"
+    observer: JobObserver
+    position: ReadPosition
 
-    def poll(self) -> "DescribeTrainingJobResponseTypeDef":
-        """Describe the job and report what is new, except for the last status changes of a job that is over."""
-        description = describe_job(self._workspace, self._name)
-        if time.monotonic() > self._renew_at:
-            add_tags(self._workspace, description["TrainingJobArn"], lease_tag(self._run))
-            self._renew_at = time.monotonic() + LEASE_RENEWAL.total_seconds()
-        # Log lines come after the phases that lead to training, and before those that follow it.
-        self._report_phases(description, lambda phase: phase in PHASES_UNTIL_TRAINING)
-        if _has_log(description):
+    def update(self, description: "JobDescription") -> None:
+        """Report what is new, except for the last phases of a job that is over."""
+        trained = _phases_until_training(description)
+        self._report_phases(description, trained)
+        if trained:
             self._report_lines()
         if description["TrainingJobStatus"] not in FINAL_STATUSES:
-            self._report_phases(description, lambda _phase: True)
-        return description
+            self._report_phases(description)
 
-    def finish(self, description: "DescribeTrainingJobResponseTypeDef") -> None:
-        """Report the rest of the log, as soon as CloudWatch has it, and the last status changes."""
-        end = time.monotonic() + LATE_LOG_SECONDS
-        while _has_log(description) and not self._observer.has_complete_log() and time.monotonic() < end:
-            self._observer.wait(FIRST_PAUSE_SECONDS)
+    def finish(self, description: "JobDescription") -> None:
+        """Report the rest of the log, as soon as CloudWatch has it, and the last phases."""
+        end, trained = time.monotonic() + LATE_LOG_SECONDS, _phases_until_training(description)
+        while trained and not self.observer.has_complete_log() and time.monotonic() < end:
+            self.observer.wait(FIRST_PAUSE_SECONDS)
             with suppress(Unavailable):
                 self._report_lines()
-        self._report_phases(description, lambda _phase: True)
-        self._position.delete()
+        self._report_phases(description)
+        self.position.delete()
 
-    def _report_phases(self, description: "DescribeTrainingJobResponseTypeDef", wanted: Callable[[str], bool]) -> None:
-        for new in description.get("SecondaryStatusTransitions", [])[self._position.phases :]:
-            if not wanted(new["Status"]):
-                return
-            self._observer.on_event(StatusChange(new["Status"], new.get("StatusMessage", "")))
-            self._position.phases += 1
-        self._position.save()
+    def _report_phases(self, description: "JobDescription", end: int | None = None) -> None:
+        for new in description.get("SecondaryStatusTransitions", [])[self.position.phases : end]:
+            self.observer.on_phase(new["Status"], new.get("StatusMessage", ""))
+            self.position.phases += 1
+        self.position.save()
 
     def _report_lines(self) -> None:
-        counts = self._position.lines
-        for stream, number, text in self._log.new_lines():
-            self._observer.on_event(LogLine(text, already_shown=number <= counts.get(stream, 0)))
-            counts[stream] = max(number, counts.get(stream, 0))
-        self._position.save()
+        shown = self.position.lines
+        for stream, number, text in self.log.new_lines():
+            self.observer.on_line(text, already_shown=number <= shown.get(stream, 0))
+            shown[stream] = max(number, shown.get(stream, 0))
+        self.position.save()
 
 
-def _has_log(description: "DescribeTrainingJobResponseTypeDef") -> bool:
-    # TrainingStartTime is set when the download begins, which is too early: the phase Training must be reported first.
-    return any(new["Status"] == "Training" for new in description.get("SecondaryStatusTransitions", []))
+def _phases_until_training(description: "JobDescription") -> int:
+    """How many status changes led to the first Training, itself included; 0 for a job that has no log yet."""
+    phases: list[str] = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
+    return phases.index("Training") + 1 if "Training" in phases else 0
 
 
-def describe_job(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef":
+def describe_job(workspace: Workspace, name: str) -> "JobDescription":
     """The DescribeTrainingJob response; raises NotFound when there is no such job."""
-    description = find_job(workspace, name)
-    if description is None:
-        raise NotFound(f"There is no training job {name} in region {workspace.region}.")
-    return description
+    try:
+        with translate_errors(f"looking for training job {name}"):
+            return workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
+    except NotFound as error:
+        raise NotFound(f"There is no training job {name} in region {workspace.region}.") from error
 
 
 def read_log_lines(workspace: Workspace, name: str) -> Iterator[str]:
     """The log lines of a job's first host, as all hosts log the same; none when there is no log."""
-    return (
-        text for stream, _, text in _LogStreams(workspace, name).new_lines() if stream.startswith(f"{name}/algo-1-")
-    )
+    lines = _LogStreams(workspace, name).new_lines()
+    return (text for stream, _, text in lines if stream.startswith(f"{name}/algo-1-"))
 
 
 @dataclass
@@ -207,21 +176,14 @@ class _LogStreams:
 
     def new_lines(self) -> Iterator[tuple[str, int, str]]:
         """Stream, number within it from 1, and text of each line that is new since the previous call."""
-        with translate_errors(f"reading the log of {self.job}"):
-            try:
-                for stream in self._streams():
-                    for text in self._read(stream):
-                        self.counts[stream] = self.counts.get(stream, 0) + 1
-                        yield stream, self.counts[stream], text
-            except ClientError as error:
-                # The log group is created with the account's first job, a stream some time after its job.
-                if error_code_and_message(error)[0] != "ResourceNotFoundException":
-                    raise
-
-    def _streams(self) -> list[str]:
         pages = self.workspace.client("logs").get_paginator("describe_log_streams")
-        found = pages.paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self.job}/")
-        return sorted(stream["logStreamName"] for page in found for stream in page["logStreams"])
+        # The log group is created with the account's first job, a stream some time after its job.
+        with suppress(NotFound), translate_errors(f"reading the log of {self.job}"):
+            found = pages.paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self.job}/")
+            for stream in sorted(stream["logStreamName"] for page in found for stream in page["logStreams"]):
+                for text in self._read(stream):
+                    self.counts[stream] = self.counts.get(stream, 0) + 1
+                    yield stream, self.counts[stream], text
 
     def _read(self, stream: str) -> Iterator[str]:
         logs = self.workspace.client("logs")

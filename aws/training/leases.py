@@ -7,7 +7,6 @@ a run that was killed expires.
 import os
 import socket
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -21,41 +20,26 @@ LEASE_TAG_PREFIX = "linear-learner:follower/"
 LEASE_DURATION, LEASE_RENEWAL = timedelta(minutes=15), timedelta(minutes=5)
 
 
-@dataclass(frozen=True)
-class Lease:
-    """A flow run, executed by this process of this host, follows the job until this time unless the process dies."""
-
-    run: str
-    until: datetime
-    host: str
-    process: int
-
-    @classmethod
-    def parse(cls, key: str, value: str) -> "Lease":
-        """The lease of a tag; a value of another format gives a lease that has expired."""
-        try:
-            until, host, process = value.split(" ")
-            moment = datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z")
-            return cls(key.removeprefix(LEASE_TAG_PREFIX), moment, host, int(process))
-        except ValueError:
-            return cls(key.removeprefix(LEASE_TAG_PREFIX), datetime.min.replace(tzinfo=UTC), "", 0)
-
-    @property
-    def is_active(self) -> bool:
-        """Whether the lease has not expired and its process, if it is one of this host, still runs."""
-        return self.until > datetime.now(UTC) and not (self.host == _host_identity() and _is_process_dead(self.process))
-
-
 def lease_tag(run: str) -> dict[str, str]:
     """The tag of a new lease of this process for a flow run."""
     until = (datetime.now(UTC) + LEASE_DURATION).isoformat(timespec="seconds")
     return {f"{LEASE_TAG_PREFIX}{run}": f"{until} {_host_identity()} {os.getpid()}"}
 
 
-def active_leases(tags: dict[str, str]) -> list[Lease]:
-    """The active leases among a job's tags."""
-    leases = (Lease.parse(key, value) for key, value in tags.items() if key.startswith(LEASE_TAG_PREFIX))
-    return [lease for lease in leases if lease.is_active]
+def active_leases(tags: dict[str, str]) -> list[str]:
+    """The flow runs that have an active lease among a job's tags."""
+    leases = {key.removeprefix(LEASE_TAG_PREFIX): tags[key] for key in tags if key.startswith(LEASE_TAG_PREFIX)}
+    return [run for run, lease in leases.items() if _is_active(lease)]
+
+
+def _is_active(lease: str) -> bool:
+    """Whether it has not expired and its process, if it is one of this host, still runs; False for another format."""
+    try:
+        until, host, process = lease.split(" ")
+        moment, process_id = datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z"), int(process)
+    except ValueError:
+        return False
+    return moment > datetime.now(UTC) and not (host == _host_identity() and _is_process_dead(process_id))
 
 
 def job_tags(workspace: Workspace, arn: str) -> dict[str, str]:
@@ -96,13 +80,9 @@ def _host_identity() -> str:
     return name
 
 
-def _is_process_dead(process: int) -> bool:
-    if process == os.getpid():
-        return False
+def _is_process_dead(process_id: int) -> bool:
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, OverflowError):
-        return False
+        os.kill(process_id, 0)
+    except (OSError, OverflowError) as error:  # of another user, or a number that no process can have
+        return isinstance(error, ProcessLookupError)
     return False

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from functools import cache
-from importlib.util import find_spec
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,17 +17,17 @@ from aws.training.compute import Compute
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.literals import TrainingInstanceTypeType
     from mypy_boto3_sagemaker.type_defs import ChannelTypeDef, CreateTrainingJobRequestTypeDef
 
 
 @cache
 def image_uri(region: str) -> str:
-    """Image URI of `linear-learner` in `region`; the SDK's `image_uris.retrieve` gives the same after a 2 s import.
+    """Image URI of `linear-learner` in `region`, from the table of the SDK; its own `image_uris` take 2 s to import.
 
-    Reads the table that the SDK ships; the SDK itself is not imported. Raises InvalidRequest for a region without it.
+    Raises InvalidRequest for a region without the algorithm.
     """
-    versions: dict[str, Any] = json.loads(_image_table().read_text())["versions"]
+    table = distribution("sagemaker-core").locate_file("sagemaker/core/image_uri_config/linear-learner.json")
+    versions: dict[str, Any] = json.loads(Path(str(table)).read_text())["versions"]
     version, image = max(versions.items())
     registry = image["registries"].get(region)
     if registry is None:
@@ -38,17 +38,8 @@ def image_uri(region: str) -> str:
     return f"{registry}.dkr.ecr.{region}.{suffix}/{image['repository']}:{version}"
 
 
-def _image_table() -> Path:
-    # Found, not imported: the packages' own import takes seconds.
-    spec = find_spec("sagemaker")
-    folders = (spec.submodule_search_locations if spec else None) or []
-    tables = (Path(folder, "core", "image_uri_config", "linear-learner.json") for folder in folders)
-    return next(table for table in tables if table.exists())
-
-
 FINGERPRINT_TAG = "linear-learner:fingerprint"
 NAME_PREFIX = "linear-learner-"
-MAX_TAG_LENGTH = 256
 
 
 class Channel(BaseModel):
@@ -115,7 +106,7 @@ def build_request(
         "InputDataConfig": [_channel(channel, compute.instance_count) for channel in spec.channels],
         "OutputDataConfig": {"S3OutputPath": workspace.uri("models")},
         "ResourceConfig": {
-            "InstanceType": cast("TrainingInstanceTypeType", compute.instance_type),
+            "InstanceType": cast("Any", compute.instance_type),
             "InstanceCount": compute.instance_count,
             "VolumeSizeInGB": compute.volume_size_gb,
         },
@@ -123,26 +114,17 @@ def build_request(
         "Tags": [{"Key": key, "Value": value} for key, value in every_tag.items()],
     }
     if compute.spot:
-        _add_spot_fields(built, workspace, spec)
+        built["EnableManagedSpotTraining"] = True
+        built["StoppingCondition"]["MaxWaitTimeInSeconds"] = compute.wait_limit
+    if compute.spot and compute.checkpoints:
+        # All attempts of a fingerprint share the folder, so that one continues from the checkpoints of the previous.
+        built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
     if workspace.kms_key_id:
         built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
         built["ResourceConfig"]["VolumeKmsKeyId"] = workspace.kms_key_id
     if workspace.subnets:
         built["VpcConfig"] = {"Subnets": workspace.subnets, "SecurityGroupIds": workspace.security_group_ids}
     return built
-
-
-def _add_spot_fields(built: "CreateTrainingJobRequestTypeDef", workspace: Workspace, spec: TrainingJobSpec) -> None:
-    built["EnableManagedSpotTraining"] = True
-    built["StoppingCondition"]["MaxWaitTimeInSeconds"] = spec.compute.wait_limit
-    if spec.compute.checkpoints:
-        # All attempts of a fingerprint share the folder, so that one continues from the checkpoints of the previous.
-        built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
-
-
-def to_tag_value(text: str) -> str:
-    """`text` as the value of a tag, or of a package's metadata: characters that SageMaker rejects become spaces."""
-    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:MAX_TAG_LENGTH].strip()
 
 
 def _channel(channel: Channel, instances: int) -> "ChannelTypeDef":
@@ -159,3 +141,8 @@ def _channel(channel: Channel, instances: int) -> "ChannelTypeDef":
             }
         },
     }
+
+
+def to_tag_value(text: str) -> str:
+    """`text` as the value of a tag, or of a package's metadata: characters that SageMaker rejects become spaces."""
+    return re.sub(r"[^\w .:/=+\-@]", " ", text)[:256].strip()

@@ -5,19 +5,14 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
-from botocore.exceptions import ClientError
 from prefect.exceptions import CancelledRun
 
-from aws.errors import Unavailable, error_code_and_message, translate_errors
+from aws.errors import AwsError, Unavailable, translate_errors
 from aws.training.following import FINAL_STATUSES, FIRST_PAUSE_SECONDS, describe_job
 from aws.training.leases import job_tags, release_lease
 from aws.training.request import FINGERPRINT_TAG, NAME_PREFIX
 from aws.workspace import Workspace
-
-if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import TrainingJobSummaryTypeDef
 
 MAX_CONFIRMATION_SECONDS, MAX_STOPPING_SECONDS = 20.0, 5.0
 """How long to wait for the status Stopping, and how long for the job's end once it is Stopping."""
@@ -29,12 +24,12 @@ def stop_job(workspace: Workspace, name: str) -> str:
     SageMaker gives a job two minutes to end; this waits `MAX_STOPPING_SECONDS` of them. Raises Unavailable when the
     job is still InProgress after `MAX_CONFIRMATION_SECONDS`.
     """
-    with translate_errors(f"stopping training job {name}"):
-        try:
+    try:
+        with translate_errors(f"stopping training job {name}"):
             workspace.client("sagemaker").stop_training_job(TrainingJobName=name)
-        except ClientError as error:
-            if error_code_and_message(error)[0] != "ValidationException":
-                raise
+    except AwsError as error:
+        if error.code != "ValidationException":
+            raise
     started = time.monotonic()
     while (status := describe_job(workspace, name)["TrainingJobStatus"]) not in FINAL_STATUSES:
         waited = time.monotonic() - started
@@ -49,9 +44,8 @@ def stop_job(workspace: Workspace, name: str) -> str:
 def stop_unless_followed(workspace: Workspace, name: str, run: str) -> str | None:
     """Release the lease of the flow run `run`; if no other lease is active, stop the job and return its status."""
     description = describe_job(workspace, name)
-    if description["TrainingJobStatus"] in FINAL_STATUSES:
-        return None
-    if not release_lease(workspace, description["TrainingJobArn"], run):
+    over = description["TrainingJobStatus"] in FINAL_STATUSES
+    if over or not release_lease(workspace, description["TrainingJobArn"], run):
         return None
     return stop_job(workspace, name)
 
@@ -74,10 +68,9 @@ def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator
 @contextmanager
 def _ignore_signals() -> Iterator[None]:
     """Ignore SIGINT and SIGTERM: a second Ctrl-C must not prevent that the job is stopped."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set a handler
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers if in_main_thread}
     try:
         yield
     finally:
@@ -89,11 +82,9 @@ def running_jobs(workspace: Workspace) -> Iterator[tuple[str, dict[str, str]]]:
     """Name and tags of every job of this project that is InProgress. It lists all jobs: do not call it often."""
     with translate_errors("listing the running training jobs"):
         pages = workspace.client("sagemaker").get_paginator("list_training_jobs")
-        found: list[TrainingJobSummaryTypeDef] = [
-            job
-            for page in pages.paginate(StatusEquals="InProgress", NameContains=NAME_PREFIX)
-            for job in page["TrainingJobSummaries"]
-        ]
+        found = list(
+            pages.paginate(StatusEquals="InProgress", NameContains=NAME_PREFIX).search("TrainingJobSummaries[]")
+        )
     for job in found:
         tags = job_tags(workspace, job["TrainingJobArn"])
         if FINGERPRINT_TAG in tags:

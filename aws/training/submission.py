@@ -3,19 +3,18 @@
 import time
 from typing import TYPE_CHECKING, Literal
 
-from botocore.exceptions import ClientError
 from pydantic import BaseModel, ConfigDict
 
-from aws.errors import InvalidRequest, NotFound, TrainingFailed, Unavailable, error_code_and_message, translate_errors
-from aws.preflight import check_workspace
+from aws.errors import AwsError, InvalidRequest, JobOutcome, NotFound, TrainingFailed, Unavailable, translate_errors
 from aws.storage import stat_object
+from aws.training.following import describe_job
 from aws.training.leases import RUN_TAG, add_tags, job_tags, lease_tag
 from aws.training.outcome import job_outcome
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
-    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
+    from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 MAX_ATTEMPTS = 100
 DIVERGED_TAG = "linear-learner:diverged"
@@ -23,8 +22,6 @@ DIVERGED_TAG = "linear-learner:diverged"
 DIVERGED_REMEDY = "Choose a smaller learning_rate, normalize_data, or look for extreme values in the data."
 MAX_STOPPING_POLLS, STOPPING_PAUSE_SECONDS = 120, 5.0
 """A job that is Stopping has two minutes to end, and then uploads what it has."""
-COMPUTE_OUTCOMES = {"max_runtime", "memory", "disk"}
-"""Outcomes that another instance type, a larger volume or a longer time limit can change."""
 How = Literal["started", "followed", "reused"]
 IfExists = Literal["adopt", "new", "fail"]
 
@@ -37,18 +34,6 @@ class Submission(BaseModel):
     name: str
     arn: str
     how: How
-
-
-def find_job(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
-    """The DescribeTrainingJob response, or None when there is no job of that name."""
-    with translate_errors(f"looking for training job {name}"):
-        try:
-            return workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
-        except ClientError as error:
-            # SageMaker has no specific error code for this; the wording is that of real responses.
-            if "not found" in error_code_and_message(error)[1].lower():
-                return None
-            raise
 
 
 def start_or_adopt(
@@ -67,14 +52,10 @@ def start_or_adopt(
         name = spec.name(attempt)
         description = _wait_while_stopping(workspace, name)
         if description is None:
-            arn = _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease_tag(run)})
-            if arn:
+            if arn := _create(workspace, spec, name, {**tags, RUN_TAG: run, **lease_tag(run)}):
                 return Submission(name=name, arn=arn, how="started")
-            description = _wait_while_stopping(workspace, name)
-        if description is None:
-            raise InvalidRequest(f"Training job {name} both exists and does not. Check who else uses this account.")
-        adopted = _adopt(workspace, spec, description, run, if_exists)
-        if adopted:
+            description = _wait_while_stopping(workspace, name) or describe_job(workspace, name)
+        if adopted := _adopt(workspace, spec, description, run, if_exists):
             return adopted
     raise InvalidRequest(
         f"{MAX_ATTEMPTS} training jobs with this very input have failed or were stopped, the last one {name}. "
@@ -82,11 +63,14 @@ def start_or_adopt(
     )
 
 
-def _wait_while_stopping(workspace: Workspace, name: str) -> "DescribeTrainingJobResponseTypeDef | None":
-    """As `find_job`, but waits for a job that is Stopping, as only its end shows its outcome."""
+def _wait_while_stopping(workspace: Workspace, name: str) -> "JobDescription | None":
+    """The job's description, once it is not Stopping, as only its end shows its outcome; None without such a job."""
     for _ in range(MAX_STOPPING_POLLS):
-        description = find_job(workspace, name)
-        if description is None or description["TrainingJobStatus"] != "Stopping":
+        try:
+            description = describe_job(workspace, name)
+        except NotFound:
+            return None
+        if description["TrainingJobStatus"] != "Stopping":
             return description
         time.sleep(STOPPING_PAUSE_SECONDS)
     raise Unavailable(
@@ -96,32 +80,20 @@ def _wait_while_stopping(workspace: Workspace, name: str) -> "DescribeTrainingJo
 
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
     """The new job's ARN, or None when the name is taken: by another run, or by this one if a response was lost."""
-    check_workspace(workspace)  # just before it is paid for: the data may have been prepared days ago
     try:
         with translate_errors(f"creating training job {name}"):
-            try:
-                created = workspace.client("sagemaker").create_training_job(
-                    **build_request(workspace, spec, name, tags)
-                )
-            except ClientError as error:
-                if error_code_and_message(error)[0] == "ResourceInUse":
-                    return None
-                raise
-    except Unavailable:
-        if find_job(workspace, name):
+            request = build_request(workspace, spec, name, tags)
+            return workspace.client("sagemaker").create_training_job(**request)["TrainingJobArn"]
+    except AwsError as error:
+        if error.code == "ResourceInUse" or (error.retryable and _wait_while_stopping(workspace, name)):
             return None
         raise
-    return created["TrainingJobArn"]
 
 
 def _adopt(
-    workspace: Workspace,
-    spec: TrainingJobSpec,
-    description: "DescribeTrainingJobResponseTypeDef",
-    run: str,
-    if_exists: IfExists,
+    workspace: Workspace, spec: TrainingJobSpec, description: "JobDescription", run: str, if_exists: IfExists
 ) -> Submission | None:
-    name, arn = description["TrainingJobName"], description["TrainingJobArn"]
+    name, arn, status = description["TrainingJobName"], description["TrainingJobArn"], description["TrainingJobStatus"]
     tags = job_tags(workspace, arn)
     own = tags.get(RUN_TAG) == run
     if if_exists == "new" and not own:
@@ -131,54 +103,41 @@ def _adopt(
             f"{arn} has the name of this run's job but another fingerprint ({tags.get(FINGERPRINT_TAG)}). It was not "
             "made by this project; delete it or use another account."
         )
-    how = _adoption_mode(workspace, description)
-    if how is None:
+    if not _is_usable(workspace, description):
         _check_worth_another_attempt(spec, description, tags)
         return None
     if if_exists == "fail" and not own:
         raise InvalidRequest(
-            f"Training job {name} has this very input and is {description['TrainingJobStatus']}. To use it, choose "
+            f"Training job {name} has this very input and is {status}. To use it, choose "
             'if_exists "adopt"; to pay for another one, "new".'
         )
-    if how == "followed":
+    if status == "InProgress":
         add_tags(workspace, arn, lease_tag(run))
-    return Submission(name=name, arn=arn, how="started" if own else how)
+    return Submission(name=name, arn=arn, how="started" if own else "followed" if status == "InProgress" else "reused")
 
 
-def _adoption_mode(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> How | None:
-    if description["TrainingJobStatus"] == "InProgress":
-        return "followed"
+def _is_usable(workspace: Workspace, description: "JobDescription") -> bool:
+    """Whether the job runs, or has completed and its model is still there."""
     if description["TrainingJobStatus"] != "Completed":
-        return None
+        return description["TrainingJobStatus"] == "InProgress"
     try:
         stat_object(workspace, description["ModelArtifacts"]["S3ModelArtifacts"])
     except NotFound:
-        return None
-    return "reused"
+        return False
+    return True
 
 
-def _check_worth_another_attempt(
-    spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef", tags: dict[str, str]
-) -> None:
-    if description["TrainingJobStatus"] == "Completed":
-        return  # its model was deleted
-    outcome = job_outcome(description)
-    retry, cause, remedy = outcome.retry, outcome.cause, outcome.remedy
+def _check_worth_another_attempt(spec: TrainingJobSpec, description: "JobDescription", tags: dict[str, str]) -> None:
+    outcome, requested, previous = job_outcome(description), spec.compute, description["ResourceConfig"]
     if DIVERGED_TAG in tags:
-        retry, cause, remedy = "never", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY
-    elif outcome.kind in COMPUTE_OUTCOMES and _has_more_resources(spec, description):
-        return
-    if retry == "never":
-        raise TrainingFailed(
-            f"Training job {description['TrainingJobName']} had this very input. {cause} The same input would fail "
-            f"again, and cost again. {remedy}"
-        )
-
-
-def _has_more_resources(spec: TrainingJobSpec, description: "DescribeTrainingJobResponseTypeDef") -> bool:
-    requested, previous = spec.compute, description["ResourceConfig"]
-    return (
+        outcome = JobOutcome("input", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY)
+    has_more_resources = (
         requested.instance_type != previous.get("InstanceType")
         or requested.volume_size_gb > previous["VolumeSizeInGB"]
         or requested.max_runtime_seconds > description["StoppingCondition"].get("MaxRuntimeInSeconds", 0)
     )
+    if outcome.retry == "never" and not (outcome.kind == "compute" and has_more_resources):
+        raise TrainingFailed(
+            f"Training job {description['TrainingJobName']} had this very input. {outcome.cause} The same input would "
+            f"fail again, and cost again. {outcome.remedy}"
+        )

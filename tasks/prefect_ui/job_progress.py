@@ -13,7 +13,6 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from aws.training.following import LogLine, StatusChange
 from linear_learner.logs.reader import EpochReport, LogReader, thin_out
 
 if TYPE_CHECKING:
@@ -39,17 +38,17 @@ class JobProgress:
         self._job = job
         self._update(0.0)
 
-    def show(self, event: StatusChange | LogLine) -> None:
-        """Show one piece of news; what is known already is only remembered."""
-        match event:
-            case StatusChange(phase, message):
-                self._log.info("%s: %s", phase, message)
-            case LogLine(text, already_shown):
-                self.tail.append(text)
-                if not already_shown:
-                    self._log.debug(text)
-                for epoch in self._reader.feed(text):
-                    self._show_epoch(epoch, self._reader.progress or 0.0, already_shown=already_shown)
+    def on_phase(self, phase: str, message: str) -> None:
+        """Log that the job entered a phase."""
+        self._log.info("%s: %s", phase, message)
+
+    def on_line(self, text: str, *, already_shown: bool) -> None:
+        """Show a line of the job's log, and the epoch it ends; one that is known already is only remembered."""
+        self.tail.append(text)
+        if not already_shown:
+            self._log.debug(text)
+        for epoch in self._reader.feed(text):
+            self._show_epoch(epoch, self._reader.progress or 0.0, already_shown=already_shown)
 
     def has_complete_log(self) -> bool:
         """Whether the log has come to its end."""

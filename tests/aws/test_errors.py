@@ -57,7 +57,7 @@ CODES = {
     "InvalidSignatureException InvalidToken MissingAuthenticationToken MissingAuthenticationTokenException "
     "RequestExpired RequestInTheFuture RequestTimeTooSkewed SignatureDoesNotMatch TokenRefreshRequired "
     "UnauthorizedOperation UnrecognizedClientException 403",
-    NotFound: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion ResourceNotFound "
+    NotFound: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion NotFoundException ResourceNotFound "
     "ResourceNotFoundException 404",
     Unavailable: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict ConflictException "
     "EC2ThrottledException IDPCommunicationError InternalError InternalFailure InternalServerError "
@@ -103,8 +103,9 @@ DENIALS = [  # what follows "is not authorized to perform: ", and the remedy
     ("sagemaker:ListTrainingJobs because no identity-based policy allows the sagemaker:ListTrainingJobs action",
      f"Allow sagemaker:ListTrainingJobs on * for {CALLER}."),
     (f"iam:PassRole on resource: {ROLE} because no identity-based policy allows the iam:PassRole action",
-     (f"Allow iam:PassRole on {ROLE} for {CALLER}, to sagemaker.amazonaws.com: whoever starts a training job passes it "
-     "the execution role.")),
+     (f"Whoever starts a training job passes SageMaker the execution role. Add to the policies of {CALLER}: "
+     f'{{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "{ROLE}", '
+     '"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}')),
     (f"sagemaker:CreateTrainingJob on resource: {JOB} with an explicit deny",
      f"Remove the deny of sagemaker:CreateTrainingJob on {JOB} for {CALLER}: no other policy can allow it."),
     ((f"iam:PassRole on resource: {ROLE} with an explicit deny in a service control policy: "
@@ -124,7 +125,8 @@ WORDINGS: list[tuple[str, str, type[AwsError], str]] = [
      (f"Could not assume role {ROLE}. Please ensure that the role exists and allows principal "
      "'sagemaker.amazonaws.com' to assume the role."),
      AccessDenied,
-     f"Check that {ROLE} exists, and let its trust policy allow sts:AssumeRole to sagemaker.amazonaws.com."),
+     (f"Check that {ROLE} exists, and add to its trust policy: "
+     '{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}')),
     ("ValidationException",
      ('No S3 objects found under S3 URL "s3://data/train/" given in input data source. Please ensure that the bucket '
      "exists in the selected region (us-west-2), that objects exist under that S3 prefix, and that the role "
@@ -182,7 +184,7 @@ def client_error(
 @pytest.mark.parametrize(("code", "expected"), CLIENT_ERRORS)
 def test_a_code_of_aws_becomes_its_class_and_says_doing_answer_and_cure(code: str, expected: type[AwsError]) -> None:
     error = translate_error(client_error(code), "looking at the sky")
-    assert type(error) is expected
+    assert (type(error), error.code) == (expected, code)
     said = f"AWS failed while looking at the sky: {code}: what AWS said. "
     assert str(error).startswith(said)
     assert re.fullmatch(r"[A-Z].*\.", str(error).removeprefix(said))
@@ -313,11 +315,12 @@ def test_an_answer_without_code_or_message_is_still_an_error_of_the_tree() -> No
 
 
 def test_errors_keep_what_they_know_when_they_are_stored() -> None:
-    outcome = JobOutcome(kind="memory", cause="It was large.", remedy="Take more.", retry="never")
+    outcome = JobOutcome(kind="compute", cause="It was large.", remedy="Take more.")
     failed = pickle.loads(pickle.dumps(TrainingFailed("no model", outcome=outcome, usd=0.5, log_tail=("one", "two"))))  # noqa: S301
     assert (str(failed), failed.outcome, failed.usd, failed.log_tail) == ("no model", outcome, 0.5, ("one", "two"))
-    refused = pickle.loads(pickle.dumps(QuotaExceeded("too many", waiting_helps=False)))  # noqa: S301
-    assert (str(refused), refused.waiting_helps) == ("too many", False)
+    message = "The requested resource training-job/ml.t3.medium is not available in this region"
+    refused = pickle.loads(pickle.dumps(translate_error(client_error("ResourceLimitExceeded", message), "asking")))  # noqa: S301
+    assert (refused.code, refused.waiting_helps) == ("ResourceLimitExceeded", False)
 
 
 def test_the_original_error_is_retained_as_the_cause_and_others_pass_untouched() -> None:

@@ -40,6 +40,7 @@ def registration(
     fields = {
         "group": group,
         "training_job": name,
+        "training_job_arn": f"{JOBS}/{name}",
         "image": IMAGE,
         "model_uri": f"s3://bucket/models/{name}/output/model.tar.gz",
         "description": "predicts Salary; RMSE 0.31 (−5 % against the champion)",  # noqa: RUF001 - as reports write it
@@ -76,7 +77,7 @@ def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_fro
     workspace: Workspace, group: str
 ) -> None:
     name = job()
-    wanted = registration(group, name, training_job_arn=f"{JOBS}/{name}")
+    wanted = registration(group, name)
     package = register(workspace, wanted)
     assert package == Package(
         arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/1",
@@ -86,7 +87,6 @@ def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_fro
         model_uri=wanted.model_uri,
         training_job=name,
         metadata={"verdict": "accepted"},
-        created=package.created,
         is_new_decision=True,
     )
     found = described(workspace, package.arn)
@@ -148,7 +148,7 @@ def test_a_model_registered_again_is_the_same_package_and_only_a_pending_one_cha
 ) -> None:
     name = job()
     package = register(workspace, registration(group, name, first))
-    again = register(workspace, registration(group, name, then, description="told otherwise", metadata={}))
+    again = register(workspace, registration(group, name, then, description="told otherwise"))
     status = then if first == "PendingManualApproval" else first
     assert again == package.model_copy(update={"status": status, "is_new_decision": status != first})
     assert described(workspace, package.arn)["ModelApprovalStatus"] == status
@@ -361,10 +361,6 @@ def test_a_description_that_is_too_long_is_cut(workspace: Workspace, group: str)
     found = described(workspace, register(workspace, wanted).arn)
     assert found["ModelPackageDescription"] == f"{wanted.training_job}: {'x' * 2000}"[:1024]
     assert found["ApprovalDescription"] == "y" * 1024
-
-
-def test_a_model_without_metadata_is_registered(workspace: Workspace, group: str) -> None:
-    assert register(workspace, registration(group, metadata={})).metadata == {}
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ import prefect_aws
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
+from aws.error_catalogue import diagnose_error
 from aws.errors import AccessDenied
-from aws.preflight import check_workspace
 from aws.storage import delete_objects, sha256_of, upload_file, write_object
 from aws.training.compute import Compute
 from aws.training.leases import release_lease
@@ -51,6 +51,7 @@ NAMED = {
     "s3:DeleteObjects": "s3:DeleteObject",
 }
 """Operations for which IAM has another name."""
+PLACEHOLDER_ROLE = "arn:aws:iam::123456789012:role/linear-learner-training"
 DOCUMENTED = {
     "flow": {"kms:Decrypt", "kms:GenerateDataKey"},
     "training": {
@@ -83,7 +84,6 @@ class Account:
         rows = "\n".join(f"{n % 37},{n % 11},{3 * (n % 37) + n % 11 + n % 5 / 10}" for n in range(300))
         self.table = f"s3://{self.bucket}/tables/{self.bucket}.csv"
         s3.put_object(Bucket=self.bucket, Key=f"tables/{self.bucket}.csv", Body=f"age,score,pay\n{rows}\n".encode())
-        self._caller = self.workspace.client("sts").get_caller_identity()["Arn"]
         self._before = self._after = self._calls()
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class Account:
         """A policy of the project, filled in for this account."""
         names = {"my-bucket": self.bucket, "eu-west-1": REGION, "my-key": str(self.workspace.kms_key_id)}
         text = (FOLDER / f"{name}.json").read_text()
-        for placeholder, own in (names | {"arn:aws:iam::123456789012:role/linear-learner-flow": self._caller}).items():
+        for placeholder, own in names.items():
             text = text.replace(placeholder, own)
         return dict(json.loads(text))
 
@@ -220,11 +220,21 @@ def test_the_flow_may_do_nothing_to_what_is_not_its_own(
     assert denied(account.policy("flow"), [asked])
 
 
-def test_the_trust_policy_passes_the_preflight(account: Account) -> None:
-    trust = (FOLDER / "training-trust.json").read_text()
-    iam, name = account.workspace.client("iam"), f"trusting-{uuid.uuid4().hex[:8]}"
-    role = iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-    assert check_workspace(account.workspace.model_copy(update={"role_arn": role})) == ()
+@pytest.mark.parametrize(
+    ("message", "policy"),
+    [
+        ("Could not assume role training. Please ensure that the role exists", "training-trust"),
+        (
+            f"User: me is not authorized to perform: iam:PassRole on resource: {PLACEHOLDER_ROLE} because no policy",
+            "flow",
+        ),
+    ],
+)
+def test_the_statements_that_errors_say_to_add_are_those_of_the_policies(message: str, policy: str) -> None:
+    remedy = diagnose_error("", message, 400, "CreateTrainingJob").remedy
+    statement = json.loads(remedy.partition(": ")[2])
+    statements = json.loads((FOLDER / f"{policy}.json").read_text())["Statement"]
+    assert statement in [{name: one[name] for name in one if name != "Sid"} for one in statements]
 
 
 def test_the_execution_role_may_pull_the_algorithms_image() -> None:

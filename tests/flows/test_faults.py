@@ -298,7 +298,6 @@ def test_spot_saves_and_says_so(parameters: Parameters, inject: Callable[..., No
     bill = train_linear_learner(**parameters, compute=SPOT).job.bill
     assert bill.spot
     assert bill.billable_seconds < bill.training_seconds
-    assert bill.spot_saving_usd
     assert "saved by spot" in str(bill)
 
 

@@ -22,7 +22,6 @@ from aws.errors import NotFound, TrainingFailed
 from aws.storage import stat_object
 from aws.training.compute import Compute
 from aws.training.cost import Bill
-from aws.training.following import LogLine
 from aws.training.request import Channel, build_spec
 from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
@@ -69,7 +68,7 @@ def finished(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> Fin
     uri = put_object("models/job-1/output/model.tar.gz", (tmp_path / "made.tar.gz").read_bytes())
     bill = Bill(
         instance_type="ml.m5.large", instance_count=1, spot=False, training_seconds=1, billable_seconds=1,
-        price=None, usd=None, spot_saving_usd=None,
+        price=None, usd=None,
     )  # fmt: skip
     log = TrainingLogSummary(summary=None, objection=None)
     stored = stat_object(workspace, uri)
@@ -193,7 +192,7 @@ def test_a_job_is_followed_on_while_prefect_is_away() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
         display = JobProgress("a-job")
         for text in (line, "#progress_metric: host=algo-1, completed 50 % of epochs", throughput):
-            display.show(LogLine(text))
+            display.on_line(text, already_shown=False)
     assert [epoch.value for epoch in display.epochs] == [1.5]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from aws.errors import AccessDenied, NotFound, Unavailable
 from aws.training import following
 from aws.training.compute import Compute
-from aws.training.following import LOG_GROUP, LogLine, ReadPosition, StatusChange, describe_job, follow
+from aws.training.following import LOG_GROUP, ReadPosition, describe_job, follow
 from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags
 from aws.training.request import TrainingJobSpec
 from aws.training.stopping import stop_job
@@ -37,17 +38,20 @@ class RecordingObserver:
     """An observer that records its events; it calls `at_line` at each log line and `at_wait` at each wait."""
 
     def __init__(self, at_line: Callable[[], None] | None = None, at_wait: Callable[[], object] | None = None) -> None:
-        self.events: list[StatusChange | LogLine] = []
+        self.events: list[tuple[str, str | bool]] = []
+        self.stop_reason: str | None = None
         self.waits: list[float] = []
         self._reader = LogReader()
         self._at_line, self._at_wait = at_line, at_wait
 
-    def on_event(self, event: StatusChange | LogLine) -> None:
-        self.events.append(event)
-        if isinstance(event, LogLine):
-            self._reader.feed(event.text)
-            if self._at_line:
-                self._at_line()
+    def on_phase(self, phase: str, message: str) -> None:
+        self.events.append((phase, message))
+
+    def on_line(self, text: str, *, already_shown: bool) -> None:
+        self.events.append((text, already_shown))
+        self._reader.feed(text)
+        if self._at_line:
+            self._at_line()
 
     def has_complete_log(self) -> bool:
         return self._reader.is_complete
@@ -60,15 +64,15 @@ class RecordingObserver:
 
     @property
     def phases(self) -> list[str]:
-        return [event.phase for event in self.events if isinstance(event, StatusChange)]
+        return [phase for phase, message in self.events if isinstance(message, str)]
 
     @property
     def lines(self) -> list[str]:
-        return [event.text for event in self.events if isinstance(event, LogLine)]
+        return [text for text, already_shown in self.events if isinstance(already_shown, bool)]
 
     @property
     def new_lines(self) -> list[str]:
-        return [event.text for event in self.events if isinstance(event, LogLine) and not event.already_shown]
+        return [text for text, already_shown in self.events if already_shown is False]
 
 
 class StopFollowing(Exception):
@@ -97,7 +101,8 @@ def submit(workspace: Workspace, spec: TrainingJobSpec) -> Submission:
 def follow_to_the_end(
     workspace: Workspace, name: str, observer: RecordingObserver, position: ReadPosition | None = None
 ) -> "DescribeTrainingJobResponseTypeDef":
-    return follow(workspace, name, RUN, observer, position or ReadPosition())
+    with TemporaryDirectory() as folder:
+        return follow(workspace, name, RUN, observer, position or ReadPosition(file=Path(folder, "job.json")))
 
 
 def cloudwatch(workspace: Workspace, name: str) -> list[str]:
@@ -120,12 +125,12 @@ def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
     lines = cloudwatch(workspace, name)
     assert sum("#progress_metric" in line for line in lines) >= 4
     assert messages.events == [
-        StatusChange("Starting", "Starting the training job"),
-        StatusChange("Downloading", "Downloading input data"),
-        StatusChange("Training", "Training image download completed. Training in progress."),
-        *map(LogLine, lines),
-        StatusChange("Uploading", "Uploading generated training model"),
-        StatusChange("Completed", "Training job completed"),
+        ("Starting", "Starting the training job"),
+        ("Downloading", "Downloading input data"),
+        ("Training", "Training image download completed. Training in progress."),
+        *((line, False) for line in lines),
+        ("Uploading", "Uploading generated training model"),
+        ("Completed", "Training job completed"),
     ]
     follow_to_the_end(workspace, name, retry)
     assert retry.events == messages.events
@@ -136,7 +141,7 @@ def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec:
     messages = RecordingObserver()
     job = follow_to_the_end(workspace, name, messages)
     assert "epochs" in job["FailureReason"]
-    assert messages.events[-1] == StatusChange("Failed", "Training job failed")
+    assert messages.events[-1] == ("Failed", "Training job failed")
     assert any("Customer Error" in line for line in messages.lines)
 
 
@@ -169,7 +174,7 @@ def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_l
     follow_to_the_end(workspace, name, messages)
     assert messages.lines == cloudwatch(workspace, name) != []
     assert messages.phases == PHASES
-    assert messages.events[-1] == StatusChange("Completed", "Training job completed")
+    assert messages.events[-1] == ("Completed", "Training job completed")
 
 
 def test_a_log_that_never_appears_is_not_waited_for_without_end(
@@ -267,9 +272,9 @@ def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
         b"\xff\xfe\x00",
         b"[]",
         b"null",
-        b'{"phases": "two"}',
-        b'{"phases": -1}',
-        b'{"lines": []}',
+        b'{"file": "job.json", "phases": "two"}',
+        b'{"file": "job.json", "phases": -1}',
+        b'{"file": "job.json", "lines": []}',
         b'{"other": 1}',
         b'{"file": "elsewhere"}',
     ],
@@ -354,7 +359,7 @@ def test_the_lease_is_renewed_while_the_job_is_followed(
     assert active_leases(job_tags(workspace, job.arn)) == []
     with pytest.raises(StopFollowing):
         follow_to_the_end(workspace, job.name, RecordingObserver(at_wait=after(2, stop_following)))
-    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
+    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
 def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
@@ -373,6 +378,20 @@ def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
     assert messages.waits[-1] == following.MAX_PAUSE_SECONDS
 
 
+def test_an_observer_with_a_reason_to_stop_ends_the_following_and_the_job_goes_on(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    job = submit(workspace, make_spec(endless=True))
+
+    def have_a_reason() -> None:
+        messages.stop_reason = "its loss is inf"
+
+    messages = RecordingObserver(at_line=have_a_reason)
+    assert follow_to_the_end(workspace, job.name, messages)["TrainingJobStatus"] == "InProgress"
+    assert messages.lines
+    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
+
+
 def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_others(
     workspace: Workspace, make_spec: MakeSpec
 ) -> None:
@@ -380,4 +399,4 @@ def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_other
     with pytest.raises(StopFollowing):
         follow_to_the_end(workspace, job.name, RecordingObserver(at_line=stop_following))
     assert describe_job(workspace, job.name)["TrainingJobStatus"] == "InProgress"
-    assert [follower.run for follower in active_leases(job_tags(workspace, job.arn))] == [RUN]
+    assert active_leases(job_tags(workspace, job.arn)) == [RUN]

@@ -19,48 +19,48 @@ REASONS = [  # FailureReason, kind, retry, a part of the remedy
     ("InternalServerError: We encountered an internal error. Please try again.", "internal", "now", "AWS support"),
     ("InternalServerError: We encountered an internal error.  Please try again.", "internal", "now", "AWS support"),
     (("ClientError: Please use an instance type with more memory, or reduce the size of training data processed on an "
-     "instance."), "memory", "never", "instance type with more"),
+     "instance."), "compute", "never", "instance type with more"),
     (("ClientError: Please use an instance type with more memory, or reduce the size of job data processed on an "
-     "instance."), "memory", "never", "instance type with more"),
+     "instance."), "compute", "never", "instance type with more"),
     ("ClientError: Artifact upload failed:ClientError: Out of Memory. Please use a larger instance",
-     "memory", "never", "instance type with more"),
-    ("AlgorithmError: , exit code: 137", "memory", "never", "instance type with more"),
-    ("ClientError: Data download failed:Insufficient disk space", "disk", "never", "volume_size_gb"),
+     "compute", "never", "instance type with more"),
+    ("AlgorithmError: , exit code: 137", "compute", "never", "instance type with more"),
+    ("ClientError: Data download failed:Insufficient disk space", "compute", "never", "volume_size_gb"),
     ("ClientError: SageMaker was unable to assume the role 'arn:aws:iam::123456789012:role/training'",
-     "access", "later", "trust policy"),
+     "other", "later", "trust policy"),
     (("ClientError: TrainingHostAgent Initialization failed:InvalidInputException: SageMaker is unable to perform: "
      "sts:AssumeRole on the role. Check if you have a trust relationship for 'sagemaker.amazonaws.com' to assume the "
-     "role."), "access", "later", "trust policy"),
+     "role."), "other", "later", "trust policy"),
     ("ClientError: Cannot pull algorithm container. Either the image does not exist or its permissions are incorrect.",
-     "access", "later", "pull images from ECR"),
+     "other", "later", "pull images from ECR"),
     (("ClientError: Data download failed:Unable to download object s3://data/train/rows.csv (AccessDenied: Access "
-     "Denied)"), "access", "later", "s3:GetObject"),
+     "Denied)"), "other", "later", "s3:GetObject"),
     ("ClientError: Data download failed:failed to download data. 403 Forbidden (403): Forbidden",
-     "access", "later", "s3:GetObject"),
+     "other", "later", "s3:GetObject"),
     ("ClientError: Artifact upload failed:Error 7: AccessDenied (403): Access Denied",
-     "access", "later", "s3:PutObject"),
+     "other", "later", "s3:PutObject"),
     ("ClientError: Artifact upload failed:Error 7: NoSuchBucket (404): The specified bucket does not exist",
-     "output", "later", "bucket exists"),
+     "other", "later", "bucket exists"),
     (("ClientError: Data download failed:Please ensure that the subnet's route table has a route to an S3 VPC endpoint "
      "or a NAT device, and both the security groups and the subnet's network ACL allow outbound traffic to S3."),
-     "network", "later", "route to S3"),
+     "other", "later", "route to S3"),
     (("ClientError: Artifact upload failed:Please ensure that the subnet's route table has a route to an S3 VPC "
      "endpoint or a NAT device, and both the security groups and the subnet's network ACL allow outbound traffic to "
      "S3"),
-     "network", "later", "route to S3"),
+     "other", "later", "route to S3"),
     (("ClientError: Data download failed: Failed to download data. ListObjectsV2 failed for s3://data/train/ : Unable "
-     "to execute request to S3"), "network", "later", "route to S3"),
+     "to execute request to S3"), "other", "later", "route to S3"),
     (("ClientError: Data download failed:Failed to download data. S3 key: s3://data/shared//train/rows.csv has an "
-     "illegal char sub-sequence '//' in it"), "download", "later", "data is in S3"),
+     "illegal char sub-sequence '//' in it"), "other", "later", "data is in S3"),
     (('ClientError: No S3 objects found under S3 URL "s3://data/train/" given in input data source. Please ensure that '
-     "the bucket exists in the selected region (us-west-2)"), "download", "later", "data is in S3"),
+     "the bucket exists in the selected region (us-west-2)"), "other", "later", "data is in S3"),
     (("ClientError: Found at least 16 entries in the training data with missing values:\nRow 2, column 1\nRow 32, "
      "column 6, exit code: 2"), "input", "never", "data or the hyperparameters"),
-    ("AlgorithmError: , exit code: 1", "algorithm", "later", "job's log"),
-    ("AlgorithmError: , exit code: 2", "algorithm", "later", "job's log"),
-    ("AlgorithmError: Exit Code: 139", "algorithm", "later", "job's log"),
-    ("ClientError: Please use a GPU instance for training", "unknown", "later", "console"),
-    ("", "unknown", "later", "console"),
+    ("AlgorithmError: , exit code: 1", "other", "later", "job's log"),
+    ("AlgorithmError: , exit code: 2", "other", "later", "job's log"),
+    ("AlgorithmError: Exit Code: 139", "other", "later", "job's log"),
+    ("ClientError: Please use a GPU instance for training", "other", "later", "console"),
+    ("", "other", "later", "console"),
 ]  # fmt: skip
 LIMITS = {"MaxRuntimeInSeconds": 3600, "MaxWaitTimeInSeconds": 7200}
 
@@ -92,7 +92,7 @@ def test_a_failure_is_reported_in_the_words_of_aws_with_a_remedy(
 
 def test_every_row_of_the_table_is_reached_by_a_real_wording_and_ends_as_a_sentence() -> None:
     reached = {ended("Failed", FailureReason=reason).remedy for reason, *_ in REASONS}
-    assert {remedy for *_, remedy in _OUTCOME_BY_REASON} <= reached
+    assert {remedy for _, remedy in _OUTCOME_BY_REASON.values()} <= reached
     assert all(re.fullmatch(r"[A-Z].*\.", remedy) for remedy in reached)
 
 
@@ -108,12 +108,12 @@ def test_what_the_algorithm_refuses_is_not_tried_again_whatever_its_message_says
 
 
 def test_a_failure_without_a_reason_is_unknown() -> None:
-    assert ended("Failed").kind == "unknown"
+    assert ended("Failed").remedy == ended("Failed", FailureReason="Nobody knows why.").remedy
 
 
 def test_a_job_over_its_time_needs_more_of_it() -> None:
     found = ended("Stopped", "MaxRuntimeExceeded")
-    assert (found.kind, found.retry) == ("max_runtime", "never")
+    assert (found.kind, found.retry) == ("compute", "never")
     assert found.cause == "MaxRuntimeExceeded: it trained for longer than its limit of 3600 s."
     assert "max_runtime_seconds" in found.remedy
     assert "max_cost_usd" in found.remedy
@@ -121,14 +121,14 @@ def test_a_job_over_its_time_needs_more_of_it() -> None:
 
 def test_spot_instances_that_never_came_may_be_asked_for_again_at_once() -> None:
     found = ended("Stopped", "MaxWaitTimeExceeded", ("Starting",))
-    assert (found.kind, found.retry) == ("max_wait", "now")
+    assert (found.kind, found.retry) == ("capacity", "now")
     assert found.cause == "MaxWaitTimeExceeded: its limit of 7200 s passed before spot had trained it."
     assert "by spot" not in found.cause
 
 
 def test_a_job_stopped_by_somebody_is_left_to_a_later_run() -> None:
     found = ended("Stopped", ModelArtifacts={"S3ModelArtifacts": "s3://models/half-trained/model.tar.gz"})
-    assert (found.kind, found.retry) == ("stopped", "later")
+    assert (found.kind, found.retry) == ("other", "later")
     assert found.cause.startswith("Stopped: ")
 
 
@@ -152,6 +152,6 @@ def test_whatever_the_reason_there_is_a_cause_and_a_remedy(reason: str) -> None:
 
 @given(st.text())
 def test_a_stop_of_any_kind_has_a_cause_and_a_remedy(secondary: str) -> None:
-    found = ended("Stopped", secondary, StoppingCondition={})
+    found = ended("Stopped", secondary)
     assert found.cause.strip()
     assert found.remedy.strip()

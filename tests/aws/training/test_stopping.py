@@ -47,9 +47,7 @@ def follow_too(workspace: Workspace, name: str, run: str = THEIRS) -> None:
 
 
 def following(workspace: Workspace, name: str) -> set[str]:
-    return {
-        follower.run for follower in active_leases(job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"]))
-    }
+    return set(active_leases(job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])))
 
 
 def test_a_job_in_training_is_stopped_and_stopping_it_again_is_fine(
@@ -242,7 +240,7 @@ def test_the_running_jobs_are_those_of_this_project_all_of_them(
     for spec in specs:
         tags = found[spec.name(1)]
         assert (tags["cost"], tags[FINGERPRINT_TAG]) == ("7", spec.fingerprint)
-        assert [follower.run for follower in active_leases(tags)] == [MINE]
+        assert active_leases(tags) == [MINE]
     for name in foreign:
         client.stop_training_job(TrainingJobName=name)
         over(name)

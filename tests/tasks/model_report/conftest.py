@@ -150,7 +150,6 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
         billable_seconds=240,
         price=None,
         usd=None,
-        spot_saving_usd=None,
     )
     return {
         "rows": Rows(train=28_000, validation=8_040, test=3_960, parameters=Split()),

@@ -1,7 +1,6 @@
 """What happens in AWS reaches automations as events and people as links; a server out of reach costs a run nothing."""
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 
 import pytest
 from prefect import flow, get_client, tags
@@ -32,7 +31,6 @@ PACKAGE = Package(
     model_uri=f"s3://data/models/{JOB}/output/model.tar.gz",
     training_job=JOB,
     metadata={},
-    created=datetime.now(UTC),
 )
 Emitted = Callable[[], list[Event]]
 
