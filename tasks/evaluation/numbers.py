@@ -1,4 +1,4 @@
-"""How figures are written in reports and verdicts."""
+"""Numbers as people read them in reports and messages."""
 
 from math import floor, isfinite, log10
 

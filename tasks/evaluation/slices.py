@@ -25,16 +25,15 @@ def slice_by_values(values: "Sequence[str | None] | pl.Series") -> Slices:
 
     from tasks.data.reader import MISSING_VALUES
 
-    texts = pl.Series("text", values, dtype=pl.String).str.strip_chars()
-    missing = (texts.is_null() | texts.is_in(MISSING_VALUES)).to_numpy()
+    texts = pl.Series("text", values, dtype=pl.String).str.strip_chars().fill_null("")
+    missing = texts.is_in(MISSING_VALUES).to_numpy()
     numbers = texts.cast(pl.Float64, strict=False).to_numpy()
     if np.isfinite(numbers[~missing]).all():
-        numbers = np.where(missing, np.nan, numbers)
         found = [(name, (numbers >= low) & (numbers <= high)) for name, low, high in _ranges(numbers[~missing])]
     else:
         counted = texts.filter(~missing).value_counts().sort(["count", "text"], descending=[True, False])
         frequent = counted["text"].head(MAX_DISTINCT_TEXTS).to_list()
-        found = [(text, texts.eq_missing(text).to_numpy()) for text in frequent]
+        found = [(text, (texts == text).to_numpy()) for text in frequent]
         found.append(("(others)", ~(missing | texts.is_in(frequent).to_numpy())))
     return [(name, np.flatnonzero(rows)) for name, rows in [*found, ("(missing)", missing)] if rows.any()]
 
