@@ -87,7 +87,7 @@ def download_object(workspace: Workspace, stored: StoredObject, path: Path) -> N
 
 
 def _download(workspace: Workspace, stored: StoredObject, path: Path) -> None:
-    identity_file = path.with_name(f"{path.name}.identity")
+    identity_file = path.with_name(f".{path.name}.identity")  # hidden: a reader of the folder passes it over
     # boto3 writes to this name with a random suffix, and renames the file once it is complete.
     for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9A-Fa-f]' * 8}"):
         leftover.unlink()

@@ -103,8 +103,6 @@ def evaluate(
 def _download_test_files(workspace: Workspace, uploaded: Uploaded, folder: Path) -> Path:
     for file in uploaded.files_of("test"):
         download_object(workspace, stat_object(workspace, file.uri), folder / file.uri.rpartition("/")[2])
-    for mark in folder.glob("*.identity"):
-        mark.unlink()
     return folder
 
 

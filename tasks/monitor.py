@@ -17,11 +17,10 @@ from aws.training.stopping import stop_job, stop_when_interrupted
 from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader
-from linear_learner.logs.training_summary import TrainingSummary, describe_divergence
+from linear_learner.logs.training_summary import TrainingSummary
 from tasks.caching import cache_folder
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached
-from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.job_progress import JobProgress
 
 if TYPE_CHECKING:
@@ -66,30 +65,13 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
         return _conclude(workspace, describe_job(workspace, name), bill_label="0 USD; reuse saved")
-    progress = _ProgressObserver(name, stop_when_diverging=stop_when_diverging)
+    progress = JobProgress(name, stop_when_diverging=stop_when_diverging)
     position = ReadPosition.load(cache_folder() / "following" / f"{run}-{name}.json")
     with stop_when_interrupted(workspace, name, run):
         description = follow(workspace, name, run, progress, position)
         if progress.stop_reason:
             raise _stop_diverged_job(workspace, submission, progress.stop_reason, tuple(progress.tail))
     return _conclude(workspace, description, tuple(progress.tail))
-
-
-class _ProgressObserver(JobProgress):
-    """The display, which also looks whether it is worth going on."""
-
-    def __init__(self, job: str, *, stop_when_diverging: bool) -> None:
-        super().__init__(job)
-        self._stop_when_diverging = stop_when_diverging
-        self.stop_reason: str | None = None
-
-    def on_line(self, text: str, *, already_shown: bool) -> None:
-        super().on_line(text, already_shown=already_shown)
-        if self._stop_when_diverging and not self.stop_reason:
-            self.stop_reason = describe_divergence(self.epochs)
-
-    def wait(self, seconds: float) -> None:
-        wait_unless_cancelled(seconds)
 
 
 def _stop_diverged_job(

@@ -14,6 +14,8 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from linear_learner.logs.reader import EpochReport, LogReader, thin_out
+from linear_learner.logs.training_summary import describe_divergence
+from tasks.prefect_ui.cancellation import wait_unless_cancelled
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -25,9 +27,12 @@ MAX_CURVE_ROWS = 50
 
 
 class JobProgress:
-    """Told of a job's news it shows them, and remembers its epochs and the end of its log."""
+    """Follows a job: shows what happens, and stores its epochs and the end of its log."""
 
-    def __init__(self, job: str) -> None:
+    def __init__(self, job: str, *, stop_when_diverging: bool = False) -> None:
+        self.stop_reason: str | None = None
+        """Why the job is not worth going on with; None while it is."""
+        self._stop_when_diverging = stop_when_diverging
         self.epochs: list[EpochReport] = []
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._log = get_run_logger()
@@ -49,6 +54,12 @@ class JobProgress:
             self._log.debug(text)
         for epoch in self._reader.feed(text):
             self._show_epoch(epoch, self._reader.progress or 0.0, already_shown=already_shown)
+        if self._stop_when_diverging:
+            self.stop_reason = self.stop_reason or describe_divergence(self.epochs)
+
+    def wait(self, seconds: float) -> None:
+        """Wait between two looks at the job; raises CancelledRun as soon as the flow run is seen to be cancelled."""
+        wait_unless_cancelled(seconds)
 
     def has_complete_log(self) -> bool:
         """Whether the log has come to its end."""

@@ -162,7 +162,7 @@ def test_what_a_killed_download_left_is_removed_and_nothing_else(
     for path in (left, *retained):
         path.write_bytes(b"cont")
     download_object(workspace, stored, tmp_path / name)
-    assert set(tmp_path.iterdir()) == {tmp_path / name, tmp_path / f"{name}.identity", *retained}
+    assert set(tmp_path.iterdir()) == {tmp_path / name, tmp_path / f".{name}.identity", *retained}
 
 
 def test_of_several_that_want_a_file_at_once_one_downloads_it(
@@ -218,7 +218,7 @@ def test_a_process_that_is_killed_while_it_downloads_leaves_the_file_to_the_next
         other.kill()
         mine.result()
     assert path.read_bytes() == bytes(1 << 20)
-    assert {found.name for found in tmp_path.iterdir()} == {"file", "file.identity"}
+    assert {found.name for found in tmp_path.iterdir()} == {"file", ".file.identity"}
 
 
 def test_an_object_of_several_parts_comes_back_whole(workspace: Workspace, tmp_path: Path) -> None:
