@@ -114,7 +114,7 @@ def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: Trai
         axes.yaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_formatter(THOUSANDS)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend()
+    axes.legend(loc="upper right")
 
 
 def _predicted_and_actual(actual: Floats, predicted: Floats, evaluation: Evaluation, target: str) -> "Figure":
@@ -132,7 +132,7 @@ def _predicted_and_actual(actual: Floats, predicted: Floats, evaluation: Evaluat
     axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"actual {target}", ylabel=f"predicted {target}")
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.yaxis.set_major_formatter(THOUSANDS)
-    axes.legend()
+    axes.legend(loc="upper left")
     return figure
 
 
@@ -148,7 +148,7 @@ def _residuals(residuals: Floats, evaluation: Evaluation, target: str) -> "Figur
     axes.set(xlabel=f"actual - predicted {target}", ylabel="rows")
     axes.xaxis.set_major_formatter(THOUSANDS)
     axes.yaxis.set_major_formatter(THOUSANDS)
-    axes.legend()
+    axes.legend(loc="upper right")
     return figure
 
 

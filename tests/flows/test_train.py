@@ -104,7 +104,7 @@ def test_several_instances_share_records_made_of_many_files(
         "compute": Compute(instance_count=2),
     }
     run = train_linear_learner(**parameters | own)
-    assert [len(channel.files) for channel in run.uploaded.channels] == [2, 1, 1]
+    assert [len(run.uploaded.files_of(channel.name)) for channel in run.uploaded.channels] == [2, 1, 1]
     assert run.uploaded.features == ("age",)
     job = workspace.client("sagemaker").describe_training_job(TrainingJobName=run.job.name)
     asked = {one["ChannelName"]: one for one in job["InputDataConfig"]}
@@ -119,7 +119,7 @@ def test_a_deleted_model_is_trained_again(
     parameters: dict[str, Any], jobs: Callable[[], list[str]], workspace: Workspace
 ) -> None:
     first = train_linear_learner(**parameters)
-    key = first.job.model_uri.removeprefix(f"s3://{workspace.bucket.bucket_name}/")
+    key = first.job.model.uri.removeprefix(f"s3://{workspace.bucket.bucket_name}/")
     workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=key)
     second = train_linear_learner(**parameters)
     assert second.submission.how == "started"

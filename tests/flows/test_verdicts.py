@@ -78,7 +78,7 @@ def test_the_first_model_waits_for_a_person_and_is_registered_once(
     assert packages(workspace, run) == [(1, "PendingManualApproval")]
     assert second.result().registered == run.registered
     package = workspace.client("sagemaker").describe_model_package(ModelPackageName=run.registered.arn)
-    assert package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] == run.job.model_uri
+    assert package["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] == run.job.model.uri
     assert package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == run.recorded.uri
     assert package["CustomerMetadataProperties"]["sha256:train"] == run.uploaded["train"].sha256
     assert package["CustomerMetadataProperties"]["verdict"] == "first model"

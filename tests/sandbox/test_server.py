@@ -202,7 +202,7 @@ def test_a_killed_servers_job_starts_again_from_its_beginning(
     assert [t["Status"] for t in job["SecondaryStatusTransitions"]].count("Training") == 1
     assert sum("Best model found" in line for line in user.log("unlucky")) == 1
     assert user.sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"] == [{"Key": "a", "Value": "b"}]
-    assert not list(folder.glob("container-*"))
+    eventually(lambda: not list(folder.glob("container-*")))
 
 
 def test_a_job_that_was_being_stopped_when_the_server_ended_is_stopped(restart: Restart, state_dir: Path) -> None:
