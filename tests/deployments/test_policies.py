@@ -149,7 +149,7 @@ def train(account: Account, folder: Path) -> TrainingRun:
 def abandon_a_job(workspace: Workspace, run: TrainingRun, url: str) -> None:
     """One that trains on although nobody follows it; then the reaper comes."""
     faults.inject(url, kind="slow-job", seconds=60)
-    spec = build_spec(workspace, {"predictor_type": "regressor", "epochs": "3"}, run.uploaded.inputs, Compute())
+    spec = build_spec(workspace, {"predictor_type": "regressor", "epochs": "3"}, run.uploaded.channels, Compute())
     job = start_or_adopt(workspace, spec, "gone", {})
     release_lease(workspace, job.arn, "gone")
     assert job.name in reap_training_jobs("policies")

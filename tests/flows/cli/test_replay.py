@@ -53,7 +53,7 @@ def test_a_run_is_repeated_from_its_record_in_s3_and_reuses_the_job(
     assert again.job.name == run.job.name == f"linear-learner-{outcome.split()[4].strip(',')}"
     assert jobs() == [run.job.name]
     assert again.rows.parameters == run.rows.parameters
-    assert again.recorded == run.recorded
+    assert (again.recorded.uri, again.recorded.sha256) == (run.recorded.uri, run.recorded.sha256)
     assert Replay.of(load_workspace("flows"), said).arguments.hyperparameters == parameters["hyperparameters"]
 
 
@@ -122,9 +122,9 @@ def test_what_is_said_is_checked_together_with_what_was_recorded(said: dict[str,
 
 
 def test_what_is_no_record_is_refused(said: dict[str, Any], workspace: Workspace, put_object: PutObject) -> None:
-    with pytest.raises(ArtifactError, match=r"model\.tar\.gz is not a run\.json"):
+    with pytest.raises(ArtifactError, match=r"model\.tar\.gz is no run\.json"):
         Replay.of(load_workspace("flows"), {**said, "from_run": said["from_run"].replace("run.json", "model.tar.gz")})
-    with pytest.raises(ArtifactError, match="has format 99"):
+    with pytest.raises(ArtifactError, match="format: 99, this version reads 1 at most"):
         Replay.of(load_workspace("flows"), {**said, "from_run": put_object("newer.json", b'{"format": 99}')})
     with pytest.raises(NotFound, match=r"nowhere/run\.json"):
         Replay.of(load_workspace("flows"), {**said, "from_run": workspace.uri("nowhere", "run.json")})
