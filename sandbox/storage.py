@@ -130,7 +130,7 @@ PERSISTED_HEADERS = (
 
 
 class ObjectStore:
-    """The emulator's buckets as folders, and their objects as files; settings and older versions are not kept.
+    """The emulator's buckets as folders, and their objects as files; settings and older versions are not stored.
 
     Each object is one file, written completely or not at all: a line of JSON, then the object's bytes.
     """

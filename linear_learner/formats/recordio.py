@@ -46,7 +46,7 @@ def write_records(stream: BinaryIO, features: ArrayLike, labels: ArrayLike | Non
 
 
 def write_columns(stream: BinaryIO, labels: NDArray[Any], features: Sequence[NDArray[Any]]) -> None:
-    """Write one record per row of a table kept by columns, each (rows,); DataError for what is not finite."""
+    """Write one record per row of columns, each (rows,); DataError for what is not finite."""
     write_tensors(stream, [(FEATURES, "values", features), (LABEL, "values", [labels])])
 
 

@@ -7,7 +7,7 @@ NO_VALUE = "\N{EN DASH}"
 
 
 def format_number(figure: float | None, digits: int = 4) -> str:
-    """A figure with so many significant digits, or NO_VALUE; whole ones are kept: 0.9134, 12.35, 1,234,567."""
+    """A figure with so many significant digits, or NO_VALUE; whole numbers in full: 0.9134, 12.35, 1,234,567."""
     if figure is None or not isfinite(figure):
         return NO_VALUE
     size = floor(log10(abs(figure))) if figure else 0
