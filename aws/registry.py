@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from aws.errors import AwsError, NotFound, translate_errors
 from aws.training.request import NAME_PREFIX, to_tag_value
@@ -29,10 +29,8 @@ RESPONSE_TYPES = REQUEST_TYPES[1:]
 MetadataKey = Annotated[str, Field(pattern=r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$")]
 
 
-class Package(BaseModel):
+class Package(BaseModel, frozen=True):
     """A version of a model in its group, as SageMaker describes it."""
-
-    model_config = ConfigDict(frozen=True)
 
     arn: str
     group: str
@@ -47,10 +45,8 @@ class Package(BaseModel):
     """Whether the call that returned this package created it, or approved or rejected it."""
 
 
-class Registration(BaseModel):
+class Registration(BaseModel, frozen=True):
     """What a package is made of."""
-
-    model_config = ConfigDict(frozen=True)
 
     group: str
     training_job: Annotated[str, Field(pattern=f"^{JOB_NAME}$")]

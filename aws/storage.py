@@ -9,7 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aws.errors import NotFound, translate_errors
 from aws.workspace import Workspace, split_uri
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 
-class StoredObject(BaseModel):
+class StoredObject(BaseModel, frozen=True):
     """An object as S3 describes it."""
-
-    model_config = ConfigDict(frozen=True)
 
     uri: str
     size: int

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Final, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
-    ConfigDict,
     Field,
     NonNegativeFloat,
     PositiveFloat,
@@ -89,13 +88,11 @@ _WIRE_PATTERNS: Final = {
 """JSON schema type to spelling on the wire. pydantic alone would also take `1_000`, ` 10 ` and `yes`."""
 
 
-class Hyperparameters(BaseModel):
+class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True):
     """The hyperparameters of Linear Learner; `None` leaves the value to the container (its `auto`).
 
     Names, values and defaults are the container's. A combination that the container refuses raises ValidationError.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True)
 
     predictor_type: PredictorType = "regressor"
     """What is predicted: a number (regressor), yes or no (binary_classifier), or one of several classes."""

@@ -10,7 +10,7 @@ from prefect.runtime import flow_run
 from aws.errors import AwsError, TrainingFailed
 from aws.storage import StoredObject, stat_object
 from aws.training.cost import Bill, find_price
-from aws.training.following import ReadPosition, describe_job, follow, read_log_lines
+from aws.training.following import describe_job, follow, read_log_lines
 from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
 from aws.training.stopping import stop_job, stop_when_interrupted
@@ -18,7 +18,6 @@ from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader
 from linear_learner.logs.training_summary import TrainingSummary
-from tasks.caching import cache_folder
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached
 from tasks.prefect_ui.job_progress import JobProgress
@@ -66,9 +65,8 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
     if submission.how == "reused":
         return _conclude(workspace, describe_job(workspace, name), bill_label="0 USD; reuse saved")
     progress = JobProgress(name, stop_when_diverging=stop_when_diverging)
-    position = ReadPosition.load(cache_folder() / "following" / f"{run}-{name}.json")
     with stop_when_interrupted(workspace, name, run):
-        description = follow(workspace, name, run, progress, position)
+        description = follow(workspace, name, run, progress)
         if progress.stop_reason:
             raise _stop_diverged_job(workspace, submission, progress.stop_reason, tuple(progress.tail))
     return _conclude(workspace, description, tuple(progress.tail))
@@ -95,9 +93,6 @@ def _conclude(
 ) -> FinishedJob:
     """Log what the job cost, and return what it left; raises TrainingFailed when that is no model."""
     name, outcome = description["TrainingJobName"], job_outcome(description)
-    # Of runs that were killed while they followed.
-    for position in (cache_folder() / "following").glob(f"*-{name}.json"):
-        position.unlink(missing_ok=True)
     kind = description["ResourceConfig"].get("InstanceType", "")
     bill = Bill.of(description, find_price(kind, workspace.region, workspace.prices))
     get_run_logger().info("training job %s: %s %s", name, bill_label, bill)

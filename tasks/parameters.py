@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
@@ -33,10 +33,8 @@ GateMetric = Literal[
 ]
 
 
-class Dataset(BaseModel):
+class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """The table to train on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     source: Annotated[str, Field(min_length=1)] = "output/transformed_data.csv"
     """Table of numbers, CSV with a header (also .gz, .zst) or Parquet: s3://bucket/key, or a key in the workspace's
@@ -57,10 +55,8 @@ class Dataset(BaseModel):
         return self
 
 
-class Split(BaseModel):
+class Split(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """Which rows train, which decide, which judge; by default 70 %, 20 % and 10 %."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     holdout_size: Share = 0.3
     """Share of all rows kept out of training, between 0 and 1; default 0.3."""
@@ -88,10 +84,8 @@ class Split(BaseModel):
         return (self.column,) if self.column and self.method in {"time", "group"} else ()
 
 
-class Reuse(BaseModel):
+class Reuse(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """What may be reused of earlier runs; training jobs are not touched by it: see if_exists."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     refresh: bool = False
     """Do every step again, whatever was kept. Default false."""
@@ -99,10 +93,8 @@ class Reuse(BaseModel):
     """Do a step again when its result is older than this many days, above 0 and at most 36500. Empty: however old."""
 
 
-class Gate(BaseModel):
+class Gate(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """What a model must show on the test set before it may be used."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     metric: GateMetric = "auto"
     """What decides. auto: for numbers RMSE, MAE or pinball loss, as the loss is; ROC-AUC for two classes; for more
@@ -118,10 +110,8 @@ class Gate(BaseModel):
     """A column, also one that is ignored, for whose values the metrics are shown one by one; it decides nothing."""
 
 
-class Registry(BaseModel):
+class Registry(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """What becomes of the model in SageMaker's Model Registry."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     register_model: bool = True
     """Register the model, with its verdict; a rejected one as Rejected. Default true."""
@@ -134,10 +124,8 @@ class Registry(BaseModel):
     """Approve a model that passes the gate at once; else it waits for a person. Default false."""
 
 
-class RunParameters(BaseModel):
+class RunParameters(BaseModel, frozen=True):
     """Everything that decides about a run, as one value; `run.json` records it."""
-
-    model_config = ConfigDict(frozen=True)
 
     dataset: Dataset = Dataset()
     split: Split = Split()

@@ -4,17 +4,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9\-]+\.[a-z0-9]+$")]
 MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS = 3600
 """Seconds; AWS's limit for spot training of built-in algorithms without checkpoints."""
 
 
-class Compute(BaseModel):
+class Compute(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """Instances, limits of time and money, and what to do when there are no instances."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     instance_type: InstanceType = "ml.m5.large"
     """SageMaker instance type, such as ml.m5.large; Linear Learner needs no GPU. The sandbox trains on this machine."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from aws.errors import InvalidRequest
 from aws.training.compute import Compute
@@ -51,10 +51,8 @@ authority is https://aws.amazon.com/sagemaker/ai/pricing/. A workspace's own `pr
 """
 
 
-class Price(BaseModel):
+class Price(BaseModel, frozen=True):
     """USD per instance and hour, and where that figure comes from."""
-
-    model_config = ConfigDict(frozen=True)
 
     usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: str
@@ -114,14 +112,12 @@ def _round_up_to_cents(usd: Fraction) -> str:
     return f"{math.ceil(usd * 100) / 100:.2f}"
 
 
-class Bill(BaseModel):
+class Bill(BaseModel, frozen=True):
     """What a job cost: AWS's billable seconds, of each instance, at the price; USD are None when that is unknown.
 
     Seconds are those of DescribeTrainingJob, where a job that runs or never started has none. The price is on demand
     also for spot, whose discount AWS expresses in fewer billable seconds: saved is 1 - billable / training.
     """
-
-    model_config = ConfigDict(frozen=True)
 
     instance_type: str
     instance_count: int

@@ -1,13 +1,10 @@
-"""Follow a training job to its end: its status changes and log lines, in order, each reported once."""
+"""Follow a training job to its end: its status changes and log lines, in order."""
 
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
-
-from pydantic import BaseModel, NonNegativeInt
 
 from aws.errors import NotFound, Unavailable, translate_errors
 from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
@@ -26,30 +23,6 @@ MAX_OFFLINE_SECONDS = 300.0
 """How long AWS may be unavailable before following fails; less than the duration of a lease."""
 
 
-class ReadPosition(BaseModel):
-    """How many of a job's status changes and log lines have been reported; its file outlives the process."""
-
-    file: Path
-    phases: NonNegativeInt = 0
-    lines: dict[str, NonNegativeInt] = {}
-
-    @classmethod
-    def load(cls, file: Path) -> "ReadPosition":
-        """The position saved in this file, or the beginning if there is none."""
-        with suppress(OSError, ValueError):
-            return cls.model_validate_json(file.read_bytes()).model_copy(update={"file": file})
-        return cls(file=file)
-
-    def save(self) -> None:
-        """Write the position to its file."""
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        self.file.write_text(self.model_dump_json())
-
-    def delete(self) -> None:
-        """Remove the file: the job is over and all of it has been reported."""
-        self.file.unlink(missing_ok=True)
-
-
 class JobObserver(Protocol):
     """Receives what happens to a job. An exception that one of its methods raises ends `follow`."""
 
@@ -59,8 +32,8 @@ class JobObserver(Protocol):
     def on_phase(self, phase: str, message: str) -> None:
         """Handle that the job entered a phase."""
 
-    def on_line(self, text: str, *, already_shown: bool) -> None:
-        """Handle a line of the container's log; `already_shown` when an earlier process has reported it."""
+    def on_line(self, text: str) -> None:
+        """Handle a line of the container's log."""
 
     def has_complete_log(self) -> bool:
         """Whether the last line received so far is the last line of a log."""
@@ -69,17 +42,14 @@ class JobObserver(Protocol):
         """Pause between two polls."""
 
 
-def follow(
-    workspace: Workspace, name: str, run: str, observer: JobObserver, position: ReadPosition
-) -> "JobDescription":
-    """Report a job's events to `observer` until it is over, for the flow run `run`; return its last description.
+def follow(workspace: Workspace, name: str, run: str, observer: JobObserver) -> "JobDescription":
+    """Report a job's events, from its first one on, to `observer` until the job is over; return its last description.
 
-    Status changes before `position` are not reported again; log lines before it are, as `already_shown`. Raises
-    Unavailable only after AWS has not answered for `MAX_OFFLINE_SECONDS`. Once the job is over, waits up to
-    `LATE_LOG_SECONDS` for the rest of its log. Returns earlier, while the job runs, when the observer has a
-    `stop_reason`.
+    `run` is the flow run whose lease is renewed. Raises Unavailable only after AWS has not answered for
+    `MAX_OFFLINE_SECONDS`. Once the job is over, waits up to `LATE_LOG_SECONDS` for the rest of its log. Returns
+    earlier, while the job runs, when the observer has a `stop_reason`.
     """
-    report = _JobReport(_LogStreams(workspace, name), observer, position)
+    report = _JobReport(_LogStreams(workspace, name), observer)
     pause = FIRST_PAUSE_SECONDS
     answered = renewed = time.monotonic()
     while True:
@@ -109,7 +79,8 @@ class _JobReport:
 
     log: "_LogStreams"
     observer: JobObserver
-    position: ReadPosition
+    phases: int = 0
+    """How many status changes have been reported."""
 
     def update(self, description: "JobDescription") -> None:
         """Report what is new, except for the last phases of a job that is over."""
@@ -128,20 +99,15 @@ class _JobReport:
             with suppress(Unavailable):
                 self._report_lines()
         self._report_phases(description)
-        self.position.delete()
 
     def _report_phases(self, description: "JobDescription", end: int | None = None) -> None:
-        for new in description.get("SecondaryStatusTransitions", [])[self.position.phases : end]:
+        for new in description.get("SecondaryStatusTransitions", [])[self.phases : end]:
             self.observer.on_phase(new["Status"], new.get("StatusMessage", ""))
-            self.position.phases += 1
-        self.position.save()
+            self.phases += 1
 
     def _report_lines(self) -> None:
-        shown = self.position.lines
-        for stream, number, text in self.log.new_lines():
-            self.observer.on_line(text, already_shown=number <= shown.get(stream, 0))
-            shown[stream] = max(number, shown.get(stream, 0))
-        self.position.save()
+        for _, text in self.log.new_lines():
+            self.observer.on_line(text)
 
 
 def _phases_until_training(description: "JobDescription") -> int:
@@ -162,7 +128,7 @@ def describe_job(workspace: Workspace, name: str) -> "JobDescription":
 def read_log_lines(workspace: Workspace, name: str) -> Iterator[str]:
     """The log lines of a job's first host, as all hosts log the same; none when there is no log."""
     lines = _LogStreams(workspace, name).new_lines()
-    return (text for stream, _, text in lines if stream.startswith(f"{name}/algo-1-"))
+    return (text for stream, text in lines if stream.startswith(f"{name}/algo-1-"))
 
 
 @dataclass
@@ -172,18 +138,16 @@ class _LogStreams:
     workspace: Workspace
     job: str
     tokens: dict[str, str] = field(default_factory=dict)
-    counts: dict[str, int] = field(default_factory=dict)
 
-    def new_lines(self) -> Iterator[tuple[str, int, str]]:
-        """Stream, number within it from 1, and text of each line that is new since the previous call."""
+    def new_lines(self) -> Iterator[tuple[str, str]]:
+        """Stream and text of each line that is new since the previous call."""
         pages = self.workspace.client("logs").get_paginator("describe_log_streams")
         # The log group is created with the account's first job, a stream some time after its job.
         with suppress(NotFound), translate_errors(f"reading the log of {self.job}"):
             found = pages.paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self.job}/")
             for stream in sorted(stream["logStreamName"] for page in found for stream in page["logStreams"]):
                 for text in self._read(stream):
-                    self.counts[stream] = self.counts.get(stream, 0) + 1
-                    yield stream, self.counts[stream], text
+                    yield stream, text
 
     def _read(self, stream: str) -> Iterator[str]:
         logs = self.workspace.client("logs")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aws.errors import InvalidRequest
 from aws.training.compute import Compute
@@ -42,10 +42,8 @@ FINGERPRINT_TAG = "linear-learner:fingerprint"
 NAME_PREFIX = "linear-learner-"
 
 
-class Channel(BaseModel):
+class Channel(BaseModel, frozen=True):
     """One channel: the prefix of its files, what they are, and the checksum that stands for their content."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     uri: str
@@ -54,10 +52,8 @@ class Channel(BaseModel):
     sha256: str
 
 
-class TrainingJobSpec(BaseModel):
+class TrainingJobSpec(BaseModel, frozen=True):
     """Everything that goes into one training job."""
-
-    model_config = ConfigDict(frozen=True)
 
     image: str
     hyperparameters: dict[str, str]

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aws.errors import AwsError, InvalidRequest, JobOutcome, NotFound, TrainingFailed, Unavailable, translate_errors
 from aws.storage import stat_object
@@ -26,10 +26,8 @@ How = Literal["started", "followed", "reused"]
 IfExists = Literal["adopt", "new", "fail"]
 
 
-class Submission(BaseModel):
+class Submission(BaseModel, frozen=True):
     """The job that has or will have the result, and whether it was started, was running already, or is complete."""
-
-    model_config = ConfigDict(frozen=True)
 
     name: str
     arn: str

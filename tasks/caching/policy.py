@@ -11,7 +11,7 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import exponential_backoff
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aws.workspace import Workspace
 from tasks.caching.explain_rerun import Facts
@@ -19,10 +19,8 @@ from tasks.caching.explain_rerun import Facts
 Inputs = Mapping[str, Any]
 
 
-class Result(BaseModel):
+class Result(BaseModel, frozen=True):
     """What a step returns: a small reference to what it made, stored as JSON."""
-
-    model_config = ConfigDict(frozen=True)
 
     def missing(self, workspace: Workspace) -> Sequence[str]:
         """What the result refers to and that is gone or was changed; such a result is not reused."""

@@ -4,14 +4,13 @@ from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 ColumnKind = Literal["boolean", "integer", "number", "text"]
 """What the cells of a column are written as, the narrowest first."""
 COLUMN_KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 MAX_LABELS = 1000
 """A target of more different values has no classes, or more than can be listed."""
-_MODEL_CONFIG = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
 class TextCells(NamedTuple):
@@ -21,13 +20,11 @@ class TextCells(NamedTuple):
     example: str
 
 
-class ColumnProfile(BaseModel):
+class ColumnProfile(BaseModel, frozen=True):
     """One column; each count of cells comes with the first row that has one, 1 being the first below the header.
 
     Figures are of the finite values, and None where there are none or where a float64 cannot hold the figure.
     """
-
-    model_config = _MODEL_CONFIG
 
     name: str
     kind: ColumnKind
@@ -57,20 +54,16 @@ class ColumnProfile(BaseModel):
     """Equal for columns of this table of equal values in every row."""
 
 
-class LabelCount(BaseModel):
+class LabelCount(BaseModel, frozen=True):
     """How many rows have a label, and the first of them."""
-
-    model_config = _MODEL_CONFIG
 
     value: float
     rows: int
     first_row: int
 
 
-class Profile(BaseModel):
+class Profile(BaseModel, frozen=True):
     """A table: its columns in file order, the target among them."""
-
-    model_config = _MODEL_CONFIG
 
     rows: int
     target: str

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from aws.errors import NotFound
 from aws.storage import StoredObject, download_object, list_objects, stat_object
@@ -17,10 +17,8 @@ from tasks.caching import work_folder
 FILE_SCHEME = "file://"
 
 
-class Source(BaseModel):
+class Source(BaseModel, frozen=True):
     """The files of one table, in the order of their rows."""
-
-    model_config = ConfigDict(frozen=True)
 
     uri: str
     parts: tuple[StoredObject, ...]

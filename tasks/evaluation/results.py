@@ -2,11 +2,9 @@
 
 from typing import Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 from linear_learner.model import PredictorType
-
-_MODEL_CONFIG = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 MetricName = Literal[
     "rmse",
@@ -50,10 +48,8 @@ METRICS: Final[dict[MetricName, MetricInfo]] = {
 """In the order of a report. Precision, recall, F1 and the areas of a multiclass are macro averages over its classes."""
 
 
-class Metric(BaseModel):
+class Metric(BaseModel, frozen=True):
     """One figure on the test set; None where it is not defined, as the area under a curve of one class is not."""
-
-    model_config = _MODEL_CONFIG
 
     name: MetricName
     value: float | None
@@ -65,23 +61,19 @@ class Metric(BaseModel):
     champion: float | None = None
 
 
-class Improvement(BaseModel):
+class Improvement(BaseModel, frozen=True):
     """The share of another's error that is gone, 1 for all of it, below 0 for more error; with its paired interval.
 
     The error is the gate's metric itself where less is better, and what is missing from 1 where more is.
     """
-
-    model_config = _MODEL_CONFIG
 
     value: float
     low: float
     high: float
 
 
-class ClassMetrics(BaseModel):
+class ClassMetrics(BaseModel, frozen=True):
     """One class: its rows in the test set, and how well it is told from the others."""
-
-    model_config = _MODEL_CONFIG
 
     label: int
     rows: int
@@ -91,10 +83,8 @@ class ClassMetrics(BaseModel):
     roc_auc: float | None
 
 
-class Slice(BaseModel):
+class Slice(BaseModel, frozen=True):
     """The rows with one value of the chosen column, or of one range of values."""
-
-    model_config = _MODEL_CONFIG
 
     value: str
     rows: int
@@ -103,10 +93,8 @@ class Slice(BaseModel):
     """Of the same constant prediction as the whole test set's."""
 
 
-class Evaluation(BaseModel):
+class Evaluation(BaseModel, frozen=True):
     """A model on the rows it was not trained on."""
-
-    model_config = _MODEL_CONFIG
 
     predictor_type: PredictorType
     rows: int
@@ -147,10 +135,8 @@ class Evaluation(BaseModel):
 GateOutcome = Literal["promoted", "first model", "no better than the baseline", "no better than the champion"]
 
 
-class Verdict(BaseModel):
+class Verdict(BaseModel, frozen=True):
     """What the gate says of a model, and why, with the numbers, in a sentence or two."""
-
-    model_config = _MODEL_CONFIG
 
     outcome: GateOutcome
     reason: str

@@ -47,13 +47,12 @@ class JobProgress:
         """Log that the job entered a phase."""
         self._log.info("%s: %s", phase, message)
 
-    def on_line(self, text: str, *, already_shown: bool) -> None:
-        """Show a line of the job's log, and the epoch it ends; one that is known already is only remembered."""
+    def on_line(self, text: str) -> None:
+        """Show a line of the job's log, and the epoch it ends."""
         self.tail.append(text)
-        if not already_shown:
-            self._log.debug(text)
+        self._log.debug(text)
         for epoch in self._reader.feed(text):
-            self._show_epoch(epoch, self._reader.progress or 0.0, already_shown=already_shown)
+            self._show_epoch(epoch, self._reader.progress or 0.0)
         if self._stop_when_diverging:
             self.stop_reason = self.stop_reason or describe_divergence(self.epochs)
 
@@ -65,16 +64,13 @@ class JobProgress:
         """Whether the log has come to its end."""
         return self._reader.is_complete
 
-    def _show_epoch(self, epoch: EpochReport, progress: float, *, already_shown: bool) -> None:
+    def _show_epoch(self, epoch: EpochReport, progress: float) -> None:
         self.epochs.append(epoch)
         # A long job has thousands of epochs: a line per per cent or ten seconds, an update per twentieth.
         now = time.monotonic()
         if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
             message = "epoch %d: best %s %.6g, %.0f %% done"
-            if not already_shown:
-                self._log.info(
-                    message, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress}
-                )
+            self._log.info(message, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
             if progress >= 100 or progress // 5 > self._shown // 5:
                 self._update(progress)
             self._shown, self._shown_at = progress, now

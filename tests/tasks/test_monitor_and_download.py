@@ -192,7 +192,7 @@ def test_a_job_is_followed_on_while_prefect_is_away() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
         display = JobProgress("a-job")
         for text in (line, "#progress_metric: host=algo-1, completed 50 % of epochs", throughput):
-            display.on_line(text, already_shown=False)
+            display.on_line(text)
     assert [epoch.value for epoch in display.epochs] == [1.5]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel
 
 MAX_NAMES: Final = 12
 """Columns or labels that are listed by name; of more, as many are given as examples."""
@@ -11,10 +11,8 @@ MAX_NAME_LENGTH: Final = 60
 IGNORE_REMEDY: Final = "leave the column out with the dataset's ignore parameter"
 
 
-class Finding(BaseModel):
+class Finding(BaseModel, frozen=True):
     """One thing wrong; with an error no training job is worth its money, with a warning it may be."""
-
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     level: Literal["error", "warning"]
     where: str

@@ -1,12 +1,10 @@
-"""Following a job tells everything once and in order, whatever AWS does meanwhile, and over the end of a process."""
+"""Following a job reports its phases and log lines once and in order, whatever AWS does meanwhile."""
 
 import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +12,7 @@ import pytest
 from aws.errors import AccessDenied, NotFound, Unavailable
 from aws.training import following
 from aws.training.compute import Compute
-from aws.training.following import LOG_GROUP, ReadPosition, describe_job, follow
+from aws.training.following import LOG_GROUP, describe_job, follow
 from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags
 from aws.training.request import TrainingJobSpec
 from aws.training.stopping import stop_job
@@ -38,7 +36,7 @@ class RecordingObserver:
     """An observer that records its events; it calls `at_line` at each log line and `at_wait` at each wait."""
 
     def __init__(self, at_line: Callable[[], None] | None = None, at_wait: Callable[[], object] | None = None) -> None:
-        self.events: list[tuple[str, str | bool]] = []
+        self.events: list[tuple[str, str] | str] = []
         self.stop_reason: str | None = None
         self.waits: list[float] = []
         self._reader = LogReader()
@@ -47,8 +45,8 @@ class RecordingObserver:
     def on_phase(self, phase: str, message: str) -> None:
         self.events.append((phase, message))
 
-    def on_line(self, text: str, *, already_shown: bool) -> None:
-        self.events.append((text, already_shown))
+    def on_line(self, text: str) -> None:
+        self.events.append(text)
         self._reader.feed(text)
         if self._at_line:
             self._at_line()
@@ -64,15 +62,11 @@ class RecordingObserver:
 
     @property
     def phases(self) -> list[str]:
-        return [phase for phase, message in self.events if isinstance(message, str)]
+        return [event[0] for event in self.events if isinstance(event, tuple)]
 
     @property
     def lines(self) -> list[str]:
-        return [text for text, already_shown in self.events if isinstance(already_shown, bool)]
-
-    @property
-    def new_lines(self) -> list[str]:
-        return [text for text, already_shown in self.events if already_shown is False]
+        return [event for event in self.events if isinstance(event, str)]
 
 
 class StopFollowing(Exception):
@@ -98,13 +92,6 @@ def submit(workspace: Workspace, spec: TrainingJobSpec) -> Submission:
     return start_or_adopt(workspace, spec, RUN, {})
 
 
-def follow_to_the_end(
-    workspace: Workspace, name: str, observer: RecordingObserver, position: ReadPosition | None = None
-) -> "DescribeTrainingJobResponseTypeDef":
-    with TemporaryDirectory() as folder:
-        return follow(workspace, name, RUN, observer, position or ReadPosition(file=Path(folder, "job.json")))
-
-
 def cloudwatch(workspace: Workspace, name: str) -> list[str]:
     """The whole log of a job that is over, in one answer."""
     logs = workspace.client("logs")
@@ -120,7 +107,7 @@ def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
 ) -> None:
     name = submit(workspace, make_spec(epochs="40")).name
     messages, retry = RecordingObserver(), RecordingObserver()
-    job = follow_to_the_end(workspace, name, messages)
+    job = follow(workspace, name, RUN, messages)
     assert job["TrainingJobStatus"] == "Completed"
     lines = cloudwatch(workspace, name)
     assert sum("#progress_metric" in line for line in lines) >= 4
@@ -128,18 +115,18 @@ def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
         ("Starting", "Starting the training job"),
         ("Downloading", "Downloading input data"),
         ("Training", "Training image download completed. Training in progress."),
-        *((line, False) for line in lines),
+        *lines,
         ("Uploading", "Uploading generated training model"),
         ("Completed", "Training job completed"),
     ]
-    follow_to_the_end(workspace, name, retry)
+    follow(workspace, name, RUN, retry)
     assert retry.events == messages.events
 
 
 def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec: MakeSpec) -> None:
     name = submit(workspace, make_spec(epochs="none")).name
     messages = RecordingObserver()
-    job = follow_to_the_end(workspace, name, messages)
+    job = follow(workspace, name, RUN, messages)
     assert "epochs" in job["FailureReason"]
     assert messages.events[-1] == ("Failed", "Training job failed")
     assert any("Customer Error" in line for line in messages.lines)
@@ -147,7 +134,7 @@ def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec:
 
 def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
     with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
-        follow_to_the_end(workspace, "nobodys", RecordingObserver())
+        follow(workspace, "nobodys", RUN, RecordingObserver())
 
 
 def test_a_spot_interruption_is_reported_as_a_phase_and_what_the_container_says_afterwards_too(
@@ -156,7 +143,7 @@ def test_a_spot_interruption_is_reported_as_a_phase_and_what_the_container_says_
     inject(kind="spot-interruption")
     name = submit(workspace, make_spec(compute=Compute(spot=True))).name
     messages = RecordingObserver()
-    assert follow_to_the_end(workspace, name, messages)["TrainingJobStatus"] == "Completed"
+    assert follow(workspace, name, RUN, messages)["TrainingJobStatus"] == "Completed"
     assert messages.phases == [*PHASES[:3], "Interrupted", *PHASES]
     assert messages.lines == cloudwatch(workspace, name)
     assert sum("Reading default configuration" in line for line in messages.lines) == 2
@@ -166,12 +153,12 @@ def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_l
     workspace: Workspace, make_spec: MakeSpec, inject: Inject
 ) -> None:
     spec = make_spec()
-    follow_to_the_end(workspace, submit(workspace, make_spec()).name, RecordingObserver())
+    follow(workspace, submit(workspace, make_spec()).name, RUN, RecordingObserver())
     workspace.client("logs").delete_log_group(logGroupName=LOG_GROUP)
     inject(kind="late-log", seconds=0.3)
     name = submit(workspace, spec).name
     messages = RecordingObserver()
-    follow_to_the_end(workspace, name, messages)
+    follow(workspace, name, RUN, messages)
     assert messages.lines == cloudwatch(workspace, name) != []
     assert messages.phases == PHASES
     assert messages.events[-1] == ("Completed", "Training job completed")
@@ -183,7 +170,7 @@ def test_a_log_that_never_appears_is_not_waited_for_without_end(
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.2)
     inject(kind="missing-log")
     messages = RecordingObserver()
-    job = follow_to_the_end(workspace, submit(workspace, make_spec()).name, messages)
+    job = follow(workspace, submit(workspace, make_spec()).name, RUN, messages)
     assert job["TrainingJobStatus"] == "Completed"
     assert (messages.phases, messages.lines) == (PHASES, [])
 
@@ -205,7 +192,7 @@ def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
     channel = spec.channels[0].model_copy(update={"uri": workspace.uri(data) + "/"})
     name = submit(workspace, spec.model_copy(update={"channels": (channel,)})).name
     messages, before = RecordingObserver(), calls()
-    follow_to_the_end(workspace, name, messages)
+    follow(workspace, name, RUN, messages)
     assert (messages.phases, messages.lines) == ([*phases, "Failed"], [])
     assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
 
@@ -227,7 +214,7 @@ def test_the_log_of_every_host_is_reported_page_by_page_even_if_a_page_fails(
         put_log(hasty, f"{name}/{host}-1700000000", lines)
     put_log(hasty, f"{name}-2/algo-1-1700000000", ["of the next attempt"])
     before = calls()
-    follow_to_the_end(hasty, name, messages)
+    follow(hasty, name, RUN, messages)
     assert (calls() - before)["logs:GetLogEvents"] > 4
     for host, lines in written.items():
         assert [line for line in messages.lines if line.startswith(host)] == lines
@@ -245,52 +232,20 @@ def put_log(workspace: Workspace, stream: str, lines: list[str]) -> None:
         logs.put_log_events(logGroupName=LOG_GROUP, logStreamName=stream, logEvents=events)
 
 
-def test_a_second_process_tells_only_what_is_new_and_knows_the_rest(
-    workspace: Workspace, make_spec: MakeSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_second_follower_reports_everything_from_the_first_event_on(
+    workspace: Workspace, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.5)  # a job that is stopped does not end its log
     name = submit(workspace, make_spec(endless=True)).name
-    file = tmp_path / "new folder" / "job.json"
     first = RecordingObserver(at_wait=lambda: stop_following() if len(first.lines) > 20 else None)
     with pytest.raises(StopFollowing):
-        follow_to_the_end(workspace, name, first, ReadPosition.load(file))
+        follow(workspace, name, RUN, first)
     assert first.phases == PHASES[:3]
     second = RecordingObserver(at_wait=after(10, lambda: stop_job(workspace, name)))
-    follow_to_the_end(workspace, name, second, ReadPosition.load(file))
-    assert second.phases == ["Stopping", "Stopped"]
+    follow(workspace, name, RUN, second)
+    assert second.phases == [*PHASES[:3], "Stopping", "Stopped"]
     assert second.lines[: len(first.lines)] == first.lines
-    assert second.new_lines == second.lines[len(first.lines) :] != []
     assert second.lines == cloudwatch(workspace, name)
-    assert list(file.parent.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        b'{"phases": 2, "li',
-        b"\xff\xfe\x00",
-        b"[]",
-        b"null",
-        b'{"file": "job.json", "phases": "two"}',
-        b'{"file": "job.json", "phases": -1}',
-        b'{"file": "job.json", "lines": []}',
-        b'{"other": 1}',
-        b'{"file": "elsewhere"}',
-    ],
-)
-def test_a_damaged_position_is_the_beginning(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "job.json").write_bytes(content)
-    assert ReadPosition.load(tmp_path / "job.json") == ReadPosition(file=tmp_path / "job.json")
-
-
-def test_a_position_is_found_again_where_it_was_retained(tmp_path: Path) -> None:
-    load = ReadPosition(file=tmp_path / "job.json", phases=3, lines={"job/algo-1-1700000000": 17})
-    load.save()
-    assert ReadPosition.load(tmp_path / "job.json") == load
-    load.delete()
-    load.delete()
-    assert ReadPosition.load(tmp_path / "job.json") == ReadPosition(file=tmp_path / "job.json")
 
 
 @pytest.mark.parametrize("kind", ["throttling", "service-error", "lost-answer"])
@@ -305,7 +260,7 @@ def test_passing_faults_neither_end_the_following_nor_lose_or_repeat_anything(
 
     name = submit(hasty, make_spec(epochs="200")).name
     messages = RecordingObserver(at_line=after(1, trouble))
-    assert follow_to_the_end(hasty, name, messages)["TrainingJobStatus"] == "Completed"
+    assert follow(hasty, name, RUN, messages)["TrainingJobStatus"] == "Completed"
     assert messages.phases == PHASES
     assert messages.lines == cloudwatch(hasty, name)
 
@@ -317,7 +272,7 @@ def test_after_minutes_without_an_answer_following_ends_and_the_job_goes_on(
     name = submit(hasty, make_spec(held=True)).name
     messages = RecordingObserver(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
     with pytest.raises(Unavailable) as caught:
-        follow_to_the_end(hasty, name, messages)
+        follow(hasty, name, RUN, messages)
     assert caught.value.retryable
     assert len(messages.waits) > 3
     faults.clear(sandbox_url)
@@ -338,7 +293,7 @@ def test_only_time_without_an_answer_counts_as_offline(
             enough()
 
     with pytest.raises(StopFollowing):
-        follow_to_the_end(hasty, name, RecordingObserver(at_wait=meet_faults_late))
+        follow(hasty, name, RUN, RecordingObserver(at_wait=meet_faults_late))
 
 
 def test_what_does_not_pass_ends_the_following_at_once(
@@ -347,7 +302,7 @@ def test_what_does_not_pass_ends_the_following_at_once(
     name = submit(workspace, make_spec(held=True)).name
     inject(kind="access-denied", action="GetLogEvents")
     with pytest.raises(AccessDenied, match=f"reading the log of {name}"):
-        follow_to_the_end(workspace, name, RecordingObserver())
+        follow(workspace, name, RUN, RecordingObserver())
 
 
 def test_the_lease_is_renewed_while_the_job_is_followed(
@@ -358,7 +313,7 @@ def test_the_lease_is_renewed_while_the_job_is_followed(
     add_tags(workspace, job.arn, {f"{LEASE_TAG_PREFIX}{RUN}": "2001-01-01T00:00:00+00:00 elsewhere 1"})
     assert active_leases(job_tags(workspace, job.arn)) == []
     with pytest.raises(StopFollowing):
-        follow_to_the_end(workspace, job.name, RecordingObserver(at_wait=after(2, stop_following)))
+        follow(workspace, job.name, RUN, RecordingObserver(at_wait=after(2, stop_following)))
     assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
@@ -368,7 +323,7 @@ def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
     name = submit(workspace, make_spec(held=True)).name
     messages, looks, before = RecordingObserver(at_wait=after(30, stop_following)), 30, calls()
     with pytest.raises(StopFollowing):
-        follow_to_the_end(workspace, name, messages)
+        follow(workspace, name, RUN, messages)
     made = calls() - before
     assert made["sagemaker:DescribeTrainingJob"] == looks
     assert made["logs:DescribeLogStreams"] <= looks
@@ -387,7 +342,7 @@ def test_an_observer_with_a_reason_to_stop_ends_the_following_and_the_job_goes_o
         messages.stop_reason = "its loss is inf"
 
     messages = RecordingObserver(at_line=have_a_reason)
-    assert follow_to_the_end(workspace, job.name, messages)["TrainingJobStatus"] == "InProgress"
+    assert follow(workspace, job.name, RUN, messages)["TrainingJobStatus"] == "InProgress"
     assert messages.lines
     assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
@@ -397,6 +352,6 @@ def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_other
 ) -> None:
     job = submit(workspace, make_spec(endless=True))
     with pytest.raises(StopFollowing):
-        follow_to_the_end(workspace, job.name, RecordingObserver(at_line=stop_following))
+        follow(workspace, job.name, RUN, RecordingObserver(at_line=stop_following))
     assert describe_job(workspace, job.name)["TrainingJobStatus"] == "InProgress"
     assert active_leases(job_tags(workspace, job.arn)) == [RUN]
