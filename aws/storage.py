@@ -3,7 +3,7 @@
 import fcntl
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from glob import escape
 from pathlib import Path
@@ -71,9 +71,9 @@ def has_checksum(workspace: Workspace, uri: str, sha256: str) -> bool:
 
 
 def download_object(workspace: Workspace, stored: StoredObject, path: Path) -> None:
-    """Download to `path`, completely or not at all, unless that object's content is there already.
+    """Download to `path`, completely or not at all; raises NotFound when the object is no longer `stored`.
 
-    Of several processes that need the same file one downloads it; what a killed one left behind is removed.
+    Of several processes that download to one folder each waits for the others; what a killed one left is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -85,37 +85,26 @@ def download_object(workspace: Workspace, stored: StoredObject, path: Path) -> N
 
 
 def _download(workspace: Workspace, stored: StoredObject, path: Path) -> None:
-    identity_file = path.with_name(f".{path.name}.identity")  # hidden: a reader of the folder passes it over
+    partial = path.with_name(f".{path.name}.partial")
     # boto3 writes to this name with a random suffix, and renames the file once it is complete.
-    for leftover in path.parent.glob(f"{escape(path.name)}.{'[0-9A-Fa-f]' * 8}"):
+    for leftover in path.parent.glob(f"{escape(partial.name)}*"):
         leftover.unlink()
-    if identity_file.exists() and identity_file.read_text() == f"{stored.identity} {_file_state(path)}":
-        return
-    identity_file.unlink(missing_ok=True)
     bucket, key = split_uri(stored.uri)
     version = {"VersionId": stored.version_id} if stored.version_id else None
     with translate_errors(f"downloading {stored.uri}"):
-        workspace.client("s3").download_file(bucket, key, str(path), ExtraArgs=version)
+        workspace.client("s3").download_file(bucket, key, str(partial), ExtraArgs=version)
     if not stored.version_id:  # an object from a listing has none, even if its bucket keeps versions
         now = stat_object(workspace, stored.uri)
         if (now.etag, now.size) != (stored.etag, stored.size):
-            path.unlink()
+            partial.unlink()
             raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
-    identity_file.write_text(f"{stored.identity} {_file_state(path)}")
+    partial.replace(path)
 
 
-def _file_state(path: Path) -> str:
-    """Changes when somebody writes to the file; a checksum would take as long as using the file."""
-    return f"{path.stat().st_size} {path.stat().st_mtime_ns}" if path.exists() else "missing"
-
-
-def upload_file(workspace: Workspace, path: Path, uri: str, sha256: str) -> StoredObject:
+def upload_file(workspace: Workspace, path: Path, uri: str, sha256: str) -> None:
     """Upload `path` with its checksum as metadata, unless the object at `uri` has that checksum already."""
     if not has_checksum(workspace, uri, sha256):
-        bucket, key = split_uri(uri)
-        with translate_errors(f"uploading {path.name} to {uri}"):
-            workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs={"Metadata": {"sha256": sha256}})
-    return stat_object(workspace, uri)
+        write_file(workspace, path, uri, {"sha256": sha256})
 
 
 def read_object(workspace: Workspace, uri: str) -> tuple[bytes, datetime]:
@@ -133,11 +122,11 @@ def write_object(workspace: Workspace, uri: str, content: bytes) -> None:
         workspace.client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType="application/json")
 
 
-def write_file(workspace: Workspace, path: Path, uri: str) -> None:
-    """Upload a file without a checksum, in parts when it is large; the object is there completely, or not at all."""
+def write_file(workspace: Workspace, path: Path, uri: str, metadata: Mapping[str, str] | None = None) -> None:
+    """Upload a file, in parts when it is large; the object is there completely, or not at all."""
     bucket, key = split_uri(uri)
-    with translate_errors(f"writing {uri}"):
-        workspace.client("s3").upload_file(str(path), bucket, key)
+    with translate_errors(f"uploading {path.name} to {uri}"):
+        workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs={"Metadata": metadata or {}})
 
 
 def delete_objects(workspace: Workspace, uri: str) -> None:

@@ -1,6 +1,5 @@
 """Evaluate: score the test set offline, with the model and the champion, compare both with guessing, draw plots."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -137,15 +136,13 @@ def _describe_kind(model: LinearModel) -> str:
 
 def _recorded_features(workspace: Workspace, champion: Package) -> tuple[str, ...] | None:
     """What the champion's features are called; None when that was not recorded."""
+    uri = f"{champion.model_uri.rpartition('/')[0]}/{RunRecord.FILE_NAME}"
     try:
-        record = json.loads(read_object(workspace, f"{champion.model_uri.rpartition('/')[0]}/{RunRecord.FILE_NAME}")[0])
-        return tuple(map(str, record["features"]))
-    except AwsError as error:
-        if error.retryable:
+        return RunRecord.parse(read_object(workspace, uri)[0], uri).features
+    except (AwsError, ArtifactError) as error:
+        if isinstance(error, AwsError) and error.retryable:
             raise
-    except (ValueError, KeyError, TypeError):
-        pass
-    return None
+        return None
 
 
 def _describe_other_features(own: Sequence[str], features: Sequence[str]) -> str:

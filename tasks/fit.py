@@ -48,13 +48,8 @@ def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
     _warn(hyperparameters, adjusted, compute, rows)
     refused: QuotaExceeded | NoCapacity | None = None
     excluded: set[Compute] = set()
-    pause = 0.0
-    for option in capacity_options(compute, first_option):
-        pause += option.pause
-        if option.compute in excluded:
-            continue
-        _wait(pause)
-        pause = 0.0
+    for option in capacity_options(compute, first_option, excluded):
+        _wait(option.pause)
         try:
             submission = _submit(workspace, uploaded, adjusted, option.compute, if_exists)
         except (QuotaExceeded, NoCapacity) as error:

@@ -40,30 +40,6 @@ class RecordedData(Result):
     target: str
 
 
-class RecordedModel(Result):
-    """The model in S3; size in bytes."""
-
-    uri: str
-    sha256: str
-    size: int
-
-
-class RecordedMetric(Result):
-    """A metric of the test set, its interval, and what the best constant prediction comes to."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-    baseline: float | None
-
-
-class RecordedMetrics(Result):
-    """The job's own final metrics, and those of the test set."""
-
-    job: dict[str, float | None]
-    test: dict[str, RecordedMetric]
-
-
 class RunRecord(Result):
     """The whole of `run.json`, in the folder of `model.tar.gz`, in S3 and on the machine that ran the flow."""
 
@@ -78,9 +54,11 @@ class RunRecord(Result):
     training_job: str
     request: dict[str, Any]
     """What CreateTrainingJob was given, save its tags; with another name it can be sent again."""
-    model: RecordedModel
+    model: dict[str, Any]
+    """URI, SHA-256 and size in bytes of model.tar.gz in S3."""
     versions: dict[str, str]
-    metrics: RecordedMetrics
+    metrics: dict[str, Any]
+    """The job's own final metrics, and those of the test set with their intervals and the baseline's."""
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Self:
@@ -171,9 +149,9 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
         fingerprint=spec.fingerprint,
         training_job=job.name,
         request=_request(workspace, description),
-        model=RecordedModel.model_validate(model, from_attributes=True),
+        model=model.model_dump(include={"uri", "sha256", "size"}),
         versions={**_versions(), "image": spec.image},
-        metrics=RecordedMetrics(job=dict(job.metrics), test=_figures(evaluation)),
+        metrics={"job": job.metrics, "test": _figures(evaluation)},
     )
     path = model.path.with_name(RunRecord.FILE_NAME)
     path.write_text(recorded.model_dump_json(indent=2) + "\n", encoding="utf-8")
@@ -183,9 +161,9 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
     return Recorded(uri=uri, path=path, sha256=sha256)
 
 
-def _figures(evaluation: Evaluation) -> dict[str, RecordedMetric]:
+def _figures(evaluation: Evaluation) -> dict[str, Any]:
     # Without the champion's, which change with the registry.
-    return {one.name: RecordedMetric.model_validate(one, from_attributes=True) for one in evaluation.metrics}
+    return {one.name: one.model_dump(exclude={"name", "champion"}) for one in evaluation.metrics}
 
 
 def _versions() -> dict[str, str]:
@@ -198,16 +176,9 @@ def _versions() -> dict[str, str]:
 
 def _request(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> dict[str, Any]:
     """What of the job's description CreateTrainingJob takes, by boto's own model of the call."""
-    call = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob")
-    request: dict[str, Any] = _known_members(description, call.input_shape)
+    call: Any = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob").input_shape
+    request: dict[str, Any] = {name: part for name, part in description.items() if name in call.members}
     # The algorithm's own, which the description adds and a request must not have.
-    request["AlgorithmSpecification"].pop("MetricDefinitions", None)
-    return request
-
-
-def _known_members(value: Any, shape: Any) -> Any:
-    if shape.type_name == "structure":
-        return {
-            name: _known_members(part, shape.members[name]) for name, part in value.items() if name in shape.members
-        }
-    return [_known_members(part, shape.member) for part in value] if shape.type_name == "list" else value
+    algorithm = {**request["AlgorithmSpecification"]}
+    algorithm.pop("MetricDefinitions", None)
+    return request | {"AlgorithmSpecification": algorithm}

@@ -1,6 +1,6 @@
 """What a training job runs on and may cost, and which instances to request when AWS lacks those first requested."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Self
 
@@ -87,13 +87,18 @@ def compute_variants(compute: Compute) -> tuple[Compute, ...]:
     )
 
 
-def capacity_options(compute: Compute, first: int = 0) -> Iterator[CapacityOption]:
-    """The options from number `first` on, round after round, until the pauses would exceed `max_queue_seconds`."""
+def capacity_options(compute: Compute, first: int = 0, excluded: Container[Compute] = ()) -> Iterator[CapacityOption]:
+    """The options from number `first` on, round after round, until the pauses would exceed `max_queue_seconds`.
+
+    Variants that are in `excluded` when their turn comes are left out.
+    """
     step, pause, remaining = 0, 0.0, float(compute.max_queue_seconds)
     while pause <= remaining:
         remaining -= pause
-        for number, variant in enumerate(compute_variants(compute)):
-            if step >= first:
-                yield CapacityOption(step=step, compute=variant, pause=0.0 if number else pause)
+        due = pause if step >= first else 0.0
+        for variant in compute_variants(compute):
+            if step >= first and variant not in excluded:
+                yield CapacityOption(step=step, compute=variant, pause=due)
+                due = 0.0
             step += 1
         pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS) or FIRST_PAUSE_SECONDS

@@ -50,8 +50,7 @@ def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason
     changed = [name for name, value in now.items() if name in previous and previous[name] != value]
     phrases = [_describe_change(name, previous[name], now[name]) for name in changed if not _CHECKSUM.fullmatch(name)]
     if "table.identity" in changed:
-        phrases = [phrase for phrase in phrases if not phrase.startswith("table.size")]
-        phrases.insert(0, _describe_table_change(previous.get("table.size"), now.get("table.size")))
+        phrases.insert(0, "the table changed")
     elif not phrases:
         phrases = [f"the {found[1]} changed" for name in changed if (found := _CHECKSUM.fullmatch(name))]
     if not phrases:
@@ -61,18 +60,6 @@ def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason
         groups = {name.split(".")[0] for name in changed}
         unchanged = "" if "table" in groups else "; table identical" if groups & _DATA else "; data identical"
     return f"again, because {', '.join(phrases)}{unchanged}"
-
-
-def _describe_table_change(previous: Fact, now: Fact) -> str:
-    old, new = _format_size(previous), _format_size(now)
-    return f"the table changed ({f'{old} → {new}' if old != new else f'still {new}'})"
-
-
-def _format_size(size: Fact) -> str:
-    if not isinstance(size, int):
-        return "unknown size"
-    scale = next((scale for scale in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if size >= scale[0]), None)
-    return f"{size / scale[0]:.1f} {scale[1]}" if scale else f"{size} bytes"
 
 
 def _describe_change(name: str, previous: Fact, now: Fact) -> str:

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import Any
 
 from prefect import Task
 from prefect.cache_policies import NO_CACHE, CachePolicy
@@ -58,35 +58,18 @@ def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> 
     return bool(getattr(error, "retryable", isinstance(error, OSError)))
 
 
-class CacheOptions(TypedDict):
-    """Whether and how a task's result is stored."""
-
-    cache_policy: CachePolicy
-    persist_result: bool
-    result_serializer: str
-
-
-class RetryOptions(TypedDict):
-    """Which failures of a task are retried, and when."""
-
-    retries: int
-    retry_delay_seconds: Callable[[int], list[float]]
-    retry_jitter_factor: float
-    retry_condition_fn: Callable[[Task[..., Any], TaskRun, State[Any]], bool]
-
-
-RETRIES: RetryOptions = {
+RETRIES: dict[str, Any] = {
     "retries": 4,
     "retry_delay_seconds": exponential_backoff(backoff_factor=2),
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": is_retryable,
 }
 """For steps that talk to AWS: four more attempts after 2, 4, 8 and 16 seconds, if the error is a passing one."""
-UNCACHED: CacheOptions = {"cache_policy": NO_CACHE, "persist_result": False, "result_serializer": "json"}
+UNCACHED: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "result_serializer": "json"}
 """For steps that run every time."""
 
 
-def cached(step: str, facts: Callable[[Inputs], Facts]) -> CacheOptions:
+def cached(step: str, facts: Callable[[Inputs], Facts]) -> dict[str, Any]:
     """For steps whose result later runs reuse; it is stored as JSON: readable, no pickles."""
     policy = ContentCachePolicy(step=step, facts=facts)
     return {"cache_policy": policy, "persist_result": True, "result_serializer": "json"}

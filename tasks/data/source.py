@@ -64,7 +64,8 @@ def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
             raise DataError(f"{path} was changed or removed while it was used. Run again to take the new one.")
         return path
     path = local_copy_folder(part) / "part"
-    download_object(workspace, part, path)
+    if not path.exists():
+        download_object(workspace, part, path)
     return path
 
 

@@ -107,14 +107,15 @@ def test_it_lies_beside_the_model_in_s3_and_here_and_says_what_the_run_was_made_
     assert [(one.name, one.rows) for one in said.channels] == [("train", 28), ("validation", 8), ("test", 4)]
     assert [one.sha256 for one in said.channels] == [one.sha256 for one in steps.uploaded.channels]
     assert said.training_job == steps.job.name
-    assert (said.model.sha256, said.model.uri) == (steps.model.sha256, steps.job.model.uri)
+    expected = {"uri": steps.job.model.uri, "sha256": steps.model.sha256, "size": steps.model.size}
+    assert said.model == expected
     assert set(said.versions) == {
         "python", "train-linear-learner", "prefect", "prefect-aws", "boto3", "numpy", "scikit-learn", "polars", "image",
     }  # fmt: skip
     assert "linear-learner" in said.versions["image"]
-    assert said.metrics.job == steps.job.metrics
-    assert said.metrics.test["rmse"].model_dump() == {"value": 1.25, "low": 1.0, "high": 1.5, "baseline": 4.0}
-    assert said.metrics.test["r2"].value is None
+    assert said.metrics["job"] == steps.job.metrics
+    assert said.metrics["test"]["rmse"] == {"value": 1.25, "low": 1.0, "high": 1.5, "baseline": 4.0}
+    assert said.metrics["test"]["r2"]["value"] is None
 
 
 def test_its_fingerprint_is_the_jobs_even_when_somebody_took_its_tags_off(steps: Steps) -> None:

@@ -42,14 +42,12 @@ def facts(identity: str = "e1", size: int = 3_100_000, **parts: Any) -> dict[str
             "hyperparameter use_bias changed true → false; data i…",
         ),
         (facts(split=Split(random_state=7)), "split.random_state changed 42 → 7; table identical"),
-        (facts("e2", 3_200_000), "the table changed (3.1 MB → 3.2 MB)"),
-        (facts("e2"), "the table changed (still 3.1 MB)"),
-        (facts("e2", 812), "the table changed (3.1 MB → 812 bytes)"),
-        (facts("e2", 7_000_000_000), "the table changed (3.1 MB → 7.0 GB)"),
+        (facts("e2", 3_200_000), "the table changed, table.size changed 3100000 → 3200000"),
+        (facts("e2"), "the table changed"),
         (
             facts("e2", 4096, split=Split(random_state=7), hyperparameters=Hyperparameters(wd=1e-5)),
             (
-                "the table changed (3.1 MB → 4.1 kB), split.random_state changed 42 → 7, "
+                "the table changed, table.size changed 3100000 → 4096, split.random_state changed 42 → 7, "
                 "hyperparameter wd changed auto → 1e-05"
             ),
         ),
@@ -136,7 +134,7 @@ def test_runs_of_one_table_compare_themselves_each_with_the_last(workspace: Work
     assert history.explain("fit", regularised, "it", "its model is gone") == "again, because its model is gone"
     later = StepHistory(workspace, "bonus.csv", "bonus")
     assert later.explain("fit", facts("e2", 3_200_000), "it") == (
-        "again, because the table changed (3.1 MB → 3.2 MB), hyperparameter l1 changed 0.01 → auto"
+        "again, because the table changed, table.size changed 3100000 → 3200000, hyperparameter l1 changed 0.01 → auto"
     )
 
 
@@ -154,7 +152,10 @@ def test_another_table_target_or_workspace_has_a_history_of_its_own(workspace: W
 def test_a_file_that_is_uploaded_under_its_content_is_the_same_table_when_it_changes(workspace: Workspace) -> None:
     first, second = (StepHistory(workspace, f"s3://bucket/sources/{digit * 20}/pay.csv", "pay") for digit in "ab")
     first.explain("load", facts(), "load it")
-    assert second.explain("load", facts("e2", 1), "load it") == "again, because the table changed (3.1 MB → 1 bytes)"
+    assert (
+        second.explain("load", facts("e2", 1), "load it")
+        == "again, because the table changed, table.size changed 3100000 → 1"
+    )
 
 
 def stored(workspace: Workspace) -> str:
