@@ -50,7 +50,7 @@ LOSSES: Final[Mapping[str, tuple[str, ...]]] = {
 _MULTICLASS = ("predictor_type", ("multiclass_classifier",))
 _BINARY = ("predictor_type", ("binary_classifier",))
 _SCHEDULED = ("use_lr_scheduler", (True,))
-_CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
+CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
     "num_classes": _MULTICLASS,
     "accuracy_top_k": _MULTICLASS,
     "balance_multiclass_weights": _MULTICLASS,
@@ -216,13 +216,13 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
 
     def uses(self, name: str) -> bool:
         """Whether the container uses `name`, which depends on another hyperparameter."""
-        condition, values = _CONDITIONS_OF_USE[name]
+        condition, values = CONDITIONS_OF_USE[name]
         return getattr(self, condition) in values
 
     def warnings(self) -> list[str]:
         """One sentence for each value that was set and that the container will read and silently not use."""
         found = []
-        for name, (condition, values) in _CONDITIONS_OF_USE.items():
+        for name, (condition, values) in CONDITIONS_OF_USE.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self.uses(name):
                 needed = " or ".join(to_wire_text(value) for value in values)
                 actual = to_wire_text(getattr(self, condition))

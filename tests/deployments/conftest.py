@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from sandbox import client
+from tests.docs.pages import shell_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 STRANGE = ("PREFECT_", "AWS_", "XDG_", "PYTHON", "VIRTUAL_ENV")
@@ -33,10 +34,7 @@ class Command(NamedTuple):
 
 def readme_commands() -> list[Command]:
     """The commands below the README's heading on schedules and the UI, but for the export of the server's URL."""
-    text = (ROOT / "README.md").read_text().split("## On a schedule, and from the UI", 1)[1]
-    block = re.search(r"```sh\n(.*?)```", text, re.DOTALL)
-    assert block
-    export, *lines = block[1].splitlines()
+    export, *lines = shell_lines("README.md", "## On a schedule and from Prefect's UI")
     assert export == "export PREFECT_API_URL=http://127.0.0.1:4200/api"
     return [Command(tuple(shlex.split(line, comments=True)), bool(re.search("# in a", line))) for line in lines]
 

@@ -1,13 +1,12 @@
 """Whatever AWS does wrong, the flow ends right, or fails with what to do; and it pays for one job."""
 
 import json
-import shlex
+import re
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 from uuid import UUID
@@ -24,8 +23,8 @@ from aws.training.compute import Compute
 from aws.training.leases import RUN_TAG
 from aws.workspace import Workspace
 from flows.train import MAX_INTERNAL_ERRORS, train_linear_learner
-from sandbox import faults
 from sandbox.client import call_counts
+from tests.docs.pages import commands
 
 pytestmark = pytest.mark.e2e
 
@@ -281,16 +280,15 @@ def test_a_budget_becomes_the_jobs_time_limit_and_too_small_a_one_starts_nothing
     assert f"at most 0.01 USD: 1 x ml.m5.large for {limit + 120} s" in caplog.text
 
 
-def test_the_readmes_rehearsals_are_faults_that_the_sandbox_knows(sandbox_url: str) -> None:
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    block = readme.split("### Rehearsing what goes wrong")[1].split("```sh\n")[1].split("```")[0]
+def test_the_rehearsals_of_the_documentation_are_faults_that_the_sandbox_has(sandbox_url: str) -> None:
     state_dir = json.loads(urlopen(f"{sandbox_url}/_sandbox").read())["state_dir"]  # noqa: S310 - http on this machine
-    for line in block.splitlines():
-        python, *command = shlex.split(line, comments=True)
+    *injected, listed, cleared = commands("docs/sandbox.md", "## Rehearse failures")
+    for number, (python, *command) in enumerate([*injected, listed], start=1):
         assert python == ".venv/bin/python"
-        said = subprocess.check_output([sys.executable, *command, "--state-dir", state_dir], text=True)
-        assert said.splitlines()[-1].startswith("kind=")
-    faults.clear(sandbox_url)
+        output = subprocess.check_output([sys.executable, *command, "--state-dir", state_dir], text=True)
+        assert len(re.findall("^kind=", output, re.MULTILINE)) == min(number, len(injected))
+    output = subprocess.check_output([sys.executable, *cleared[1:], "--state-dir", state_dir], text=True)
+    assert output == ""
 
 
 def test_spot_saves_and_says_so(parameters: Parameters, inject: Callable[..., None]) -> None:

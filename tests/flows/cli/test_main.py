@@ -25,7 +25,6 @@ pytestmark = pytest.mark.e2e
 Command = Callable[..., subprocess.CompletedProcess[str]]
 PYTHON = (sys.executable, "-m")
 LONG_JOB = ("--hyperparameters.epochs", "1000000", "--hyperparameters.early_stopping_patience", "1000000")
-HOUSES = "rooms,area,price\n" + "".join(f"{i % 5 + 1},{40 + i},{1000 * (40 + i) + 500 * (i % 5)}\n" for i in range(300))
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -122,31 +121,6 @@ def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: P
     assert [run.returncode for run in runs] == [0, 0], said
     assert list(jobs(tmp_path).values()) == ["Completed"]
     assert_nothing_is_left(tmp_path)
-
-
-def test_the_readmes_examples_work_as_they_stand(
-    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
-) -> None:
-    assert first.returncode == 0
-    (home / "houses.csv").write_text(HOUSES)
-    readme = (Path(__file__).resolve().parents[3] / "README.md").read_text()
-    examples = readme.split("### What just happened")[1].split("```sh\n")[1].split("```")[0].splitlines()
-    assert len(examples) == 5
-    verdict = readme.split("### The verdict")[1]
-    newest, *replays = verdict.split("```sh\n")[1].split("```")[0].splitlines()
-    assert len(replays) == 2
-    python = verdict.split("```python\n")[1].split("```")[0]
-    with client.mark_in_use(home / "cache/train-linear-learner/sandbox"):  # one sandbox serves all of them
-        for example in [*examples, *(f"{newest}\n{replay}" for replay in replays)]:
-            line = example.replace(".venv/bin/python", sys.executable)
-            run = finished(home, "sh", "-c", line, PREFECT_API_URL=server.api_url)
-            assert run.returncode == 0, f"{line}\n{run.stderr}"
-            assert run.stdout
-            assert ("reproduction  yes" in run.stdout) == (example == f"{newest}\n{replays[0]}")
-            if "--csv houses.csv" in line:
-                assert "Linear Learner predicts price" in run.stdout
-                assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in run.stderr
-    assert finished(home, sys.executable, "-c", python).stdout
 
 
 @pytest.mark.parametrize(

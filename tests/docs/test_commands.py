@@ -1,0 +1,77 @@
+"""The examples of the documentation work as they stand, in a home of their own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from flows.cli.local_services import LocalPrefectServer
+from sandbox import client
+from tests.docs.pages import ROOT, shell_lines
+
+pytestmark = pytest.mark.e2e
+
+HOUSES = "rooms,area,price\n" + "".join(f"{i % 5 + 1},{40 + i},{1000 * (40 + i) + 500 * (i % 5)}\n" for i in range(300))
+PRIVATE_VARIABLES = ("PREFECT_", "AWS_", "XDG_")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a shell with an empty home but for a table; a Prefect server runs, and a sandbox on demand."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "houses.csv").write_text(HOUSES)
+    own = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_VARIABLES)}
+    own |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        client.mark_in_use(home / "cache/train-linear-learner/sandbox"),  # one sandbox serves all commands
+    ):
+        patch.setenv("PREFECT_HOME", own["PREFECT_HOME"])
+        with closing(LocalPrefectServer()) as server:
+            server.wait()
+            yield {**own, "PREFECT_API_URL": server.api_url}
+
+
+def run_shell(shell: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:
+    line = command.replace(".venv/bin/python", sys.executable)
+    run = subprocess.run(
+        ["sh", "-c", line], cwd=shell["HOME"], env=shell, capture_output=True, text=True, timeout=180, check=False
+    )
+    assert run.returncode == 0, f"{line}\n{run.stderr}"
+    return run
+
+
+def test_a_table_of_ones_own_is_trained_on(shell: dict[str, str]) -> None:
+    own, sample, show_help = (run_shell(shell, line) for line in shell_lines("README.md", "## Your own table"))
+    assert "Linear Learner predicts price" in own.stdout
+    assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in own.stderr
+    assert "Linear Learner predicts target" in sample.stdout
+    assert "--dataset.target" in show_help.stdout
+
+
+def test_another_split_and_format_are_trained_on(shell: dict[str, str]) -> None:
+    [line] = shell_lines("docs/data.md", "## The split")
+    assert "Linear Learner predicts target" in run_shell(shell, line).stdout
+
+
+def test_hyperparameters_are_set_and_the_model_is_inspected(shell: dict[str, str]) -> None:
+    train, inspect = shell_lines("docs/hyperparameters.md")
+    assert "Linear Learner predicts bonus" in run_shell(shell, train).stdout
+    assert "huber_loss" in run_shell(shell, inspect).stdout
+
+
+def test_a_run_is_repeated_from_its_record(shell: dict[str, str]) -> None:
+    newest, same, changed = shell_lines("docs/evaluation.md", "## Repeat a run")
+    assert "reproduction  yes" in run_shell(shell, f"{newest}\n{same}").stdout
+    assert "reproduction  no" in run_shell(shell, f"{newest}\n{changed}").stdout
+
+
+def test_the_model_is_a_scikit_learn_estimator(shell: dict[str, str]) -> None:
+    python = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    script = Path(shell["HOME"]) / "example.py"
+    script.write_text(python)
+    assert run_shell(shell, f".venv/bin/python {script}").stdout

@@ -1,0 +1,93 @@
+"""The commands of the deployment page, performed against the sandbox, lead to a model."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.docs.pages import ROOT, commands
+
+pytestmark = pytest.mark.e2e
+
+PAGE = "docs/deployment.md"
+AWS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_DEFAULT_REGION": "eu-west-1"}
+
+
+def perform(client: Any, operation: str, arguments: list[str]) -> None:
+    """What the AWS CLI does with `--some-name value`: a parameter SomeName, a file's text, or a structure."""
+    method = operation.replace("-", "_")
+    shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method]).input_shape
+    parameters = {}
+    for flag, value in zip(arguments[::2], arguments[1::2], strict=True):
+        name = "".join(part.title() for part in flag.removeprefix("--").split("-"))
+        text = (ROOT / value.removeprefix("file://")).read_text() if value.startswith("file://") else value
+        if shape.members[name].type_name == "structure":
+            parameters[name] = ast.literal_eval(text) if value.startswith("file://") else dict([value.split("=")])
+        else:
+            parameters[name] = text
+    getattr(client, method)(**parameters)
+
+
+@pytest.fixture(scope="module")
+def account(sandbox_url: str) -> dict[str, str]:
+    """An account in which the page's AWS commands have been run; the environment of a shell that is at home there."""
+    import boto3
+
+    shell = {**AWS, "AWS_ENDPOINT_URL": sandbox_url}
+    session = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="eu-west-1")
+    for line in commands(PAGE, "## 2. Bucket and roles", "aws "):
+        service, operation, *arguments = line[1:]
+        if service in {"s3api", "iam"}:
+            client = session.client(service.removesuffix("api"), endpoint_url=sandbox_url)
+            # The sandbox brings the execution role along.
+            if arguments[:2] != ["--role-name", "linear-learner-training"] or operation != "create-role":
+                perform(client, operation, arguments)
+            client.close()
+    return shell
+
+
+def test_the_aws_commands_of_the_page_and_of_the_readme_lead_to_a_model(
+    account: dict[str, str], machine: Path, sandbox_url: str
+) -> None:
+    import boto3
+    from prefect.settings import PREFECT_API_URL
+
+    from sandbox.samples import SAMPLES
+
+    s3 = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="eu-west-1").client(
+        "s3", endpoint_url=sandbox_url
+    )
+    s3.put_object(Bucket="my-bucket", Key="output/transformed_data.csv", Body=SAMPLES["employees"].csv())
+    rules = s3.get_bucket_lifecycle_configuration(Bucket="my-bucket")["Rules"]
+    assert [rule["ID"] for rule in rules] == ["UploadsThatWereKilled", "WhatADaskClusterLeftWhenItWasKilled"]
+    s3.close()
+    shown = commands(PAGE, "## 3. The workspace", ".venv/bin/python")
+    assert shown == commands("README.md", "## On AWS", ".venv/bin/python"), "both pages say the same"
+    shell = {**os.environ, **account, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "HOME": str(machine)}
+    for _, *arguments in shown:
+        run = subprocess.run(
+            [sys.executable, *arguments],
+            cwd=machine,
+            env=shell,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert run.returncode == 0, run.stderr
+    assert "s3://my-bucket/linear-learner/models/" in run.stdout
+
+
+def test_the_first_run_is_one_of_a_deployment() -> None:
+    deployments = {
+        f"train-linear-learner/{one['name']}"
+        for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    }
+    [[*_, run, deployment, watch]] = commands(PAGE, "## 5. The first run")
+    assert (run, watch) == ("run", "--watch")
+    assert deployment in deployments
