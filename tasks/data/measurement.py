@@ -29,7 +29,6 @@ MAX_FLOAT32 = float(np.finfo(np.float32).max)
 """The largest number the algorithm can hold, about 3.4e38."""
 _BLOCK_CELLS = 1 << 18
 """Cells measured at once: so few that they stay in the processor's cache."""
-_SAMPLE_ROWS = 4096
 _INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64())
 """The narrowest first."""
 
@@ -96,7 +95,7 @@ class Measurement:
             "digest": np.array([f"{digest:016x}" for digest in facts["digest"]]),
         }
         fields = {name: map(_finite_or_none, figures[name].tolist()) for name in ColumnProfile.model_fields}
-        labels = None if self.labels is None else self.labels.sort("value").to_dicts()
+        labels = None if self.labels is None else self.labels.sort("value").iter_rows(named=True)
         return Profile(
             rows=self.rows,
             target=self.target,
@@ -175,8 +174,6 @@ def _is_distinct(column: pl.Series, spread: float) -> bool:
 
 
 def _count_labels(values: Floats) -> pl.DataFrame | None:
-    if len(values) > _SAMPLE_ROWS and _count_labels(values[:_SAMPLE_ROWS]) is None:
-        return None  # a target of real numbers is known soon
     cells = pl.DataFrame({"value": values + 0.0}).with_columns(rows=1, first_row=pl.int_range(1, pl.len() + 1))
     return _sum_labels(cells.filter(pl.col("value").is_finite()))
 

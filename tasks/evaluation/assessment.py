@@ -1,13 +1,14 @@
 """A model's metrics beside those of the best constant and of the champion, with bootstrap intervals."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.gate import select_gate_metric
-from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval, resample
+from tasks.evaluation.intervals import WORKERS, count_samples, draw_samples, percentile_interval
 from tasks.evaluation.metrics import (
     ActualLabels,
     BootstrapValues,
@@ -17,6 +18,7 @@ from tasks.evaluation.metrics import (
     best_constants,
     compute_class_metrics,
     compute_metrics,
+    compute_sample_metrics,
 )
 from tasks.evaluation.results import METRICS, Evaluation, Improvement, Metric, MetricName, Slice
 from tasks.parameters import Gate
@@ -72,7 +74,11 @@ def _resample(
     The first value of each metric is that on the rows themselves, the others are those in the bootstrap samples.
     """
     candidates = [model, *([champion] if champion else []), *best_constants(actual)]
-    own, *others = resample(actual, candidates, draw_samples(len(actual.labels), count_samples(len(actual.labels))))
+    rows = len(actual.labels)
+    counts = draw_samples(rows, count_samples(rows))
+    area_counts = counts[: 1 + count_samples(rows, max(1, len(actual.curve_classes)))]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        own, *others = pool.map(lambda one: compute_sample_metrics(actual, one, counts, area_counts), candidates)
     of_champion = others.pop(0) if champion else {}
     return own, {name: values for constant in others for name, values in constant.items()}, of_champion
 

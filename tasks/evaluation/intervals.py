@@ -1,22 +1,14 @@
 """Bootstrap intervals: metrics of samples of the test set's rows, the same samples for every candidate."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
-from tasks.evaluation.metrics import (
-    ActualLabels,
-    BootstrapValues,
-    CandidatePredictions,
-    Counts,
-    Floats,
-    compute_sample_metrics,
-)
+from tasks.evaluation.metrics import Counts, Floats
 
 SEED: Final = 20_240_229
-_WORKERS: Final = 2
+WORKERS: Final = 2
 
 
 def count_samples(rows: int, classes: int = 1) -> int:
@@ -39,19 +31,9 @@ def draw_samples(rows: int, samples: int) -> Counts:
         # That a row is drawn more than 255 times happens once in 10^500 samples.
         counts[1 + index] = np.bincount(chosen, minlength=rows)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(draw, range(samples)))
     return counts
-
-
-def resample(actual: ActualLabels, candidates: Sequence[CandidatePredictions], counts: Counts) -> list[BootstrapValues]:
-    """Per candidate the value of each metric in each sample, NaN where it is not defined.
-
-    Areas of a multiclass are of the first samples only, as many as `count_samples` says.
-    """
-    first = counts[: 1 + count_samples(len(actual.labels), max(1, len(actual.curve_classes)))]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(lambda one: compute_sample_metrics(actual, one, counts, first), candidates))
 
 
 def percentile_interval(values: Floats, confidence: float) -> tuple[float, float] | tuple[None, None]:
