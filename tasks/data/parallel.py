@@ -1,10 +1,10 @@
 """Work on a table's files: in this process or on a Dask cluster, with the next chunk prefetched and progress logged."""
 
 import inspect
-import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, Final, Protocol, TypeVar
 
 from prefect import Task
@@ -17,7 +17,6 @@ from linear_learner.errors import HyperparameterError
 from tasks.caching.policy import RETRIES
 
 LOG_INTERVAL_SECONDS: Final = 10.0
-_END: Final = object()
 
 
 class HasHeight(Protocol):
@@ -54,28 +53,16 @@ def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any
         return [future.result() for future in futures]
 
 
-def prefetch(items: Iterator[T]) -> Iterator[T]:
-    """Yield the same items; while one is worked on, a thread makes the next."""
-    with ThreadPoolExecutor(1) as thread:
-        pending = thread.submit(next, items, _END)
-        while (item := pending.result()) is not _END:
-            pending = thread.submit(next, items, _END)
-            yield item  # type: ignore[misc] # it is not _END
-
-
-def log_progress(items: Iterator[Rows], activity: str) -> Iterator[Rows]:
-    """Yield the same chunks or frames; log the number of their rows from time to time, while `activity` takes long."""
+def prefetch(items: Iterator[Rows], activity: str) -> Iterator[Rows]:
+    """Yield the same chunks or frames while a thread makes the next; log from time to time how many rows were done."""
     rows, last = 0, time.monotonic()
-    for item in items:
-        yield item
-        rows += item.height
-        if time.monotonic() - last >= LOG_INTERVAL_SECONDS:
-            last = time.monotonic()
-            _logger().info("%s: %s rows so far", activity, f"{rows:,}")
-
-
-def _logger() -> "logging.Logger | logging.LoggerAdapter[logging.Logger]":
-    try:
-        return get_run_logger()
-    except MissingContextError:  # as in a benchmark
-        return logging.getLogger(__name__)
+    with ThreadPoolExecutor(1) as thread:
+        pending = thread.submit(next, items, None)
+        while (item := pending.result()) is not None:
+            pending = thread.submit(next, items, None)
+            yield item
+            rows += item.height
+            if time.monotonic() - last >= LOG_INTERVAL_SECONDS:
+                last = time.monotonic()
+                with suppress(MissingContextError):  # outside of a run nobody reads it
+                    get_run_logger().info("%s: %s rows so far", activity, f"{rows:,}")

@@ -45,9 +45,7 @@ class ColumnProfile(BaseModel, frozen=True):
     std: float | None
     """With ddof 0."""
     correlation: float | None
-    """Pearson's, with the target, over the rows where both are finite."""
-    counts_up: bool
-    """Whether the values are 0, 1, 2, … or 1, 2, 3, …, through all files of the table or in each of them."""
+    """Pearson's, with the target; None where a cell of either is not finite."""
     distinct: bool
     """Whether the column is of integers none of which is missing, or comes twice within any chunk."""
     digest: str

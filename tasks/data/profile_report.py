@@ -17,8 +17,9 @@ _HEADER = ("column", "role", "kind", "missing", "infinite", "minimum", "mean", "
 
 def render_profile(profile: Profile, findings: Sequence[Finding], ignored: Collection[str] = ()) -> str:
     """The report on a table: what is wrong with it, how its labels are spread, what its columns hold."""
+    lines = [f"- **{finding.level}** {escape_markdown(str(finding))}" for finding in findings]
     sections = {
-        "Findings": _render_findings(findings),
+        "Findings": "\n".join(lines) or "Nothing to object to.",
         f"Labels: {escape_markdown(profile.target)}": labels_table(profile),
         f"Columns: {len(profile.columns)} of {profile.rows} rows": columns_table(profile, ignored),
     }
@@ -31,17 +32,6 @@ def escape_markdown(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in shown)
 
 
-def _render_findings(findings: Sequence[Finding]) -> str:
-    if not findings:
-        return "Nothing to object to."
-    parts = []
-    for level in ("error", "warning"):
-        lines = [f"- {escape_markdown(str(finding))}" for finding in findings if finding.level == level]
-        if lines:
-            parts.append("\n".join([f"**{len(lines)} {level}{'s' if len(lines) > 1 else ''}**", "", *lines]))
-    return "\n\n".join(parts)
-
-
 def labels_table(profile: Profile) -> str:
     """How the labels are spread."""
     if profile.labels and len(profile.labels) <= MAX_LISTED_LABELS:
@@ -49,18 +39,18 @@ def labels_table(profile: Profile) -> str:
             (format_label(label.value), str(label.rows), f"{label.rows / profile.rows:.1%}", str(label.first_row))
             for label in profile.labels
         ]
-        return _left_table(("label", "rows", "share", "first row"), rows)
+        return _table(("label", "rows", "share", "first row"), rows)
     target = next(column for column in profile.columns if column.name == profile.target)
     if target.minimum is None:
         return "No numbers."
     figures = (target.minimum, target.mean, target.maximum, target.std)
-    return _left_table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
+    return _table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
 
 
 def columns_table(profile: Profile, ignored: Collection[str] = ()) -> str:
     """What the columns hold, at most 200 of them."""
     shown = profile.columns[:MAX_LISTED_COLUMNS]
-    table = _left_table(_HEADER, [_row(column, profile.target, ignored) for column in shown])
+    table = _table(_HEADER, [_row(column, profile.target, ignored) for column in shown])
     more = len(profile.columns) - len(shown)
     return f"{table}\n\nand {more} more" if more else table
 
@@ -76,11 +66,5 @@ def _format_number(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.6g}"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A table whose first `text_columns` columns are aligned on the left, and all others on the right."""
-    rule = ["---" if place < text_columns else "---:" for place in range(len(header))]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, rule, *rows))
-
-
-def _left_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return markdown_table(header, rows, text_columns=len(header))
+def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))

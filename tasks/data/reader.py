@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
+from itertools import chain, repeat
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, BinaryIO, NamedTuple
@@ -29,6 +30,7 @@ else:
 
 BLOCK_BYTES = 8 << 20
 """Bytes of text read at once: enough to keep the cores busy, few enough to stay in memory that is used again."""
+FIRST_BLOCK_BYTES = 128 << 10
 PARQUET_CHUNK_ROWS = 1 << 19
 """Rows of Parquet read at once."""
 MISSING_VALUES = (
@@ -59,8 +61,6 @@ _BLANK_LINE = re.compile(rb"(?<=\n)[ \t]*\r?\n")
 _MAX_LINE_BYTES = 8 << 20
 
 ColumnTypes = Mapping[str, pl.DataType]
-INTEGER_BYTES: dict[pl.DataType, int] = {pl.Int8(): 1, pl.Int16(): 2, pl.Int32(): 4, pl.Int64(): 8}
-"""The narrowest first, with their bytes."""
 
 
 class Chunk(NamedTuple):
@@ -123,14 +123,12 @@ def read_chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]
         yield from map(_to_chunk, _read_parquet(path, name, wanted))
         return
     with _open_text(path, name) as stream:
-        file, seen = _CsvFile(stream, name, wanted), dict[str, pl.DataType]()
+        file, seen = _CsvFile(stream, name, wanted), None
         for block in read_blocks(stream):
-            expected = seen or file.infer_types(block)
-            wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in expected.items()}
-            chunk = _to_chunk(file.parse(block, expected, wide))
+            chunk = _to_chunk(file.parse(block, {} if seen is None else seen.schema))
             yield chunk
-            seen = {column.name: _expected_type(column, seen.get(column.name)) for column in chunk.frame}
-            seen.update(dict.fromkeys(chunk.texts, pl.String()))
+            found = chunk.frame.clear().cast(dict.fromkeys(chunk.texts, pl.String()))
+            seen = found if seen is None else pl.concat([seen, found], how="vertical_relaxed")  # to the wider types
 
 
 def read_text_column(path: Path, name: str, column: str) -> pl.Series:
@@ -140,7 +138,7 @@ def read_text_column(path: Path, name: str, column: str) -> pl.Series:
     else:
         with _open_text(path, name) as stream:
             file = _CsvFile(stream, name, [column])
-            found = [file.parse(block)[column] for block in read_blocks(stream)]
+            found = [file.parse(block, {})[column] for block in read_blocks(stream)]
     return pl.concat(found) if found else pl.Series(column, [], pl.String)
 
 
@@ -198,8 +196,12 @@ def _read_header(stream: BinaryIO, name: str) -> tuple[str, ...]:
 
 
 def read_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The lines behind the header in blocks of about `size` bytes; a quoted line end cuts nothing in two."""
-    while block := stream.read(size):
+    """The lines behind the header in blocks of about `size` bytes; a quoted line end cuts nothing in two.
+
+    The first is small, as it is parsed as text, from which the types to expect are found out.
+    """
+    sizes = chain([min(size, FIRST_BLOCK_BYTES)], repeat(size))
+    while block := stream.read(next(sizes)):
         lines = [block, stream.readline(size)]
         within = sum(line.count(b'"') for line in lines) % 2
         # A quote that is never closed must not take the rest of the file with it.
@@ -217,34 +219,29 @@ class _CsvFile:
     def __init__(self, stream: BinaryIO, name: str, wanted: Sequence[str]) -> None:
         self.name, self.header = name, _read_header(stream, name)
         self._wanted, self._places = wanted, [self.header.index(column) for column in wanted]
-        self._text_types: ColumnTypes = dict.fromkeys(wanted, pl.String())
         self._rows = 0
 
-    def infer_types(self, block: bytes) -> ColumnTypes:
-        """Types from the block's first thousand rows: whole numbers, numbers, booleans; text for all else."""
-        with suppress(pl.exceptions.PolarsError):
-            some = pl.read_csv(block, has_header=False, new_columns=self.header, infer_schema_length=1000, n_rows=1000)
-            known = {name: kind for name, kind in some.schema.items() if kind in {pl.Int64, pl.Float64, pl.Boolean}}
-            return {column: known.get(column, pl.String()) for column in self._wanted}
-        return self._text_types
-
-    def parse(self, block: bytes, *preferred: ColumnTypes) -> pl.DataFrame:
-        """The wanted columns of the next block, as the first types that hold them, else as text; raises DataError."""
-        for types in preferred:
+    def parse(self, block: bytes, types: ColumnTypes) -> pl.DataFrame:
+        """The wanted columns of the next block, as `types` or wider integers, else as text; raises DataError."""
+        wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in types.items()}
+        for kinds in (types, wide) if types else ():
             with suppress(pl.exceptions.PolarsError):
-                return self._read(block, types)
+                frame = self._read(block, kinds)
+                # Otherwise there may be empty lines, which are read as rows of missing values.
+                if any(column.dtype != pl.String and not column.null_count() for column in frame):
+                    self._rows += frame.height
+                    return frame
         lines = _drop_blank_lines(block)
         try:
-            return self._read(lines, self._text_types)
+            frame = self._read(lines, {})
         except pl.exceptions.PolarsError as error:
             raise self._parse_error(lines, error) from error
+        self._rows += frame.height
+        return frame
 
     def _read(self, block: bytes, types: ColumnTypes) -> pl.DataFrame:
         schema = {name: types.get(name, pl.String()) for name in self.header}
         frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._places)
-        if all(column.null_count() or column.dtype == pl.String for column in frame):  # empty lines are read like this
-            frame = pl.read_csv(_drop_blank_lines(block), has_header=False, schema=schema, columns=self._places)
-        self._rows += frame.height
         return frame.select(self._wanted).rechunk()
 
     def _parse_error(self, block: bytes, error: Exception) -> DataError:
@@ -268,20 +265,6 @@ def _drop_blank_lines(block: bytes) -> bytes:
     return block if b'"' in block else _BLANK_LINE.sub(b"", b"\n" + block)[1:]
 
 
-def _expected_type(column: pl.Series, before: pl.DataType | None) -> pl.DataType:
-    """The type to expect of a column from here on: the narrowest that holds what it has held so far."""
-    found = _shrink_integers(column).dtype
-    if before is None:
-        return found
-    if before.is_integer() and found.is_integer():
-        return max(before, found, key=list(INTEGER_BYTES).index)
-    return before if before == pl.Float64 and found != pl.Boolean else found
-
-
-def _shrink_integers(column: pl.Series) -> pl.Series:
-    return column.shrink_dtype() if column.dtype == pl.Int64 else column
-
-
 def _to_chunk(frame: pl.DataFrame) -> Chunk:
     numbers, texts = [], {}
     for column in frame:
@@ -292,7 +275,7 @@ def _to_chunk(frame: pl.DataFrame) -> Chunk:
         if parsed.null_count() > cells.null_count():
             rows = (parsed.is_null() & cells.is_not_null()).arg_true()
             texts[column.name] = TextCells(rows.cast(pl.Int64).to_numpy(), str(column[int(rows[0])]))
-        numbers.append(parsed)
+        numbers.append(parsed.shrink_dtype() if parsed.dtype == pl.Int64 else parsed)
     return Chunk(pl.DataFrame(numbers), texts)
 
 
@@ -326,8 +309,7 @@ def spill_chunks(chunks: Iterable[Chunk], folder: Path) -> Iterator[Chunk]:
         rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
         for number, chunk in enumerate(chunks):
-            narrow = chunk.frame.with_columns(_shrink_integers(column) for column in chunk.frame)
-            narrow.write_ipc_stream(temporary / f"{number:06d}")
+            chunk.frame.write_ipc_stream(temporary / f"{number:06d}")
             yield chunk
         rmtree(folder, ignore_errors=True)
 

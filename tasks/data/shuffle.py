@@ -1,6 +1,6 @@
 """Rows of many files into the order of a split, with little memory: scattered to buckets, gathered bucket by bucket."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from aws.storage import StoredObject, delete_objects, list_objects, read_object, write_file
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
-from tasks.data.measurement import numpy_types
-from tasks.data.parallel import log_progress, prefetch
+from tasks.data.measurement import numpy_type
+from tasks.data.parallel import prefetch
 from tasks.data.reader import ColumnTypes, read_chunks, spill_folder, take_spilled_chunks
 from tasks.data.source import local_copy_folder, make_local_copy
 from tasks.parameters import Format
@@ -78,10 +78,10 @@ def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions,
     found = take_spilled_chunks(spill_folder(part, shuffle.columns)) or (
         chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types))
     )
-    frames = log_progress(prefetch(_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
+    frames = prefetch((_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
     with TemporaryDirectory() as own:
         folder = Path(own if shuffle.shared else shuffle.folder)
-        scatter(frames, positions, shuffle.starts, numpy_types(types), folder)
+        scatter(frames, positions, shuffle.starts, types, folder)
         if shuffle.shared:
             name = uuid4().hex  # what a second try writes once more has the same positions
             for bucket in folder.iterdir():
@@ -91,15 +91,15 @@ def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions,
 
 def _cast_frame(frame: pl.DataFrame, types: ColumnTypes, name: str) -> pl.DataFrame:
     try:
-        return frame.select(list(types)).cast(types).cast({pl.Boolean: pl.Int8})  # type: ignore[arg-type] # by name
+        return frame.select(list(types)).cast(types)  # type: ignore[arg-type] # by name
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{name} is not what it was when it was checked. Run again to take the new one.") from error
 
 
 def scatter(
-    frames: Iterable[pl.DataFrame], positions: Positions, starts: Sequence[int], types: Mapping[str, str], folder: Path
+    frames: Iterable[pl.DataFrame], positions: Positions, starts: Sequence[int], types: ColumnTypes, folder: Path
 ) -> None:
-    """Append each row, a record of its position and its columns as numpy's `types`, to its bucket's file in `folder`.
+    """Append each row, a record of its position and its columns, to its bucket's file in `folder`.
 
     `starts` are the buckets' first positions, which name their files, and the end of the last.
     """
@@ -120,7 +120,7 @@ def scatter(
                     file.write(ordered[first:end].data)
 
 
-def gather(content: bytes, edges: tuple[int, int], types: Mapping[str, str]) -> pl.DataFrame:
+def gather(content: bytes, edges: tuple[int, int], types: ColumnTypes) -> pl.DataFrame:
     """The rows of a bucket, from one position to another, in their order, from all records that were written of it."""
     start, end = edges
     record = _record_type(types)
@@ -131,6 +131,7 @@ def gather(content: bytes, edges: tuple[int, int], types: Mapping[str, str]) -> 
     return pl.DataFrame(dict(zip(types, columns[1:], strict=True)))
 
 
-def _record_type(types: Mapping[str, str]) -> np.dtype[np.void]:
+def _record_type(types: ColumnTypes) -> np.dtype[np.void]:
     """Fields are numbered, as a column may have any name."""
-    return np.dtype([("position", "<u4"), *((f"column {number}", kind) for number, kind in enumerate(types.values()))])
+    columns = [(f"column {number}", numpy_type(kind)) for number, kind in enumerate(types.values())]
+    return np.dtype([("position", "<u4"), *columns])

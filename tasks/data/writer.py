@@ -10,8 +10,7 @@ import polars as pl
 from aws.storage import sha256_of, upload_file
 from aws.workspace import Workspace
 from linear_learner.formats.recordio import write_columns
-from tasks.data.measurement import numpy_types
-from tasks.data.parallel import log_progress, prefetch
+from tasks.data.parallel import prefetch
 from tasks.data.shuffle import Shuffle, gather
 from tasks.data.source import write_atomically
 from tasks.parameters import Format
@@ -44,9 +43,11 @@ def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_for
 
 def gather_file(workspace: Workspace, output: PlannedFile, shuffle: Shuffle) -> tuple[int, str]:
     """Write one file of a channel from its buckets; returns its size in bytes and SHA-256."""
-    path, types = output.path, numpy_types(shuffle.types)
-    frames = (gather(shuffle.read_bucket(workspace, edges[0]), edges, types) for edges in pairwise(output.starts))
-    write_rows(log_progress(prefetch(frames), f"writing {path.name}"), shuffle.target, path, shuffle.file_format)
+    path = output.path
+    frames = (
+        gather(shuffle.read_bucket(workspace, edges[0]), edges, shuffle.types) for edges in pairwise(output.starts)
+    )
+    write_rows(prefetch(frames, f"writing {path.name}"), shuffle.target, path, shuffle.file_format)
     size, sha256 = path.stat().st_size, sha256_of(path)
     if shuffle.shared:
         upload_file(workspace, path, workspace.uri(output.key), sha256)

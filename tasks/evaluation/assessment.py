@@ -2,26 +2,23 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.gate import select_gate_metric
-from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval, resample
+from tasks.evaluation.intervals import WORKERS, count_samples, draw_samples, percentile_interval
 from tasks.evaluation.metrics import (
     ActualLabels,
     BootstrapValues,
-    Candidate,
     CandidatePredictions,
     Floats,
-    MetricValues,
     baseline_metrics,
     best_constants,
     compute_class_metrics,
     compute_metrics,
+    compute_sample_metrics,
 )
 from tasks.evaluation.results import METRICS, Evaluation, Improvement, Metric, MetricName, Slice
 from tasks.parameters import Gate
@@ -30,13 +27,6 @@ MIN_IMPROVEMENT = -1e9
 """The improvement over a candidate without any error, instead of minus infinity, which JSON does not have."""
 MAX_CONFUSION_CLASSES = 20
 RESIDUAL_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-
-
-class _Measured(NamedTuple):
-    """The metrics of a candidate, and their values in each bootstrap sample."""
-
-    metrics: MetricValues
-    samples: BootstrapValues
 
 
 def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
@@ -56,15 +46,8 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     the row, for labels and scores that cannot be compared, HyperparameterError for a metric the model does not have.
     """
     gate_metric = select_gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
-    actual = ActualLabels.of(model, labels)
-    candidates = [
-        CandidatePredictions.of(one, actual, probabilities=_are_probabilities(model, one))
-        for one in (predictions, champion)
-        if one is not None
-    ]
-    own, baseline, other = _measure(actual, candidates)
-    if champion and own.metrics[gate_metric] is not None and other.metrics[gate_metric] is None:
-        champion_objection = f"its scores are no probabilities, so it has no {METRICS[gate_metric].title}."
+    actual, candidate = ActualLabels.of(model, labels), CandidatePredictions.of(model, predictions)
+    own, baseline, other = _resample(actual, candidate, CandidatePredictions.of(model, champion) if champion else None)
     return Evaluation(
         predictor_type=model.predictor_type,
         rows=len(labels),
@@ -74,52 +57,54 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
         over_champion=_improvement(gate_metric, own, other, gate.confidence),
         champion_objection=champion_objection,
         confidence=gate.confidence,
-        rounds=len(own.samples[actual.metric_names[0]]),
-        classes=compute_class_metrics(actual, candidates[0]),
-        slices=_assess_slices(actual, candidates[0], slices),
+        rounds=len(own[actual.metric_names[0]]) - 1,
+        classes=compute_class_metrics(actual, candidate),
+        slices=_assess_slices(actual, candidate, slices),
         slice_by=gate.slice_by,
-        residual_quantiles={} if actual.num_classes else _residual_quantiles(actual, candidates[0]),
-        confusion=_confusion(actual, candidates[0]) if 0 < actual.num_classes <= MAX_CONFUSION_CLASSES else (),
+        residual_quantiles={} if actual.num_classes else _residual_quantiles(actual, candidate),
+        confusion=_confusion(actual, candidate) if 0 < actual.num_classes <= MAX_CONFUSION_CLASSES else (),
     )
 
 
-def _are_probabilities(model: LinearModel, predictions: Predictions) -> bool:
-    """Whether scores are probabilities; the champion of a logistic model may be one with hinge loss."""
-    if model.predictor_type != "binary_classifier":
-        return model.predictor_type == "multiclass_classifier"
-    return model.has_sigmoid and bool(((predictions.scores >= 0) & (predictions.scores <= 1)).all())
+def _resample(
+    actual: ActualLabels, model: CandidatePredictions, champion: CandidatePredictions | None
+) -> tuple[BootstrapValues, BootstrapValues, BootstrapValues]:
+    """The values of the model, of the constants that are best for each metric, and of the champion, empty without one.
+
+    The first value of each metric is that on the rows themselves, the others are those in the bootstrap samples.
+    """
+    candidates = [model, *([champion] if champion else []), *best_constants(actual)]
+    rows = len(actual.labels)
+    counts = draw_samples(rows, count_samples(rows))
+    area_counts = counts[: 1 + count_samples(rows, max(1, len(actual.curve_classes)))]
+    with ThreadPoolExecutor(WORKERS) as pool:
+        own, *others = pool.map(lambda one: compute_sample_metrics(actual, one, counts, area_counts), candidates)
+    of_champion = others.pop(0) if champion else {}
+    return own, {name: values for constant in others for name, values in constant.items()}, of_champion
 
 
-def _measure(actual: ActualLabels, models: Sequence[CandidatePredictions]) -> tuple[_Measured, _Measured, _Measured]:
-    """The first model, the best constants, and the second model, empty without one."""
-    constants = best_constants(actual)
-    with ThreadPoolExecutor(len(models)) as pool:
-        own, *others = pool.map(partial(compute_metrics, actual), models)
-    candidates = [*(Candidate(one, actual.metric_names) for one in models), *constants]
-    samples = resample(actual, candidates, draw_samples(len(actual.labels), count_samples(len(actual.labels))))
-    of_constants = {name: values for some in samples[len(models) :] for name, values in some.items()}
-    baseline = _Measured(baseline_metrics(actual, constants), of_constants)
-    champion = _Measured(others[0], samples[1]) if others else _Measured({}, {})
-    return _Measured(own, samples[0]), baseline, champion
+def _metric(
+    name: MetricName, own: BootstrapValues, baseline: BootstrapValues, champion: BootstrapValues, confidence: float
+) -> Metric:
+    value, of_baseline, of_champion = (
+        None if name not in values or np.isnan(values[name][0]) else float(values[name][0])
+        for values in (own, baseline, champion)
+    )
+    low, high = percentile_interval(own[name][1:], confidence)
+    of_baseline = None if value is None else of_baseline
+    return Metric(name=name, value=value, low=low, high=high, baseline=of_baseline, champion=of_champion)
 
 
-def _metric(name: MetricName, own: _Measured, baseline: _Measured, champion: _Measured, confidence: float) -> Metric:
-    value, of_champion = own.metrics[name], champion.metrics.get(name)
-    if value is None:
-        return Metric(name=name, value=None, low=None, high=None, baseline=None, champion=of_champion)
-    low, high = percentile_interval(own.samples[name], confidence)
-    return Metric(name=name, value=value, low=low, high=high, baseline=baseline.metrics[name], champion=of_champion)
-
-
-def _improvement(name: MetricName, own: _Measured, other: _Measured, confidence: float) -> Improvement | None:
-    value, of_other = own.metrics[name], other.metrics.get(name)
-    if value is None or of_other is None:
+def _improvement(
+    name: MetricName, own: BootstrapValues, other: BootstrapValues, confidence: float
+) -> Improvement | None:
+    if name not in other:
         return None
-    low, high = percentile_interval(error_reduction(name, own.samples[name], other.samples[name]), confidence)
-    if low is None or high is None:
+    shares = error_reduction(name, own[name], other[name])
+    low, high = percentile_interval(shares[1:], confidence)
+    if np.isnan(shares[0]) or low is None or high is None:
         return None
-    share = error_reduction(name, np.array([value]), np.array([of_other]))
-    return Improvement(value=float(share[0]), low=low, high=high)
+    return Improvement(value=float(shares[0]), low=low, high=high)
 
 
 def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
@@ -137,12 +122,12 @@ def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
 def _assess_slices(
     actual: ActualLabels, predictions: CandidatePredictions, slices: Sequence[tuple[str, NDArray[np.intp]]]
 ) -> tuple[Slice, ...]:
-    constants = best_constants(actual) if slices else []
+    constants = best_constants(actual)
     found = []
     for value, rows in slices:
         part = actual.select_rows(rows)
         metrics = compute_metrics(part, predictions.select_rows(rows))
-        baseline = baseline_metrics(part, [Candidate(one.select_rows(rows), names) for one, names in constants])
+        baseline = baseline_metrics(part, [one.select_rows(rows) for one in constants])
         found.append(Slice(value=value, rows=len(rows), metrics=metrics, baseline=baseline))
     return tuple(found)
 

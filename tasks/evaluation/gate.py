@@ -81,8 +81,9 @@ def make_verdict(evaluation: Evaluation, gate: Gate, *, has_champion: bool) -> V
 
 def _compare_with_champion(evaluation: Evaluation, gate: Gate, reason: str) -> Verdict:
     metric, champion = evaluation[evaluation.gate_metric], evaluation.over_champion
+    title = METRICS[metric.name].title
     if champion is None:
-        why = evaluation.champion_objection or f"its {METRICS[metric.name].title} is not defined on these rows"
+        why = evaluation.champion_objection or f"its scores are no probabilities, so it has no {title}"
         ending = f"the champion cannot be compared: {why.rstrip('. ')}. A person can approve this model."
         return Verdict(outcome="no better than the champion", reason=f"{reason}; {ending}")
     improvement = _format_improvement(champion, evaluation.confidence)

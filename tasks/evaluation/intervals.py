@@ -1,15 +1,14 @@
 """Bootstrap intervals: metrics of samples of the test set's rows, the same samples for every candidate."""
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
 
-from tasks.evaluation.metrics import ActualLabels, BootstrapValues, Candidate, Counts, Floats, compute_sample_metrics
+from tasks.evaluation.metrics import Counts, Floats
 
 SEED: Final = 20_240_229
-_WORKERS: Final = 2
+WORKERS: Final = 2
 
 
 def count_samples(rows: int, classes: int = 1) -> int:
@@ -21,27 +20,20 @@ def count_samples(rows: int, classes: int = 1) -> int:
 
 
 def draw_samples(rows: int, samples: int) -> Counts:
-    """(samples, rows) how often each sample holds each row: `rows` draws with replacement, the same ones every time."""
-    counts = np.empty((samples, rows), np.uint8)
+    """(1 + samples, rows) how often each sample holds each row; the first is the rows themselves.
+
+    The others are `rows` draws with replacement, the same ones every time.
+    """
+    counts = np.ones((1 + samples, rows), np.uint8)
 
     def draw(index: int) -> None:
         chosen = np.random.default_rng([SEED, index]).integers(0, rows, rows)
         # That a row is drawn more than 255 times happens once in 10^500 samples.
-        counts[index] = np.bincount(chosen, minlength=rows)
+        counts[1 + index] = np.bincount(chosen, minlength=rows)
 
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(WORKERS) as pool:
         list(pool.map(draw, range(samples)))
     return counts
-
-
-def resample(actual: ActualLabels, candidates: Sequence[Candidate], counts: Counts) -> list[BootstrapValues]:
-    """Per candidate the value of each metric in each sample, NaN where it is not defined.
-
-    Areas of a multiclass are of the first samples only, as many as `count_samples` says.
-    """
-    first = counts[: count_samples(len(actual.labels), max(1, len(actual.curve_classes)))]
-    with ThreadPoolExecutor(_WORKERS) as pool:
-        return list(pool.map(lambda one: compute_sample_metrics(actual, one, counts, first), candidates))
 
 
 def percentile_interval(values: Floats, confidence: float) -> tuple[float, float] | tuple[None, None]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,33 +61,31 @@ class CandidatePredictions:
     scores: NDArray[np.floating]
     labels: NDArray[np.intp] | None = None
     probabilities: bool = False
+    metric_names: Sequence[MetricName] = ()
+    """The metrics to compute; all of the predictor type where none is named."""
 
     @classmethod
-    def of(cls, predictions: Predictions, actual: ActualLabels, *, probabilities: bool) -> Self:
-        """A model's predictions for the rows of `actual`; raises DataError, with the row, where one is not finite."""
-        finite = np.isfinite(predictions.scores).reshape(len(actual.labels), -1).all(axis=1)
+    def of(cls, model: LinearModel, predictions: Predictions) -> Self:
+        """The predictions of `model`, or of its champion; raises DataError, with the row, where one is not finite."""
+        scores = predictions.scores
+        finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
         if not finite.all():
             found = f"the prediction for row {finite.argmin() + 1} of the test set is not finite"
             raise DataError(f"{found}: its features are beyond what the model can hold; correct them, or drop the row.")
         labels = None if predictions.labels is None else predictions.labels.astype(np.intp)
-        return cls(predictions.scores, labels, probabilities)
+        # The champion of a logistic model may be one with hinge loss, whose scores are no probabilities.
+        within = model.has_sigmoid and bool(((scores >= 0) & (scores <= 1)).all())
+        return cls(scores, labels, probabilities=within or model.predictor_type == "multiclass_classifier")
 
     def select_rows(self, rows: NDArray[np.intp]) -> Self:
         """The same for some rows."""
         return replace(self, scores=self.scores[rows], labels=None if self.labels is None else self.labels[rows])
 
 
-class Candidate(NamedTuple):
-    """Predictions, and the metrics to compute for them."""
-
-    predictions: CandidatePredictions
-    metric_names: Sequence[MetricName]
-
-
 def compute_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> MetricValues:
-    """Every metric of one candidate; None where these rows, or scores that are no probabilities, do not define it."""
+    """The metrics of one candidate; None where these rows, or scores that are no probabilities, do not define it."""
     once = np.ones((1, len(actual.labels)), np.uint8)
-    values = compute_sample_metrics(actual, Candidate(predictions, actual.metric_names), once, once)
+    values = compute_sample_metrics(actual, predictions, once, once)
     return {name: None if np.isnan(value) else float(value) for name, (value,) in values.items()}
 
 
@@ -110,7 +108,7 @@ def compute_class_metrics(actual: ActualLabels, predictions: CandidatePrediction
 
 
 def compute_sample_metrics(
-    actual: ActualLabels, candidate: Candidate, counts: Counts, area_counts: Counts
+    actual: ActualLabels, predictions: CandidatePredictions, counts: Counts, area_counts: Counts
 ) -> BootstrapValues:
     """The candidate's metrics in samples that hold each row as often as `counts` (samples, rows) says.
 
@@ -119,16 +117,15 @@ def compute_sample_metrics(
     that have rows of both kinds.
     """
     if not actual.num_classes:
-        return _regression_values(actual, candidate, counts)
-    predictions, names = candidate
+        return _regression_values(actual, predictions, counts)
     values = _label_values(actual, predictions, counts)
     areas = np.ma.masked_invalid(_class_areas(actual, predictions, area_counts)).mean(axis=2).filled(np.nan)
     values["roc_auc"], values["pr_auc"] = areas
     values["log_loss"] = _means(counts, _log_losses(actual, predictions))
-    return {name: values[name] for name in names}
+    return {name: values[name] for name in predictions.metric_names or actual.metric_names}
 
 
-def best_constants(actual: ActualLabels) -> list[Candidate]:
+def best_constants(actual: ActualLabels) -> list[CandidatePredictions]:
     """The best constant predictions in hindsight, chosen for these very rows, each with the metrics it is best for.
 
     No constant does better on them, so a model that beats it shows more than one that beats a constant learnt from
@@ -142,9 +139,10 @@ def best_constants(actual: ActualLabels) -> list[Candidate]:
         scores = np.full(rows, shares[1]) if actual.num_classes == 2 else np.broadcast_to(shares, (rows, len(shares)))
         largest = CandidatePredictions(scores, np.full(rows, shares.argmax()), probabilities=True)
         if actual.num_classes > 2:
-            return [Candidate(largest, actual.metric_names)]
+            return [largest]
         others = [name for name in actual.metric_names if name not in RATES]
-        return [Candidate(largest, others), Candidate(replace(largest, labels=np.ones(rows, np.intp)), RATES)]
+        ones = replace(largest, labels=np.ones(rows, np.intp), metric_names=RATES)
+        return [replace(largest, metric_names=others), ones]
     values: list[tuple[float, tuple[MetricName, ...]]] = [
         (labels.mean(), ("rmse", "r2")),
         (np.median(labels), ("mae", "median_error")),
@@ -152,17 +150,16 @@ def best_constants(actual: ActualLabels) -> list[Candidate]:
     if actual.quantile:
         # A label itself: between two of them, where quantiles are often put, the loss can be higher.
         values.append((np.quantile(labels, actual.quantile, method="inverted_cdf"), ("pinball",)))
-    return [Candidate(CandidatePredictions(np.full(rows, value)), names) for value, names in values]
+    return [CandidatePredictions(np.full(rows, value), metric_names=names) for value, names in values]
 
 
-def baseline_metrics(actual: ActualLabels, constants: Sequence[Candidate]) -> MetricValues:
+def baseline_metrics(actual: ActualLabels, constants: Sequence[CandidatePredictions]) -> MetricValues:
     """Each metric of the constant that is best for it."""
-    found = [(names, compute_metrics(actual, predictions)) for predictions, names in constants]
-    return {name: of_constant[name] for names, of_constant in found for name in names}
+    return {name: value for one in constants for name, value in compute_metrics(actual, one).items()}
 
 
-def _regression_values(actual: ActualLabels, candidate: Candidate, counts: Counts) -> BootstrapValues:
-    errors = actual.labels - candidate.predictions.scores
+def _regression_values(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> BootstrapValues:
+    errors = actual.labels - predictions.scores
     quantile = actual.quantile or 0.5
     compute: dict[MetricName, Callable[[], Floats]] = {
         "rmse": lambda: np.sqrt(_means(counts, np.square(errors))),
@@ -171,7 +168,7 @@ def _regression_values(actual: ActualLabels, candidate: Candidate, counts: Count
         "r2": lambda: 1 - _means(counts, np.square(errors)) / _variances(counts, actual.labels),
         "pinball": lambda: _means(counts, np.maximum(quantile * errors, (quantile - 1) * errors)),
     }
-    return {name: compute[name]() for name in candidate.metric_names}
+    return {name: compute[name]() for name in predictions.metric_names or actual.metric_names}
 
 
 def _means(counts: Counts, values: NDArray[Any]) -> Floats:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from tasks.data.profile import ColumnProfile
-from tasks.data.rules.finding import IGNORE_REMEDY, MAX_NAMES, Finding, error, quote, quote_columns, warning
+from tasks.data.rules.finding import IGNORE_REMEDY, Finding, error, quote, quote_columns, warning
 
 LEAK_CORRELATION: Final = 0.9999
 MAX_EXACT_INTEGER: Final = 2**24
@@ -35,15 +35,18 @@ def find_feature_problems(features: Sequence[ColumnProfile], target: ColumnProfi
     close = [column.name for column in others if abs(column.correlation or 0.0) >= LEAK_CORRELATION]
     what = f"a correlation of {LEAK_CORRELATION} or more with the target {quote(target.name)}: it may leak the label"
     yield from _warn(close, what, f"If it is not known before the target is, {IGNORE_REMEDY}.")
-    yield from _find_duplicates(others)
-    indices = [column.name for column in features if _INDEX_NAME.fullmatch(column.name) or column.counts_up]
+    originals = {column.digest: column.name for column in reversed(others)}
+    twins = {column.name: originals[column.digest] for column in others if originals[column.digest] != column.name}
+    what = f"the same values in every row as {quote_columns([*dict.fromkeys(twins.values())])}"
+    keep = "Keep one of each alone, as they share one weight: leave out the others with the dataset's ignore parameter."
+    yield from _warn([*twins], what, keep)
+    indices = [column.name for column in features if _INDEX_NAME.fullmatch(column.name)]
     what = "looks like the row number that pandas writes beside a table"
     yield from _warn(indices, what, f"Write the table with to_csv(index=False), or {IGNORE_REMEDY}.")
     ids = [column.name for column in varied if column.name not in indices and is_id(column, rows)]
-    what = "looks like an id, whose size means nothing"
+    what = "looks like an id or a row number, whose size means nothing"
     yield from _warn(ids, what, f"{_DROP}, or encode it (one-hot) if it names a category.")
-    reported = {*indices, *ids}
-    large = [column.name for column in (*varied, target) if column.name not in reported and _is_large(column)]
+    large = [column.name for column in (*varied, target) if column.name not in {*indices, *ids} and _is_large(column)]
     what = f"whole numbers beyond {MAX_EXACT_INTEGER}, whose last digits a float32 does not hold"
     yield from _warn(large, what, "Subtract an offset or rescale, if those digits matter.")
 
@@ -59,22 +62,6 @@ def is_id(column: ColumnProfile, rows: int) -> bool:
     return bool(_ID_NAME.fullmatch(column.name) and span > 2) or (
         column.distinct and min(rows, _MIN_CHUNK_ROWS) ** 2 / (2 * span) > _MAX_COINCIDENCES
     )
-
-
-def _find_duplicates(varied: Sequence[ColumnProfile]) -> Iterator[Finding]:
-    groups: dict[str, list[str]] = {}
-    for column in varied:
-        groups.setdefault(column.digest, []).append(column.name)
-    twins = [group for group in groups.values() if len(group) > 1]
-    if len(twins) > MAX_NAMES:
-        surplus = [name for group in twins for name in group[1:]]
-        what = f"the same values in every row as {len(twins)} others, such as {quote(twins[0][0])}"
-        keep = "Keep one of each and leave out the others with the dataset's ignore parameter."
-        yield warning(quote_columns(surplus), what, keep)
-        return
-    for group in twins:
-        keep = f"Keep {quote(group[0])} alone and leave out the other with the dataset's ignore parameter."
-        yield warning(quote_columns(group), "the same values in every row, so that they share one weight", keep)
 
 
 def _is_large(column: ColumnProfile) -> bool:

@@ -11,7 +11,6 @@ from tasks.data.rules.finding import MAX_NAMES, Finding, error, format_label, fo
 
 MIN_CLASS_ROWS: Final = 10
 MAX_CLASS_LABELS: Final = 20
-MAX_CLASSES: Final = 1_000_000
 
 
 def find_label_problems(
@@ -30,11 +29,9 @@ def find_label_problems(
             yield warning(column, "every label is 0 or 1, and a regressor predicts any number", choose)
     elif wrong := _first_wrong_label(profile, target.minimum, target.maximum, classes):
         row, what = wrong
-        num_classes = "" if kind == "binary_classifier" else f"with num_classes {classes} "
-        wanted = "0 or 1" if kind == "binary_classifier" else f"0 to {classes - 1}"
-        what = f"{what}, where a {kind} {num_classes}wants {wanted}"
         where = column if row is None else f"{column}, row {row}"
-        yield error(where, what, _suggest_remedy(profile, target.minimum, target.maximum, hyperparameters))
+        wanted = "0 or 1" if classes == 2 else f"0 to {classes - 1} (num_classes - 1)"
+        yield error(where, f"{what}, where a {kind} wants {wanted}", _suggest_remedy(profile))
     elif profile.labels is not None:
         yield from _find_absent_classes(profile.labels, column, classes)
         yield from _find_rare_classes(profile.labels, column, channels if kind == "binary_classifier" else ())
@@ -54,51 +51,18 @@ def _first_wrong_label(profile: Profile, low: float, high: float, classes: int) 
     return None
 
 
-def _suggest_remedy(profile: Profile, low: float, high: float, hyperparameters: Hyperparameters) -> str:
-    """How labels that are wrong become 0 to k-1, and the hyperparameters fit them."""
-    if _is_continuous(profile):
-        return "Such a target is a number to predict: set predictor_type to regressor."
-    if profile.labels is not None:
-        mapping, classes = _suggest_mapping([label.value for label in profile.labels], hyperparameters)
-        steps = join_words([step for step in (mapping, _suggest_setting(classes, hyperparameters)) if step])
-        return f"{steps[:1].upper()}{steps[1:]}."
-    if low >= 0 and high < MAX_CLASSES:
-        return f"For classes {_suggest_setting(int(high) + 1, hyperparameters)}; else set predictor_type to regressor."
-    return "Map classes to 0, 1, 2, …; or set predictor_type to regressor, if these are numbers."
-
-
-def _is_continuous(profile: Profile) -> bool:
-    """Whether the labels are so many, or in so few rows each, that they rather measure something than name it."""
-    fractional = profile.fractional_label_row is not None
-    if profile.labels is None:
-        return fractional
-    count = len(profile.labels)
-    return count > MAX_CLASS_LABELS and (fractional or profile.rows / count < MIN_CLASS_ROWS)
-
-
-def _suggest_mapping(values: Sequence[float], hyperparameters: Hyperparameters) -> tuple[str, int]:
-    """What to do to the labels, if anything, and how many classes there are then."""
-    count = len(values)
-    if values == [*range(count)]:
-        return "", count
-    if values == [-1, 1]:
-        return "map the label -1 to 0", count
-    if values == [*range(1, count + 1)]:
-        return f"subtract 1 from every label, so that 1 to {count} become 0 to {count - 1}", count
-    whole = values[0] >= 0 and all(value.is_integer() for value in values)
-    if whole and hyperparameters.predictor_type == "multiclass_classifier" and values[-1] + 1 < 1.5 * count:
-        return "", int(values[-1]) + 1  # a class or two just do not occur
-    classes = "0 and 1" if count == 2 else f"0 to {count - 1}"
-    return f"map the {count} labels {format_labels(values)} to {classes}", count
-
-
-def _suggest_setting(classes: int, hyperparameters: Hyperparameters) -> str:
-    binary = hyperparameters.predictor_type == "binary_classifier"
-    if classes == 2:
-        return "" if binary else "set predictor_type to binary_classifier"
-    if binary:
-        return f"set predictor_type to multiclass_classifier and num_classes to {classes}"
-    return "" if hyperparameters.num_classes == classes else f"set num_classes to {classes}"
+def _suggest_remedy(profile: Profile) -> str:
+    """How few labels become 0 to k-1, with the hyperparameters for them; many may be numbers, and fractions are."""
+    values = [label.value for label in profile.labels or ()]
+    if not 0 < len(values) <= MAX_CLASS_LABELS:
+        if profile.fractional_label_row is not None:
+            return "Such a target is a number to predict: set predictor_type to regressor."
+        number = "Set predictor_type to regressor, if these are numbers to predict. If they name classes, number them"
+        return f"{number} from 0 on, and set predictor_type to multiclass_classifier and num_classes to their number."
+    count, classes = len(values), range(len(values))
+    kind = "binary_classifier" if count == 2 else f"multiclass_classifier and num_classes to {count}"
+    mapping = f"Map the {count} labels {format_labels(values)} to {format_labels(classes)}. "
+    return f"{'' if values == [*classes] else mapping}Set predictor_type to {kind}."
 
 
 def _find_absent_classes(labels: Sequence[LabelCount], column: str, classes: int) -> Iterator[Finding]:

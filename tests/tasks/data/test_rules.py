@@ -1,5 +1,6 @@
 """Everything wrong with a table is said at once, with its place and its cure; of a fine table nothing is said."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -144,17 +145,12 @@ def test_columns_that_pandas_numbered_are_no_first_line_of_data(names: list[str]
 @pytest.mark.parametrize(
     ("labels", "hyperparameters", "said"),
     [
-        ((1, -1), BINARY, ["row 2", "label is -1", "wants 0 or 1", "Map the label -1 to 0."]),
-        ((1, -1), THREE, ["row 2", "-1", "Map the label -1 to 0 and set predictor_type to binary_classifier"]),
-        ((1, 2), BINARY, ["row 2", "label is 2", "Subtract 1 from every label, so that 1 to 2 become 0 to 1."]),
-        ((1, 2, 3), THREE, ["row 3", "label is 3", "wants 0 to 2", "1 to 3 become 0 to 2."]),
-        ((1, 2, 3, 4), THREE, ["row 3", "Subtract 1", "and set num_classes to 4."]),
-        ((0, 1, 2, 3, 4), THREE, ["row 4", "label is 3", "num_classes 3", "Set num_classes to 5."]),
-        ((0, 1, 2, 4, 5, 6), THREE, ["row 4", "label is 4", "Set num_classes to 7."]),
-        ((0, 1, 2), BINARY, ["row 3", "is 2", "Set predictor_type to multiclass_classifier and num_classes to 3"]),
-        ((1, 2, 3), BINARY, ["row 2", "1 to 3", "set predictor_type to multiclass_classifier and num_classes to 3"]),
-        ((0, 2), BINARY, ["row 2", "label is 2", "Map the 2 labels 0 and 2 to 0 and 1."]),
-        ((3, 30, 300), THREE, ["row 1", "label is 3", "Map the 3 labels 3, 30 and 300 to 0 to 2."]),
+        ((1, -1), BINARY, ["row 2", "label is -1", "wants 0 or 1", "Map the 2 labels -1 and 1 to 0 and 1."]),
+        ((1, -1), THREE, ["row 2", "-1", "-1 and 1 to 0 and 1. Set predictor_type to binary_classifier."]),
+        ((1, 2, 3, 4), THREE, ["row 3", "label is 3", "wants 0 to 2", "Map the 4 labels", "num_classes to 4."]),
+        ((0, 1, 2, 3, 4), THREE, ["row 4", "label is 3", "(num_classes - 1). Set", "and num_classes to 5."]),
+        ((0, 1, 2), BINARY, ["row 3", "is 2", "Set predictor_type to multiclass_classifier and num_classes to 3."]),
+        ((3, 30, 300), THREE, ["row 1", "label is 3", "Map the 3 labels 3, 30 and 300 to 0, 1 and 2."]),
         ((0, 0.5), BINARY, ["row 2", "label is 0.5", "Map the 2 labels 0 and 0.5 to 0 and 1."]),
     ],
 )  # fmt: skip
@@ -165,10 +161,32 @@ def test_labels_a_classifier_does_not_take_are_errors_with_the_way_out(
     check(found, "error", "column 'pay'", *said)
 
 
+@given(
+    st.lists(st.sampled_from([-1, 0, 0.5, 1, 2, 3, 5, 7, 30]), min_size=2, max_size=7, unique=True),
+    st.sampled_from([BINARY, THREE]),
+)
+def test_the_way_out_leads_out(labels: list[float], hyperparameters: Hyperparameters) -> None:
+    found = [one for one in problems_of(classes(*labels), hyperparameters) if one.level == "error"]
+    if not found:
+        return
+    remedy = re.fullmatch(
+        r"(?:Map the (\d+) labels (.*) to (.*)\. )?"
+        r"Set predictor_type to (?:(binary_classifier)|multiclass_classifier and num_classes to (\d+))\.",
+        found[0].remedy,
+    )
+    assert remedy is not None, found[0].remedy
+    if remedy[2]:
+        old, new = ([float(label) for label in re.split(", | and ", listed)] for listed in (remedy[2], remedy[3]))
+        labels = [dict(zip(old, new, strict=True))[label] for label in labels]
+    advised = BINARY if remedy[4] else Hyperparameters(predictor_type="multiclass_classifier", num_classes=remedy[5])
+    assert problems_of(classes(*labels), advised) == ()
+
+
 @pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
+        (np.arange(100) + 1, ["one of 100 different ones", "If they name classes, number them from 0 on"]),
         (CLEAN["pay"][:500], ["label is", "one of 500 different ones"]),
         (NUMBERS.integers(1000, 90_000, ROWS), ["row 1", "one of"]),
     ],
@@ -177,15 +195,15 @@ def test_a_classifier_of_a_target_that_measures_is_an_error(
     labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
 ) -> None:
     found = problems_of({"pay": np.resize(np.asarray(labels), ROWS)}, hyperparameters)
-    check(found, "error", "column 'pay', row", "set predictor_type to regressor", *said)
+    check(found, "error", "column 'pay', row", "et predictor_type to regressor", *said)
 
 
 @pytest.mark.parametrize(
     ("labels", "said"),
     [
         (np.arange(3000) / 7, ["row 2", "has a fraction", "more than 1000", "set predictor_type to regressor"]),
-        (np.arange(3000) % 1500, ["more than 1000 labels, from 0 to 1499", "num_classes to 1500", "regressor"]),
-        (np.arange(3000) % 1500 - 7, ["more than 1000 labels, from -7 to 1492", "Map classes", "regressor"]),
+        (np.arange(3000) % 1500, ["more than 1000 labels, from 0 to 1499", "to regressor", "num_classes"]),
+        (np.arange(3000) % 1500 - 7, ["more than 1000 labels, from -7 to 1492", "from 0 on"]),
     ],
 )
 @pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
@@ -267,12 +285,13 @@ def test_a_constant_feature_is_a_warning() -> None:
 
 
 def test_duplicate_features_are_a_warning_that_names_both() -> None:
-    check(problems_of({"years": CLEAN["age"]}), "warning", "columns 'age' and 'years'", "same values", "Keep 'age'")
+    said = "column 'years': the same values in every row as column 'age'", "Keep one of each", "ignore"
+    check(problems_of({"years": CLEAN["age"]}), "warning", *said)
 
 
 def test_many_duplicate_features_are_one_warning() -> None:
     columns = {f"x{index}": np.random.default_rng(100 + index % 20).normal(size=ROWS) for index in range(1, 41)}
-    check(problems_of(columns), "warning", "20 columns, such as 'x21'", "20 others, such as 'x1'", "Keep one of each")
+    check(problems_of(columns), "warning", "20 columns, such as 'x21'", "20 columns, such as 'x1'", "Keep one of each")
 
 
 def test_a_feature_equal_to_the_target_is_an_error() -> None:
@@ -284,7 +303,7 @@ def test_a_feature_in_step_with_the_target_is_a_warning(factor: float) -> None:
     check(problems_of({"age": factor * CLEAN["pay"]}), "warning", "column 'age'", "0.9999", "may leak", "ignore")
 
 
-@pytest.mark.parametrize("name", ["", "Unnamed: 0", "number"])
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "index"])
 def test_an_index_is_a_warning(name: str) -> None:
     values = NUMBERS.normal(size=ROWS) if name.startswith("Unnamed") else np.arange(ROWS)
     check(problems_of({name: values}), "warning", f"column '{name}'", "row number", "to_csv(index=False)", "ignore")
@@ -305,12 +324,8 @@ def test_a_flag_or_a_measure_is_no_id_whatever_its_name() -> None:
 
 
 def test_whole_numbers_that_never_coincide_are_ids() -> None:
-    check(
-        problems_of({"ticket": NUMBERS.permutation(ROWS) * 3 + 70_000}),
-        "warning",
-        "column 'ticket'",
-        "looks like an id",
-    )
+    for values in (NUMBERS.permutation(ROWS) * 3 + 70_000, np.arange(1, ROWS + 1)):
+        check(problems_of({"ticket": values}), "warning", "column 'ticket'", "looks like an id or a row number")
     assert problems_of({"income": np.unique(NUMBERS.integers(0, 10**7, 2 * ROWS))[:ROWS][::-1]}) == ()
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from linear_learner.errors import DataError
 from tasks.data.shuffle import assign_positions, gather, scatter
 
-TYPES = {"small": "<i1", "flag": "<i1", "real": "<f8", "number": "<i8"}
+TYPES = {"small": pl.Int8(), "flag": pl.Int8(), "real": pl.Float64(), "number": pl.Int64()}
 
 
 def frame(rows: int) -> pl.DataFrame:

@@ -12,14 +12,14 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, Predictions
-from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval, resample
+from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval
 from tasks.evaluation.metrics import (
     ActualLabels,
-    Candidate,
     CandidatePredictions,
     baseline_metrics,
     best_constants,
     compute_metrics,
+    compute_sample_metrics,
 )
 
 NAN = float("nan")
@@ -88,12 +88,13 @@ def test_every_metric_is_scikit_learn_s_however_few_the_rows(kind: int, rows: in
 def test_a_round_is_scikit_learn_on_the_rows_it_drew(kind: int, rows: int, steps: int, seed: int) -> None:
     actual, predictions = made(kind, rows, steps, seed)
     counts = draw_samples(rows, 4)
-    candidates = [Candidate(predictions, actual.metric_names), *best_constants(actual)]
-    for candidate, of_candidate in zip(candidates, resample(actual, candidates, counts), strict=True):
+    candidates = [predictions, *best_constants(actual)]
+    for candidate in candidates:
+        of_candidate = compute_sample_metrics(actual, candidate, counts, counts)
         for index, of_round in enumerate(counts):
             drawn = np.repeat(np.arange(rows), of_round)
-            expected = by_hand(actual.select_rows(drawn), candidate.predictions.select_rows(drawn))
-            for name in candidate.metric_names:
+            expected = by_hand(actual.select_rows(drawn), candidate.select_rows(drawn))
+            for name in candidate.metric_names or actual.metric_names:
                 assert_allclose(of_candidate[name][index], expected[name], rtol=1e-6, atol=1e-9, err_msg=name)
 
 
@@ -102,7 +103,7 @@ def test_a_round_of_many_untied_rows_is_exact_too() -> None:
     labels = rng.integers(0, 2, 5000)
     predictions = CandidatePredictions(rng.random(5000, np.float32), labels, probabilities=True)
     counts = draw_samples(5000, 3)
-    (found,) = resample(ActualLabels(labels, 2), [Candidate(predictions, ActualLabels(labels, 2).metric_names)], counts)
+    found = compute_sample_metrics(ActualLabels(labels, 2), predictions, counts, counts)
     for index, of_round in enumerate(counts):
         drawn = np.repeat(np.arange(5000), of_round)
         expected = by_hand(ActualLabels(labels[drawn], 2), predictions.select_rows(drawn))
@@ -111,9 +112,9 @@ def test_a_round_of_many_untied_rows_is_exact_too() -> None:
 
 def test_r2_far_from_zero_is_of_the_spread_not_of_the_rounding() -> None:
     labels = 1e8 + np.random.default_rng(0).integers(0, 2, 50) / 8
-    actual, predictions = ActualLabels(labels), CandidatePredictions(labels + 0.01)
+    actual, predictions = ActualLabels(labels), CandidatePredictions(labels + 0.01, metric_names=("r2",))
     counts = draw_samples(50, 20)
-    (found,) = resample(actual, [Candidate(predictions, ("r2",))], counts)
+    found = compute_sample_metrics(actual, predictions, counts, counts)
     expected = [metrics.r2_score(np.repeat(labels, c), np.repeat(predictions.scores, c)) for c in counts]
     assert_allclose(found["r2"], expected, rtol=1e-4)
 
@@ -198,17 +199,18 @@ def test_large_sets_get_fewer_samples_but_never_too_few() -> None:
     assert count_samples(100_000, 10) == 200
 
 
-def test_draws_hold_as_many_rows_as_there_are_and_are_the_same_every_time() -> None:
+def test_draws_follow_the_rows_themselves_hold_as_many_and_are_the_same_every_time() -> None:
     counts = draw_samples(30, 50)
+    assert (counts[0] == 1).all()
     assert (counts.sum(axis=1) == 30).all()
     assert (counts == draw_samples(30, 50)).all()
-    assert len(np.unique(counts, axis=0)) == 50
+    assert len(np.unique(counts, axis=0)) == 51
 
 
 def test_predictions_that_cannot_be_judged_are_refused() -> None:
-    actual = ActualLabels(np.array([1.0, 2.0]))
+    model = LinearModel("regressor", "squared_loss", np.zeros((1, 1), np.float32), np.zeros(1, np.float32))
     with pytest.raises(DataError, match="row 2 of the test set is not finite"):
-        CandidatePredictions.of(Predictions(np.array([1, np.inf], np.float32), None), actual, probabilities=False)
+        CandidatePredictions.of(model, Predictions(np.array([1, np.inf], np.float32), None))
 
 
 def test_pinball_is_of_the_quantile_that_was_trained_for() -> None:
