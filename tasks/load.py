@@ -13,7 +13,7 @@ from tasks.data.profile import Profile
 from tasks.data.source import Source, find_table, make_local_copy
 from tasks.parameters import Dataset
 
-VERSION = 3
+VERSION = 4
 """Of what this step measures; raising it makes every table be read again."""
 
 
