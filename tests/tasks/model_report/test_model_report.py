@@ -262,7 +262,7 @@ def test_where_the_best_epoch_was_retained_nothing_was_discarded(make_case: Make
     case = make_case()
     retained = case.summary.model_copy(update={"best_epoch": 9, "best_value": case.summary.saved_value})
     assert "threw nothing away" in case.change_log(retained).report()
-    none = {"best_value": None, "saved_epoch": None, "throughput": None, "objective": None, "hyperparameters": {}}
+    none = {"best_value": None, "saved_epoch": None, "throughput": None, "objective": None, "best_hyperparameters": {}}
     assert "threw" not in case.change_log(case.summary.model_copy(update=none)).report()
 
 
@@ -331,7 +331,7 @@ def hostile(case: Case, name: str) -> Case:
     target = run.table.profile.columns[0].model_copy(update={"name": name})
     profile = run.table.profile.model_copy(update={"target": name, "columns": (target, *columns)})
     hostile_log = case.summary.model_copy(
-        update={"objective": name or "o", "criterion": name, "hyperparameters": {"optimizer": name}}
+        update={"objective": name or "o", "criterion": name, "best_hyperparameters": {"optimizer": name}}
     )
     renamed = case.change_evaluation(slices=slices, slice_by=name).change_log(hostile_log)
     return replace(
