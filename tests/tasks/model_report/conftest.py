@@ -15,7 +15,6 @@ from aws.registry import Package
 from aws.storage import StoredObject
 from aws.training.cost import Bill
 from aws.training.submission import Submission
-from linear_learner.formats.artifact import write_archive
 from linear_learner.hyperparameters import LOSSES
 from linear_learner.logs.reader import EpochReport, LogReport
 from linear_learner.model import LinearModel, Predictions, PredictorType
@@ -36,6 +35,7 @@ from tasks.record import Recorded
 from tasks.register import Registered
 from tasks.split import Rows
 from tasks.upload import Uploaded
+from tests.linear_learner.formats.files import write_archive
 
 ROWS = 1500
 NAMES = ("years_employed", "salary", "age", "distance_km", "overtime_hours", "satisfaction", "team_size")
@@ -163,7 +163,7 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
             bill=bill,
             log=TrainingLogSummary(summary=summarize(kind), objection=None),
         ),
-        "model": ModelFile(uri=model, path=path, size=1, sha256="x", parts=(), features=len(features)),
+        "model": ModelFile(uri=model, path=path, size=1, sha256="x", features=len(features)),
         "verdict": Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
         "recorded": Recorded(uri="s3://bucket/models/run.json", path=path.with_name("run.json"), sha256="x"),
         "registered": Registered(arn="arn", group="linear-learner-bonus", version=3, status="PendingManualApproval"),

@@ -14,7 +14,6 @@ from markdown_it import MarkdownIt
 
 import tasks
 from aws.training.submission import Submission
-from linear_learner.formats.artifact import write_archive
 from linear_learner.model import PredictorType
 from tasks.data.profile_report import escape_markdown
 from tasks.data.source import Source
@@ -25,6 +24,7 @@ from tasks.model_report.effects import compute_effects
 from tasks.parameters import Split
 from tasks.record import Recorded
 from tasks.split import Rows
+from tests.linear_learner.formats.files import write_archive
 from tests.tasks.model_report.conftest import Case, MakeCase, finding
 
 KINDS: tuple[PredictorType, ...] = ("regressor", "binary_classifier", "multiclass_classifier")
