@@ -97,8 +97,7 @@ def _unpack_tar(data: bytes) -> bytes:
         raise ArtifactError("the archive is cut short; download it again")
     with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
         members = list(islice(tar, _MAX_MEMBERS + 1))
-        files = [member for member in members if _is_file(member, len(unpacked))]
-        models = [member for member in files if PurePosixPath(member.name).name == MODEL_FILE]
+        models = [member for member in members if _is_model(member, len(unpacked))]
         if len(members) > _MAX_MEMBERS:
             raise ArtifactError(f"the archive holds more than {_MAX_MEMBERS} members; a model's holds one")
         if len(models) != 1:
@@ -107,8 +106,8 @@ def _unpack_tar(data: bytes) -> bytes:
         return content.read() if content else b""
 
 
-def _is_file(member: tarfile.TarInfo, limit: int) -> bool:
-    """Whether it is a plain file, not a folder; anything else has no place in a model."""
+def _is_model(member: tarfile.TarInfo, limit: int) -> bool:
+    """Whether it is the model; ArtifactError for what is neither a plain file nor a folder."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
         raise ArtifactError(f"the archive holds the path {member.name[:80]!r}, which leads out of it")
@@ -118,7 +117,7 @@ def _is_file(member: tarfile.TarInfo, limit: int) -> bool:
         raise ArtifactError(f"the archive holds {member.name[:80]!r}, which is a link or a device, not a file")
     if not 0 <= member.size <= limit:
         raise ArtifactError(f"the archive claims {member.size} bytes for {member.name[:80]!r}")
-    return True
+    return name.name == MODEL_FILE
 
 
 def _zip_members(data: bytes) -> dict[str, bytes]:

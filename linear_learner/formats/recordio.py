@@ -60,8 +60,6 @@ def _make_frame(tensors: Sequence[Tensor]) -> tuple[NDArray[np.uint8], list[slic
         )
         end = _HEADER.size + len(message)
         slots.append(slice(end - size, end))
-    if len(message) > _MAX_LENGTH:
-        raise DataError(f"a record of {len(message)} bytes is longer than RecordIO's {_MAX_LENGTH}")
     frame = _HEADER.pack(MAGIC, len(message)) + message + bytes(-len(message) % 4)
     return np.frombuffer(frame, np.uint8), slots
 

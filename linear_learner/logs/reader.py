@@ -39,6 +39,8 @@ class LogReport(BaseModel):
     """What was minimised, such as `mse`."""
     criterion: str | None = None
     """What decided between models and about stopping, such as `mse_objective`."""
+    lower_is_better: bool = True
+    """Of the criterion."""
     configuration: dict[str, str] = Field(default_factory=dict)
     model_count: int = 0
     """How many models were trained side by side."""
@@ -59,11 +61,6 @@ class LogReport(BaseModel):
     best_hyperparameters: dict[str, int | float | str] = Field(default_factory=dict)
     stopped_early: bool = False
     failure: str | None = None
-
-    @property
-    def lower_is_better(self) -> bool:
-        """Of the criterion."""
-        return lower_is_better(self.criterion)
 
     @property
     def discarded_improvement(self) -> float | None:
@@ -211,6 +208,7 @@ class LogReader:
             {
                 **self._fields,
                 "criterion": criterion,
+                "lower_is_better": lower,
                 "model_count": max((len(epoch.train) for epoch in epochs), default=0),
                 "epoch_count": len(epochs),
                 "epochs": epochs,

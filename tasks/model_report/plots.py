@@ -73,8 +73,14 @@ def draw_plots(
 
 
 def _learning_curve(summary: LogReport | None) -> "Figure | None":
-    lines = _losses_by_epoch(summary) if summary else {}
-    if summary is None or not lines:
+    if summary is None:
+        return None
+    by_channel = {
+        name: {epoch.index: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
+        for name in _LOSS_LINES
+    }
+    lines = {name: line for name, line in by_channel.items() if line}
+    if not lines:
         return None
     # A regressor's losses have different scales, the training loss being in units of the normalised label.
     apart = len(lines) > 1 and not (summary.objective or "").endswith("cross_entropy")
@@ -89,14 +95,6 @@ def _learning_curve(summary: LogReport | None) -> "Figure | None":
         axes.set_ylabel(f"{next(iter(group))} {loss}" if apart else loss)
     rows[-1].set_xlabel("epoch")
     return figure
-
-
-def _losses_by_epoch(summary: LogReport) -> dict[str, dict[int, float]]:
-    lines = {
-        name: {epoch.index: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
-        for name in _LOSS_LINES
-    }
-    return {name: line for name, line in lines.items() if line}
 
 
 def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogReport) -> None:
