@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from linear_learner.formats.artifact import write_archive
+from linear_learner.formats.artifact import pack_model, write_model
 from linear_learner.model import LinearModel, PredictorType
 
 WITH_MXNET = """
@@ -48,7 +48,7 @@ def difference(python: str, model: LinearModel, rows: np.ndarray[tuple[int, int]
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_archive(model, folder / "model.tar.gz")
+        pack_model(write_model(model, folder).read_bytes(), folder / "model.tar.gz")
         np.save(folder / "rows.npy", rows)
         files = [folder / "model.tar.gz", folder / "rows.npy", folder / "scores.npy"]
         done = subprocess.run([python, "-c", WITH_MXNET, *files], capture_output=True, text=True, check=False)

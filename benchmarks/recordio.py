@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.formats.channels import CSV, RECORDIO, read_channel
-from linear_learner.formats.recordio import MAGIC, encode_varint, read_records, write_records
+from linear_learner.formats.recordio import MAGIC, encode_varint, read_records, write_columns
 
 
 def write_row_by_row(stream: io.BytesIO, features: NDArray[np.float32], labels: NDArray[np.float32]) -> None:
@@ -53,16 +53,16 @@ def main(rows: int = 500_000, features: int = 16) -> None:
     labels = (table[:, 0] > 0).astype(np.float32)
     few = max(1, rows // 20)
     ours, theirs = io.BytesIO(), io.BytesIO()
-    write_records(ours, table[:few], labels[:few])
+    write_columns(ours, labels[:few], list(table[:few].T))
     write_row_by_row(theirs, table[:few], labels[:few])
     assert ours.getvalue() == theirs.getvalue(), "the two writers disagree"
 
-    fast = rows / seconds(lambda: write_records(io.BytesIO(), table, labels))
+    fast = rows / seconds(lambda: write_columns(io.BytesIO(), labels, list(table.T)))
     slow = few / seconds(lambda: write_row_by_row(io.BytesIO(), table[:few], labels[:few]))
     print(f"{rows} rows of {features} features; rows per second")
     print(f"write RecordIO       {fast:>12,.0f}   {fast / slow:,.0f} x row by row ({slow:,.0f})")
     buffer = io.BytesIO()
-    write_records(buffer, table, labels)
+    write_columns(buffer, labels, list(table.T))
     records = buffer.getvalue()
     read = rows / seconds(lambda: read_records(records))
     print(f"read RecordIO        {read:>12,.0f}   {len(records) / rows * read / 1e6:,.0f} MB/s")

@@ -7,7 +7,7 @@ from prefect import get_run_logger, task
 from aws.storage import download_object, sha256_of
 from aws.training.submission import Submission
 from aws.workspace import Workspace
-from linear_learner.formats.artifact import list_archive_files, read_model
+from linear_learner.formats.artifact import read_model
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, Inputs, Result, cached
 from tasks.load import Table
@@ -17,13 +17,12 @@ from tasks.upload import Uploaded
 
 
 class ModelFile(Result):
-    """A model on this machine: where, its size in bytes, its checksum, its parts, its shape."""
+    """A model on this machine: where, its size in bytes, its checksum, its number of features."""
 
     uri: str
     path: Path
     size: int
     sha256: str
-    parts: tuple[str, ...]
     features: int
 
     def missing(self, workspace: Workspace) -> list[str]:
@@ -50,17 +49,9 @@ def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFil
     """Fetch `model.tar.gz` into a folder named as the job; raises ArtifactError when it does not open as a model."""
     path = _folder(model_dir) / job.name / "model.tar.gz"
     download_object(workspace, job.model, path)
-    model = read_model(path)
-    parts = list_archive_files(path)
-    get_run_logger().info("%s holds %s", path.name, ", ".join(f"{part.name} ({part.size} bytes)" for part in parts))
-    return ModelFile(
-        uri=job.model.uri,
-        path=path,
-        size=path.stat().st_size,
-        sha256=sha256_of(path),
-        parts=tuple(part.name for part in parts),
-        features=model.weights.shape[0],
-    )
+    size, features = path.stat().st_size, len(read_model(path).weights)
+    get_run_logger().info("%s: %d bytes, a model of %d features", path, size, features)
+    return ModelFile(uri=job.model.uri, path=path, size=size, sha256=sha256_of(path), features=features)
 
 
 class TrainedModel(Result):

@@ -16,8 +16,7 @@ from aws.training.outcome import job_outcome
 from aws.training.stopping import stop_job, stop_when_interrupted
 from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
-from linear_learner.logs.reader import LogReader
-from linear_learner.logs.training_summary import TrainingSummary
+from linear_learner.logs.reader import LogReader, LogReport
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached
 from tasks.prefect_ui.job_progress import JobProgress
@@ -25,14 +24,14 @@ from tasks.prefect_ui.job_progress import JobProgress
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-LOG_SUMMARY_VERSION = 1
+LOG_SUMMARY_VERSION = 2
 """Raised when a log is summarised in another way."""
 
 
 class TrainingLogSummary(Result):
     """What the log tells, or why there is nothing to tell."""
 
-    summary: TrainingSummary | None
+    summary: LogReport | None
     objection: str | None
 
     def missing(self, workspace: Workspace) -> list[str]:
@@ -41,7 +40,7 @@ class TrainingLogSummary(Result):
         return [] if self.summary else ["the log of the job"]
 
     def __str__(self) -> str:
-        return f"training log, {self.summary.epochs} epochs" if self.summary else "no training log"
+        return f"training log, {self.summary.epoch_count} epochs" if self.summary else "no training log"
 
 
 class FinishedJob(Result):
@@ -132,4 +131,4 @@ def read_training_log(workspace: Workspace, job: str, created: datetime) -> Trai
         return TrainingLogSummary(summary=None, objection=str(error))
     if not report.epochs:
         return TrainingLogSummary(summary=None, objection="CloudWatch holds no log of the job (any more).")
-    return TrainingLogSummary(summary=TrainingSummary.from_report(report), objection=None)
+    return TrainingLogSummary(summary=report.condensed(), objection=None)

@@ -11,12 +11,10 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from gzip import GzipFile
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple, get_args
+from typing import Any, get_args
 
 import numpy as np
 
@@ -34,36 +32,43 @@ _DAMAGE_ERRORS: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, R
 _DAMAGE_ERRORS += (ArithmeticError, struct.error, tarfile.TarError, zipfile.BadZipFile, zlib.error)
 
 
-class ArchiveFile(NamedTuple):
-    """A file in an archive, by its path there, and its size in bytes."""
-
-    name: str
-    size: int
-
-
 def read_model(path: Path) -> LinearModel:
     """The model in `path`, a `model.tar.gz` or the bare `model_algo-1` inside one.
 
     Raises ArtifactError when the file is anything else, is damaged, is larger than 512 MiB unpacked, or holds weights
     that are not finite.
     """
-    with _open_archive(path) as (_, members):
-        if missing := [name for name in (_SYMBOL, _PARAMS, _MANIFEST, _ADDITIONAL_PARAMS) if name not in members]:
-            raise ArtifactError(f"{path.name} has no {' and no '.join(missing)}: it is not a Linear Learner model")
-        additional_params = json.loads(members[_ADDITIONAL_PARAMS])
-        return _build_model(members, additional_params if isinstance(additional_params, dict) else {})
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ArtifactError(f"{path.name} has {size} bytes; more than {MAX_BYTES} are not read")
+    data = path.read_bytes()
+    try:
+        return _build_model(_zip_members(_unpack_tar(data)))
+    except ArtifactError:
+        raise
+    except _DAMAGE_ERRORS as error:
+        raise ArtifactError(f"{path.name} is damaged: {error or type(error).__name__}; download it again") from error
 
 
 def write_model(model: LinearModel, folder: Path) -> Path:
     """Write `model_algo-1`, which the service then tars, into `folder`; the same model gives the same bytes."""
+    additional_params = {
+        "threshold": model.threshold,
+        "loss_type": model.loss,
+        "predictor_type": model.predictor_type,
+        "metrics_params": {**model.metrics_params, "threshold": model.threshold},
+    }
+    content: dict[str, str | bytes] = {
+        _SYMBOL: encode_symbol(model),
+        _PARAMS: encode_params({"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias[np.newaxis]}),
+        _MANIFEST: json.dumps({"mx-mod": "mxnet_module", _ADDITIONAL_PARAMS: "json", "version": 1}),
+        _ADDITIONAL_PARAMS: json.dumps(additional_params),
+    }
     path = folder / MODEL_FILE
-    path.write_bytes(_zip_bytes(model))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in content.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo's date is 1980: no clock in the bytes
     return path
-
-
-def write_archive(model: LinearModel, path: Path) -> None:
-    """Write the whole `model.tar.gz`; the same model gives the same bytes."""
-    pack_model(_zip_bytes(model), path)
 
 
 def pack_model(content: bytes, path: Path) -> None:
@@ -78,32 +83,10 @@ def pack_model(content: bytes, path: Path) -> None:
         tar.addfile(member, io.BytesIO(content))
 
 
-def list_archive_files(path: Path) -> tuple[ArchiveFile, ...]:
-    """Every file in the archive and, under `model_algo-1/`, in the zip inside it; ArtifactError as in `read_model`."""
-    with _open_archive(path) as (files, members):
-        return *files, *(ArchiveFile(f"{MODEL_FILE}/{name}", len(content)) for name, content in members.items())
-
-
-@contextmanager
-def _open_archive(path: Path) -> Iterator[tuple[list[ArchiveFile], dict[str, bytes]]]:
-    """The files of the tar, and the members of the zip that is the model; what fails with them is an ArtifactError."""
-    size = path.stat().st_size
-    if size > MAX_BYTES:
-        raise ArtifactError(f"{path.name} has {size} bytes; more than {MAX_BYTES} are not read")
-    data = path.read_bytes()
-    try:
-        files, model = _unpack_tar(data)
-        yield files, _zip_members(model)
-    except ArtifactError:
-        raise
-    except _DAMAGE_ERRORS as error:
-        raise ArtifactError(f"{path.name} is damaged: {error or type(error).__name__}; download it again") from error
-
-
-def _unpack_tar(data: bytes) -> tuple[list[ArchiveFile], bytes]:
-    """The files of the tar, and the bytes of the one that is the model."""
+def _unpack_tar(data: bytes) -> bytes:
+    """The `model_algo-1` in the archive, or `data` itself where it is one."""
     if data.startswith(b"PK\x03\x04"):
-        return [], data
+        return data
     if not data.startswith(b"\x1f\x8b"):
         raise ArtifactError("neither a model.tar.gz nor a model_algo-1: it is neither gzip nor zip")
     unpacker = zlib.decompressobj(wbits=31)
@@ -114,18 +97,17 @@ def _unpack_tar(data: bytes) -> tuple[list[ArchiveFile], bytes]:
         raise ArtifactError("the archive is cut short; download it again")
     with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
         members = list(islice(tar, _MAX_MEMBERS + 1))
-        files = [member for member in members if _is_file(member, len(unpacked))]
-        models = [member for member in files if PurePosixPath(member.name).name == MODEL_FILE]
+        models = [member for member in members if _is_model(member, len(unpacked))]
         if len(members) > _MAX_MEMBERS:
             raise ArtifactError(f"the archive holds more than {_MAX_MEMBERS} members; a model's holds one")
         if len(models) != 1:
             raise ArtifactError(f"the archive holds {len(models)} files named {MODEL_FILE!r} instead of one")
         content = tar.extractfile(models[0])
-        return [ArchiveFile(member.name, member.size) for member in files], content.read() if content else b""
+        return content.read() if content else b""
 
 
-def _is_file(member: tarfile.TarInfo, limit: int) -> bool:
-    """Whether it is a plain file, not a folder; anything else has no place in a model."""
+def _is_model(member: tarfile.TarInfo, limit: int) -> bool:
+    """Whether it is the model; ArtifactError for what is neither a plain file nor a folder."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
         raise ArtifactError(f"the archive holds the path {member.name[:80]!r}, which leads out of it")
@@ -135,10 +117,11 @@ def _is_file(member: tarfile.TarInfo, limit: int) -> bool:
         raise ArtifactError(f"the archive holds {member.name[:80]!r}, which is a link or a device, not a file")
     if not 0 <= member.size <= limit:
         raise ArtifactError(f"the archive claims {member.size} bytes for {member.name[:80]!r}")
-    return True
+    return name.name == MODEL_FILE
 
 
 def _zip_members(data: bytes) -> dict[str, bytes]:
+    """The members of a `model_algo-1` that a model is made of, by name."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if len({member.filename for member in members}) != len(members) or len(members) > _MAX_MEMBERS:
@@ -147,14 +130,19 @@ def _zip_members(data: bytes) -> dict[str, bytes]:
             raise ArtifactError("the zip in the archive is compressed or encrypted; Linear Learner's is neither")
         if sum(member.file_size for member in members) > len(data):
             raise ArtifactError("the zip in the archive claims more bytes than it has")
-        return {member.filename: archive.read(member) for member in members}
+        names = (_SYMBOL, _PARAMS, _MANIFEST, _ADDITIONAL_PARAMS)
+        if missing := [name for name in names if name not in archive.namelist()]:
+            raise ArtifactError(f"the archive has no {' and no '.join(missing)}: it is not a Linear Learner model")
+        return {name: archive.read(name) for name in names}
 
 
-def _build_model(members: dict[str, bytes], additional_params: dict[str, Any]) -> LinearModel:
+def _build_model(members: dict[str, bytes]) -> LinearModel:
     arrays = read_params(members[_PARAMS])
     weights, bias = arrays.get("arg:fc0_weight"), arrays.get("arg:fc0_bias")
     if weights is None or bias is None:
         raise ArtifactError(f"the model has the arrays {sorted(arrays)} instead of arg:fc0_weight and arg:fc0_bias")
+    additional_params = json.loads(members[_ADDITIONAL_PARAMS])
+    additional_params = additional_params if isinstance(additional_params, dict) else {}
     predictor_type: Any = additional_params.get("predictor_type")
     loss = additional_params.get("loss_type")
     threshold, metrics_params = additional_params.get("threshold"), additional_params.get("metrics_params") or {}
@@ -174,23 +162,3 @@ def _build_model(members: dict[str, bytes], additional_params: dict[str, Any]) -
             f"{count} of the model's weights are not finite: its training diverged; lower learning_rate"
         )
     return model
-
-
-def _zip_bytes(model: LinearModel) -> bytes:
-    additional_params = {
-        "threshold": model.threshold,
-        "loss_type": model.loss,
-        "predictor_type": model.predictor_type,
-        "metrics_params": {**model.metrics_params, "threshold": model.threshold},
-    }
-    content: dict[str, str | bytes] = {
-        _SYMBOL: encode_symbol(model),
-        _PARAMS: encode_params({"arg:fc0_weight": model.weights, "arg:fc0_bias": model.bias[np.newaxis]}),
-        _MANIFEST: json.dumps({"mx-mod": "mxnet_module", _ADDITIONAL_PARAMS: "json", "version": 1}),
-        _ADDITIONAL_PARAMS: json.dumps(additional_params),
-    }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, data in content.items():
-            archive.writestr(zipfile.ZipInfo(name), data)  # ZipInfo's date is 1980: no clock in the bytes
-    return buffer.getvalue()

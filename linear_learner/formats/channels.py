@@ -16,9 +16,6 @@ CSV = "text/csv"
 RECORDIO = "application/x-recordio-protobuf"
 _MAX_BYTES_IN_MEMORY = 64 << 20
 
-Reader = Callable[[Path, str, int], Iterator[Examples]]
-"""Yields blocks of rows from a file, given its name in the channel and the rows of the channel before it."""
-
 
 def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
     """All rows of the files under `folder`, in the order of their names: features (rows, features), labels (rows,).
@@ -56,12 +53,9 @@ def _load(file: SpooledTemporaryFile[bytes], shape: tuple[int, ...]) -> NDArray[
 
 def channel_files(folder: Path) -> list[Path]:
     """Files under `folder`, sorted by path, without hidden and temporary ones and the empty markers of S3 folders."""
-
-    def is_data(path: Path) -> bool:
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        return path.is_file() and path.stat().st_size > 0 and path.suffix != ".tmp" and not hidden
-
-    return [path for path in sorted(folder.rglob("*")) if is_data(path)]
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size > 0]
+    visible = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    return [path for path in visible if path.suffix != ".tmp"]
 
 
 def media_type(content_type: str) -> str:
@@ -95,4 +89,4 @@ def _read_recordio(file: Path, name: str, _rows_before: int) -> Iterator[Example
             raise type(error)(f"{name}: {error}") from error
 
 
-_READERS: dict[str, Reader] = {CSV: _read_csv, RECORDIO: _read_recordio}
+_READERS: dict[str, Callable[[Path, str, int], Iterator[Examples]]] = {CSV: _read_csv, RECORDIO: _read_recordio}

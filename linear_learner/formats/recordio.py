@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.model import Examples
@@ -26,23 +26,6 @@ _WRITE_BYTES = 1 << 20  # of frames that are filled at once: the processor's cac
 
 Tensor = tuple[int, str, Sequence[NDArray[Any]]]
 """Map (`FEATURES` or `LABEL`), key, and the columns (rows,) of its values."""
-
-
-def write_records(stream: BinaryIO, features: ArrayLike, labels: ArrayLike | None = None) -> None:
-    """Write `features` (rows, features) and `labels` (rows,), as float32, one record per row.
-
-    Raises DataError, with the row, for a value that is not finite in float32, and for shapes that do not fit.
-    """
-    matrix = np.asanyarray(features)
-    if matrix.ndim != 2 or matrix.shape[1] == 0:
-        raise DataError(f"features must be a table with at least one column; their shape is {matrix.shape}")
-    tensors: list[Tensor] = [(FEATURES, "values", list(matrix.T))]
-    if labels is not None:
-        column = np.asanyarray(labels)
-        if column.shape != (len(matrix),):
-            raise DataError(f"{len(matrix)} rows of features need as many labels; the labels' shape is {column.shape}")
-        tensors.append((LABEL, "values", [column]))
-    write_tensors(stream, tensors)
 
 
 def write_columns(stream: BinaryIO, labels: NDArray[Any], features: Sequence[NDArray[Any]]) -> None:
@@ -77,8 +60,6 @@ def _make_frame(tensors: Sequence[Tensor]) -> tuple[NDArray[np.uint8], list[slic
         )
         end = _HEADER.size + len(message)
         slots.append(slice(end - size, end))
-    if len(message) > _MAX_LENGTH:
-        raise DataError(f"a record of {len(message)} bytes is longer than RecordIO's {_MAX_LENGTH}")
     frame = _HEADER.pack(MAGIC, len(message)) + message + bytes(-len(message) % 4)
     return np.frombuffer(frame, np.uint8), slots
 

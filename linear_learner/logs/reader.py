@@ -4,11 +4,15 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from math import isnan
-from typing import Any, Final
+from math import isfinite
+from typing import Any, Final, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+MAX_CURVE_POINTS = 200
+"""Epochs in a condensed report; of a longer job it has every second, fourth, … epoch."""
+DIVERGENCE_FACTOR = 1000.0
+"""Times the lowest loss so far: no learning rate schedule brings that back within the epochs that are left."""
 _MODEL_CONFIG = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
@@ -25,16 +29,6 @@ class EpochReport(BaseModel):
     improved: bool = False
     throughput: float | None = None
 
-    @property
-    def best_model(self) -> int | None:
-        """The model with the lowest loss, on the validation channel if there is one.
-
-        None where the log holds no loss, or where models are compared by something it does not print for each of them
-        (`sampled_accuracy`).
-        """
-        losses = {model: loss for model, loss in (self.validation or self.train).items() if not isnan(loss)}
-        return min(losses, key=losses.__getitem__) if losses and lower_is_better(self.criteria) else None
-
 
 class LogReport(BaseModel):
     """A whole log, finished or not. `progress` is in percent; scores are by channel (train, validation, test)."""
@@ -42,19 +36,60 @@ class LogReport(BaseModel):
     model_config = _MODEL_CONFIG
 
     objective: str | None = None
+    """What was minimised, such as `mse`."""
+    criterion: str | None = None
+    """What decided between models and about stopping, such as `mse_objective`."""
+    lower_is_better: bool = True
+    """Of the criterion."""
     configuration: dict[str, str] = Field(default_factory=dict)
+    model_count: int = 0
+    """How many models were trained side by side."""
+    epoch_count: int = 0
+    """How many epochs were trained; a condensed report holds fewer."""
     epochs: tuple[EpochReport, ...] = ()
     best_epoch: int | None = None
-    """The epoch with the best value of the criterion."""
+    """The epoch with the best finite value of the criterion; the first is 0."""
+    best_value: float | None = None
     saved_epoch: int | None = None
     """The epoch whose model was saved: the last that improved by more than the tolerance."""
+    saved_value: float | None = None
     saved_model: int | None = None
+    """The saved model's index; None where models were compared by something the log does not print for each."""
     progress: float | None = None
     throughput: float | None = None
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
     best_hyperparameters: dict[str, int | float | str] = Field(default_factory=dict)
     stopped_early: bool = False
     failure: str | None = None
+
+    @property
+    def discarded_improvement(self) -> float | None:
+        """The share by which the best epoch was better than the saved one; 0 when they are the same.
+
+        The saved epoch is the last that improved by more than early stopping's tolerance; smaller improvements after
+        it are discarded.
+        """
+        if self.saved_value is None or self.best_value is None:
+            return None
+        gap = abs(self.best_value - self.saved_value)
+        return gap / abs(self.saved_value) if gap and self.saved_value else 0.0
+
+    def condensed(self) -> Self:
+        """The report with at most MAX_CURVE_POINTS epochs, which hold one finite loss per channel, or none.
+
+        It is the loss of the saved model or, where that is not known, the lowest of the epoch.
+        """
+        epochs = [
+            epoch.model_copy(
+                update={"train": self._main_loss(epoch.train), "validation": self._main_loss(epoch.validation)}
+            )
+            for epoch in thin_out(self.epochs, MAX_CURVE_POINTS)
+        ]
+        return self.model_copy(update={"epochs": tuple(epochs)})
+
+    def _main_loss(self, losses: dict[int, float]) -> dict[int, float]:
+        model = _lowest(losses) if self.saved_model is None else self.saved_model
+        return {model: losses[model]} if model in losses and isfinite(losses[model]) else {}
 
 
 def thin_out(epochs: Sequence[EpochReport], limit: int) -> Sequence[EpochReport]:
@@ -65,9 +100,34 @@ def thin_out(epochs: Sequence[EpochReport], limit: int) -> Sequence[EpochReport]
     return epochs[::-1][::step][::-1]
 
 
+def _lowest(values: dict[int, float]) -> int | None:
+    """The key of the lowest finite value."""
+    finite = {key: value for key, value in values.items() if isfinite(value)}
+    return min(finite, key=finite.__getitem__, default=None)
+
+
 def lower_is_better(criteria: str | None) -> bool:
     """Whether early stopping watches a loss; other criteria seen, like `sampled_accuracy`, are scores."""
     return criteria is None or criteria.endswith("_objective")
+
+
+def describe_divergence(epochs: Sequence[EpochReport]) -> str | None:
+    """What is wrong with the best model's loss, e.g. "its loss is inf in epoch 3"; None as long as nothing is.
+
+    One of many models may diverge without harm; early stopping's criterion is the best model's. Scores are passed over.
+    """
+    values = [
+        (epoch.index, epoch.value) for epoch in epochs if epoch.value is not None and lower_is_better(epoch.criteria)
+    ]
+    if not values:
+        return None
+    index, value = values[-1]
+    if not isfinite(value):
+        return f"its loss is {value} in epoch {index}"
+    lowest = min(value for _, value in values)
+    if value > DIVERGENCE_FACTOR * lowest > 0:
+        return f"its loss is {value:.3g} in epoch {index} and was {lowest:.3g} before"
+    return None
 
 
 _NUMBER: Final = r"([+-]?(?:\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|nan|inf|NaN|Infinity))"
@@ -139,19 +199,24 @@ class LogReader:
     def report(self) -> LogReport:
         """Report on what was fed so far."""
         epochs = [self._report_epoch(index) for index in sorted(self._epochs)]
-        losses = {
-            epoch.index: epoch.value if lower_is_better(epoch.criteria) else -epoch.value
-            for epoch in epochs
-            if epoch.value is not None
-        }
+        criterion = next((epoch.criteria for epoch in epochs if epoch.criteria), None)
+        lower = lower_is_better(criterion)
+        values = {epoch.index: epoch.value for epoch in epochs if epoch.value is not None and isfinite(epoch.value)}
+        best = _lowest(values if lower else {index: -value for index, value in values.items()})
         saved = next((epoch for epoch in reversed(epochs) if epoch.improved), None)
         return LogReport.model_validate(
             {
                 **self._fields,
+                "criterion": criterion,
+                "lower_is_better": lower,
+                "model_count": max((len(epoch.train) for epoch in epochs), default=0),
+                "epoch_count": len(epochs),
                 "epochs": epochs,
-                "best_epoch": min(losses, key=losses.__getitem__, default=None),
+                "best_epoch": best,
+                "best_value": None if best is None else values[best],
                 "saved_epoch": saved and saved.index,
-                "saved_model": saved and saved.best_model,
+                "saved_value": saved and values.get(saved.index),
+                "saved_model": _lowest(saved.validation or saved.train) if saved and lower else None,
                 "progress": self.progress,
                 "scores": self._scores,
                 "failure": "\n".join(self._failure).strip() or None,

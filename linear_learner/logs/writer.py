@@ -54,12 +54,20 @@ class TrainingLog:
         self._records += epoch.records
         self._batches += epoch.batches
         throughput = epoch.records / max(epoch.seconds, 1e-9)
+        end = self._clock()
+        counts = {
+            "Total Records Seen": [self._records],
+            "Total Batches Seen": [self._batches],
+            "Number of Records Since Last Reset": [epoch.records],
+            "Number of Batches Since Last Reset": [epoch.batches],
+        }
+        dimensions = {"epoch": epoch.index, "Meta": "training_data_iter"}
         self._write(
             [
                 *self._losses(epoch.index, f"train {epoch.objective}_objective", epoch.train),
                 *self._losses(epoch.index, f"validation {epoch.objective}_objective", epoch.validation),
                 *map(self._line, self._epoch_lines(epoch, epochs)),
-                self._counters(epoch),
+                self._metrics(end - epoch.seconds, end, dimensions, counts),
                 self._line(f"#throughput_metric: host={HOST}, train throughput={throughput} records/second"),
             ]
         )
@@ -69,7 +77,10 @@ class TrainingLog:
         scores = [line for channel in ("train", "validation") for line in self._scores(channel, training)]
         test = list(self._scores("test", training)) or ["Test data is not provided."]
         winner = f"Best model found for hyperparameters: {json.dumps(dict(training.hyperparameters))}"
-        self._write([*map(self._line, [*scores, winner, *test]), self._timing(training)])
+        end = self._clock()
+        updates = [1000 * epoch.seconds for epoch in training.epochs]
+        timing = {"update.time": updates, "totaltime": [1000 * (end - self._started)]}
+        self._write([*map(self._line, [*scores, winner, *test]), self._metrics(self._started, end, {}, timing)])
 
     def write_failure(self, message: str, origin: str = "Customer") -> None:
         """Write why the job failed; `origin` is `Customer` for a mistake in the input, or `Algorithm`."""
@@ -110,22 +121,6 @@ class TrainingLog:
         for score in scores:
             value = f"{channel} {score.name} <{score.kind}>={float(score.value)!r}"
             yield f"#quality_metric: host={HOST}, {value}"
-
-    def _counters(self, epoch: Epoch) -> str:
-        counts = {
-            "Total Records Seen": [self._records],
-            "Total Batches Seen": [self._batches],
-            "Number of Records Since Last Reset": [epoch.records],
-            "Number of Batches Since Last Reset": [epoch.batches],
-        }
-        end = self._clock()
-        return self._metrics(end - epoch.seconds, end, {"epoch": epoch.index, "Meta": "training_data_iter"}, counts)
-
-    def _timing(self, training: TrainingResult) -> str:
-        end = self._clock()
-        updates = [1000 * epoch.seconds for epoch in training.epochs]
-        values = {"update.time": updates, "totaltime": [1000 * (end - self._started)]}
-        return self._metrics(self._started, end, {}, values)
 
     def _metrics(
         self, start: float, end: float, extra_dimensions: Mapping[str, object], values: Mapping[str, Sequence[float]]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from linear_learner.logs.training_summary import TrainingSummary
+from linear_learner.logs.reader import LogReport
 from linear_learner.model import LinearModel, Predictions
 from tasks.download import TrainedModel
 from tasks.evaluation.numbers import format_count, format_number, format_share
@@ -72,16 +72,22 @@ def draw_plots(
         return {name: to_data_url(figure) for name, figure in figures.items() if figure}
 
 
-def _learning_curve(summary: TrainingSummary | None) -> "Figure | None":
-    lines = _losses_by_epoch(summary) if summary else {}
-    if summary is None or not lines:
+def _learning_curve(summary: LogReport | None) -> "Figure | None":
+    if summary is None:
+        return None
+    by_channel = {
+        name: {epoch.index: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
+        for name in _LOSS_LINES
+    }
+    lines = {name: line for name, line in by_channel.items() if line}
+    if not lines:
         return None
     # A regressor's losses have different scales, the training loss being in units of the normalised label.
     apart = len(lines) > 1 and not (summary.objective or "").endswith("cross_entropy")
     groups = [{name: line} for name, line in lines.items()] if apart else [lines]
     how = "Stopped early after" if summary.stopped_early else "Ran to its last"
     saved = "" if summary.saved_epoch is None else f"; epoch {summary.saved_epoch} was kept"
-    title = f"{how} epoch {summary.curve[-1].index}{saved}"
+    title = f"{how} epoch {summary.epochs[-1].index}{saved}"
     figure, rows = new_figure(title, 4.6 if apart else 3.6, len(groups))
     for axes, group in zip(rows, groups, strict=True):
         _plot_losses(axes, group, summary)
@@ -91,15 +97,7 @@ def _learning_curve(summary: TrainingSummary | None) -> "Figure | None":
     return figure
 
 
-def _losses_by_epoch(summary: TrainingSummary) -> dict[str, dict[int, float]]:
-    lines = {
-        name: {point.index: getattr(point, name) for point in summary.curve if getattr(point, name) is not None}
-        for name in _LOSS_LINES
-    }
-    return {name: line for name, line in lines.items() if line}
-
-
-def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: TrainingSummary) -> None:
+def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogReport) -> None:
     from matplotlib.ticker import MaxNLocator, NullFormatter
 
     for name, line in lines.items():

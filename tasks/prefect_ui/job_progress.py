@@ -13,8 +13,7 @@ from prefect.artifacts import create_progress_artifact, create_table_artifact, u
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from linear_learner.logs.reader import EpochReport, LogReader, thin_out
-from linear_learner.logs.training_summary import describe_divergence
+from linear_learner.logs.reader import EpochReport, LogReader, describe_divergence, thin_out
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from linear_learner.__main__ import main
-from linear_learner.formats.artifact import write_archive, write_model
-from linear_learner.formats.recordio import write_records
+from linear_learner.formats.artifact import write_model
 from linear_learner.model import LinearModel
+from tests.linear_learner.formats.files import records, write_archive
 
 REGRESSOR = LinearModel("regressor", "squared_loss", np.array([[0.5], [-2.0]], np.float32), np.array([1.0], np.float32))
 BINARY = LinearModel(
@@ -54,8 +54,7 @@ def test_rows_of_any_format_are_scored_in_json_lines(model, stdin, capsys, body)
 
 def test_records_in_a_file_are_scored(model, tmp_path, capsys):
     file = tmp_path / "rows"
-    with file.open("wb") as stream:
-        write_records(stream, np.array([[2, 1], [4, 0]], np.float32), np.zeros(2, np.float32))
+    file.write_bytes(records(np.array([[2, 1], [4, 0]]), np.zeros(2)))
     assert main(["predict", model, str(file)]) == 0
     assert answers(capsys) == [{"score": 0.0}, {"score": 3.0}]
 

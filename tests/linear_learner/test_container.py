@@ -9,9 +9,9 @@ import pytest
 
 from linear_learner.container import run
 from linear_learner.formats.artifact import read_model
-from linear_learner.formats.recordio import write_records
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from linear_learner.logs.reader import LogReader, LogReport
+from tests.linear_learner.formats.files import records
 
 REGRESSION = {"predictor_type": "regressor", "mini_batch_size": "20", "epochs": "20", "num_models": "8"}
 CSV = "text/csv"
@@ -112,8 +112,7 @@ def test_validation_and_test_are_scored_and_train_is_not_as_the_container_does(j
 def test_a_channel_without_content_type_is_recordio(job):
     rows = table().astype(np.float32)
     (job.folder("train") / "part-0.csv").unlink()
-    with (job.folder("train") / "part-0.pbr").open("wb") as stream:
-        write_records(stream, rows[:, 1:], rows[:, 0])
+    (job.folder("train") / "part-0.pbr").write_bytes(records(rows[:, 1:], rows[:, 0]))
     job.describe("train", {})
     assert job.run()[0] == 0
 

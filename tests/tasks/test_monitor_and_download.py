@@ -5,6 +5,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterType
 from prefect.client.schemas.objects import Artifact
 from prefect.client.schemas.sorting import ArtifactSort
 from prefect.logging import disable_run_logger
+from prefect.serializers import JSONSerializer
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from aws.errors import NotFound, TrainingFailed
@@ -27,8 +29,9 @@ from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
-from linear_learner.formats.artifact import read_model, write_archive
+from linear_learner.formats.artifact import read_model
 from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.logs.reader import EpochReport, LogReport
 from linear_learner.model import LinearModel
 from tasks.download import download
 from tasks.fit import fit
@@ -37,6 +40,7 @@ from tasks.parameters import Dataset, Split
 from tasks.prefect_ui.job_progress import JobProgress
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
+from tests.linear_learner.formats.files import write_archive
 from tests.tasks.conftest import in_flow
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -211,6 +215,13 @@ def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
     assert monitor(workspace, submission).name == submission.name
 
 
+def test_what_a_log_says_survives_being_stored_though_it_is_not_finite() -> None:
+    epoch = EpochReport(index=0, train={0: inf}, value=-inf)
+    log = TrainingLogSummary(summary=LogReport(epochs=(epoch,), scores={"test": {"mse": inf}}), objection=None)
+    assert JSONSerializer[TrainingLogSummary]().loads(JSONSerializer().dumps(log)) == log
+    assert TrainingLogSummary.model_validate_json(log.model_dump_json()) == log
+
+
 @pytest.fixture
 def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Uploaded:
     from tasks.format import format_channels
@@ -222,12 +233,12 @@ def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Upload
 
 
 def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(
-    workspace: Workspace, machine: Path, finished: FinishedJob
+    workspace: Workspace, machine: Path, finished: FinishedJob, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = download(workspace, finished, str(machine / "models"))
     assert model.path == machine / "models" / "job-1" / "model.tar.gz"
     assert (model.uri, model.features, model.size) == (finished.model.uri, 2, model.path.stat().st_size)
-    assert "model_algo-1" in model.parts
+    assert messages(caplog, logging.INFO)[0] == f"{model.path}: {model.size} bytes, a model of 2 features"
     assert read_model(model.path).predict([[1, 1], [0, 3]]).scores.tolist() == [6.0, 2.0]
 
 

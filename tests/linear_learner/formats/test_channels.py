@@ -12,7 +12,8 @@ from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats import channels
 from linear_learner.formats.channels import CSV, RECORDIO, media_type, read_channel
 from linear_learner.formats.csv import BlockPosition, parse_block
-from linear_learner.formats.recordio import read_records, write_records
+from linear_learner.formats.recordio import read_records
+from tests.linear_learner.formats.files import records
 
 
 @pytest.fixture
@@ -73,8 +74,7 @@ def test_a_large_channel_is_spooled_to_files_with_the_same_rows(
         if content_type == CSV:
             np.savetxt(channel / f"{part}.csv", rows, delimiter=",", fmt="%.9g")
         else:
-            with (channel / f"{part}.data").open("wb") as stream:
-                write_records(stream, rows[:, 1:], rows[:, 0])
+            (channel / f"{part}.data").write_bytes(records(rows[:, 1:], rows[:, 0]))
     in_memory = read_channel(channel, content_type, tmp_path / "unused")
     assert not isinstance(in_memory.features, np.memmap)
     monkeypatch.setattr(channels, "_MAX_BYTES_IN_MEMORY", 4 * 3 * 250)
@@ -180,8 +180,7 @@ def test_a_channel_without_rows_is_refused(channel: Path, tmp_path: Path) -> Non
 
 
 def test_a_file_of_the_other_format_is_recognised(channel: Path, tmp_path: Path) -> None:
-    with (channel / "a").open("wb") as stream:
-        write_records(stream, np.ones((1, 1)), np.ones(1))
+    (channel / "a").write_bytes(records(np.ones((1, 1)), np.ones(1)))
     with pytest.raises(DataError, match="train/a is RecordIO, not CSV; set the channel's content type"):
         read_channel(channel, CSV, tmp_path / "spool")
     (channel / "a").write_text("1,2\n3,4\n5,6\n")

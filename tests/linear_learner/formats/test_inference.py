@@ -1,6 +1,5 @@
 """Requests of every documented form become the same rows; answers have the documented form."""
 
-import io
 import json
 import struct
 
@@ -11,19 +10,14 @@ from hypothesis import strategies as st
 
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats.inference import JSON, JSONLINES, parse_request, render_response
-from linear_learner.formats.recordio import MAGIC, write_records
+from linear_learner.formats.recordio import MAGIC
 from linear_learner.model import Predictions
+from tests.linear_learner.formats.files import records
 
 ROWS = np.array([[1.5, 0, 14], [0, 2, -3e-3]], np.float32)
 REGRESSION = Predictions(np.array([0.25, -3], np.float32), None)
 BINARY = Predictions(np.array([0.25, 0.75], np.float32), np.array([0, 1], np.float32))
 MULTICLASS = Predictions(np.array([[0.25, 0.5, 0.25]], np.float32), np.array([1], np.float32))
-
-
-def records() -> bytes:
-    stream = io.BytesIO()
-    write_records(stream, ROWS)
-    return stream.getvalue()
 
 
 DENSE = [{"features": [1.5, 0, 14]}, {"data": {"features": {"values": [0, 2, -3e-3]}}}]
@@ -42,7 +36,7 @@ SPARSE = [
         (json.dumps({"instances": SPARSE}).encode(), "Application/JSON; charset=utf-8"),
         ("\n".join(map(json.dumps, DENSE)).encode(), "application/jsonlines"),
         (("\n".join(map(json.dumps, SPARSE)) + "\n").encode(), "application/jsonlines"),
-        (records(), "application/x-recordio-protobuf"),
+        (records(ROWS), "application/x-recordio-protobuf"),
     ],
 )
 def test_every_documented_form_of_a_request_gives_the_same_rows(body: bytes, content_type: str) -> None:
@@ -108,7 +102,7 @@ def test_a_request_that_is_no_request_is_refused(body: bytes, content_type: str,
 
 def test_a_damaged_record_in_a_request_is_refused_with_its_number() -> None:
     with pytest.raises(ArtifactError, match="record 2 is cut short"):
-        parse_request(records()[:-4], "application/x-recordio-protobuf")
+        parse_request(records(ROWS)[:-4], "application/x-recordio-protobuf")
 
 
 def test_json_answers_have_the_documented_form() -> None:

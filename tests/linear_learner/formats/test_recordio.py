@@ -12,15 +12,10 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError, LinearLearnerError
-from linear_learner.formats.recordio import MAGIC, encode_varint, iter_records, read_records, write_records
+from linear_learner.formats.recordio import MAGIC, encode_varint, iter_records, read_records
+from tests.linear_learner.formats.files import records
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
-
-
-def written(features: NDArray[np.generic], labels: NDArray[np.generic] | None = None) -> bytes:
-    stream = io.BytesIO()
-    write_records(stream, features, labels)
-    return stream.getvalue()
 
 
 def field(number: int, content: bytes) -> bytes:
@@ -46,31 +41,31 @@ def test_a_real_file_is_read_and_written_again_byte_by_byte(corpus: Path, name: 
     path = corpus / "recordio" / f"{name}.data"
     examples = read_records(path)
     assert examples.features.shape == ({"ufo-train": 14430, "ufo-validation": 1773}[name], 22)
-    assert written(examples.features, examples.labels) == path.read_bytes()
+    assert records(examples.features, examples.labels) == path.read_bytes()
 
 
 def test_a_row_is_framed_as_the_protobuf_specification_has_it() -> None:
-    assert written(np.array([[1.0, 2.0]]), np.array([3.0])) == record(floats(1, 2), floats(3))
+    assert records(np.array([[1.0, 2.0]]), np.array([3.0])) == record(floats(1, 2), floats(3))
 
 
 @given(hnp.arrays(np.float32, hnp.array_shapes(min_dims=2, max_dims=2, max_side=40), elements=FINITE))
 def test_what_is_written_is_read_back(table: NDArray[np.float32]) -> None:
-    examples = read_records(written(table, table[:, 0]))
+    examples = read_records(records(table, table[:, 0]))
     np.testing.assert_array_equal(examples.features, table)
     np.testing.assert_array_equal(examples.labels, table[:, 0])
-    np.testing.assert_array_equal(read_records(written(table), labelled=False).features, table)
+    np.testing.assert_array_equal(read_records(records(table), labelled=False).features, table)
 
 
 def test_more_rows_than_one_block_holds_come_in_bounded_blocks() -> None:
     table = np.arange(400_000, dtype=np.float32).reshape(-1, 2)
-    blocks = list(iter_records(io.BytesIO(written(table, table[:, 0]))))
+    blocks = list(iter_records(io.BytesIO(records(table, table[:, 0]))))
     assert len(blocks) > 1
     np.testing.assert_array_equal(np.concatenate([block.features for block in blocks]), table)
 
 
 def test_a_record_larger_than_a_block_is_read() -> None:
     table = np.arange(2_200_000, dtype=np.float32).reshape(2, -1)
-    np.testing.assert_array_equal(read_records(written(table, np.zeros(2))).features, table)
+    np.testing.assert_array_equal(read_records(records(table, np.zeros(2))).features, table)
 
 
 def test_records_of_other_layouts_are_read_among_plain_ones() -> None:
@@ -146,26 +141,18 @@ def test_nothing_to_read_and_nothing_in_a_row_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("features", "labels", "message"),
-    [
-        (np.array([[1.0], [np.nan]]), np.zeros(2), "row 2, value 1: nan is not finite"),
-        (np.array([[1.0, 1e39]]), np.zeros(1), "row 1, value 2"),
-        (np.zeros((2, 1)), np.zeros(3), "2 rows of features"),
-        (np.zeros(3), np.zeros(3), "at least one column"),
-        (np.zeros((3, 0)), np.zeros(3), "at least one column"),
-    ],
+    ("features", "message"),
+    [([[1.0], [np.nan]], "row 2, value 1: nan is not finite"), ([[1.0, 1e39]], "row 1, value 2")],
 )
-def test_what_a_job_would_fail_on_is_not_written(
-    features: NDArray[np.float64], labels: NDArray[np.float64], message: str
-) -> None:
+def test_what_a_job_would_fail_on_is_not_written(features: list[list[float]], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        written(features, labels)
+        records(np.array(features), np.zeros(len(features)))
 
 
 @settings(max_examples=300)
 @given(st.data())
 def test_flipped_bits_raise_nothing_but_our_errors(data: st.DataObject) -> None:
-    content = bytearray(written(np.ones((3, 2)), np.zeros(3)))
+    content = bytearray(records(np.ones((3, 2)), np.zeros(3)))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     message = ""

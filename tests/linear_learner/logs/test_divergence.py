@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linear_learner.logs.reader import EpochReport
-from linear_learner.logs.training_summary import DIVERGENCE_FACTOR, describe_divergence
+from linear_learner.logs.reader import DIVERGENCE_FACTOR, EpochReport, describe_divergence
 
 LOSS, SCORE = "mse_objective", "sampled_accuracy"
 losses = st.floats(1e-9, 1e9)

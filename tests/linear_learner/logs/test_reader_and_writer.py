@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
-from linear_learner.logs.reader import LogReader, LogReport
+from linear_learner.logs.reader import EpochReport, LogReader, LogReport
 from linear_learner.logs.writer import DEFAULTS, TrainingLog
 from linear_learner.model import LinearModel
 from linear_learner.training.engine import Epoch, TrainingResult
@@ -82,6 +82,9 @@ def test_a_whole_real_job_is_understood():
     assert report.objective == "binary_classification_cross_entropy"
     assert [len(epoch.train) for epoch in report.epochs] == [32] * 10
     assert (report.saved_epoch, report.saved_model, report.best_epoch) == (5, 2, 9)
+    assert (report.saved_value, report.best_value) == (report.epochs[5].value, report.epochs[9].value)
+    assert (report.criterion, report.lower_is_better) == ("binary_classification_cross_entropy_objective", True)
+    assert (report.model_count, report.epoch_count) == (32, 10)
     assert report.stopped_early
     assert report.progress == 100
     assert report.throughput == pytest.approx(4366.7062)
@@ -100,8 +103,7 @@ def test_a_job_that_ran_all_its_epochs_did_not_stop_early():
 @needs_real_logs
 def test_the_models_of_a_job_that_compares_accuracies_are_not_ranked_by_their_losses():
     report = report_of("logs/binary_val_2023_flightdelay_sampled_accuracy.log")
-    assert report.saved_epoch == 14
-    assert report.saved_model is None
+    assert (report.saved_epoch, report.saved_model, report.lower_is_better) == (14, None, False)
     assert report.epochs[report.best_epoch].value == max(epoch.value for epoch in report.epochs)
 
 
@@ -214,6 +216,39 @@ def test_the_containers_own_message_stands_before_sagemakers_repetition():
         "Failed. Reason: ClientError: no, exit code: 2",
     )
     assert report.failure == "no"
+
+
+@needs_real_logs
+@each_real_log
+def test_a_real_log_is_condensed_to_the_losses_of_the_saved_model_or_the_lowest(file):
+    report = LogReader.read(file.read_text().splitlines())
+    condensed = report.condensed()
+    assert condensed.model_copy(update={"epochs": report.epochs}) == report
+    for epoch, whole in zip(condensed.epochs, report.epochs, strict=True):
+        for found, losses in ((epoch.train, whole.train), (epoch.validation, whole.validation)):
+            wanted = min(losses, key=losses.get, default=None) if report.saved_model is None else report.saved_model
+            assert found == ({wanted: losses[wanted]} if losses else {})
+
+
+def test_a_condensed_report_of_a_long_job_of_many_models_is_small_and_survives_json():
+    of_models = {model: 1.0 / (1 + model) for model in range(32)} | {0: math.inf, 1: math.nan}
+    epochs = [EpochReport(index=index, train=of_models, value=math.inf if index else math.nan) for index in range(1000)]
+    report = LogReport(epoch_count=1000, epochs=epochs, saved_model=0, scores={"test": {"mse": math.inf}}).condensed()
+    assert (report.epoch_count, len(report.epochs), report.epochs[-1].index) == (1000, 125, 999)
+    assert {len(epoch.train) for epoch in report.epochs} == {0}
+    assert len(report.model_dump_json()) < 50_000
+    assert LogReport.model_validate_json(report.model_dump_json()) == report
+    lowest = LogReport(epochs=epochs).condensed()
+    assert lowest.epochs[0].train == {31: 1 / 32}
+
+
+@pytest.mark.parametrize(
+    ("saved", "best", "share"),
+    [(2.0, 1.5, 0.25), (-0.5, -0.6, 0.2), (2.0, 2.0, 0.0), (0.0, 1.0, 0.0), (None, 1.0, None)],
+)
+def test_an_improvement_is_discarded_where_the_best_epoch_is_not_the_saved_one(saved, best, share):
+    report = LogReport(saved_value=saved, best_value=best)
+    assert report.discarded_improvement == (share if share is None else pytest.approx(share))
 
 
 @given(st.lists(st.text()), st.sampled_from(["#metrics {", "Customer Error: ", "Final configuration: {'a': ", ""]))

@@ -15,9 +15,8 @@ from aws.registry import Package
 from aws.storage import StoredObject
 from aws.training.cost import Bill
 from aws.training.submission import Submission
-from linear_learner.formats.artifact import write_archive
 from linear_learner.hyperparameters import LOSSES
-from linear_learner.logs.training_summary import EpochPoint, TrainingSummary
+from linear_learner.logs.reader import EpochReport, LogReport
 from linear_learner.model import LinearModel, Predictions, PredictorType
 from tasks.data.measurement import measure_chunks
 from tasks.data.reader import Chunk
@@ -36,6 +35,7 @@ from tasks.record import Recorded
 from tasks.register import Registered
 from tasks.split import Rows
 from tasks.upload import Uploaded
+from tests.linear_learner.formats.files import write_archive
 
 ROWS = 1500
 NAMES = ("years_employed", "salary", "age", "distance_km", "overtime_hours", "satisfaction", "team_size")
@@ -60,7 +60,7 @@ class Case:
     workspace: str = "aws"
 
     @property
-    def summary(self) -> TrainingSummary:
+    def summary(self) -> LogReport:
         assert self.run.job.log.summary is not None
         return self.run.job.log.summary
 
@@ -81,7 +81,7 @@ class Case:
         metrics = self.run.evaluation.metrics
         return self.change_evaluation(metrics=tuple(metric.model_copy(update=fields) for metric in metrics))
 
-    def change_log(self, summary: TrainingSummary | None, objection: str | None = None) -> Self:
+    def change_log(self, summary: LogReport | None, objection: str | None = None) -> Self:
         log = TrainingLogSummary(summary=summary, objection=objection)
         return self.change(job=self.run.job.model_copy(update={"log": log}))
 
@@ -163,7 +163,7 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
             bill=bill,
             log=TrainingLogSummary(summary=summarize(kind), objection=None),
         ),
-        "model": ModelFile(uri=model, path=path, size=1, sha256="x", parts=(), features=len(features)),
+        "model": ModelFile(uri=model, path=path, size=1, sha256="x", features=len(features)),
         "verdict": Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
         "recorded": Recorded(uri="s3://bucket/models/run.json", path=path.with_name("run.json"), sha256="x"),
         "registered": Registered(arn="arn", group="linear-learner-bonus", version=3, status="PendingManualApproval"),
@@ -189,22 +189,20 @@ def finding(where: str = "column 'age'") -> Finding:
     )
 
 
-def summarize(kind: PredictorType, epochs: int = 15) -> TrainingSummary:
+def summarize(kind: PredictorType, epochs: int = 15) -> LogReport:
     losses = [0.35 + 2.2 * 0.6**epoch + 0.004 * max(0, epoch - 9) for epoch in range(epochs)]
-    curve = tuple(EpochPoint(index=n, criterion=v, train=v * 0.4, validation=v) for n, v in enumerate(losses))
-    return TrainingSummary(
+    return LogReport(
         objective=OBJECTIVES[kind],
         criterion=f"{OBJECTIVES[kind]}_objective",
-        lower_is_better=True,
-        models=32,
+        model_count=32,
         saved_model=7,
-        hyperparameters={"learning_rate": 0.1, "wd": 0.0001, "l1": 0.0, "optimizer": "adam", "lr_scheduler_step": 10},
-        epochs=epochs,
+        best_hyperparameters={"learning_rate": 0.1, "wd": 0.0001, "l1": 0.0, "optimizer": "adam"},
+        epoch_count=epochs,
         saved_epoch=9,
         saved_value=losses[9],
         best_epoch=10,
         best_value=0.3687,
         stopped_early=True,
         throughput=17_302.4,
-        curve=curve,
+        epochs=tuple(EpochReport(index=n, train={7: 0.4 * v}, validation={7: v}) for n, v in enumerate(losses)),
     )

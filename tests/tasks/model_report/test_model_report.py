@@ -14,7 +14,6 @@ from markdown_it import MarkdownIt
 
 import tasks
 from aws.training.submission import Submission
-from linear_learner.formats.artifact import write_archive
 from linear_learner.model import PredictorType
 from tasks.data.profile_report import escape_markdown
 from tasks.data.source import Source
@@ -25,6 +24,7 @@ from tasks.model_report.effects import compute_effects
 from tasks.parameters import Split
 from tasks.record import Recorded
 from tasks.split import Rows
+from tests.linear_learner.formats.files import write_archive
 from tests.tasks.model_report.conftest import Case, MakeCase, finding
 
 KINDS: tuple[PredictorType, ...] = ("regressor", "binary_classifier", "multiclass_classifier")
@@ -262,7 +262,7 @@ def test_where_the_best_epoch_was_retained_nothing_was_discarded(make_case: Make
     case = make_case()
     retained = case.summary.model_copy(update={"best_epoch": 9, "best_value": case.summary.saved_value})
     assert "threw nothing away" in case.change_log(retained).report()
-    none = {"best_value": None, "saved_epoch": None, "throughput": None, "objective": None, "hyperparameters": {}}
+    none = {"best_value": None, "saved_epoch": None, "throughput": None, "objective": None, "best_hyperparameters": {}}
     assert "threw" not in case.change_log(case.summary.model_copy(update=none)).report()
 
 
@@ -331,7 +331,7 @@ def hostile(case: Case, name: str) -> Case:
     target = run.table.profile.columns[0].model_copy(update={"name": name})
     profile = run.table.profile.model_copy(update={"target": name, "columns": (target, *columns)})
     hostile_log = case.summary.model_copy(
-        update={"objective": name or "o", "criterion": name, "hyperparameters": {"optimizer": name}}
+        update={"objective": name or "o", "criterion": name, "best_hyperparameters": {"optimizer": name}}
     )
     renamed = case.change_evaluation(slices=slices, slice_by=name).change_log(hostile_log)
     return replace(

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from linear_learner.logs.training_summary import EpochPoint
+from linear_learner.logs.reader import EpochReport
 from linear_learner.model import LinearModel, Predictions, PredictorType
 from tasks.evaluation.assessment import assess
 from tasks.model_report import plots as module
@@ -109,14 +109,14 @@ def test_text_that_is_plain_is_one_short_line() -> None:
 def test_without_a_log_there_is_no_learning_curve(make_case: MakeCase) -> None:
     case = make_case()
     assert "learning-curve" not in case.change_log(None).plots()
-    assert "learning-curve" not in case.change_log(case.summary.model_copy(update={"curve": ()})).plots()
+    assert "learning-curve" not in case.change_log(case.summary.model_copy(update={"epochs": ()})).plots()
 
 
 @pytest.mark.parametrize("epochs", [1, 200])
 def test_any_number_of_epochs_is_a_learning_curve(make_case: MakeCase, epochs: int) -> None:
     case = make_case()
-    curve = tuple(EpochPoint(index=n, criterion=None, train=10.0**-n, validation=None) for n in range(epochs))
-    summary = case.summary.model_copy(update={"curve": curve, "saved_epoch": None})
+    curve = tuple(EpochReport(index=n, train={0: 10.0**-n}) for n in range(epochs))
+    summary = case.summary.model_copy(update={"epochs": curve, "saved_epoch": None})
     assert "learning-curve" in case.change_log(summary).plots()
 
 
