@@ -29,7 +29,6 @@ Next:
 
 
 def main() -> int:
-    """Serve until SIGINT or SIGTERM."""
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
     parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="folder of its state (%(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any free one)")

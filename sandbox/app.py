@@ -160,10 +160,10 @@ def _initialise_s3(emulator: Emulator, store: ObjectStore) -> None:
     store.restore()
     if emulator.request("s3", "HEAD", f"/{BUCKET}").status_code == 404:
         store.put(BUCKET)
-    from sandbox.samples import EMPLOYEES_KEY, employees_csv  # imported late: it is generated only when missing
+    from sandbox.samples import EMPLOYEES_KEY, SAMPLES
 
     if emulator.request("s3", "HEAD", f"/{BUCKET}/{EMPLOYEES_KEY}").status_code == 404:
-        store.put(BUCKET, EMPLOYEES_KEY, headers={"Content-Type": "text/csv"}, body=employees_csv())
+        store.put(BUCKET, EMPLOYEES_KEY, headers={"Content-Type": "text/csv"}, body=SAMPLES["employees"].csv())
 
 
 TRUST_POLICY: Mapping[str, Any] = {

@@ -145,7 +145,6 @@ class Fault(BaseModel):
         return fault
 
     def document(self) -> dict[str, Any]:
-        """The fields of this kind of fault."""
         return self.model_dump(include={"kind", "times", *FAULT_KINDS[self.kind].defaults})
 
     def matches(self, **target: Any) -> bool:
@@ -207,7 +206,6 @@ def inject(endpoint_url: str, **fault: Any) -> None:
 
 
 def clear(endpoint_url: str) -> None:
-    """Remove the faults that are still to happen."""
     send_request(endpoint_url, "DELETE", FAULTS_PATH)
 
 

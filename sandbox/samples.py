@@ -28,7 +28,6 @@ class Sample:
     num_classes: int | None = None
 
     def csv(self) -> bytes:
-        """The table as a CSV file with a header."""
         return self.table().to_csv(index=False).encode()
 
 
@@ -57,11 +56,6 @@ def employees(rows: int = EMPLOYEES_ROWS, seed: int = 0) -> "pd.DataFrame":
             frame[f"{prefix}_{name}"] = (group == index).astype(int)
     frame["tenure_days"] = tenure
     return frame
-
-
-def employees_csv() -> bytes:
-    """The default table, as the sandbox's bucket holds it."""
-    return SAMPLES["employees"].csv()
 
 
 def _from_scikit_learn(loader: str) -> "pd.DataFrame":

@@ -42,7 +42,6 @@ class Emulator:
         self.request("moto", "POST", "/moto-api/reset")
 
     def respond(self, environ: dict[str, Any]) -> Response:
-        """Perform one request and return its response."""
         return Response.from_app(self._application(environ), environ)
 
     def _application(self, environ: dict[str, Any]) -> Any:

@@ -136,7 +136,6 @@ def _matches(document: Document, name: str, request: Mapping[str, Any]) -> bool:
 
 
 def read_tags(request: Mapping[str, Any]) -> dict[str, str]:
-    """The tags that a request gives."""
     return {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
 
 

@@ -33,11 +33,9 @@ class ModelPackageGroup:
 
     @property
     def name(self) -> str:
-        """The name, unique within the sandbox."""
         return str(self.document[GROUP_NAME])
 
     def save(self) -> None:
-        """Write the record."""
         replace_json(self.record, {name: value for name, value in asdict(self).items() if name != "record"})
 
     def replace(self, version: int, *packages: Document) -> None:
@@ -48,7 +46,6 @@ class ModelPackageGroup:
 
 
 def group_arn(name: str) -> str:
-    """The ARN of a group."""
     return f"{PREFIX}-group/{name}"
 
 
@@ -58,8 +55,6 @@ def package_arn(group: str, version: int) -> str:
 
 
 class ModelRegistry:
-    """The groups of a folder, each a file."""
-
     arn_pattern = re.compile(rf"{PREFIX}(?:-group)?/.+")
 
     def __init__(self, folder: Path) -> None:
@@ -81,7 +76,6 @@ class ModelRegistry:
                 self._groups[record.stem] = ModelPackageGroup(record, **json.loads(record.read_text()))
 
     def tagged_resource(self, arn: str) -> ModelPackageGroup:
-        """The group with this ARN."""
         if arn.startswith(f"{PREFIX}/"):
             raise ServiceError("ValidationException", "A versioned model package has no tags but those of its group.")
         return self._group(arn)

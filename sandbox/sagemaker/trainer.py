@@ -14,7 +14,6 @@ from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from sandbox.sagemaker.training_container import (
     Container,
     JobError,
-    StopCause,
     check_image,
     download_channel,
     failure_reason,
@@ -26,10 +25,15 @@ from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
 TRAINING_MESSAGE = "Training image download completed. Training in progress."
-MAX_RUNTIME_MESSAGE = "Training job runtime exceeded MaxRuntimeInSeconds provided"
-# The documentation's wording for these two statuses; that the service's messages are the same is inferred.
+# The documentation's wording, as that of MaxWaitTimeExceeded; that the service's messages are the same is inferred.
 INTERRUPTED_MESSAGE = "The job stopped because the managed spot training instances were interrupted"
-MAX_WAIT_MESSAGE = "The job stopped because it exceeded the maximum allowed wait time"
+END_MESSAGES = {
+    "Completed": "Training job completed",
+    "Stopped": STOPPED_MESSAGE,
+    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
+    "MaxWaitTimeExceeded": "The job stopped because it exceeded the maximum allowed wait time",
+}
+"""By the secondary status that a job ends with."""
 NO_CAPACITY_MESSAGE = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
@@ -47,7 +51,6 @@ class Trainer:
         self._closing = threading.Event()
 
     def start(self, job: TrainingJob) -> None:
-        """Queue a job."""
         run = JobRun(job, self._client, self._closing)
         with self._lock:
             if not self._closing.is_set():
@@ -58,7 +61,7 @@ class Trainer:
         with self._lock:
             future, container = self._runs.get(job.name, (None, None))
         if container:
-            container.stop(StopCause.STOPPED)
+            container.stop("Stopped")
         if future and future.cancel():
             job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
 
@@ -80,10 +83,9 @@ class JobRun:
         self._client = client
         self._closing = closing
         if job.spot:
-            self.container.set_limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], StopCause.WAITED_OUT)
+            self.container.set_limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], "MaxWaitTimeExceeded")
 
     def run(self) -> None:
-        """Train, and set the status of the job."""
         job = self._job
         self._log = TrainingLog(self._client("logs"), job.name, job.folder, METRIC_DEFINITIONS)
         try:
@@ -112,7 +114,7 @@ class JobRun:
         if self.container.wait(fault.seconds if fault else 0) and fault:
             if not self._job.spot:
                 raise JobError(NO_CAPACITY_MESSAGE)
-            self.container.stop(StopCause.WAITED_OUT)
+            self.container.stop("MaxWaitTimeExceeded")
 
     def _run_attempt(self, interrupted: bool) -> bool:
         """Run the job from its download on; returns whether it was interrupted and has to begin again."""
@@ -125,7 +127,7 @@ class JobRun:
                 if interrupted and self._enter_status("Interrupted", INTERRUPTED_MESSAGE):
                     self._enter_status("Starting", STARTING_MESSAGE)
                     return True
-                if self.container.stop_cause is None and code != 0:
+                if self.container.stopped_as is None and code != 0:
                     raise JobError(failure_reason(folder, code))
                 artifacts = {"FinalMetricDataList": self._log.final_metrics()}
                 if code == 0:
@@ -139,7 +141,7 @@ class JobRun:
     def _enter_status(self, secondary: str, message: str) -> bool:
         """Enter a secondary status, unless the job is being stopped; returns whether it is not."""
         with self._job.lock:
-            continues = self._job.status == "InProgress" and self.container.stop_cause is None
+            continues = self._job.status == "InProgress" and self.container.stopped_as is None
             if continues:
                 self._job.enter_status(secondary, message)
         return continues
@@ -155,7 +157,7 @@ class JobRun:
         job, container = self._job, self.container
         overrun, slow = job.faults.get("max-runtime"), job.faults.get("slow-job")
         limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
-        container.set_limit(limit, StopCause.TIMED_OUT)
+        container.set_limit(limit, "MaxRuntimeExceeded")
         if not {"late-log", "missing-log"} & job.faults.keys():
             self._log.publish()
         if container.wait(slow.seconds if slow else 0) and "internal-error" in job.faults:
@@ -168,14 +170,12 @@ class JobRun:
         return code
 
     def _end(self, artifacts: Mapping[str, Any]) -> None:
-        job, stop_cause = self._job, self.container.stop_cause
+        job, stopped_as = self._job, self.container.stopped_as
         with job.lock:
             if job.status == "Stopping":
-                job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped", **artifacts)
-            elif stop_cause is StopCause.TIMED_OUT:
-                job.enter_status("MaxRuntimeExceeded", MAX_RUNTIME_MESSAGE, "Stopped", **artifacts)
-            elif stop_cause is StopCause.WAITED_OUT:
+                stopped_as = "Stopped"
+            elif stopped_as == "MaxWaitTimeExceeded":
                 job.request_stop()
-                job.enter_status("MaxWaitTimeExceeded", MAX_WAIT_MESSAGE, "Stopped", **artifacts)
-            else:
-                job.enter_status("Completed", "Training job completed", "Completed", **artifacts)
+            status = "Stopped" if stopped_as else "Completed"
+            secondary = stopped_as or status
+            job.enter_status(secondary, END_MESSAGES[secondary], status, **artifacts)

@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -91,52 +90,41 @@ SINGLE_THREAD_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THRE
 """The matrices are small: more threads would slow the training down."""
 
 
-class StopCause(Enum):
-    """Why a container was stopped from outside."""
-
-    STOPPED = "StopTrainingJob"
-    TIMED_OUT = "MaxRuntimeInSeconds"
-    WAITED_OUT = "MaxWaitTimeInSeconds"
-    CLOSED = "the sandbox ends"
-
-
 class Container:
     """Runs the processes of a job, one after the other; it may be stopped before the first."""
 
     def __init__(self) -> None:
-        self.stop_cause: StopCause | None = None
+        self.stopped_as: str | None = None
+        """The secondary status of a job whose container is stopped, such as MaxRuntimeExceeded."""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stop_requested = threading.Event()
-        self._limit, self._limit_cause = math.inf, StopCause.TIMED_OUT
+        self._limit, self._limit_status = math.inf, ""
         self._kill_at = math.inf
 
-    def set_limit(self, seconds: float, cause: StopCause) -> None:
+    def set_limit(self, seconds: float, status: str) -> None:
         """Stop the container after so many seconds; of several limits the nearest counts."""
-        at = time.monotonic() + seconds
-        if at < self._limit:
-            self._limit, self._limit_cause = at, cause
+        self._limit, self._limit_status = min((self._limit, self._limit_status), (time.monotonic() + seconds, status))
 
     def wait(self, seconds: float) -> bool:
         """Wait so many seconds, up to the limit; returns False when the container is stopped."""
         remaining = max(0.0, self._limit - time.monotonic())
         if not self._stop_requested.wait(min(seconds, remaining)) and seconds >= remaining:
-            self.stop(self._limit_cause)
-        return self.stop_cause is None
+            self.stop(self._limit_status)
+        return self.stopped_as is None
 
-    def stop(self, cause: StopCause) -> None:
+    def stop(self, status: str) -> None:
         """Terminate the process, and kill it after a grace period."""
         with self._lock:
-            if self.stop_cause is None:
-                self.stop_cause = cause
+            if self.stopped_as is None:
+                self.stopped_as = status
                 self._stop_requested.set()
                 self._kill_at = time.monotonic() + GRACE_SECONDS
                 self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Kill the process now."""
         with self._lock:
-            self.stop_cause = StopCause.CLOSED
+            self.stopped_as = "Stopped"
             self._stop_requested.set()
             self._signal(signal.SIGKILL)
 
@@ -153,7 +141,7 @@ class Container:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         variables |= SINGLE_THREAD_ENVIRONMENT | environment
         with self._lock:
-            if self.stop_cause is not None:
+            if self.stopped_as is not None:
                 return 128 + signal.SIGTERM
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
@@ -171,7 +159,7 @@ class Container:
                 reader.join(FLUSH_SECONDS)
                 log.flush()
                 if time.monotonic() > self._limit:
-                    self.stop(self._limit_cause)
+                    self.stop(self._limit_status)
                 if time.monotonic() > self._kill_at:
                     self._signal(signal.SIGKILL)
             log.flush()

@@ -58,7 +58,6 @@ class TrainingJob:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """The job as it was last written."""
         record = json.loads((folder / "job.json").read_text())
         return cls(folder, record["document"], record["tags"])
 
@@ -70,7 +69,6 @@ class TrainingJob:
 
     @property
     def name(self) -> str:
-        """The name, unique within the sandbox."""
         return str(self._document["TrainingJobName"])
 
     @property
@@ -80,7 +78,6 @@ class TrainingJob:
 
     @property
     def spot(self) -> bool:
-        """Whether it runs on spot instances."""
         return bool(self._document["EnableManagedSpotTraining"])
 
     def __getitem__(self, name: str) -> Any:
@@ -114,7 +111,6 @@ class TrainingJob:
         self.enter_status("Stopping", "Stopping the training job", "Stopping")
 
     def fail(self, reason: str) -> None:
-        """End the job as `Failed`, with this FailureReason."""
         reason = reason[:MAX_FAILURE_REASON_LENGTH]
         self.enter_status("Failed", "Training job failed", "Failed", FailureReason=reason)
 
@@ -126,7 +122,6 @@ class TrainingJob:
         return {"TrainingEndTime": time, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def save(self) -> None:
-        """Write the record."""
         with self.lock:
             replace_json(self.folder / "job.json", {"document": self._document, "tags": self.tags})
 
@@ -185,11 +180,9 @@ class TrainingJobs:
         return iter(list(self._jobs.values()))
 
     def counts(self) -> dict[str, int]:
-        """How many jobs are in each status."""
         return {"InProgress": 0} | Counter(job.status for job in self)
 
     def tagged_resource(self, arn: str) -> TrainingJob:
-        """The job with this ARN."""
         return self._get(arn.removeprefix(ARN_PREFIX))
 
     def _create(self, request: dict[str, Any]) -> Document:

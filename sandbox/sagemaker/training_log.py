@@ -71,7 +71,6 @@ class TrainingLog:
 
 
 def delete_log(folder: Path) -> None:
-    """Delete a job's log."""
     for file in folder.glob("algo-1-*.jsonl"):
         file.unlink()
 
@@ -80,11 +79,9 @@ def restore_logs(jobs: Path) -> None:
     """Load the logs on disk into CloudWatch."""
     from moto.logs.models import logs_backends
 
-    files = sorted(jobs.glob("*/algo-1-*.jsonl"))
-    if not files:
-        return
-    group = logs_backends[ACCOUNT][REGION].create_log_group(LOG_GROUP, {})
-    for file in files:
+    backend = logs_backends[ACCOUNT][REGION]
+    for file in sorted(jobs.glob("*/algo-1-*.jsonl")):
+        group = backend.groups.get(LOG_GROUP) or backend.create_log_group(LOG_GROUP, {})
         stream = f"{file.parent.name}/{file.stem}"
         group.create_log_stream(stream)
         with file.open() as lines:  # one that was being written when the server was killed has no end

@@ -161,4 +161,4 @@ def test_what_differs_is_named() -> None:
     }
     assert list_differences(recorded, recorded) == []
     now = {"image": "a:2", "hyperparameters": {"epochs": "2", "l1": "1"}, "channels": {"train": "c"}, "instances": 2}
-    assert list_differences(recorded, now) == ["image (a:1 → a:2)", "hyperparameters (l1, wd)", "instances (1 → 2)"]
+    assert list_differences(recorded, now) == ["hyperparameters.l1", "hyperparameters.wd", "image", "instances"]
