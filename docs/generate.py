@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from aws.error_catalogue import DIAGNOSIS_BY_CODE, diagnose_error
+from aws.error_catalogue import diagnose_error, read_catalogue
 from aws.errors import AwsError
 from aws.training.outcome import job_outcome
 from linear_learner.errors import LinearLearnerError
@@ -56,11 +56,12 @@ def list_errors() -> str:
         sections["TrainingFailed"].append(_example(example, job_outcome(description).remedy))
     for example in EXAMPLES["own"]:
         sections[example["error"]].append(_example(example, example["remedy"]))
-    codes = defaultdict[Any, list[str]](list)
-    for code, diagnosis in DIAGNOSIS_BY_CODE.items():
-        codes[diagnosis].append(f"`{code}`")
-    for diagnosis, names in codes.items():
-        sections[diagnosis.kind].append(_item(f"Code {', '.join(names)}. *Remedy*: {diagnosis.remedy}"))
+    codes = defaultdict[str, list[str]](list)
+    for code, name in read_catalogue().by_code.items():
+        codes[name].append(f"`{code}`")
+    for name, listed in codes.items():
+        diagnosis = read_catalogue().diagnoses[name]
+        sections[diagnosis.kind].append(_item(f"Code {', '.join(listed)}. *Remedy*: {diagnosis.remedy}"))
     kinds = {kind.__name__: kind for kind in (*AwsError.__subclasses__(), *LinearLearnerError.__subclasses__())}
     return "\n\n".join(
         "\n".join([f"### {name}", "", *textwrap.wrap(str(kind.__doc__).split("\n\n")[0], 118), "", *sections[name]])
@@ -71,7 +72,7 @@ def list_errors() -> str:
 def split_response(message: str) -> tuple[str, str]:
     """The code, empty where there is none, and the message of a response of AWS."""
     code, _, rest = message.partition(": ")
-    known = code in DIAGNOSIS_BY_CODE or code.endswith("Exception")
+    known = code in read_catalogue().by_code or code.endswith("Exception")
     return (code, rest) if known else ("", message)
 
 

@@ -7,6 +7,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import boto3.exceptions
+import botocore.exceptions
 import pytest
 from botocore.config import Config
 from botocore.exceptions import (
@@ -33,7 +35,7 @@ from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
-from aws.error_catalogue import DIAGNOSIS_BY_CODE
+from aws.error_catalogue import read_catalogue
 from aws.errors import (
     AccessDenied,
     AwsError,
@@ -191,7 +193,12 @@ def test_a_code_of_aws_becomes_its_class_and_says_doing_answer_and_cure(code: st
 
 
 def test_every_code_the_project_knows_is_tested() -> None:
-    assert set(DIAGNOSIS_BY_CODE) <= {code for code, _ in CLIENT_ERRORS}
+    assert set(read_catalogue().by_code) <= {code for code, _ in CLIENT_ERRORS}
+
+
+def test_every_class_of_the_catalogue_is_one_of_botocore_or_boto3() -> None:
+    known = {**vars(boto3.exceptions), **vars(botocore.exceptions)}
+    assert all(issubclass(known[name], Exception) for name in read_catalogue().by_class)
 
 
 def answers(rules: object) -> Iterator[tuple[str, int]]:

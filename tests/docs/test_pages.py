@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from aws import error_catalogue
 from aws.errors import AwsError
-from aws.training import outcome
 from linear_learner.errors import LinearLearnerError
 from tests.docs.pages import PAGES, ROOT, commands, shell_lines
 
@@ -137,8 +135,8 @@ def test_the_troubleshooting_list_has_every_error() -> None:
 @pytest.mark.parametrize(
     ("patterns", "examples"),
     [
-        (error_catalogue._DIAGNOSIS_BY_WORDING, "responses"),
-        (outcome._OUTCOME_BY_REASON, "failures"),
+        (read_catalogue().by_wording, "responses"),
+        (read_catalogue().failures, "failures"),
     ],
 )
 def test_every_wording_of_aws_has_an_example(patterns: dict[str, object], examples: str) -> None:

@@ -16,13 +16,12 @@ from aws.errors import InvalidRequest
 from aws.training.compute import Compute
 from aws.training.cost import (
     MIN_RUNTIME_SECONDS,
-    PRICE_LIST_DATE,
     STOPPING_SECONDS,
-    USD_PER_HOUR,
     Bill,
     Price,
     describe_worst_case,
     find_price,
+    read_price_table,
     runtime_limit,
 )
 from aws.workspace import Workspace
@@ -32,6 +31,8 @@ rates = st.floats(0.001, 200).map(lambda usd: round(usd, 4))
 budgets = st.floats(0.001, 100_000).map(lambda usd: round(usd, 4))
 counts = st.integers(1, 20)
 runtimes = st.integers(MIN_RUNTIME_SECONDS, 432_000)
+
+PRICE_LIST_DATE, USD_PER_HOUR = read_price_table().values()
 
 
 def found(spot: bool = False, instances: int = 1, **times: int) -> Any:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aws.error_catalogue import read_catalogue
 from aws.errors import JobOutcome, OutcomeKind
-from aws.training.outcome import _OUTCOME_BY_REASON, job_outcome
+from aws.training.outcome import job_outcome
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
@@ -92,7 +93,7 @@ def test_a_failure_is_reported_in_the_words_of_aws_with_a_remedy(
 
 def test_every_row_of_the_table_is_reached_by_a_real_wording_and_ends_as_a_sentence() -> None:
     reached = {ended("Failed", FailureReason=reason).remedy for reason, *_ in REASONS}
-    assert {remedy for _, remedy in _OUTCOME_BY_REASON.values()} <= reached
+    assert {remedy for _, remedy in read_catalogue().failures.values()} <= reached
     assert all(re.fullmatch(r"[A-Z].*\.", remedy) for remedy in reached)
 
 
