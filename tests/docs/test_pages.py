@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
+from aws.error_catalogue import read_catalogue
 from aws.errors import AwsError
 from linear_learner.errors import LinearLearnerError
 from tests.docs.pages import PAGES, ROOT, commands, shell_lines
