@@ -79,6 +79,14 @@ CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
 }
 """Per field, another field and the values of that one with which the container uses it; with others it ignores it."""
 
+MODEL_GRID: Final[Mapping[str, tuple[float, ...]]] = {
+    "lr_scheduler_step": (10, 100),
+    "lr_scheduler_minimum_lr": (1e-5, 1e-4),
+    "learning_rate": (0.005, 0.1),
+    "wd": (1e-4, 1e-2, 1.0, 100.0),
+}
+"""The values of the 32 models that are trained for regression and binary classification; the first changes fastest."""
+
 _WIRE_PATTERNS: Final = {
     "integer": (re.compile(r"[+-]?[0-9]{1,18}"), "a whole number"),
     "number": (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a number"),
@@ -220,13 +228,21 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
         return getattr(self, condition) in values
 
     def warnings(self) -> list[str]:
-        """One sentence for each value that was set and that the container will read and silently not use."""
+        """One sentence for each value that was given and that the container does not use, or not as its name says."""
         found = []
         for name, (condition, values) in CONDITIONS_OF_USE.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self.uses(name):
                 needed = " or ".join(to_wire_text(value) for value in values)
                 actual = to_wire_text(getattr(self, condition))
                 found.append(f"{name} has no effect: it needs {condition} {needed}, and {condition} is {actual}.")
+        if self.predictor_type != "multiclass_classifier":
+            for name, values in MODEL_GRID.items():
+                if (value := getattr(self, name)) in values:
+                    tried = ", ".join(map(to_wire_text, values))
+                    found.append(
+                        f"{name} {to_wire_text(value)} does not fix it: it is one of the values that the container "
+                        f"always tries ({tried})."
+                    )
         return found
 
     def to_wire(self) -> dict[str, str]:

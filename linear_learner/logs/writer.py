@@ -108,6 +108,8 @@ class TrainingLog:
         yield f"#early_stopping_criteria_metric: host={HOST}, {watched}"
         if epoch.improved:
             yield f"Epoch {epoch.index}: Loss improved. Updating best model"
+        if epoch.extended:
+            yield f"Epoch {epoch.index}: Loss has not improved for 0 epochs."
         yield f"Saving model for epoch: {epoch.index}"
         if epoch.stop:
             yield "Early stop condition met. Stopping training."

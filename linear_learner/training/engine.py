@@ -41,6 +41,8 @@ class Epoch:
     best_model: int
     improved: bool
     """The value fell by more than the tolerance, and this epoch's best model replaced the saved one."""
+    extended: bool
+    """Patience was exhausted, but starts again, as this epoch is better than all since the last improvement."""
     stop: bool
     """Patience is exhausted; this was the last epoch."""
     records: int
@@ -62,18 +64,18 @@ class TrainingResult:
     """Per channel (`train`, `validation`, `test`), in the container's order."""
 
 
-def train(  # noqa: PLR0913 - three channels, a seed and a listener
+def train(
     hyperparameters: Hyperparameters,
     train: Examples,
     validation: Examples | None = None,
     test: Examples | None = None,
     *,
-    seed: int = 0,
     on_epoch: Callable[[Epoch], None] = lambda _: None,
 ) -> TrainingResult:
     """Train Linear Learner on `train` and select the best model, as the container does.
 
-    Rows are used in their order; the same seed gives the same model. Arrays may be memory maps larger than memory.
+    Rows are used in their order, and initial weights are those of the container, so the same input gives the same model.
+    Arrays may be memory maps larger than memory.
     `on_epoch` is called after every epoch. Scores are of `validation`, or of `train` without it, and of `test`.
     Raises DataError or HyperparameterError, before training, for what cannot be trained on, and HyperparameterError
     when no model's loss stays finite.
@@ -81,7 +83,7 @@ def train(  # noqa: PLR0913 - three channels, a seed and a listener
     given = {"train": train, "validation": validation, "test": test}
     channels = {name: examples for name, examples in given.items() if examples is not None}
     check_channels(hyperparameters, channels)
-    run = _TrainingRun(hyperparameters, train, validation, seed)
+    run = _TrainingRun(hyperparameters, train, validation)
     epochs = []
     for epoch in run.epochs():
         epochs.append(epoch)
@@ -92,10 +94,10 @@ def train(  # noqa: PLR0913 - three channels, a seed and a listener
 class _TrainingRun:
     """One training run and the best model it has seen."""
 
-    def __init__(self, settings: Hyperparameters, train: Examples, validation: Examples | None, seed: int) -> None:
+    def __init__(self, settings: Hyperparameters, train: Examples, validation: Examples | None) -> None:
         self.settings, self.train, self.validation = settings, train, validation
         self.loss, self.grid = make_loss(settings, train.labels), make_model_grid(settings)
-        self.learner = Learner(settings, self.grid, self.loss, train, seed)
+        self.learner = Learner(settings, self.grid, self.loss, train)
         self.best_model, self.best_epoch = 0, 0
         self.best_parameters: NDArray[np.float32] | None = None
         criterion = settings.binary_classifier_model_selection_criteria
@@ -118,8 +120,8 @@ class _TrainingRun:
                 validation_loss = None if self.validation is None else self.learner.mean_loss(self.validation)
                 criterion_values = self._criterion_values(train_loss, validation_loss)
             best = int(np.argmin(criterion_values))
-            improved, stop = stopping.observe(index, float(criterion_values[best]))
-            if improved:
+            progress = stopping.observe(index, float(criterion_values[best]))
+            if progress.improved:
                 self.best_model, self.best_epoch = best, index
                 self.best_parameters = self.learner.copy_parameters(best)
             yield Epoch(
@@ -130,13 +132,14 @@ class _TrainingRun:
                 criteria=self._criteria,
                 value=float(-criterion_values[best] if self._samples_thresholds else criterion_values[best]),
                 best_model=best,
-                improved=improved,
-                stop=stop,
+                improved=progress.improved,
+                extended=progress.extended,
+                stop=progress.stop,
                 records=len(self.train.labels),
                 batches=-(-len(self.train.labels) // self.settings.mini_batch_size),
                 seconds=seconds,
             )
-            if stop:
+            if progress.stop:
                 break
 
     def result(self, epochs: tuple[Epoch, ...], channels: Mapping[str, Examples]) -> TrainingResult:

@@ -11,9 +11,10 @@ from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import Examples, row_slices
 from linear_learner.training.batches import Batches, Block
 from linear_learner.training.input_checks import class_count
+from linear_learner.training.initial_weights import draw_normal_weights, draw_uniform_weights
 from linear_learner.training.losses import Loss
 from linear_learner.training.models import ModelGrid
-from linear_learner.training.optimizers import OPTIMIZERS
+from linear_learner.training.optimizers import make_optimizer
 from linear_learner.training.scaling import fit_scaling
 
 MAX_SLAB_SCORES = 2**16
@@ -24,13 +25,13 @@ MAX_SLAB_RATES = 2**18
 class Learner:
     """The parameters of all models, (features + 1, outputs·models), the bias last, and how they learn."""
 
-    def __init__(self, settings: Hyperparameters, grid: ModelGrid, loss: Loss, train: Examples, seed: int) -> None:
+    def __init__(self, settings: Hyperparameters, grid: ModelGrid, loss: Loss, train: Examples) -> None:
         self._settings, self._loss, self.models = settings, loss, grid.model_count
         self.outputs = class_count(settings) if settings.predictor_type == "multiclass_classifier" else 1
         self.scaling = fit_scaling(settings, train)
-        self.parameters = self._initialise(train.features.shape[1] + 1, np.random.default_rng(seed))
+        self.parameters = self._initialise(train.features.shape[1])
         self._batches = Batches(train, settings, self.scaling, loss)
-        self._optimizer = OPTIMIZERS[grid.optimizer](self.parameters, grid, settings, loss.slope)
+        self._optimizer = make_optimizer(self.parameters, grid, settings, loss.slope)
         self._update_count = 0
 
     def copy_parameters(self, model: int) -> NDArray[np.float32]:
@@ -78,14 +79,14 @@ class Learner:
             scores = self.scaling.scale_features(examples.features[rows]) @ parameters
             yield rows, self.scaling.unscale_scores(scores).reshape(len(scores), self.outputs, -1)
 
-    def _initialise(self, inputs: int, rng: np.random.Generator) -> NDArray[np.float32]:
-        settings, shape = self._settings, (inputs, self.outputs * self.models)
+    def _initialise(self, features: int) -> NDArray[np.float32]:
+        settings, shape = self._settings, (self.models, features, self.outputs)
         if settings.init_method == "uniform":
-            parameters = rng.uniform(-settings.init_scale, settings.init_scale, shape)
+            weights = draw_uniform_weights(*shape, settings.init_scale)
         else:
-            parameters = rng.normal(0, settings.init_sigma, shape)
-        parameters[-1] = settings.init_bias if settings.use_bias else 0
-        return parameters.astype(np.float32)
+            weights = draw_normal_weights(*shape, settings.init_sigma)
+        bias = np.full((1, self.outputs * self.models), settings.init_bias if settings.use_bias else 0, np.float32)
+        return np.concatenate([weights.reshape(features, -1), bias])
 
     def _update(
         self, block: Block, targets: NDArray[Any], scores: NDArray[np.float32], residual: NDArray[np.float32]

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import LOSSES, Hyperparameters
 
+MIN_PROBABILITY = np.float64(1e-10)
+"""Of the label, to which softmax loss is clipped."""
+
 Floats = NDArray[np.floating]
 Targets = NDArray[Any]
 
@@ -31,7 +34,7 @@ class Loss(ABC):
         objectives = {
             "squared_loss": "mse",
             "logistic": f"binary_classification_{weighted}cross_entropy",
-            "softmax_loss": "multiclass_cross_entropy",
+            "softmax_loss": "weighted_softmax_loss" if weighted else "multiclass_cross_entropy",
         }
         return objectives.get(self.name, self.name)
 
@@ -182,7 +185,7 @@ class HingeLoss(SignedLoss):
 
 
 class SoftmaxLoss(Loss):
-    """log Σ exp(f_c) - f_y over the classes c; targets are class indices."""
+    """-log max(p, 1e-10), p being the label's probability; a row below 1e-10 has no gradient. Targets are classes."""
 
     def targets(self, labels: Floats) -> Targets:
         return labels.astype(np.intp)[:, None, None]
@@ -191,14 +194,18 @@ class SoftmaxLoss(Loss):
         np.subtract(score, score.max(axis=-2, keepdims=True), out=out)
         np.exp(out, out=out)
         out /= out.sum(axis=-2, keepdims=True)
-        out[np.arange(len(out)), target[:, 0, 0]] -= 1
+        rows, labels = np.arange(len(out)), target[:, 0, 0]
+        clipped = out[rows, labels] < MIN_PROBABILITY
+        out[rows, labels] -= 1
+        if clipped.any():
+            out *= ~clipped[:, None]
 
     def value(self, score: Floats, target: Targets) -> Floats:
         shifted = score - score.max(axis=-2, keepdims=True)
         label_scores = np.take_along_axis(shifted, target, axis=-2)
         total: Floats = np.exp(shifted, out=shifted).sum(axis=-2, keepdims=True)
         loss: Floats = np.log(total, out=total) - label_scores
-        return loss
+        return np.minimum(loss, -np.log(MIN_PROBABILITY).astype(loss.dtype), out=loss)
 
 
 LOSS_TYPES: Final[dict[str, type[Loss]]] = {
@@ -223,8 +230,8 @@ def make_loss(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> L
 def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:
     """(classes,) weights of the classes, or None when all weigh 1.
 
-    `balanced` and `auto` weigh positive examples by negatives over positives, as logs show. Multiclass balancing weighs
-    each class by rows over rows of the class: the documentation says one over the frequency, and no more.
+    `balanced` and `auto` weigh positive examples by negatives over positives, as logs show. Multiclass weights are
+    inversely proportional to the rows of a class (documented) and sum to 1 (inferred from one log).
     """
     if settings.predictor_type == "binary_classifier":
         weight = settings.positive_weight
@@ -234,5 +241,6 @@ def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]
         return None if weight == 1 else np.array([1, weight], dtype=np.float32)
     if settings.predictor_type == "multiclass_classifier" and settings.balance_multiclass_weights:
         counts = np.bincount(labels.astype(np.intp), minlength=settings.num_classes or 0)
-        return (len(labels) / np.maximum(counts, 1)).astype(np.float32)
+        weights = 1 / np.maximum(counts, 1)
+        return (weights / weights.sum()).astype(np.float32)
     return None

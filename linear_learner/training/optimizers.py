@@ -35,8 +35,8 @@ class Optimizer(ABC):
         self._grid = grid
         self._outputs = weights.shape[1] // grid.model_count
         self._change = np.zeros_like(weights)
-        self._rate_mults = np.ones((len(weights), 1), dtype=np.float32)
-        self._rate_mults[-1] = 10.0 if settings.bias_lr_mult is None else settings.bias_lr_mult
+        self._rate_mults = np.ones(weights.shape, dtype=np.float32)
+        self._rate_mults[-1] = np.tile(grid.hyperparameters["bias_lr_mult"], self._outputs)
         bias_wd = 0.0 if settings.bias_wd_mult is None else settings.bias_wd_mult
         self._wd = self._make_penalty(grid.hyperparameters["wd"] / self.gradient_scale, bias_wd)
         # The container divides l1, unlike wd, by the mini-batch size; seen in one job.
@@ -68,8 +68,14 @@ class Optimizer(ABC):
         penalty[-1] *= bias_mult
         return penalty.astype(np.float32)
 
-    def _make_constant(self, value: float) -> Floats | np.float32:
-        return np.full_like(self.weights, value) if self.weights.size <= MAX_CONSTANT_ARRAY_SIZE else np.float32(value)
+    def _make_constant(self, values: NDArray[np.float64] | float) -> Floats:
+        """A factor per model (models,), or one for all, in the shape that the weights are fastest to multiply by."""
+        row = np.tile(np.broadcast_to(values, self._grid.model_count), self._outputs).astype(np.float32)
+        return np.ascontiguousarray(np.broadcast_to(row, self.weights.shape)) if self._is_small else row
+
+    @property
+    def _is_small(self) -> bool:
+        return self.weights.size <= MAX_CONSTANT_ARRAY_SIZE
 
     @abstractmethod
     def _compute_change(self) -> None:
@@ -83,15 +89,25 @@ class Optimizer(ABC):
         self.weights -= self._change
 
 
-class Adam(Optimizer):
-    """Moments are kept undivided by 1 - beta, which moves those factors into the rate and epsilon."""
+class Adaptive(Optimizer):
+    """Adam and rmsprop, side by side: rmsprop is adam without a mean, with epsilon within the root.
+
+    adam: m ← β1·m + (1 - β1)·g, n ← β2·n + (1 - β2)·g², w ← w - rate·m/(√n + ε), with bias correction in the rate;
+    rmsprop: n ← 0.9·n + 0.1·g², w ← w - rate·g/√(n + ε). Moments stay undivided by 1 - β, which moves those factors
+    into the rate and epsilon.
+    """
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         super().__init__(weights, grid, settings, slope)
-        self._beta_1 = 0.9 if settings.beta_1 is None else settings.beta_1
-        self._beta_2 = 0.999 if settings.beta_2 is None else settings.beta_2
+        is_adam = np.array([name == "adam" for name in grid.optimizers])
+        self._is_adam = is_adam
+        self._beta_1 = np.where(is_adam, 0.9 if settings.beta_1 is None else settings.beta_1, 0.0)
+        self._beta_2 = np.where(is_adam, 0.999 if settings.beta_2 is None else settings.beta_2, RMSPROP_DECAY)
+        epsilon = EPSILON / (self.gradient_scale * np.sqrt(1 - self._beta_2))
         self._decay_1, self._decay_2 = self._make_constant(self._beta_1), self._make_constant(self._beta_2)
-        self._epsilon = self._make_constant(EPSILON / (self.gradient_scale * np.sqrt(1 - self._beta_2)))
+        self._outer_epsilon = self._make_constant(np.where(is_adam, epsilon, 0.0)) if is_adam.any() else None
+        inner = EPSILON / (self.gradient_scale**2 * (1 - self._beta_2))
+        self._inner_epsilon = None if is_adam.all() else self._make_constant(np.where(is_adam, 0.0, inner))
         self._mean = np.zeros_like(weights)
         self._square = np.zeros_like(weights)
 
@@ -102,13 +118,19 @@ class Adam(Optimizer):
         np.multiply(gradient, gradient, out=change)
         square *= self._decay_2
         square += change
-        np.sqrt(square, out=change)
-        change += self._epsilon
+        if self._inner_epsilon is None:
+            np.sqrt(square, out=change)
+        else:
+            np.add(square, self._inner_epsilon, out=change)
+            np.sqrt(change, out=change)
+        if self._outer_epsilon is not None:
+            change += self._outer_epsilon
         np.divide(mean, change, out=change)
 
     def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64]:
         bias = np.sqrt(1 - self._beta_2**update) / (1 - self._beta_1**update)
-        return np.asarray(bias * (1 - self._beta_1) / np.sqrt(1 - self._beta_2))
+        corrected = np.where(self._is_adam, bias * (1 - self._beta_1), 1.0)
+        return np.asarray(corrected / np.sqrt(1 - self._beta_2))
 
 
 class Sgd(Optimizer):
@@ -131,26 +153,6 @@ class Sgd(Optimizer):
         self.weights += self._velocity
 
 
-class RmsProp(Optimizer):
-    """n ← 0.9·n + 0.1·gradient², w ← w - rate·gradient/√(n + ε); n is kept undivided by 0.1."""
-
-    def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
-        super().__init__(weights, grid, settings, slope)
-        self._epsilon = self._make_constant(EPSILON / (self.gradient_scale**2 * (1 - RMSPROP_DECAY)))
-        self._decay = self._make_constant(RMSPROP_DECAY)
-        self._square = np.zeros_like(weights)
-
-    def _compute_change(self) -> None:
-        square, change = self._square, self._change
-        np.multiply(self.gradient, self.gradient, out=change)
-        square *= self._decay
-        square += change
-        np.add(square, self._epsilon, out=change)
-        np.sqrt(change, out=change)
-        np.divide(self.gradient, change, out=change)
-
-    def _rate_correction(self, update: NDArray[np.int64]) -> float:  # noqa: ARG002 - the same for all
-        return float(1 / np.sqrt(1 - RMSPROP_DECAY))
-
-
-OPTIMIZERS: Final[dict[str, type[Optimizer]]] = {"adam": Adam, "sgd": Sgd, "rmsprop": RmsProp}
+def make_optimizer(weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> Optimizer:
+    """The optimizer of all models."""
+    return (Sgd if "sgd" in grid.optimizers else Adaptive)(weights, grid, settings, slope)

@@ -46,12 +46,13 @@ class Scaling:
 def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
     """The scaling of the first full mini-batches, until they exceed `num_point_for_scaler` rows.
 
-    Population mean and standard deviation; a constant column keeps its spread of 1. `auto` is yes, and for the label
-    yes in regression only, as in every log that shows it.
+    Population mean and standard deviation; a constant column keeps its spread of 1. Without a bias features are not
+    centred, and divided by their root mean square (seen in a log). `auto` is yes, and for the label yes in regression
+    only, as in every log that shows it.
     """
     batch = hyperparameters.mini_batch_size
     rows = min(hyperparameters.num_point_for_scaler // batch + 1, len(train.labels) // batch) * batch
-    mean, deviation = _moments(train.features[:rows])
+    mean, deviation = _moments(train.features[:rows], centred=hyperparameters.use_bias)
     if hyperparameters.unbias_data is False:
         mean = np.zeros_like(mean)
     if hyperparameters.normalize_data is False:
@@ -64,14 +65,19 @@ def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
     return Scaling(mean, deviation, label_mean, label_deviation)
 
 
-def _moments(matrix: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Column means and population deviations, in float64 around the first row, so that constants come out exact."""
-    origin = matrix[0].astype(np.float64)
+def _moments(
+    matrix: NDArray[np.float32], *, centred: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Column means and population deviations, or zeros and root mean squares.
+
+    They are computed in float64, means around the first row, so that constants come out exact.
+    """
+    origin = matrix[0].astype(np.float64) if centred else np.zeros(matrix.shape[1])
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
     for rows in row_slices(*matrix.shape):
         shifted = matrix[rows] - origin
         total += shifted.sum(axis=0)
         squares += np.square(shifted, out=shifted).sum(axis=0)
-    mean = total / len(matrix)
+    mean = total / len(matrix) if centred else origin
     deviation = np.sqrt(np.maximum(squares / len(matrix) - mean**2, 0)).astype(np.float32)
     return (origin + mean).astype(np.float32), np.where(deviation == 0, np.float32(1), deviation)

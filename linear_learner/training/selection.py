@@ -1,6 +1,6 @@
 """Selection of the best model, epoch and threshold."""
 
-from typing import Final, get_args
+from typing import Final, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,23 +13,29 @@ LOSS_CRITERIA: Final = get_args(LossCriteria)
 """Values of binary_classifier_model_selection_criteria that compare models by their loss and name no threshold."""
 
 
+CANDIDATE_STEP: Final = 5
+"""Every fifth of the ranked scores is a candidate for the threshold."""
+
+
 def find_best_threshold(
     scores: NDArray[np.float32], labels: NDArray[np.float32], settings: Hyperparameters
 ) -> tuple[float, float]:
     """The threshold for scores (rows,) with labels 0 and 1, and the criterion's best value, 0 if its target is missed.
 
-    Of equally good cuts the container takes the lowest, and stores not the score there but the next higher one, so the
-    value is not quite reached by it.
+    Candidates are every fifth score in ascending order, from the lowest on, and the first best one wins, as in three
+    real jobs with the criterion accuracy; for the other criteria it is inferred.
     """
-    order = np.argsort(scores)[::-1]
+    order = np.argsort(scores, kind="stable")
     ranked = scores[order]
-    cut_ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))
-    true_positives = np.cumsum(labels[order].astype(np.float64))
+    candidates = ranked[::CANDIDATE_STEP]
+    below = np.searchsorted(ranked, candidates)
+    positives_below = np.concatenate([[0.0], np.cumsum(labels[order], dtype=np.float64)])
+    positives = positives_below[-1]
     values = _criterion_values(
-        true_positives[cut_ends], (cut_ends + 1).astype(np.float64), int(true_positives[-1]), len(scores), settings
+        positives - positives_below[below], (len(scores) - below).astype(np.float64), int(positives), len(scores), settings
     )
-    best = len(values) - 1 - int(np.argmax(values[::-1]))
-    return float(ranked[cut_ends[max(best - 1, 0)]]), max(float(values[best]), 0.0)
+    best = int(np.argmax(values))
+    return float(candidates[best]), max(float(values[best]), 0.0)
 
 
 def _criterion_values(
@@ -49,26 +55,42 @@ def _criterion_values(
     return np.where(precision >= settings.target_precision, recall, precision - 1)
 
 
+class Progress(NamedTuple):
+    """What one epoch means for early stopping."""
+
+    improved: bool
+    """The best model of this epoch replaces the saved one."""
+    extended: bool
+    """Patience was exhausted, but starts again."""
+    stop: bool
+    """This epoch is the last."""
+
+
 class EarlyStopping:
     """The container's rule, on a value to be minimised; one to be maximised is given negated.
 
     An epoch improves on the best value so far when it is below it by more than `tolerance` of it. For a negated, hence
     negative, value that lets through every epoch less than `tolerance` worse than the best: such jobs are logged to
-    improve in every epoch, and do not stop early. One noisy data set, logged twice, went on for four epochs longer than
-    this rule; why is unknown.
+    improve in every epoch, and do not stop early. When patience is exhausted, an epoch that is better by more than the
+    tolerance than all epochs since the last improvement lets it start again. All 164 known logs agree with this.
     """
 
     def __init__(self, patience: int, tolerance: float) -> None:
         self._patience, self._tolerance = patience, tolerance
-        self._best_value: float | None = None
-        self._last_improved_epoch = 0
+        self._best = self._best_since = np.inf
+        self._waiting_since = 0
 
-    def observe(self, epoch: int, value: float) -> tuple[bool, bool]:
-        """Whether this epoch improved, and whether it is the last."""
-        best = self._best_value
-        improved = bool(np.isfinite(value)) and (best is None or best - value > self._tolerance * best)
+    def observe(self, epoch: int, value: float) -> Progress:
+        """Take in the value of the next epoch."""
+        improved = bool(np.isfinite(value)) and self._is_better(value, self._best)
+        exhausted = not improved and epoch - self._waiting_since > self._patience
+        extended = exhausted and bool(np.isfinite(value)) and self._is_better(value, self._best_since)
+        if improved or extended:
+            self._waiting_since = epoch
         if np.isfinite(value):
-            self._best_value = value if best is None else min(best, value)
-        if improved:
-            self._last_improved_epoch = epoch
-        return improved, epoch - self._last_improved_epoch > self._patience
+            self._best = min(self._best, value)
+            self._best_since = np.inf if improved else min(self._best_since, value)
+        return Progress(improved, extended, stop=exhausted and not extended)
+
+    def _is_better(self, value: float, best: float) -> bool:
+        return np.isinf(best) or best - value > self._tolerance * best
