@@ -237,7 +237,7 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
                 found.append(f"{name} has no effect: it needs {condition} {needed}, and {condition} is {actual}.")
         if self.predictor_type != "multiclass_classifier":
             for name, values in MODEL_GRID.items():
-                if (value := getattr(self, name)) in values:
+                if (value := getattr(self, name)) in values and self.uses(name):
                     tried = ", ".join(map(to_wire_text, values))
                     found.append(
                         f"{name} {to_wire_text(value)} does not fix it: it is one of the values that the container "

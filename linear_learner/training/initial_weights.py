@@ -28,9 +28,9 @@ def draw_uniform_weights(models: int, features: int, outputs: int, scale: float)
         words[:, start : start + count] = drawn
     weights = np.empty((models, features, outputs), np.float32)
     draws = words.astype(np.float32) / np.float32(2**32)
-    weights[sorted(range(models), key="fc{}_weight".format)] = (draws * np.float32(2 * scale) - np.float32(scale)).reshape(
-        models, features, outputs
-    )
+    weights[sorted(range(models), key="fc{}_weight".format)] = (
+        draws * np.float32(2 * scale) - np.float32(scale)
+    ).reshape(models, features, outputs)
     return np.ascontiguousarray(weights.transpose(1, 2, 0))
 
 

@@ -103,7 +103,10 @@ def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]
     first = {name: default if given[name] is None else given[name] for name, default in MULTICLASS_DEFAULTS.items()}
 
     def draw(low: float, high: float) -> NDArray[np.float64]:
-        return np.exp(random.uniform(np.log(low), np.log(high), count))
+        uniform = random.random_sample(count)
+        if not high:  # around 0
+            return np.zeros(count)
+        return np.exp(np.log(low) + (np.log(high) - np.log(low)) * uniform)
 
     drawn = {
         name: draw(first[name] / factor, first[name] * factor)

@@ -65,9 +65,7 @@ def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
     return Scaling(mean, deviation, label_mean, label_deviation)
 
 
-def _moments(
-    matrix: NDArray[np.float32], *, centred: bool = True
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _moments(matrix: NDArray[np.float32], *, centred: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Column means and population deviations, or zeros and root mean squares.
 
     They are computed in float64, means around the first row, so that constants come out exact.

@@ -32,7 +32,11 @@ def find_best_threshold(
     positives_below = np.concatenate([[0.0], np.cumsum(labels[order], dtype=np.float64)])
     positives = positives_below[-1]
     values = _criterion_values(
-        positives - positives_below[below], (len(scores) - below).astype(np.float64), int(positives), len(scores), settings
+        positives - positives_below[below],
+        (len(scores) - below).astype(np.float64),
+        int(positives),
+        len(scores),
+        settings,
     )
     best = int(np.argmax(values))
     return float(candidates[best]), max(float(values[best]), 0.0)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def corpus() -> Path:
     """The folder of real jobs, artifacts and records; without it the test is skipped."""
     if not (folder := os.environ.get("LINEAR_LEARNER_CORPUS")):

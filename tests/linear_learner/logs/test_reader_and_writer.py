@@ -277,6 +277,7 @@ def trainings(draw):
             value=draw(st.floats(0, 1e6)),
             best_model=0,
             improved=index == 0 or draw(st.booleans()),
+            extended=draw(st.booleans()),
             stop=index == count - 1 and draw(st.booleans()),
             records=100,
             batches=10,

@@ -45,7 +45,7 @@ CLASSES = np.digitize(LINE + RNG.normal(size=ROWS), [-1, 1]).astype(np.float32)
 def learned(examples: Examples, **options: Any) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias after all updates; the engine would keep the epoch of the least loss, penalties aside."""
     settings = Hyperparameters(**{**CONVERGED, **options})
-    learner = Learner(settings, make_model_grid(settings), make_loss(settings, examples.labels), examples, seed=0)
+    learner = Learner(settings, make_model_grid(settings), make_loss(settings, examples.labels), examples)
     for _ in range(UPDATES):
         learner.train_epoch()
     return learner.scaling.unscale_parameters(learner.copy_parameters(0))

@@ -93,12 +93,13 @@ def test_float32_logistic_loss_stays_finite_and_right_for_extreme_scores():
     assert_allclose(residual[:, 0, 0] * loss.slope, expit(score[:, 0, 0]) - 1, atol=1e-6)
 
 
-def test_float32_softmax_stays_finite_for_extreme_scores():
-    loss, score = SOFTMAX, np.array([[[500.0], [-500.0], [0.0]]], dtype=np.float32)
+def test_float32_softmax_is_clipped_at_1e_minus_10_and_has_no_gradient_below():
+    score = np.array([[[500.0, 20], [-500.0, 0], [0.0, 0]]], dtype=np.float32)
     residual = np.empty_like(score)
-    loss.residual(score, loss.targets(np.array([1.0])), residual)
-    assert_allclose(loss.value(score, loss.targets(np.array([1.0]))), [[[1000]]])
-    assert_allclose(residual[0, :, 0], [1, -1, 0])
+    SOFTMAX.residual(score, SOFTMAX.targets(np.array([1.0])), residual)
+    value = SOFTMAX.value(score, SOFTMAX.targets(np.array([1.0])))
+    assert_allclose(value, [[[-np.log(1e-10), 20 + np.log1p(2 * np.exp(-20))]]], rtol=1e-6)
+    assert_allclose(residual[0], [[0, 1], [0, -1], [0, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("weight", ["balanced", "auto"])
@@ -124,8 +125,11 @@ def test_a_weight_for_positives_renames_the_logistic_objective():
 def test_balanced_classes_have_equal_total_weight():
     chosen = Hyperparameters(predictor_type="multiclass_classifier", num_classes=3, balance_multiclass_weights=True)
     labels = np.array([0, 0, 0, 1, 2, 2], dtype=np.float32)
-    weights = make_loss(chosen, labels).weights(labels)[:, 0, 0]
-    assert_allclose([weights[labels == label].sum() for label in range(3)], [6, 6, 6])
+    loss = make_loss(chosen, labels)
+    weights = loss.weights(labels)[:, 0, 0]
+    assert_allclose([weights[labels == label].sum() for label in range(3)], [6 / 11] * 3)
+    assert loss.class_weights.sum() == pytest.approx(1)
+    assert loss.objective == "weighted_softmax_loss"
 
 
 @pytest.mark.parametrize(
