@@ -76,7 +76,7 @@ def rejected(kind: PredictorType, seed: int) -> bool:
     features = rng.standard_normal((900, 5), np.float32)
     labels = (rng.integers(0, classes, 900) if classes else rng.standard_normal(900)).astype(np.float32)
     settings = Hyperparameters(predictor_type=kind, num_classes=classes if classes > 2 else None, mini_batch_size=50)
-    model = train(settings, Examples(features[:600], labels[:600]), seed=seed).model
+    model = train(settings, Examples(features[:600], labels[:600])).model
     evaluation = assess(model, labels[600:], model.predict(features[600:]), GATE)
     return make_verdict(evaluation, GATE, has_champion=False).outcome == "no better than the baseline"
 

@@ -224,7 +224,7 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
 
     def uses(self, name: str) -> bool:
         """Whether the container uses `name`, which depends on another hyperparameter."""
-        condition, values = CONDITIONS_OF_USE[name]
+        condition, values = CONDITIONS_OF_USE.get(name, (name, (getattr(self, name),)))
         return getattr(self, condition) in values
 
     def warnings(self) -> list[str]:

@@ -74,8 +74,8 @@ def train(
 ) -> TrainingResult:
     """Train Linear Learner on `train` and select the best model, as the container does.
 
-    Rows are used in their order, and initial weights are those of the container, so the same input gives the same model.
-    Arrays may be memory maps larger than memory.
+    Rows are used in their order and initial weights are the container's, so the same input gives the same model. Arrays
+    may be memory maps larger than memory.
     `on_epoch` is called after every epoch. Scores are of `validation`, or of `train` without it, and of `test`.
     Raises DataError or HyperparameterError, before training, for what cannot be trained on, and HyperparameterError
     when no model's loss stays finite.

@@ -13,9 +13,10 @@ MAX_STREAMS = 1024
 def draw_uniform_weights(models: int, features: int, outputs: int, scale: float) -> NDArray[np.float32]:
     """Weights (features, outputs, models), float32, between -scale and scale.
 
-    The generator has up to 1024 streams, one per 64 weights of a model; stream i is a Mersenne Twister with seed i. Each
-    stream fills a slice of a model's weights and continues where the previous model left it. Models draw in the order
-    of their names fc0_weight, fc10_weight, …, fc19_weight, fc1_weight, fc20_weight, …. More than one stream was seen in one job, with 66 weights.
+    The generator has up to 1024 streams, one per 64 weights of a model; stream i is a Mersenne Twister with seed i.
+    Each stream fills a slice of a model's weights and continues where the previous model left it. Models draw in the
+    order of their names: fc0_weight, fc10_weight, …, fc19_weight, fc1_weight, fc20_weight, …. Verified for one stream
+    with twelve jobs, and for two with one job.
     """
     size = features * outputs
     streams = min(-(-size // WEIGHTS_PER_STREAM), MAX_STREAMS)
@@ -23,8 +24,8 @@ def draw_uniform_weights(models: int, features: int, outputs: int, scale: float)
     words = np.empty((models, size), np.uint32)
     for stream, start in enumerate(range(0, size, step)):
         count = min(step, size - start)
-        # The full range of 32 bits: these are the generator's own words.
-        drawn = np.random.RandomState(stream).randint(0, 2**32, (models, count), np.uint32)  # noqa: NPY002 - its bits
+        # All 32 bits: randint then returns the words of the generator as they are.
+        drawn = np.random.RandomState(stream).randint(0, 2**32, (models, count), np.uint32)
         words[:, start : start + count] = drawn
     weights = np.empty((models, features, outputs), np.float32)
     draws = words.astype(np.float32) / np.float32(2**32)

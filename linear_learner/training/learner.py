@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import Examples, row_slices
 from linear_learner.training.batches import Batches, Block
-from linear_learner.training.input_checks import class_count
 from linear_learner.training.initial_weights import draw_normal_weights, draw_uniform_weights
+from linear_learner.training.input_checks import class_count
 from linear_learner.training.losses import Loss
 from linear_learner.training.models import ModelGrid
 from linear_learner.training.optimizers import make_optimizer

@@ -1,6 +1,7 @@
 """The losses and their gradients, and the loss that a job's hyperparameters ask for."""
 
 from abc import ABC, abstractmethod
+from math import log
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -8,8 +9,9 @@ from numpy.typing import NDArray
 
 from linear_learner.hyperparameters import LOSSES, Hyperparameters
 
-MIN_PROBABILITY = np.float64(1e-10)
-"""Of the label, to which softmax loss is clipped."""
+MIN_PROBABILITY = 1e-10
+MAX_SOFTMAX_LOSS = -log(MIN_PROBABILITY)
+"""Softmax loss is clipped where the label's probability is lower."""
 
 Floats = NDArray[np.floating]
 Targets = NDArray[Any]
@@ -205,7 +207,8 @@ class SoftmaxLoss(Loss):
         label_scores = np.take_along_axis(shifted, target, axis=-2)
         total: Floats = np.exp(shifted, out=shifted).sum(axis=-2, keepdims=True)
         loss: Floats = np.log(total, out=total) - label_scores
-        return np.minimum(loss, -np.log(MIN_PROBABILITY).astype(loss.dtype), out=loss)
+        np.minimum(loss, MAX_SOFTMAX_LOSS, out=loss)
+        return loss
 
 
 LOSS_TYPES: Final[dict[str, type[Loss]]] = {
@@ -241,6 +244,6 @@ def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]
         return None if weight == 1 else np.array([1, weight], dtype=np.float32)
     if settings.predictor_type == "multiclass_classifier" and settings.balance_multiclass_weights:
         counts = np.bincount(labels.astype(np.intp), minlength=settings.num_classes or 0)
-        weights = 1 / np.maximum(counts, 1)
-        return (weights / weights.sum()).astype(np.float32)
+        inverse = 1 / np.maximum(counts, 1)
+        return np.asarray(inverse / inverse.sum(), np.float32)
     return None

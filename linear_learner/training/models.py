@@ -12,15 +12,16 @@ from linear_learner.hyperparameters import MODEL_GRID, Hyperparameters
 
 MULTICLASS_MODELS: Final = 28
 """Models of a multiclass job; in 17 of 20 logs, others have 27 or 32."""
-SEARCH_CENTRES: Final[Mapping[str, float]] = {"learning_rate": 0.02, "l1": 0.02, "wd": 0.02}
-"""The values of a multiclass job's first model, around which those of the others are drawn."""
 MULTICLASS_DEFAULTS: Final[Mapping[str, float]] = {
-    **SEARCH_CENTRES,
+    "learning_rate": 0.02,
+    "l1": 0.02,
+    "wd": 0.02,
     "lr_scheduler_step": 10,
     "lr_scheduler_factor": 0.98,
     "lr_scheduler_minimum_lr": 1e-5,
     "bias_lr_mult": 10,
 }
+"""The first model of a multiclass job; the others are drawn around it."""
 GRID_DEFAULTS: Final[Mapping[str, float]] = {"l1": 0.0, "lr_scheduler_factor": 0.99, "bias_lr_mult": 10}
 _REPORTED = ("learning_rate", "wd", "l1", "lr_scheduler_step", "lr_scheduler_factor", "lr_scheduler_minimum_lr")
 _Values = dict[str, NDArray[np.float64]]
@@ -94,10 +95,10 @@ def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]
     """The user's own values for the first model, and a random search around them for the others.
 
     As decoded from real logs, where it gives the winner of 20 of 20: numpy's legacy generator with seed 0, in this
-    order. Inferred: `num_models` is the number of all models, and a value that the user gives for anything but
-    learning_rate, l1 and wd applies to every model.
+    order. Inferred: `num_models` is the number of all models, and a value that the user gives for lr_scheduler_step,
+    lr_scheduler_minimum_lr, bias_lr_mult or optimizer applies to every model.
     """
-    random = np.random.RandomState(0)  # noqa: NPY002 - the container's generator
+    random = np.random.RandomState(0)
     count = (settings.num_models or MULTICLASS_MODELS) - 1
     given = {name: getattr(settings, name) for name in MULTICLASS_DEFAULTS}
     first = {name: default if given[name] is None else given[name] for name, default in MULTICLASS_DEFAULTS.items()}
@@ -106,20 +107,21 @@ def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]
         uniform = random.random_sample(count)
         if not high:  # around 0
             return np.zeros(count)
-        return np.exp(np.log(low) + (np.log(high) - np.log(low)) * uniform)
+        return np.asarray(np.exp(np.log(low) + (np.log(high) - np.log(low)) * uniform))
 
     drawn = {
         name: draw(first[name] / factor, first[name] * factor)
         for name, factor in (("learning_rate", 8), ("l1", 20), ("wd", 20))
     }
     drawn["lr_scheduler_step"] = np.round(draw(10, 1000))
-    drawn["lr_scheduler_factor"] = 1 - draw(0.004, 0.1)
+    reduction = 1 - first["lr_scheduler_factor"]  # that it is the centre shows in the last digit of logged factors
+    drawn["lr_scheduler_factor"] = 1 - draw(reduction / 5, reduction * 5)
     random.random_sample()
     drawn["lr_scheduler_minimum_lr"] = draw(1e-6, 1e-3)
     random.random_sample()
     rmsprop = random.randint(0, 2, count)
     drawn["bias_lr_mult"] = np.array([1.0, 10.0])[random.randint(0, 2, count)]
-    for name in drawn.keys() - SEARCH_CENTRES.keys():
+    for name in ("lr_scheduler_step", "lr_scheduler_minimum_lr", "bias_lr_mult"):
         if given[name] is not None:
             drawn[name][:] = given[name]
     values = {name: np.append(first[name], drawn[name]) for name in first}

@@ -342,7 +342,7 @@ def test_a_failure_that_is_written_is_read_back(message):
 
 def small_training(validation: list[float] | None = None) -> TrainingResult:
     held_out = None if validation is None else np.array(validation)
-    epoch = Epoch(0, "mse", np.array([0.5, 0.25]), held_out, "mse_objective", 0.25, 1, True, False, 100, 10, 2.0)
+    epoch = Epoch(0, "mse", np.array([0.5, 0.25]), held_out, "mse_objective", 0.25, 1, True, False, False, 100, 10, 2.0)
     scores = {"validation": (Score("mse_objective", 0.25, "loss"), Score("mse", 0.125, "loss"))}
     return TrainingResult(MODEL, (epoch,), 1, 0, {"wd": 0.1}, scores)
 
@@ -372,7 +372,7 @@ def test_whatever_a_log_says_a_real_one_says_in_the_same_words():
         pytest.skip("LINEAR_LEARNER_CORPUS does not name the real logs' folder")
     real = (Path(CORPUS) / "jobs/attrition/job.log").read_text()
     name = "binary_classification_cross_entropy"
-    epoch = Epoch(0, name, np.array([0.5]), None, f"{name}_objective", 0.5, 0, True, True, 100, 10, 2.0)
+    epoch = Epoch(0, name, np.array([0.5]), None, f"{name}_objective", 0.5, 0, True, False, True, 100, 10, 2.0)
     scores = {"train": (Score(f"{name}_objective", 0.5, "loss"), Score("binary_f_1.000", 0.5, "score"))}
     ours = log_of(TrainingResult(MODEL, (epoch,), 0, 0, {"wd": 0.1}, scores))
     assert len(shapes(ours)) > 12
