@@ -62,7 +62,7 @@ class RunRecord(Result):
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Self:
-        """Return the record in `content`, from `where`; raises ArtifactError when it is invalid or has a newer format."""
+        """Return the record in `content`; raises ArtifactError when it is invalid or has a newer format."""
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:

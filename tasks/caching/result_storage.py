@@ -47,9 +47,7 @@ class BucketResultStore(ResultStore):
         try:
             record, reason = self._read_reusable(key)
         except AwsError as error:
-            get_run_logger().warning(
-                "The stored result of this step could not be read, so the step runs again. %s", error
-            )
+            get_run_logger().warning("Cannot read the stored result of this step, so it runs again. %s", error)
             record, reason = None, None
         if record is not None:
             self.cache[key] = record
