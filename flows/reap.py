@@ -41,9 +41,7 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
             emit_reaped_event(name, status)
             logger.warning("stopped training job %s: no run follows it", name)
     if reaped:
-        create_table_artifact(
-            reaped, key="reaped", description="Training jobs that were stopped, as no run followed them"
-        )
+        create_table_artifact(reaped, key="reaped", description="Stopped training jobs that no run followed")
     return [row["training job"] for row in reaped]
 
 

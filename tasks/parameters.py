@@ -16,7 +16,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
 CHANNELS = ("train", "validation", "test")
 MIN_BATCHES_PER_EPOCH = 16
-"""Batches per epoch when the default mini_batch_size is larger than the number of training rows."""
+"""Minimum number of batches per epoch to which a default mini_batch_size is reduced."""
 Format = Literal["csv", "recordio"]
 GateMetric = Literal[
     "auto",
@@ -102,8 +102,8 @@ class Gate(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
     """Share by which the error must certainly be below that of the best constant, from 0 to below 1. Default 0.01."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Share by which the error may be above the champion's at the end of the interval, from 0 to below 1; the error on
-    the test set itself must be below the champion's in any case. Default 0.01."""
+    """Share by which the error may exceed the champion's at the upper end of the interval, from 0 to below 1; the error
+    on the test set itself must be below the champion's in any case. Default 0.01."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
     """Confidence level of the bootstrap intervals, from 0.5 to below 1. Default 0.95."""
     slice_by: ColumnName | None = None
