@@ -72,7 +72,7 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The URL of a sandbox in another process, as moto has one state per process and other tests use moto in this one."""
+    """The URL of a sandbox in another process, as moto has one state per process, which other tests use."""
     state_dir = tmp_path_factory.mktemp("sandbox")
     with client.mark_in_use(state_dir):
         server = client.start_server(state_dir)

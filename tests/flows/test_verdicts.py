@@ -220,8 +220,6 @@ def test_an_invalid_gate_is_refused_before_a_job_is_started(
     assert jobs() == []
 
 
-def test_without_the_registry_a_model_is_evaluated_but_not_registered(
-    table: Table, train: Callable[..., State[TrainingRun]]
-) -> None:
+def test_a_run_without_the_registry_has_a_verdict(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
     run = train(table(), registry=Registry(register_model=False)).result()
     assert (run.verdict.outcome, run.registered) == ("first model", None)
