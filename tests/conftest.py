@@ -133,8 +133,8 @@ def hasty(workspace: "Workspace") -> "Workspace":
     credentials = workspace.bucket.credentials
     assert isinstance(credentials, AwsCredentials)
     url = credentials.aws_client_parameters.endpoint_url
-    once = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
+    no_retries = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
     bucket = workspace.bucket.model_copy(
-        update={"credentials": credentials.model_copy(update={"aws_client_parameters": once})}
+        update={"credentials": credentials.model_copy(update={"aws_client_parameters": no_retries})}
     )
     return workspace.model_copy(update={"bucket": bucket})

@@ -19,7 +19,7 @@ AWS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_
 
 
 def perform(client: Any, operation: str, arguments: list[str]) -> None:
-    """Call an operation as the AWS CLI does: `--some-name value` is the parameter SomeName, with a file's text if given."""
+    """Call an operation as the AWS CLI does: `--some-name value` is the parameter SomeName; file:// reads a file."""
     method = operation.replace("-", "_")
     shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method]).input_shape
     parameters = {}
