@@ -48,8 +48,9 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     }
     weighted = parameters.hyperparameters.balance_multiclass_weights
     content = (trained.model.sha256, uploaded["test"].sha256, uploaded.features, weighted, champion)
-    shown = (trained.table.target, trained.table.profile, trained.job.log.summary)
-    return {**(trained.table.made_of if gate.slice_by else {}), **facts, "model.sha256": fingerprint(*content, *shown)}
+    plotted = (trained.table.target, trained.table.profile, trained.job.log.summary)
+    facts["model.sha256"] = fingerprint(*content, *plotted)
+    return {**(trained.table.made_of if gate.slice_by else {}), **facts}
 
 
 class Evaluated(Result):

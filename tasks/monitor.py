@@ -93,8 +93,8 @@ def _conclude(
 ) -> FinishedJob:
     """Log the cost of the job and return its results; raises TrainingFailed when it has no model."""
     name, outcome = description["TrainingJobName"], job_outcome(description)
-    kind = description["ResourceConfig"].get("InstanceType", "")
-    bill = Bill.of(description, find_price(kind, workspace.region, workspace.prices))
+    instance_type = description["ResourceConfig"].get("InstanceType", "")
+    bill = Bill.of(description, find_price(instance_type, workspace.region, workspace.prices))
     get_run_logger().info("training job %s: %s %s", name, bill_label, bill)
     if outcome.kind != "completed":
         message = f"Training job {name} ended as {description['TrainingJobStatus']}: {outcome.cause} {outcome.remedy}"
