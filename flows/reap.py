@@ -1,4 +1,4 @@
-"""Stop training jobs that no run follows any more: the scheduled reaper, and the hook that stops a run's own jobs."""
+"""Stop training jobs that no run follows: the scheduled reaper flow, and the hook that stops the jobs of a run."""
 
 from typing import Any
 from uuid import UUID
@@ -20,14 +20,14 @@ from tasks.prefect_ui.events import emit_reaped_event
 
 @flow(name="reap-training-jobs", flow_run_name="in {workspace}")
 def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
-    """Stop every training job of this project that runs although no run follows it, and return their names.
+    """Stop every running training job of this project that no flow run follows, and return the names of these jobs.
 
-    A run follows a job as long as it renews its lease in the job's tags. One that was killed cannot; its lease runs out
-    after a quarter of an hour, at once where Prefect knows that the run is over or its process is seen to be gone.
-    Jobs of others are not touched.
+    A run follows a job as long as it renews its lease in the job's tags. The lease of a run that was killed expires
+    after 15 minutes; it is not valid once Prefect reports that the run is over, or its process has ended. Training jobs
+    of other projects are not stopped.
 
     Args:
-        workspace: Name of the saved Training Workspace block whose account and region are looked through.
+        workspace: Name of the saved Training Workspace block with the account and region of the jobs.
     """
     block, logger = load_workspace(workspace), get_run_logger()
     reaped = []
@@ -35,18 +35,18 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
         for name, tags in running_jobs(block):
             following = [run for run in active_leases(tags) if not _is_over(prefect, run)]
             if following:
-                logger.info("%s is followed by %s", name, ", ".join(following))
+                logger.info("training job %s is followed by %s", name, ", ".join(following))
                 continue
             reaped.append({"training job": name, "status": (status := stop_job(block, name))})
             emit_reaped_event(name, status)
-            logger.warning("stopped %s: nobody follows it", name)
+            logger.warning("stopped training job %s: no run follows it", name)
     if reaped:
-        create_table_artifact(reaped, key="reaped", description="Training jobs that nobody followed any more")
+        create_table_artifact(reaped, key="reaped", description="Stopped training jobs that no run followed")
     return [row["training job"] for row in reaped]
 
 
 def _is_over(prefect: SyncPrefectClient, run: str) -> bool:
-    """Whether this Prefect knows the run and knows it to be over; of another Prefect's run the lease alone tells."""
+    """Return whether this Prefect server has the run and it is over; a run of another server counts as running."""
     try:
         state = prefect.read_flow_run(UUID(run)).state
     except (ObjectNotFound, ValueError):
@@ -55,15 +55,15 @@ def _is_over(prefect: SyncPrefectClient, run: str) -> bool:
 
 
 def stop_jobs_of_run(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Stop every job that this run followed and no other does; a hook for runs that failed, crashed or were cancelled.
+    """Stop every job that only this run followed; a hook for runs that failed, crashed or were cancelled.
 
-    Most often nothing is left to do: the step that follows a job stops it when it is interrupted. This is
-    for interruptions between two steps, and for processes that were killed.
+    The step that follows a job stops it when it is interrupted. This hook is for interruptions between two steps and
+    for processes that were killed.
     """
     logger = flow_run_logger(flow_run, flow)
     workspace = load_workspace(str(flow_run.parameters.get("workspace", "sandbox")))
     for name, tags in running_jobs(workspace):
         if f"{LEASE_TAG_PREFIX}{flow_run.id}" in tags:
             status = stop_unless_followed(workspace, name, str(flow_run.id))
-            message = f"is {status}" if status else "goes on, as another run follows it"
+            message = f"is {status}" if status else "continues, as another run follows it"
             logger.warning("This run is %s; training job %s %s.", state.name, name, message)

@@ -1,7 +1,7 @@
-"""Train Linear Learner on a CSV file, judge the model and register it; one task per step."""
+"""The flow that trains Linear Learner on a table, evaluates the model and registers it; one task per step."""
 
 if __name__ == "__main__":
-    # Before everything else: the command line answers, and starts its servers, while Prefect is still being imported.
+    # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module
 
     from flows.cli.main import main
@@ -42,31 +42,31 @@ from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
 
 MAX_INTERNAL_ERRORS = 3
-"""Attempts that may end in a fault of AWS's own before the run does; each may have cost something."""
+"""Number of attempts with an internal error of AWS after which the run fails; each may have been billed."""
 
 
 def _form_title(title: str) -> Any:
-    """A heading in the form; without one Prefect shows the parameter's name."""
+    """Return the title of a parameter in the form, where Prefect would show its name."""
     return Field(json_schema_extra={"title": title})
 
 
 def _run_name() -> str:
-    """The run's data and, where a deployment asked for it, its purpose: `bonus from transformed_data.csv, nightly`."""
+    """Return target, table and, if there is one, deployment: `bonus from transformed_data.csv, nightly`."""
     context = FlowRunContext.get()
     parameters = (context and context.parameters) or {}
     dataset: Dataset = parameters.get("dataset", Dataset())
-    purpose = f", {deployment.name}" if deployment.name else ""
-    return f"{dataset.target} from {PurePosixPath(dataset.source).name}{purpose}"
+    suffix = f", {deployment.name}" if deployment.name else ""
+    return f"{dataset.target} from {PurePosixPath(dataset.source).name}{suffix}"
 
 
 DESCRIPTION = """\
-Trains Amazon SageMaker's built-in **Linear Learner** on a table in S3, judges the model and registers it:
+Trains Amazon SageMaker's built-in **Linear Learner** on a table in S3, evaluates the model and registers it:
 *check workspace → load → split → check → find champion → format → upload → fit → monitor → download → evaluate →
 record → register → report*.
 
-- What has not changed is **reused**, the training job too: nothing is paid for twice.
-- The verdict is the run's state: **Completed**, or **Rejected** when the model is no better than guessing or than the
-  champion. The artifact `model-report` says why.
+- Steps whose inputs have not changed are **reused**, including the training job: nothing is paid for twice.
+- The verdict is the run's state: **Completed**, or **Rejected** when the model is no better than the best constant
+  prediction or than the champion. The artifact `model-report` gives the reasons.
 - Cancelling a run stops its training job.
 """
 
@@ -93,18 +93,18 @@ def train_linear_learner(
     if_exists: Annotated[IfExists, _form_title("If the training job exists")] = "adopt",
     model_dir: Annotated[str, _form_title("Model folder")] = "models",
 ) -> TrainingRun:
-    """Train Amazon SageMaker's Linear Learner on a CSV file in S3, download the model, judge and register it.
+    """Train Amazon SageMaker's Linear Learner on a table in S3, download the model, evaluate and register it.
 
     Args:
         dataset: The table to train on and the column to predict.
-        workspace: Name of the saved Training Workspace block that says where training runs.
-        split: How many rows train, validate and test.
+        workspace: Name of the saved Training Workspace block, which defines where training runs.
+        split: How the rows are divided into training, validation and test set.
         hyperparameters: The algorithm's settings; the defaults suit most tables.
-        compute: What the training job runs on, for how long, and what it may cost.
-        gate: What the model must show on the test set before it may be used.
+        compute: Instances, time limit and maximum cost of the training job.
+        gate: Conditions on the test set that the model must meet before it may be used.
         registry: Whether and where the model is registered in SageMaker's Model Registry.
-        reuse: What may be reused of earlier runs; by default everything that is still there.
-        if_exists: When a training job of this very input runs or is done: adopt it, pay for a new one, or fail.
+        reuse: Which results of earlier runs are reused; by default all that are not missing or changed.
+        if_exists: What to do if a job with the same input runs or is complete: adopt it, pay for a new one, or fail.
         model_dir: Folder, on the machine that runs the flow, for the downloaded model.
     """
     parameters = RunParameters(
@@ -126,7 +126,7 @@ def train_linear_learner(
                 trained = TrainedModel(
                     table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model
                 )
-                # A model that was not trained anew may be the champion itself: there is nothing to compare it with.
+                # A reused model may be the champion itself, which is not compared with itself.
                 compared = champion if champion and champion.training_job != job.name else None
                 evaluated = evaluate(block, trained, parameters, compared)
                 evaluation = evaluated.evaluation
@@ -140,9 +140,9 @@ def train_linear_learner(
                 )
                 report(run, compared, warnings, workspace, evaluated.plots)
     except CancelledRun as cancelled:
-        return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect takes it for the run's state
+        return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect uses it as the state of the run
     if not verdict.passed:
-        # Done, but automations and people can tell it from a run whose model may be used.
+        # Users and automations can distinguish this state from that of a run whose model may be used.
         return Completed(name="Rejected", message=str(verdict), data=run)  # type: ignore[return-value] # the same
     return run
 
@@ -150,9 +150,9 @@ def train_linear_learner(
 def fit_and_monitor(
     workspace: Workspace, uploaded: Uploaded, hyperparameters: Hyperparameters, compute: Compute, if_exists: IfExists
 ) -> tuple[Submission, FinishedJob]:
-    """Train, in as many attempts as AWS needs: where it had no instances, or failed by itself, there is another.
+    """Start and follow a training job; after an internal error or a lack of capacity of AWS, try again.
 
-    What an attempt cost is subtracted from the budget of the next; any other kind of failure is raised.
+    The cost of an attempt is subtracted from the budget of the next. All other failures are raised.
     """
     first_option, internal_errors = 0, 0
     while True:
@@ -168,6 +168,6 @@ def fit_and_monitor(
             if internal_errors == MAX_INTERNAL_ERRORS or (budget is not None and budget <= 0):
                 raise
             get_run_logger().warning("%s Trying again.", error)
-            # After an internal error the same kind of instances is asked for again.
+            # After an internal error, the same instances are requested again.
             first_option = fit_result.option.step + (error.outcome.kind != "internal")
             compute = compute.model_copy(update={"max_cost_usd": budget})

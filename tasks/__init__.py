@@ -1,1 +1,1 @@
-"""The steps of a training run, one file each, named as the step."""
+"""The steps of a training run, one module each."""

@@ -1,4 +1,4 @@
-"""Evaluate: score the test set offline, with the model and the champion, compare both with guessing, draw plots."""
+"""Evaluate: compute the metrics of the model, the champion and the best constant on the test set, and draw plots."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tasks.evaluation.slices import Slices
 
 VERSION = 2
-"""Of the figures and plots."""
+"""Part of the cache key; raised when the metrics or plots are computed in another way."""
 
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
@@ -48,12 +48,13 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     }
     weighted = parameters.hyperparameters.balance_multiclass_weights
     content = (trained.model.sha256, uploaded["test"].sha256, uploaded.features, weighted, champion)
-    shown = (trained.table.target, trained.table.profile, trained.job.log.summary)
-    return {**(trained.table.made_of if gate.slice_by else {}), **facts, "model.sha256": fingerprint(*content, *shown)}
+    plotted = (trained.table.target, trained.table.profile, trained.job.log.summary)
+    facts["model.sha256"] = fingerprint(*content, *plotted)
+    return {**(trained.table.made_of if gate.slice_by else {}), **facts}
 
 
 class Evaluated(Result):
-    """The evaluation, and the report's plots: data URLs of PNGs by name."""
+    """The evaluation, and the plots of the report: PNG data URLs by name."""
 
     evaluation: Evaluation
     plots: dict[str, str]
@@ -66,10 +67,10 @@ class Evaluated(Result):
 def evaluate(
     workspace: Workspace, trained: TrainedModel, parameters: RunParameters, champion: Package | None
 ) -> Evaluated:
-    """The metrics of the model on the test channel, beside those of the best constant and of the champion; and plots.
+    """Return the metrics on the test channel of the model, the best constant and the champion, and the plots.
 
-    No endpoint is involved: the scores are computed here, from the artifacts. A champion that cannot score these rows
-    is no reason to fail: the evaluation says why it cannot.
+    The predictions are computed here, from the artifacts, without an endpoint. A champion that cannot score the test
+    rows does not fail the run: the evaluation has the reason.
     """
     from tasks.evaluation.assessment import assess  # scikit-learn
     from tasks.model_report.plots import draw_plots
@@ -80,14 +81,14 @@ def evaluate(
         test = _download_test_files(workspace, uploaded, folder / "test")
         examples = read_channel(test, uploaded.content_type, folder)
         model = replace(read_model(trained.model.path), feature_names=uploaded.features)
-        other, objection = _load_champion(workspace, champion, model, folder) if champion else (None, None)
+        other_model, objection = _load_champion(workspace, champion, model, folder) if champion else (None, None)
         predictions = model.predict(examples.features)
         evaluation = assess(
             model,
             examples.labels,
             predictions,
             gate,
-            champion=other.predict(examples.features) if other else None,
+            champion=other_model.predict(examples.features) if other_model else None,
             champion_objection=objection,
             weighted_classes=parameters.hyperparameters.balance_multiclass_weights,
             slices=_slice_rows(workspace, trained, gate.slice_by) if gate.slice_by else [],
@@ -108,7 +109,7 @@ def _download_test_files(workspace: Workspace, uploaded: Uploaded, folder: Path)
 def _load_champion(
     workspace: Workspace, champion: Package, model: LinearModel, folder: Path
 ) -> tuple[LinearModel | None, str | None]:
-    """The champion, its weights in the order of the model's features; or why it cannot score the same rows."""
+    """Return the champion with its weights in the order of the model's features, or why it cannot score the rows."""
     path, features = folder / "champion" / "model.tar.gz", model.feature_names or ()
     try:
         download_object(workspace, stat_object(workspace, champion.model_uri), path)
@@ -118,15 +119,15 @@ def _load_champion(
             raise
         return None, str(error)
     if (loaded.predictor_type, loaded.weights.shape[1]) != (model.predictor_type, model.weights.shape[1]):
-        return None, f"it is a {_describe_kind(loaded)}, this model a {_describe_kind(model)}."
-    own = _recorded_features(workspace, champion)
-    if own is None or len(own) != len(loaded.weights):
-        # Not recorded, as for a model that others registered: taken to be the same, in the same order.
+        return None, f"it is a {_describe_kind(loaded)}, and this model is a {_describe_kind(model)}."
+    recorded = _recorded_features(workspace, champion)
+    if recorded is None or len(recorded) != len(loaded.weights):
+        # A model from another source has no record: its features are assumed to be the same, in the same order.
         same = len(loaded.weights) == len(features)
-        return (loaded, None) if same else (None, "it has another number of features.")
-    if sorted(own) != sorted(features):
-        return None, _describe_other_features(own, features)
-    return replace(loaded, weights=loaded.weights[[own.index(feature) for feature in features]]), None
+        return (loaded, None) if same else (None, "it has a different number of features.")
+    if sorted(recorded) != sorted(features):
+        return None, _describe_other_features(recorded, features)
+    return replace(loaded, weights=loaded.weights[[recorded.index(feature) for feature in features]]), None
 
 
 def _describe_kind(model: LinearModel) -> str:
@@ -135,7 +136,7 @@ def _describe_kind(model: LinearModel) -> str:
 
 
 def _recorded_features(workspace: Workspace, champion: Package) -> tuple[str, ...] | None:
-    """What the champion's features are called; None when that was not recorded."""
+    """Return the names of the champion's features; None without a readable record."""
     uri = f"{champion.model_uri.rpartition('/')[0]}/{RunRecord.FILE_NAME}"
     try:
         return RunRecord.parse(read_object(workspace, uri)[0], uri).features
@@ -145,14 +146,14 @@ def _recorded_features(workspace: Workspace, champion: Package) -> tuple[str, ..
         return None
 
 
-def _describe_other_features(own: Sequence[str], features: Sequence[str]) -> str:
-    removed, new = [f for f in own if f not in features], [f for f in features if f not in own]
+def _describe_other_features(recorded: Sequence[str], features: Sequence[str]) -> str:
+    removed, new = [f for f in recorded if f not in features], [f for f in features if f not in recorded]
     parts = [f"{verb} {', '.join(map(repr, some[:5]))}" for verb, some in (("uses", removed), ("lacks", new)) if some]
     return f"it {' and '.join(parts)}."
 
 
 def _slice_rows(workspace: Workspace, trained: TrainedModel, column: str) -> "Slices":
-    """For each value of a column, or range of values, the test rows that have it."""
+    """Return the test rows of each value, or range of values, of a column."""
     import polars as pl
 
     from tasks.data.row_assignment import read_cells

@@ -1,4 +1,4 @@
-"""Fit: start the training job, or adopt the one that this very input already has."""
+"""Fit: start the training job, or adopt the existing one with the same input."""
 
 from prefect import task
 from prefect.logging import get_run_logger
@@ -23,14 +23,14 @@ DEPLOYMENT_TAG = "prefect:deployment"
 
 
 class FitResult(Result):
-    """The job that was started or adopted, and the kind of instances it was asked for."""
+    """The job that was started or adopted, and the instances that were requested for it."""
 
     submission: Submission
     option: CapacityOption
 
 
 @task(task_run_name="fit {hyperparameters.predictor_type} on {compute.instance_type}", **UNCACHED, **RETRIES)
-def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
+def fit(  # noqa: PLR0913, PLR0917 - the parameters of a job
     workspace: Workspace,
     uploaded: Uploaded,
     hyperparameters: Hyperparameters,
@@ -38,10 +38,10 @@ def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
     if_exists: IfExists = "adopt",
     first_option: int = 0,
 ) -> FitResult:
-    """Submit the job; its name says what decides its outcome, so that no input is ever paid for twice.
+    """Submit the job; its name is derived from its input, so that no input is paid for twice.
 
-    While the account's quota is in use it waits in line and asks for the other kinds of instances; raises QuotaExceeded
-    when that takes longer than `max_queue_seconds`, or cannot help.
+    While the quota is used up or AWS has no capacity, wait and try the other instances that `compute` allows; raises
+    QuotaExceeded or NoCapacity after `max_queue_seconds`, or at once when waiting cannot help.
     """
     rows = uploaded["train"].rows
     adjusted = fit_batch_size(hyperparameters, rows)
@@ -60,25 +60,25 @@ def fit(  # noqa: PLR0913, PLR0917 - what decides about a job
         else:
             return FitResult(submission=submission, option=option)
     raise refused or NoCapacity(
-        f"AWS had none of the instances asked for in {compute.max_queue_seconds} s. Allow other types with "
+        f"AWS had none of the requested instances within {compute.max_queue_seconds} s. Allow other types with "
         "fallback_instance_types, or wait longer with max_queue_seconds."
     )
 
 
-def _warn(asked: Hyperparameters, adjusted: Hyperparameters, compute: Compute, rows: int) -> None:
+def _warn(requested: Hyperparameters, adjusted: Hyperparameters, compute: Compute, rows: int) -> None:
     logger = get_run_logger()
-    if adjusted != asked:
-        message = "mini_batch_size is %d: the default of %d does not suit %d training rows"
-        logger.warning(message, adjusted.mini_batch_size, asked.mini_batch_size, rows)
+    if adjusted != requested:
+        message = "mini_batch_size is %d: the default of %d is too large for %d training rows"
+        logger.warning(message, adjusted.mini_batch_size, requested.mini_batch_size, rows)
     for warning in adjusted.warnings():
         logger.warning(warning)
     if compute.spot and not compute.checkpoints:
-        logger.warning("spot without checkpoints: an interrupted job begins again, and what it had trained is paid for")
+        logger.warning("spot without checkpoints: after an interruption training restarts, and the lost time is billed")
 
 
 def _wait(seconds: float) -> None:
     if seconds:
-        get_run_logger().info("waiting in line for instances: asking again in %.0f s", seconds)
+        get_run_logger().info("waiting for instances: next attempt in %.0f s", seconds)
         wait_unless_cancelled(seconds)
 
 
@@ -90,13 +90,13 @@ def _submit(
     limited = compute.model_copy(update={"max_runtime_seconds": runtime_limit(compute, hourly)})
     spec = build_spec(workspace, adjusted.to_wire(), uploaded.channels, limited)
     at_most = describe_worst_case(limited, hourly, workspace.region)
-    logger.info("if it has to be trained: %s", at_most)
+    logger.info("cost of a new training job: %s", at_most)
     tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
     if submission.how == "started":
         made_of = {**uploaded.made_of, **flatten({"hyperparameters": adjusted})}
-        failed = "the last job of this input has failed, or its model is gone"
-        default_reason = "if_exists is new" if if_exists == "new" else failed
+        unusable = "the last job with this input did not complete, or its model was deleted"
+        default_reason = "if_exists is new" if if_exists == "new" else unusable
         logger.info(explain_rerun("fit", made_of, f"training job {submission.name}", default_reason))
     reused_step = {"reused": "training job"} if submission.how == "reused" else {}
     logger.info("%s: training job %s", submission.how, submission.name, extra=reused_step)

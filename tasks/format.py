@@ -1,4 +1,4 @@
-"""Format: write the channels as Linear Learner reads them: label first, no header, CSV or RecordIO-protobuf."""
+"""Format: write the channels in the format of Linear Learner: CSV, label first, no header; or RecordIO-protobuf."""
 
 from itertools import pairwise
 from math import ceil
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from tasks.data.writer import PlannedFile
 
 VERSION = 2
-"""Of the files' layout."""
+"""Part of the cache key; raised when the content of the files changes."""
 MAX_FILE_BYTES = 1 << 30
-"""Bytes of one file's rows in memory; a larger channel is cut into several files, for several workers and transfers."""
+"""Bytes of the rows of a file in memory; a larger channel is several files, which are written and sent in parallel."""
 BUCKET_BYTES = 32 << 20
-"""Bytes of rows that are put in order at once: the processor's cache holds most of a column of them."""
+"""Bytes of the rows that are sorted at once: most of a column of them fits into the processor's cache."""
 SUFFIXES = {"csv": "csv", "recordio": "rec"}
 MEDIA_TYPES = {"csv": "text/csv", "recordio": "application/x-recordio-protobuf"}
 
 
 class ChannelFile(Result):
-    """One file of a channel: where it is, or will be, in S3; its rows, its size in bytes, its checksum."""
+    """One file of a channel: its present or future URI in S3, number of rows, size in bytes and checksum."""
 
     channel: str
     uri: str
@@ -45,21 +45,21 @@ class ChannelFile(Result):
 
 
 class Formatted(Result):
-    """The files of all channels, and the features in the order of their columns."""
+    """The files of all channels, and the names of the features in the order of their columns."""
 
     identity: str
-    """Names their folder, on this machine until they are uploaded and then in S3."""
+    """Name of the folder of the files, on this machine and then in S3."""
     content_type: str
     features: tuple[str, ...]
     files: tuple[ChannelFile, ...]
     made_of: dict[str, Fact]
 
     def path(self, file: ChannelFile) -> Path:
-        """Where the file is on this machine until it is uploaded."""
+        """Return the path of the file on this machine, where it is until it is uploaded."""
         return work_folder(self.identity) / file.uri.rpartition("/")[2]
 
     def missing(self, workspace: Workspace) -> list[str]:
-        """The files that are neither on this machine nor in the bucket."""
+        """Return the URIs of the files that are neither on this machine nor in the bucket."""
         not_local = [file for file in self.files if not self._is_local(file)]
         return [file.uri for file in not_local if not has_checksum(workspace, file.uri, file.sha256)]
 
@@ -72,7 +72,6 @@ class Formatted(Result):
 
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
-    """All that decides what is in the files."""
     return {
         **inputs["table"].made_of,
         **flatten({"split": inputs["rows"].parameters}),
@@ -86,9 +85,9 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 def format_channels(
     workspace: Workspace, table: Table, rows: Rows, form: Format = "csv", instances: int = 1
 ) -> Formatted:
-    """Write the channels' files into a work folder of this machine; on a Dask cluster, into the bucket.
+    """Write the files of the channels to a work folder on this machine; on a Dask cluster, to the bucket.
 
-    A channel is one file while that is small; several instances get as many files of train each, to share them.
+    A small channel is one file. With several instances, each gets the same number of files of the channel train.
     """
     from tasks.data.measurement import row_bytes, storage_types  # polars
     from tasks.data.shuffle import Shuffle
@@ -97,7 +96,7 @@ def format_channels(
     identity = fingerprint(facts)
     types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
     planned = _plan_files(rows, row_bytes(types), identity, form, instances)
-    own = f"{identity}-{uuid4().hex[:8]}"  # of this run alone, as it is removed at its end
+    folder = f"{identity}-{uuid4().hex[:8]}"  # not shared with other runs, as it is removed afterwards
     shared = workspace.dask_scheduler is not None
     shuffle = Shuffle(
         columns=table.columns,
@@ -105,7 +104,7 @@ def format_channels(
         starts=(*(start for file in planned for start in file.starts[:-1]), table.rows),
         target=table.target,
         file_format=form,
-        folder=f"work/{own}" if shared else str(work_folder(own)),
+        folder=f"work/{folder}" if shared else str(work_folder(folder)),
         shared=shared,
     )
     files = _write_files(workspace, table, rows, planned, shuffle)
@@ -114,9 +113,9 @@ def format_channels(
 
 
 def _plan_files(rows: Rows, width: int, identity: str, form: Format, instances: int) -> "list[PlannedFile]":
-    """The files to write, with the buckets of the shuffle that hold their rows, of `width` bytes each.
+    """Return the files to write, each with the buckets of the shuffle for its rows of `width` bytes.
 
-    How many there are, the data and the number of instances alone decide: what is made does not depend on who makes it.
+    Their number depends on the data and the number of instances only, so that every machine writes the same files.
     """
     from tasks.data.writer import PlannedFile
 
@@ -135,7 +134,7 @@ def _plan_files(rows: Rows, width: int, identity: str, form: Format, instances: 
 
 
 def _divide(start: int, end: int, parts: int) -> tuple[int, ...]:
-    """Where `parts` parts of equal size begin, and the last one ends."""
+    """Return the bounds of `parts` parts of equal size, one more than there are parts."""
     return tuple(start + (end - start) * part // parts for part in range(parts + 1))
 
 

@@ -1,4 +1,4 @@
-"""Load: read the table once, from its first row to its last, and say what it holds."""
+"""Load: read the whole table once and measure its columns."""
 
 from prefect import task
 
@@ -14,23 +14,23 @@ from tasks.data.source import Source, find_table, make_local_copy
 from tasks.parameters import Dataset
 
 VERSION = 4
-"""Of what this step measures; raising it makes every table be read again."""
+"""Part of the cache key; raised when the step measures something else."""
 
 
 class FoundTable(Result):
-    """A table, and the fixed test set if there is one: where they are, and which content they have."""
+    """The location and the identity of a table and, if there is one, of its fixed test set."""
 
     source: Source
     holdout: Source | None
 
     @property
     def parts(self) -> tuple[StoredObject, ...]:
-        """The files of both, in the order of their rows."""
+        """The files of the table and then those of the test set, in the order of their rows."""
         return self.source.parts + (self.holdout.parts if self.holdout else ())
 
     @property
     def facts(self) -> dict[str, Fact]:
-        """What changes when the content does; the size is in bytes."""
+        """Facts that change with the content; the size is in bytes."""
         sources = [self.source, *([self.holdout] if self.holdout else [])]
         return {
             "table.identity": fingerprint(*(source.identity for source in sources)),
@@ -39,11 +39,11 @@ class FoundTable(Result):
 
 
 class Table(FoundTable):
-    """A table that was read whole, and what is in it."""
+    """A table that was read completely, with its profile."""
 
     made_of: dict[str, Fact]
     part_rows: tuple[int, ...]
-    """Rows of each file, those of the fixed test set last."""
+    """Number of rows of each file; the files of the fixed test set come last."""
     profile: Profile
 
     @property
@@ -56,7 +56,7 @@ class Table(FoundTable):
 
     @property
     def holdout_rows(self) -> int:
-        """Rows at the end of the table that are the test set."""
+        """Number of rows at the end of the table that are the fixed test set."""
         return sum(self.part_rows[len(self.source.parts) :])
 
     @property
@@ -75,15 +75,15 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(task_run_name="find {dataset.source}", **UNCACHED, **RETRIES)
 def find(workspace: Workspace, dataset: Dataset) -> FoundTable:
-    """The table and the fixed test set as they are now; raises NotFound when one is not there."""
+    """Look up the table and the fixed test set; raises NotFound when one does not exist."""
     holdout = find_table(workspace, dataset.holdout) if dataset.holdout else None
     return FoundTable(source=find_table(workspace, dataset.source), holdout=holdout)
 
 
 @task(task_run_name="load {dataset.source}", **cached("load", _facts), **RETRIES)
 def load(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
-    """Read and measure the table; raises DataError when it is no table."""
-    # Polars is needed only when there is something new to read.
+    """Read and measure the table; raises DataError when it is not a table with at least one row."""
+    # Polars is imported only when a table is read.
     from tasks.data.measurement import measure_file, merge
     from tasks.data.reader import select_columns
 

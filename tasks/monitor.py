@@ -1,4 +1,4 @@
-"""Monitor: follow the training job to its end, with its phases, its metrics and its log."""
+"""Monitor: follow the training job until it ends, and show its phases, metrics and log."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 LOG_SUMMARY_VERSION = 2
-"""Raised when a log is summarised in another way."""
+"""Part of the cache key; raised when logs are summarised in another way."""
 
 
 class TrainingLogSummary(Result):
@@ -44,7 +44,7 @@ class TrainingLogSummary(Result):
 
 
 class FinishedJob(Result):
-    """A training job that completed: its model, its final metrics, its creation (UTC), its cost, what its log says."""
+    """A completed training job: its model, final metrics, creation time (UTC), cost and the summary of its log."""
 
     name: str
     model: StoredObject
@@ -56,9 +56,9 @@ class FinishedJob(Result):
 
 @task(task_run_name="monitor {submission.name}", **UNCACHED, **RETRIES)
 def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
-    """Wait for the job, telling what happens; raises TrainingFailed with the reason when it ends without a model.
+    """Wait for the job and log its progress; raises TrainingFailed with the reason when it ends without a model.
 
-    When the run is interrupted or cancelled the job is stopped, unless another run follows it as well.
+    When the run is interrupted or cancelled, the job is stopped unless another run follows it too.
     """
     name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
@@ -74,7 +74,7 @@ def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging
 def _stop_diverged_job(
     workspace: Workspace, submission: Submission, reason: str, tail: tuple[str, ...]
 ) -> TrainingFailed:
-    """Stop the job for good: the mark on it keeps later runs from paying for the same once more."""
+    """Stop the job and tag it as diverged, so that later runs do not pay for the same input again."""
     try:
         add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
     finally:
@@ -90,10 +90,10 @@ def _conclude(
     *,
     bill_label: str = "cost",
 ) -> FinishedJob:
-    """Log what the job cost, and return what it left; raises TrainingFailed when that is no model."""
+    """Log the cost of the job and return its results; raises TrainingFailed when it has no model."""
     name, outcome = description["TrainingJobName"], job_outcome(description)
-    kind = description["ResourceConfig"].get("InstanceType", "")
-    bill = Bill.of(description, find_price(kind, workspace.region, workspace.prices))
+    instance_type = description["ResourceConfig"].get("InstanceType", "")
+    bill = Bill.of(description, find_price(instance_type, workspace.region, workspace.prices))
     get_run_logger().info("training job %s: %s %s", name, bill_label, bill)
     if outcome.kind != "completed":
         message = f"Training job {name} ended as {description['TrainingJobStatus']}: {outcome.cause} {outcome.remedy}"

@@ -1,4 +1,4 @@
-"""What people choose for a run, in a form or on the command line. Imports nothing heavy: `--help` reads it."""
+"""The parameters of a run, for the form and the command line; imports nothing slow, as `--help` needs it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
 CHANNELS = ("train", "validation", "test")
 MIN_BATCHES_PER_EPOCH = 16
-"""When the container's default batch is larger than the training data."""
+"""Minimum number of batches per epoch to which a default mini_batch_size is reduced."""
 Format = Literal["csv", "recordio"]
 GateMetric = Literal[
     "auto",
@@ -38,15 +38,15 @@ class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
 
     source: Annotated[str, Field(min_length=1)] = "output/transformed_data.csv"
     """Table of numbers, CSV with a header (also .gz, .zst) or Parquet: s3://bucket/key, or a key in the workspace's
-    bucket. With a slash at the end all files under it, as one table. Also file:///path on the machine that runs it."""
+    bucket. A prefix ending with a slash: all files under it are one table. Also file:///path on the flow's machine."""
     target: ColumnName = "bonus"
     """Name of the column to predict; all others are features."""
     ignore: tuple[ColumnName, ...] = ()
-    """Columns to leave out, such as ids."""
+    """Columns that are not features, such as ids."""
     holdout: Annotated[str, Field(min_length=1)] | None = None
-    """A second table that is the test set, the same one in every run. Empty: the test set is split off the table."""
+    """A second table that is the test set of every run. Empty: the test set is a part of the first table."""
     format: Format = "csv"
-    """How the channels are written; recordio (RecordIO-protobuf, 32-bit floats) is quicker to write and to train on."""
+    """File format of the channels; recordio (RecordIO-protobuf, 32-bit floats) is faster to write and to train on."""
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:
@@ -56,76 +56,76 @@ class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
 
 
 class Split(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """Which rows train, which decide, which judge; by default 70 %, 20 % and 10 %."""
+    """How the rows are divided into training, validation and test set; by default 70 %, 20 % and 10 %."""
 
     holdout_size: Share = 0.3
-    """Share of all rows kept out of training, between 0 and 1; default 0.3."""
+    """Share of all rows that are not used for training, between 0 and 1; default 0.3."""
     test_size: Share = 0.33
-    """Share of the holdout that becomes the test set, between 0 and 1; the rest validates. Default 0.33."""
+    """Share of the holdout that is the test set, between 0 and 1; the rest is the validation set. Default 0.33."""
     random_state: Annotated[int, Field(ge=0, lt=2**32)] = 42
     """Seed of the shuffle: the same seed and table give the same rows in the same order. Default 42."""
     method: Literal["random", "stratified", "time", "group"] = "random"
-    """random; stratified: the same shares of every class in each set; time: the earliest rows train, the latest test;
-    group: all rows of a group, such as a customer, stay together."""
+    """random; stratified: each set has the same shares of all classes; time: the earliest rows are the training set,
+    the latest the test set; group: all rows of a group, such as a customer, are in one set."""
     column: ColumnName | None = None
-    """time and group: the column that says when, or whose; it is no feature then. stratified: empty for the target."""
+    """time and group: the column of the time or group, which is no feature then. stratified: empty for the target."""
 
     @model_validator(mode="after")
     def _check_column(self) -> Self:
         if self.method in {"time", "group"} and self.column is None:
-            raise ValueError(f"a split by {self.method} needs column, the name of the column to split by")
+            raise ValueError(f"a split by {self.method} needs column: the name of the column to split by")
         if self.method == "random" and self.column is not None:
-            raise ValueError("column is for the methods stratified, time and group; leave it empty, or choose one")
+            raise ValueError("column is for the methods stratified, time and group: leave it empty, or change method")
         return self
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """The column that divides the rows and says nothing about new ones."""
+        """The column by which time and group split the rows; it is not a feature."""
         return (self.column,) if self.column and self.method in {"time", "group"} else ()
 
 
 class Reuse(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """What may be reused of earlier runs; training jobs are not touched by it: see if_exists."""
+    """Which results of earlier runs are reused; if_exists decides about training jobs."""
 
     refresh: bool = False
-    """Do every step again, whatever was kept. Default false."""
+    """Run every step again, without stored results. Default false."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
-    """Do a step again when its result is older than this many days, above 0 and at most 36500. Empty: however old."""
+    """Run a step again if its result is older than this number of days, above 0 and at most 36500. Empty: no limit."""
 
 
 class Gate(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """What a model must show on the test set before it may be used."""
+    """Conditions on the test set that a model must meet before it may be used."""
 
     metric: GateMetric = "auto"
-    """What decides. auto: for numbers RMSE, MAE or pinball loss, as the loss is; ROC-AUC for two classes; for more
-    log loss, or balanced accuracy when classes are weighted."""
+    """The metric that decides. auto: for regression RMSE, MAE or pinball loss, depending on the loss; ROC-AUC for two
+    classes; for more classes log loss, or balanced accuracy if classes are weighted."""
     margin: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """Share of the error of the best constant prediction that must be gone, from 0 to below 1. Default 0.01."""
+    """Share by which the error must certainly be below that of the best constant, from 0 to below 1. Default 0.01."""
     tolerance: Annotated[float, Field(ge=0, lt=1)] = 0.01
-    """How much more error than the champion's cannot be ruled out and is still accepted, as a share, from 0 to below 1;
-    on the test rows themselves the model must have less error in any case. Default 0.01."""
+    """Share by which the error may exceed the champion's at the upper end of the interval, from 0 to below 1; the error
+    on the test set itself must be below the champion's in any case. Default 0.01."""
     confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
-    """Of the bootstrap intervals that decide and are shown, from 0.5 to below 1. Default 0.95."""
+    """Confidence level of the bootstrap intervals, from 0.5 to below 1. Default 0.95."""
     slice_by: ColumnName | None = None
-    """A column, also one that is ignored, for whose values the metrics are shown one by one; it decides nothing."""
+    """A column, which may be ignored in training: the report has the metrics for each of its values. Not decisive."""
 
 
 class Registry(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
-    """What becomes of the model in SageMaker's Model Registry."""
+    """Whether and where the model is registered in SageMaker's Model Registry."""
 
     register_model: bool = True
-    """Register the model, with its verdict; a rejected one as Rejected. Default true."""
+    """Register the model with its verdict; a rejected model has the status Rejected. Default true."""
     group: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None = Field(
         None, title="Model Package Group"
     )
-    """Where it is registered; letters, digits and hyphens. Its newest approved model is the champion. Empty:
+    """Group to register the model in; letters, digits and hyphens. Its newest approved model is the champion. Empty:
     linear-learner- with the names of target and table."""
     approve: bool = Field(default=False, title="Approve at Once")
-    """Approve a model that passes the gate at once; else it waits for a person. Default false."""
+    """Approve a model that passes the gate at once; otherwise it waits for manual approval. Default false."""
 
 
 class RunParameters(BaseModel, frozen=True):
-    """Everything that decides about a run, as one value; `run.json` records it."""
+    """The parameters that determine the model and its verdict; `run.json` records them."""
 
     dataset: Dataset = Dataset()
     split: Split = Split()
@@ -136,10 +136,10 @@ class RunParameters(BaseModel, frozen=True):
 
 
 def fit_batch_size(hyperparameters: Hyperparameters, rows: int) -> Hyperparameters:
-    """The same hyperparameters with a mini_batch_size of at most `rows`, the number of training rows.
+    """Return the hyperparameters with a mini_batch_size of at most `rows`, the number of training rows.
 
-    A default that is too large becomes a power of two; a chosen one raises HyperparameterError. The container fails a
-    job whose mini_batch_size exceeds its rows only after the instance has been paid for.
+    A default that is too large is reduced to a power of two; any other value raises HyperparameterError. The container
+    would fail a job with such a mini_batch_size only after its instance has been paid for.
     """
     if hyperparameters.mini_batch_size <= rows:
         return hyperparameters
@@ -172,22 +172,22 @@ COMMON_HYPERPARAMETERS = (
     "target_recall",
     "target_precision",
 )
-"""Those that the form shows at once, in this order; it shows all others in a group of their own."""
+"""The hyperparameters at the top of the form, in this order; all others are in a group below them."""
 RARE_GROUP = "rarely_changed"
-"""Name of that group in what the form submits; nothing else ever writes it."""
+"""Name of that group in the values that the form submits; nothing else uses it."""
 
 
 def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The common ones of `values`, by hyperparameter, and the others one level down, under RARE_GROUP."""
+    """Return the common hyperparameters of `values`, with all others in a mapping under RARE_GROUP."""
     common = {name: values[name] for name in COMMON_HYPERPARAMETERS}
     return common | {RARE_GROUP: {name: value for name, value in values.items() if name not in common}}
 
 
 def _flattened(submitted: Any) -> Any:
-    """Undo `_grouped` for what a form submits.
+    """Undo `_grouped` for the values that a form submits.
 
-    The form shows only the defaults of the group, not what a deployment gives by a hyperparameter's own name. So a
-    default in the group changes nothing; any other value there was typed by a person, and applies.
+    In the group the form shows the defaults, not the values that a deployment sets by the name of a hyperparameter. A
+    default in the group is therefore ignored; any other value in it was entered by a user, and applies.
     """
     if not isinstance(submitted, Mapping) or not isinstance(submitted.get(RARE_GROUP), Mapping):
         return submitted
@@ -201,10 +201,10 @@ def _flattened(submitted: Any) -> Any:
 
 @dataclass(frozen=True)
 class _GroupedSchema:
-    """The JSON schema of the hyperparameters, from which Prefect makes a form, with the rare ones in a group.
+    """Moves the rare hyperparameters to a group in the JSON schema, from which Prefect makes the form.
 
-    Prefect's server validates parameters against the same schema. Names that are not in the group are valid in it too:
-    `patternProperties` says so to the server, and the form does not read that keyword.
+    Prefect's server validates parameters against the same schema, in which rare hyperparameters must be valid outside
+    the group, too. `patternProperties` allows them; the form ignores this keyword.
     """
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -215,7 +215,7 @@ class _GroupedSchema:
         properties[RARE_GROUP] = {
             "type": "object",
             "title": "Rarely changed",
-            "description": "Their defaults suit most tables. What a deployment sets applies unless it is changed here.",
+            "description": "The defaults suit most tables. A value set by a deployment applies unless changed here.",
             "properties": properties[RARE_GROUP],
             "additionalProperties": False,
         }
@@ -229,4 +229,4 @@ HyperparametersForm = Annotated[
     _GroupedSchema(),
     Field(json_schema_extra={"title": "Hyperparameters", "default": _grouped(Hyperparameters().model_dump())}),
 ]
-"""Hyperparameters as a flow's parameter; grouped only in the form, and in what the form submits."""
+"""Hyperparameters as a parameter of the flow; only the form, and the values it submits, have the group."""

@@ -1,4 +1,4 @@
-"""Record: what a run was made of and what it came to, as one JSON object beside the model; enough to repeat it."""
+"""Record: write the parameters, inputs and results of a run to a JSON file next to the model, to repeat the run."""
 
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 
 RECORD_FORMAT = 1
-"""Of the record; a higher one may say what this version cannot read."""
+"""Version of the record's format; a record with a higher one is refused."""
 
 
 class RecordedData(Result):
-    """The tables as they were: the objects they consist of, with their ETags and versions, and what is in them."""
+    """The tables: their objects with ETags and versions, and their rows and columns."""
 
     source: Source
     holdout: Source | None
@@ -41,7 +41,7 @@ class RecordedData(Result):
 
 
 class RunRecord(Result):
-    """The whole of `run.json`, in the folder of `model.tar.gz`, in S3 and on the machine that ran the flow."""
+    """The content of `run.json`, next to `model.tar.gz` in S3 and on the machine that ran the flow."""
 
     FILE_NAME: ClassVar[str] = "run.json"
 
@@ -53,35 +53,33 @@ class RunRecord(Result):
     fingerprint: str
     training_job: str
     request: dict[str, Any]
-    """What CreateTrainingJob was given, save its tags; with another name it can be sent again."""
+    """The CreateTrainingJob request without its tags; with another job name it can be sent again."""
     model: dict[str, Any]
     """URI, SHA-256 and size in bytes of model.tar.gz in S3."""
     versions: dict[str, str]
     metrics: dict[str, Any]
-    """The job's own final metrics, and those of the test set with their intervals and the baseline's."""
+    """The final metrics of the job, and those of the test set with their intervals and the baseline's."""
 
     @classmethod
     def parse(cls, content: bytes, where: str) -> Self:
-        """The record in `content`; raises ArtifactError when that is none, or one of a later version's."""
+        """Return the record in `content`; raises ArtifactError when it is invalid or has a newer format."""
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            fault = error.errors()[0]
-            what = ": ".join([*map(str, fault["loc"]), fault["msg"].removeprefix("Value error, ")])
-        raise ArtifactError(
-            f"{where} is no {cls.FILE_NAME} that can be read ({what}). Give the one beside a model.tar.gz."
-        )
+            first = error.errors()[0]
+            reason = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
+        raise ArtifactError(f"{where} is not a valid {cls.FILE_NAME} ({reason}). Give the one next to a model.tar.gz.")
 
     @field_validator("format")
     @classmethod
     def _is_known(cls, value: int) -> int:
         if value > RECORD_FORMAT:
-            raise ValueError(f"{value}, this version reads {RECORD_FORMAT} at most: update train-linear-learner")
+            raise ValueError(f"{value}, but this version reads only up to {RECORD_FORMAT}: update train-linear-learner")
         return value
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """What the fingerprint is made of: image, hyperparameters, checksum of each channel, number of instances."""
+        """The inputs of the fingerprint: image, hyperparameters, checksum of each channel, number of instances."""
         return {
             "image": self.request["AlgorithmSpecification"]["TrainingImage"],
             "hyperparameters": dict(self.request["HyperParameters"]),
@@ -92,9 +90,9 @@ class RunRecord(Result):
     @model_validator(mode="after")
     def _has_decisive_values(self) -> Self:
         try:
-            self.decisive  # noqa: B018 - looks whether all of it is there
+            self.decisive  # noqa: B018 - raises when a value is missing
         except (LookupError, TypeError, ValueError) as error:
-            raise ValueError(f"its request lacks {error}") from error
+            raise ValueError(f"its request is incomplete: {error}") from error
         return self
 
 
@@ -109,7 +107,7 @@ class Recorded(Result):
     sha256: str
 
     def missing(self, workspace: Workspace) -> list[str]:
-        """Those of the two that are gone or were changed."""
+        """Return the URI and the path of the record, as far as they are missing or were changed."""
         missing = [] if has_checksum(workspace, self.uri, self.sha256) else [self.uri]
         is_local = self.path.exists() and sha256_of(self.path) == self.sha256
         return missing if is_local else [*missing, str(self.path)]
@@ -131,7 +129,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(task_run_name="record {trained.job.name}", **cached("record", _facts), **RETRIES)
 def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameters, evaluation: Evaluation) -> Recorded:
-    """Write `run.json` beside the model, in S3 and on this machine."""
+    """Write `run.json` next to the model, in S3 and on this machine."""
     job, uploaded, model = trained.job, trained.uploaded, trained.model
     description = describe_job(workspace, job.name)
     spec = TrainingJobSpec(
@@ -157,28 +155,28 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
     path.write_text(recorded.model_dump_json(indent=2) + "\n", encoding="utf-8")
     uri, sha256 = f"{model.uri.rsplit('/', 1)[0]}/{path.name}", sha256_of(path)
     upload_file(workspace, path, uri, sha256)
-    get_run_logger().info("recorded in %s; --from-run repeats it", uri)
+    get_run_logger().info("recorded in %s; use it with --from-run to repeat this run", uri)
     return Recorded(uri=uri, path=path, sha256=sha256)
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:
-    # Without the champion's, which change with the registry.
+    # Without those of the champion, which depend on the registry.
     return {one.name: one.model_dump(exclude={"name", "champion"}) for one in evaluation.metrics}
 
 
 def _versions() -> dict[str, str]:
     found = {"python": python_version()}
     for package in RECORDED_PACKAGES:
-        with suppress(PackageNotFoundError):  # the project itself may be used without being installed
+        with suppress(PackageNotFoundError):  # the project itself need not be installed
             found[package] = version(package)
     return found
 
 
 def _request(workspace: Workspace, description: "DescribeTrainingJobResponseTypeDef") -> dict[str, Any]:
-    """What of the job's description CreateTrainingJob takes, by boto's own model of the call."""
+    """Return the CreateTrainingJob request of a job: the parameters of its description that botocore's model lists."""
     call: Any = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob").input_shape
     request: dict[str, Any] = {name: part for name, part in description.items() if name in call.members}
-    # The algorithm's own, which the description adds and a request must not have.
+    # SageMaker adds these to the description of a built-in algorithm and refuses them in a request.
     algorithm = {**request["AlgorithmSpecification"]}
     algorithm.pop("MetricDefinitions", None)
     return request | {"AlgorithmSpecification": algorithm}

@@ -1,4 +1,4 @@
-"""Register: put the model, with the gate's verdict, into SageMaker's Model Registry."""
+"""Register: add the model and the gate's verdict to SageMaker's Model Registry."""
 
 import re
 from hashlib import sha256
@@ -21,17 +21,17 @@ from tasks.prefect_ui.events import emit_model_event
 from tasks.record import Recorded
 
 VERDICT_KEY = "verdict"
-"""Key of the outcome among a package's metadata."""
+"""Metadata key of the verdict's outcome."""
 MAX_GROUP_LENGTH = 63
 _STATUS_TEXTS: dict[ApprovalStatus, str] = {
     "Approved": "approved",
     "Rejected": "rejected",
-    "PendingManualApproval": "waits for a person to approve it",
+    "PendingManualApproval": "waiting for manual approval",
 }
 
 
 class Registered(Result):
-    """The model's package in the registry."""
+    """The model package in the registry."""
 
     arn: str
     group: str
@@ -43,7 +43,7 @@ class Registered(Result):
 
 
 def group_of(registry: Registry, dataset: Dataset) -> str:
-    """The model package group: the chosen one, or one that is named after the target and the table."""
+    """Return the model package group: the chosen one, or one named after the target and the table."""
     if registry.group:
         return registry.group
     table = PurePosixPath(dataset.source).name.partition(".")[0]
@@ -55,7 +55,7 @@ def group_of(registry: Registry, dataset: Dataset) -> str:
 
 @task(name="champion", task_run_name="look for the champion", **UNCACHED, **RETRIES)
 def find_champion(workspace: Workspace, parameters: RunParameters) -> Package | None:
-    """The newest approved model of the group; None when there is none, or when models are not registered."""
+    """Return the newest approved model of the group; None if there is none or models are not registered."""
     registry = parameters.registry
     return newest_approved(workspace, group_of(registry, parameters.dataset)) if registry.register_model else None
 
@@ -63,15 +63,15 @@ def find_champion(workspace: Workspace, parameters: RunParameters) -> Package | 
 def decide_verdict(
     evaluation: Evaluation, parameters: RunParameters, champion: Package | None, job: FinishedJob
 ) -> Verdict:
-    """The gate's verdict; a model that is the champion itself keeps the verdict it was approved with."""
+    """Return the gate's verdict; a model that is already the champion keeps the verdict of its approval."""
     if champion is None or champion.training_job != job.name:
         return make_verdict(evaluation, parameters.gate, has_champion=champion is not None)
     outcome: GateOutcome = "first model" if champion.metadata.get(VERDICT_KEY) == "first model" else "promoted"
-    return Verdict(outcome=outcome, reason=f"It is the champion already, approved as version {champion.version}.")
+    return Verdict(outcome=outcome, reason=f"It is already the champion, approved as version {champion.version}.")
 
 
 @task(task_run_name="register {trained.job.name}", **UNCACHED, **RETRIES)
-def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
+def register(  # noqa: PLR0913, PLR0917 - the contents of a package
     workspace: Workspace,
     trained: TrainedModel,
     parameters: RunParameters,
@@ -80,10 +80,10 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     verdict: Verdict,
     champion: Package | None,
 ) -> Registered:
-    """The model's one package, made if there is none.
+    """Return the package of the model, and create it if there is none.
 
-    A rejected model's is Rejected and stays so, whatever later runs find. One that passed waits for a person unless the
-    user wants it approved, and unless another champion came up since it was compared with `champion`.
+    A rejected model is Rejected and stays so in later runs. A model that passed is Approved if `registry.approve` is
+    set and the champion is still `champion`, which it was compared with; otherwise it is PendingManualApproval.
     """
     dataset, registry = parameters.dataset, parameters.registry
     group = group_of(registry, dataset)
@@ -102,7 +102,7 @@ def register(  # noqa: PLR0913, PLR0917 - what a package says of its model
     package = register_package(workspace, registration)
     registered = Registered(arn=package.arn, group=group, version=package.version, status=package.status)
     get_run_logger().info("registered: %s", registered)
-    if package.is_new_decision:  # a model that was decided about before is no event
+    if package.is_new_decision:  # an earlier decision is not announced again
         emit_model_event(verdict, evaluation, package)
     return registered
 
@@ -118,14 +118,14 @@ def _status(
     if (now and now.arn) == (champion and champion.arn):
         return "Approved"
     get_run_logger().warning(
-        "%s was approved while this model was judged, so it waits for a person. Run again to compare the two.",
-        now.arn if now else "No model",
+        "The champion changed to %s during this run, so this model is not approved. Run again to compare the two.",
+        now.arn if now else "none",
     )
     return "PendingManualApproval"
 
 
 def _metadata(trained: TrainedModel, evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
-    """What people search for; values may hold letters, digits and few signs, so figures stand one by one."""
+    """Return the searchable metadata; each metric has its own entry, as values allow few special characters."""
     figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
     channels = {f"sha256:{channel.name}": channel.sha256 for channel in trained.uploaded.channels}
     return {

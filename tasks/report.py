@@ -1,4 +1,4 @@
-"""Report: show the verdict and what it rests on, in the UI and as a page beside the model."""
+"""Report: show the verdict and its reasons, in the UI and as an HTML page next to the model."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -17,7 +17,7 @@ from tasks.model_report.document import TrainingRun, metrics_table, render_page,
 __all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report"]
 
 REPORT_KEY, METRICS_KEY = "model-report", "model-metrics"
-"""The same for every run, so that Prefect keeps their history together."""
+"""The same in every run, so that Prefect shows their history."""
 PAGE = "report.html"
 
 
@@ -25,16 +25,16 @@ PAGE = "report.html"
 def report(
     run: TrainingRun, champion: Package | None, warnings: Sequence[Finding], workspace: str, plots: Mapping[str, str]
 ) -> Path:
-    """Leave the report as artifacts of the run and as a page beside the model, for people without the UI.
+    """Create the report as artifacts of the run and as a page next to the model, and return the path of the page.
 
-    `champion` is the model that this one was compared with, `workspace` the block's name. Returns the page's path.
+    `champion` is the model that this one was compared with, `workspace` the name of the block.
     """
     text = render_report(run, champion, warnings, workspace, plots)
-    with suppress(httpx.HTTPError):  # the page has it all
+    with suppress(httpx.HTTPError):  # the page has the same content
         create_markdown_artifact(text, key=REPORT_KEY, description=f"{run.verdict.outcome}: {run.job.name}")
         create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")
-    place = run.model.path.parent / PAGE
-    place.write_text(render_page(text, f"Linear Learner predicts {run.table.target}"), encoding="utf-8")
+    path = run.model.path.parent / PAGE
+    path.write_text(render_page(text, f"Linear Learner predicts {run.table.target}"), encoding="utf-8")
     get_run_logger().info("%s", run.verdict)
-    get_run_logger().info("the report is the artifact %s of this run, and on this machine %s", REPORT_KEY, place)
-    return place
+    get_run_logger().info("report: artifact %s of this run, and %s on this machine", REPORT_KEY, path)
+    return path

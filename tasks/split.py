@@ -1,4 +1,4 @@
-"""Split: decide which rows train, which validate, which test."""
+"""Split: divide the rows into training, validation and test set."""
 
 from typing import TYPE_CHECKING
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from tasks.data.row_assignment import RowIndices
 
 VERSION = 2
-"""Of the rule that decides the rows."""
+"""Part of the cache key; raised when rows are divided in another way."""
 
 
 class Rows(Result):
-    """How many rows each channel gets; which ones follows from the table and the parameters."""
+    """The number of rows of each channel; `row_numbers` computes the rows from the table and the parameters."""
 
     train: int
     validation: int
@@ -32,7 +32,7 @@ class Rows(Result):
         return {channel: getattr(self, channel) for channel in CHANNELS}
 
     def row_numbers(self, workspace: Workspace, table: Table) -> "dict[str, RowIndices]":
-        """Row numbers of each channel, in order."""
+        """Return the row numbers of each channel, in the order of its rows."""
         return _channel_rows(workspace, table, self.parameters)
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(name="split", task_run_name="split {table.rows} rows", **cached("split", _facts), **RETRIES)
 def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
-    """Count the rows of each channel; raises DataError when one would be empty."""
+    """Return the number of rows of each channel; raises DataError when a channel would be empty."""
     from tasks.data.row_assignment import count_rows  # polars
 
     if split.method == "random" and not table.holdout_rows:
@@ -55,7 +55,7 @@ def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
 
 
 def _channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str, RowIndices]":
-    """Row numbers of each channel, in order; where a column had to be read for it, this machine stores them."""
+    """Return the row numbers of each channel; those that depend on a column are stored on this machine."""
     import numpy as np
 
     from tasks.data.row_assignment import assign_rows, read_split_keys

@@ -1,4 +1,4 @@
-"""Upload: put the channels where the training job will read them."""
+"""Upload: copy the channels to S3, where the training job reads them."""
 
 from concurrent.futures import ThreadPoolExecutor
 from shutil import rmtree
@@ -15,14 +15,14 @@ from tasks.format import ChannelFile, Formatted
 from tasks.parameters import CHANNELS
 
 MAX_PARALLEL_UPLOADS = 4
-"""Files; each is uploaded in parts, several at once, too."""
+"""Number of files; each of them is uploaded in several parallel parts, too."""
 
 
 class Uploaded(Formatted):
-    """All channels in S3, each under a prefix that holds its files and nothing else."""
+    """All channels in S3, each under a prefix that contains only its files."""
 
     def __getitem__(self, name: str) -> Channel:
-        """The channel as a training job is given it; the checksum stands for its content and for its files."""
+        """Return the channel for a training job; its checksum depends on its content and on its division into files."""
         files = self.files_of(name)
         checksums = [file.sha256 for file in files]
         return Channel(
@@ -38,11 +38,10 @@ class Uploaded(Formatted):
         return tuple(self[name] for name in CHANNELS)
 
     def files_of(self, name: str) -> list[ChannelFile]:
-        """The files of one channel."""
         return [file for file in self.files if file.channel == name]
 
     def missing(self, workspace: Workspace) -> list[str]:
-        """The files that are not in the bucket."""
+        """Return the URIs of the files that are not in the bucket."""
         return [file.uri for file in self.files if not has_checksum(workspace, file.uri, file.sha256)]
 
     def __str__(self) -> str:
@@ -57,7 +56,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(task_run_name="upload to {workspace.bucket.bucket_name}", **cached("upload", _facts), **RETRIES)
 def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:
-    """Put each channel's files under the workspace's prefix, with their checksums; what is there already stays."""
+    """Upload the files with their checksums under the workspace's prefix; files that exist there are not sent again."""
 
     def upload_one(file: ChannelFile) -> None:
         upload_file(workspace, formatted.path(file), file.uri, file.sha256)

@@ -1,4 +1,4 @@
-"""A machine of the tests' own: no AWS account, no Prefect profile, no cache of the user's is read or touched."""
+"""Fixtures of all tests, which neither read nor change the user's AWS account, Prefect profile and caches."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from sandbox import client
 if TYPE_CHECKING:
     from aws.workspace import Workspace
 
-# Prefect reads its settings when it is imported, which collecting the first test module does.
+# Prefect reads its settings when it is imported, which happens when the first test module is collected.
 _HOME = Path(tempfile.mkdtemp(prefix="train-linear-learner-tests-"))
 for _name in [name for name in os.environ if name.startswith(("AWS_", "PREFECT_"))]:
     del os.environ[_name]
@@ -26,7 +26,7 @@ os.environ |= {
     "PREFECT_HOME": str(_HOME / "prefect"),
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # Nobody asks this server for events; without them a flow run takes a tenth less.
+    # No test queries events on this server; without them a flow run takes a tenth less time.
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -35,8 +35,8 @@ os.environ |= {
 
 PATIENCE = 60.0
 
-# A change fails for what it changed, not for the day's luck: the cases are the same in every run. Plain `pytest` tries
-# a few, `make test` (`--hypothesis-profile=steady`) a hundred; `--hypothesis-profile=explore` looks for new ones.
+# Hypothesis tries the same cases in every run, so that failures are reproducible: a few with plain `pytest`, a hundred
+# with `make test` (`--hypothesis-profile=steady`); `--hypothesis-profile=explore` tries new ones.
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
 settings.register_profile("steady", derandomize=True, deadline=None)
 settings.register_profile("explore", deadline=None)
@@ -50,7 +50,7 @@ SERVERS = {"prefect_server", "sandbox_url", "made", "processes"}
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that does not say otherwise by whether one of its fixtures starts a server."""
+    """Mark each test without a marker as `sandbox` if one of its fixtures starts a server, otherwise as `unit`."""
     for item in items:
         if not MARKERS & {marker.name for marker in item.iter_markers()}:
             fixtures = getattr(item, "fixturenames", ())
@@ -72,7 +72,7 @@ def prefect_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A sandbox in a process of its own, as moto's state is one per process and other tests have theirs in this one."""
+    """The URL of a sandbox in another process, as moto has one state per process, which other tests use."""
     state_dir = tmp_path_factory.mktemp("sandbox")
     with client.mark_in_use(state_dir):
         server = client.start_server(state_dir)
@@ -83,17 +83,17 @@ def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture
 def workspace(sandbox_url: str) -> "Workspace":
-    """The sandbox's block, with a prefix that no other test writes under."""
+    """The workspace of the sandbox, with a prefix that no other test uses."""
     from sandbox import client
 
-    own = client.make_workspace(sandbox_url)
-    own.prefix = f"tests/{uuid.uuid4().hex}"
-    return own
+    sandbox_workspace = client.make_workspace(sandbox_url)
+    sandbox_workspace.prefix = f"tests/{uuid.uuid4().hex}"
+    return sandbox_workspace
 
 
 @pytest.fixture
 def put_object(workspace: "Workspace") -> Callable[[str, bytes], str]:
-    """Puts bytes under a name of the test's own prefix, as anybody might; returns the URI."""
+    """A function that stores bytes as an object under the prefix of the test and returns its URI."""
 
     def put(name: str, content: bytes) -> str:
         workspace.client("s3").put_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key(name), Body=content)
@@ -104,20 +104,20 @@ def put_object(workspace: "Workspace") -> Callable[[str, bytes], str]:
 
 @pytest.fixture
 def machine(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A machine on which nothing ran before: the folder of its caches and of the results Prefect keeps."""
+    """An empty folder, used for the caches of the project and the results that Prefect stores."""
     del prefect_server
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    # Without heartbeats, for whose end every flow run waits a second.
-    own = {PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(own):
+    # With heartbeats, every flow run waits a second for the end of the last one.
+    changes = {PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with temporary_settings(changes):
         yield tmp_path
 
 
 @pytest.fixture
 def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
-    """Asks the sandbox for a fault; afterwards none is left."""
+    """A function that injects a fault into the sandbox; after the test all faults are removed."""
     from sandbox import faults
 
     yield partial(faults.inject, sandbox_url)
@@ -126,15 +126,15 @@ def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
 
 @pytest.fixture
 def hasty(workspace: "Workspace") -> "Workspace":
-    """The same workspace through clients that try each call once: boto3 tries no fault away."""
+    """The workspace with clients that do not retry, as boto3's retries would hide faults."""
     from prefect_aws import AwsCredentials
     from prefect_aws.client_parameters import AwsClientParameters
 
     credentials = workspace.bucket.credentials
     assert isinstance(credentials, AwsCredentials)
     url = credentials.aws_client_parameters.endpoint_url
-    once = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
+    no_retries = AwsClientParameters(endpoint_url=url, config={"retries": {"max_attempts": 0}})
     bucket = workspace.bucket.model_copy(
-        update={"credentials": credentials.model_copy(update={"aws_client_parameters": once})}
+        update={"credentials": credentials.model_copy(update={"aws_client_parameters": no_retries})}
     )
     return workspace.model_copy(update={"bucket": bucket})

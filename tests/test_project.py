@@ -1,4 +1,4 @@
-"""Rules for the whole project: layers, names, sizes, start-up imports, and what the files at the top promise."""
+"""Rules for the whole project: layers, names, file sizes, start-up imports, and the files at the top."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ MODULES = sorted(path.relative_to(ROOT) for package in PACKAGES for path in (ROO
 
 
 def imported(module: Path) -> set[str]:
-    """Top-level names of everything the module imports, wherever in it."""
+    """Return the top-level names of all modules that a module imports."""
     found: set[str] = set()
     for node in ast.walk(ast.parse((ROOT / module).read_text())):
         if isinstance(node, ast.Import):
@@ -40,7 +40,7 @@ def imported(module: Path) -> set[str]:
     return found
 
 
-def test_layers_hold_and_no_imports_are_circular() -> None:
+def test_imports_respect_the_layers_and_are_not_circular() -> None:
     lint_imports = Path(sys.executable).with_name("lint-imports")
     run = subprocess.run([lint_imports], capture_output=True, text=True, check=False, cwd=ROOT)
     assert run.returncode == 0, run.stdout
@@ -49,30 +49,30 @@ def test_layers_hold_and_no_imports_are_circular() -> None:
 @pytest.mark.parametrize(
     "module", [one for one in MODULES if one.parts[0] == "linear_learner" and one != ESTIMATOR], ids=str
 )
-def test_the_algorithm_needs_numpy_and_pydantic_only(module: Path) -> None:
+def test_the_algorithm_imports_only_numpy_and_pydantic(module: Path) -> None:
     foreign = imported(module) - set(sys.stdlib_module_names) - ALGORITHM_NEEDS - {"linear_learner"}
     assert not foreign, f"{module} imports {foreign}"
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
-def test_modules_stay_short_enough_to_read(module: Path) -> None:
+def test_modules_have_at_most_400_lines(module: Path) -> None:
     assert len((ROOT / module).read_text().splitlines()) <= MAX_LINES
 
 
-def test_tasks_holds_steps_and_parameters_only() -> None:
+def test_tasks_contains_only_steps_and_parameters() -> None:
     assert {path.stem for path in (ROOT / "tasks").glob("*.py")} == {*STEPS, "parameters", "__init__"}
 
 
 @pytest.mark.parametrize("step", sorted(STEPS))
-def test_steps_import_other_steps_for_their_result_types_only(step: str) -> None:
+def test_steps_import_only_types_from_other_steps(step: str) -> None:
     for node in ast.walk(ast.parse((ROOT / "tasks" / f"{step}.py").read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").removeprefix("tasks.") in STEPS:
             for name in node.names:
                 assert isinstance(getattr(import_module(str(node.module)), name.name), type), name.name
 
 
-def test_names_are_words_that_a_reader_would_search_for() -> None:
-    """No identifier is made of the words that the project once used in a sense of its own."""
+def test_names_use_standard_terms() -> None:
+    """No identifier contains a word that has no standard meaning in this field."""
     found = set()
     for path in [
         *(ROOT / module for module in MODULES),
@@ -94,35 +94,38 @@ def test_names_are_words_that_a_reader_would_search_for() -> None:
         ("flows.train", {"sklearn", "polars", "pandas", "sagemaker", "moto", "matplotlib"}),
     ],
 )
-def test_nothing_heavy_is_imported_before_it_is_needed(module: str, heavy: set[str]) -> None:
+def test_slow_packages_are_not_imported_at_start_up(module: str, heavy: set[str]) -> None:
     script = f"import sys, {module}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not heavy & set(run.stdout.split())
 
 
-def test_constraints_are_exact_versions_and_nothing_else() -> None:
+def test_constraints_are_exact_versions() -> None:
     for line in (ROOT / "constraints.txt").read_text().splitlines():
         name, _, version = line.partition("==")
         assert name, line
         assert version[0].isdigit(), line
 
 
-def test_every_dependency_is_justified_in_its_line() -> None:
-    wanted = [*PROJECT["dependencies"], *(one for extra in PROJECT["optional-dependencies"].values() for one in extra)]
+def test_every_dependency_has_a_comment_with_its_reason() -> None:
+    requirements = [
+        *PROJECT["dependencies"],
+        *(one for extra in PROJECT["optional-dependencies"].values() for one in extra),
+    ]
     lines = (ROOT / "pyproject.toml").read_text().splitlines()
-    for requirement in wanted:
+    for requirement in requirements:
         line = next(line for line in lines if line.strip().startswith(f'"{requirement}"'))
         assert "#" in line, requirement
 
 
-def test_the_readme_starts_with_two_commands_that_the_makefile_knows() -> None:
+def test_the_readme_starts_with_two_targets_of_the_makefile() -> None:
     readme = (ROOT / "README.md").read_text()
     assert readme.index("make run") < readme.index("make test")
     targets = {line.split(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if ":" in line}
     assert {"run", "test"} <= targets
 
 
-def test_deployments_name_flows_and_fit_their_parameters() -> None:
+def test_deployments_have_existing_flows_and_valid_parameters() -> None:
     deployments = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
     assert {one["name"] for one in deployments} >= {"nightly", "ad-hoc", "reaper"}
     assert {one["version"] for one in deployments} == {PROJECT["version"]}

@@ -1,6 +1,6 @@
 """Which results of earlier runs a step reuses, where they are stored, and why a step runs again.
 
-This module itself names the folders of this machine for files that may be lost at any time.
+This module has the folders for temporary files on this machine.
 """
 
 import os
@@ -10,16 +10,16 @@ from pathlib import Path
 from shutil import rmtree
 
 MAX_AGE_SECONDS = 7 * 24 * 3600
-"""How long the files of an interrupted run are left for the next one."""
+"""Age at which the files of an interrupted run are removed."""
 
 
 def cache_folder() -> Path:
-    """Folder on this machine for what may be lost."""
+    """Return the folder on this machine for files that can be created again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "train-linear-learner"
 
 
 def remove_old_work_folders() -> None:
-    """Remove the files of tables that were given up days ago: a killed run's, or those that could not be trained on."""
+    """Remove the work folders older than MAX_AGE_SECONDS, which runs that failed or were killed have left."""
     for folder in (cache_folder() / "work").glob("*"):
         with suppress(OSError):
             if time.time() - folder.stat().st_mtime > MAX_AGE_SECONDS:
@@ -27,5 +27,5 @@ def remove_old_work_folders() -> None:
 
 
 def work_folder(identity: str) -> Path:
-    """Folder on this machine for the files of one prepared table; removed once they are in S3."""
+    """Return the folder for the files of one prepared table; it is removed once they are in S3."""
     return cache_folder() / "work" / identity

@@ -1,6 +1,6 @@
-"""Why a step runs: the facts it is made of now, compared with those of the last time it ran.
+"""Explain why a step runs: compare its facts with those of the last time it ran.
 
-The last facts of each step are a small JSON object per table and target, beside the results in the workspace's bucket.
+The last facts of each step are stored as a JSON object per table and target in the workspace's bucket.
 """
 
 import json
@@ -18,16 +18,16 @@ from aws.workspace import Workspace
 
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
-RESULT_MISSING = "nothing is left of what the last run made"
+RESULT_MISSING = "the result of the last run is missing"
 _DATA = {"table", "dataset", "split"}
-"""What the names of facts about the data begin with."""
+"""First parts of the names of facts about the data."""
 _CHECKSUM = re.compile(r"(.+)\.(sha256|identity)")
 _FACTS: TypeAdapter[dict[str, Fact]] = TypeAdapter(dict[str, Fact])
 _UPLOAD_FOLDER = re.compile(r"/sources/[0-9a-f]{20}/")
 
 
 def flatten(parts: Mapping[str, Any], within: str = "") -> dict[str, Fact]:
-    """Nested mappings and pydantic models as one level, `split.random_state`; an empty list counts as None."""
+    """Flatten nested mappings and models to names such as `split.random_state`; an empty list becomes None."""
     facts: dict[str, Fact] = {}
     for name, part in parts.items():
         value = part.model_dump(mode="json") if isinstance(part, BaseModel) else part
@@ -41,9 +41,9 @@ def flatten(parts: Mapping[str, Any], within: str = "") -> dict[str, Fact]:
 
 
 def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
-    """Why `what` is done: for the first time, for the facts that changed or, when none did, `default_reason`.
+    """Return why `what` runs: for the first time, because facts changed, or else because of `default_reason`.
 
-    A fact that only one of the two has is not compared. Checksums are named only when nothing else changed.
+    Only facts that both runs have are compared. Checksums are named only when nothing else changed.
     """
     if previous is None:
         return f"for the first time: {what}"
@@ -56,7 +56,7 @@ def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason
     if not phrases:
         return f"again, because {default_reason}"
     unchanged = ""
-    if "table.identity" in previous.keys() & now.keys():  # people ask next whether it is still the same data
+    if "table.identity" in previous.keys() & now.keys():
         groups = {name.split(".")[0] for name in changed}
         unchanged = "" if "table" in groups else "; table identical" if groups & _DATA else "; data identical"
     return f"again, because {', '.join(phrases)}{unchanged}"
@@ -79,17 +79,17 @@ def _format_value(value: Fact, empty: str) -> str:
 
 
 class StepHistory:
-    """What each step of the runs on one table and target was made of the last time it ran."""
+    """The facts of each step of the last run on a table and target."""
 
     def __init__(self, workspace: Workspace, source: str, target: str) -> None:
-        # What the command line uploads is in a folder that is named by its content.
+        # The command line uploads tables to folders named after their content, which is not part of the table's name.
         subject = json.dumps([_UPLOAD_FOLDER.sub("/sources/", source), target])
         self._workspace, self._folder = workspace, sha256(subject.encode()).hexdigest()[:20]
 
     def explain(self, step: str, facts: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
-        """The reason for `step`, which does `what` and is made of `facts`; they are saved for the next run.
+        """Return why `step`, whose task run is named `what`, runs with `facts`, and store `facts` for the next run.
 
-        When AWS does not answer, the reason is not known, and the step runs all the same.
+        When AWS fails, log a warning and return that the reason is unknown.
         """
         uri = self._workspace.uri("results", "latest", self._folder, f"{step}.json")
         try:
@@ -97,13 +97,13 @@ class StepHistory:
             if previous != facts:
                 write_object(self._workspace, uri, json.dumps(facts, ensure_ascii=False, indent=1).encode())
         except AwsError as error:
-            get_run_logger().warning("This run and the last one could not be compared. %s", error)
-            return f"what the last run was made of is not known: {what}"
+            get_run_logger().warning("This run could not be compared with the last one. %s", error)
+            return f"reason unknown: {what}"
         return describe_rerun(previous, facts, what, default_reason)
 
     def _read(self, uri: str) -> Facts | None:
         try:
             return _FACTS.validate_json(read_object(self._workspace, uri)[0])
         except (NotFound, AccessDenied, ValidationError):
-            # S3 denies access, too, to those who may not list the bucket when there is no such object.
+            # Without permission to list the bucket, S3 denies access to objects that do not exist.
             return None

@@ -20,39 +20,39 @@ Inputs = Mapping[str, Any]
 
 
 class Result(BaseModel, frozen=True):
-    """What a step returns: a small reference to what it made, stored as JSON."""
+    """The return value of a step: a small reference to the files, objects or job it made, stored as JSON."""
 
     def missing(self, workspace: Workspace) -> Sequence[str]:
-        """What the result refers to and that is gone or was changed; such a result is not reused."""
+        """Return the files and objects of this result that are missing or changed; it is reused if there are none."""
         del workspace
         return ()
 
 
 def fingerprint(*parts: object) -> str:
-    """Twenty hexadecimal digits that stand for `parts`, which may be anything JSON can say, and pydantic models."""
+    """Return 20 hexadecimal digits of the SHA-256 of `parts`, which are JSON values and pydantic models."""
     content = json.dumps(parts, sort_keys=True, default=lambda part: part.model_dump(mode="json"))
     return hashlib.sha256(content.encode()).hexdigest()[:20]
 
 
 @dataclass(kw_only=True)
 class ContentCachePolicy(CachePolicy):
-    """Reuse a result of the same `step` that was made of the same `facts`.
+    """Reuse a result of the same `step` with the same `facts`.
 
-    Facts are computed from the step's inputs alone. They name content, never the clock, a run or a machine, and
-    explain why a step runs again.
+    Facts are computed only from the inputs of the step. They describe content, never a time, a run or a machine, and
+    their changes explain why a step runs again.
     """
 
     step: str
     facts: Callable[[Inputs], Facts]
 
     def compute_key(self, task_ctx: TaskRunContext, inputs: Inputs, flow_parameters: Inputs, **_: Any) -> str:
-        """The key under which the result is stored."""
+        """Return the key under which the result is stored."""
         del task_ctx, flow_parameters
         return f"{self.step}-{fingerprint(self.facts(inputs))}"
 
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether the step failed for a passing reason; Prefect calls this before each retry."""
+    """Return whether the step failed for a temporary reason; Prefect calls this before each retry."""
     del task, task_run
     error = state.result(raise_on_failure=False)
     return bool(getattr(error, "retryable", isinstance(error, OSError)))
@@ -64,12 +64,12 @@ RETRIES: dict[str, Any] = {
     "retry_jitter_factor": 0.5,
     "retry_condition_fn": is_retryable,
 }
-"""For steps that talk to AWS: four more attempts after 2, 4, 8 and 16 seconds, if the error is a passing one."""
+"""Options of steps that call AWS: four more attempts, after 2, 4, 8 and 16 seconds, if the error is temporary."""
 UNCACHED: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "result_serializer": "json"}
-"""For steps that run every time."""
+"""Options of steps that run every time."""
 
 
 def cached(step: str, facts: Callable[[Inputs], Facts]) -> dict[str, Any]:
-    """For steps whose result later runs reuse; it is stored as JSON: readable, no pickles."""
+    """Return the options of a step whose result later runs reuse; it is stored as JSON, not pickled."""
     policy = ContentCachePolicy(step=step, facts=facts)
     return {"cache_policy": policy, "persist_result": True, "result_serializer": "json"}

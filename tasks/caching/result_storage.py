@@ -1,4 +1,4 @@
-"""The results of the steps as JSON objects in the workspace's bucket, where every worker finds them."""
+"""Store the results of steps as JSON objects in the workspace's bucket, which all workers share."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,24 +22,24 @@ from tasks.parameters import Dataset, Reuse
 class BucketResultStore(ResultStore):
     """Results of the steps in the workspace's bucket: one call reads a result, one call writes it.
 
-    Prefect asks whether a result exists before it runs a step: it does as long as what it refers to is not missing.
+    Prefect calls `exists` before it runs a step. A result whose files or objects are missing does not exist.
     """
 
-    # Private, so that nothing that describes a run can show the workspace's credentials.
+    # Private attributes are not serialised, so no description of a run contains the workspace's credentials.
     _workspace: Workspace = PrivateAttr()
     _reuse: Reuse = PrivateAttr()
     _history: StepHistory = PrivateAttr()
 
     @classmethod
     def create(cls, workspace: Workspace, dataset: Dataset, reuse: Reuse, **options: Any) -> "BucketResultStore":
-        """The store of one run on that table."""
+        """Return a store for one run on the table."""
         store = cls(**options)
         store._workspace, store._reuse = workspace, reuse
         store._history = StepHistory(workspace, dataset.source, dataset.target)
         return store
 
     def exists(self, key: str) -> bool:
-        """Whether the step that is about to run has a result to reuse; logs which one, or why there is none."""
+        """Return whether the step that is about to run has a result to reuse; log the result, or why there is none."""
         context = TaskRunContext.get()
         policy = context.task.cache_policy if context else None
         if context is None or not isinstance(policy, ContentCachePolicy):
@@ -47,7 +47,7 @@ class BucketResultStore(ResultStore):
         try:
             record, reason = self._read_reusable(key)
         except AwsError as error:
-            get_run_logger().warning("It is not known whether this step may be reused. %s", error)
+            get_run_logger().warning("Cannot read the stored result of this step, so it runs again. %s", error)
             record, reason = None, None
         if record is not None:
             self.cache[key] = record
@@ -58,45 +58,45 @@ class BucketResultStore(ResultStore):
         return False
 
     def read(self, key: str, holder: str | None = None) -> "ResultRecord[Any]":
-        """The result that exists."""
+        """Return the result that `exists` found."""
         del holder
         return self.cache[key]
 
     def persist_result_record(self, result_record: "ResultRecord[Any]", holder: str | None = None) -> None:
-        """Store a step's result. When AWS does not take it, the run goes on without."""
+        """Store the result of a step; when AWS fails, log a warning and continue."""
         del holder
         if isinstance(result_record.result, BaseException):
-            return  # of a step that failed
-        key = PurePath(result_record.metadata.storage_key or "").name  # Prefect makes a path of this machine of it
+            return  # the step failed
+        key = PurePath(result_record.metadata.storage_key or "").name  # Prefect has made it a local path
         try:
             write_object(self._workspace, self._uri(key), result_record.serialize())
         except AwsError as error:
-            get_run_logger().warning("The next run has to do this step again. %s", error)
+            get_run_logger().warning("The result was not stored, so the next run repeats this step. %s", error)
 
     def explain(self, step: str, facts: Facts, what: str, default_reason: str) -> str:
-        """Why a step that is not cached does `what`."""
+        """Return why a step that is not cached runs; see StepHistory.explain."""
         return self._history.explain(step, facts, what, default_reason)
 
     def _read_reusable(self, key: str) -> tuple["ResultRecord[Any] | None", str | None]:
-        """The result under `key`, or none and the reason not to use it; neither when there is no readable one."""
+        """Return the result under `key`, or the reason not to use it, or neither when there is no readable result."""
         try:
             content, written = read_object(self._workspace, self._uri(key))
             record: ResultRecord[Any] = ResultRecord.deserialize(content)
-        except (NotFound, ValueError):  # ValueError: an older release's
+        except (NotFound, ValueError):  # ValueError: the format of another release
             return None, None
         except AccessDenied as error:
-            # S3's answer, too, to those who may not list the bucket when there is no such object.
-            get_run_logger().warning("What may not be read cannot be reused. %s", error)
+            # Without permission to list the bucket, S3 denies access to objects that do not exist.
+            get_run_logger().warning("Access to the stored result was denied, so it is not reused. %s", error)
             return None, None
         if self._reuse.refresh:
-            return None, "again, because refresh was asked for"
+            return None, "again, because reuse.refresh is true"
         days = self._reuse.max_age_days
         if days is not None and datetime.now(UTC) - written > timedelta(days=days):
             return None, f"again, because the result is older than {days:g} day{'s' if days != 1 else ''}"
         if missing := record.result.missing(self._workspace) if isinstance(record.result, Result) else ():
             where = " in the bucket" if missing[0].startswith("s3://") else ""
             verb = "is" if len(missing) == 1 else "are"
-            return None, f"again, because {', '.join(missing)} {verb} gone or changed{where}"
+            return None, f"again, because {', '.join(missing)} {verb} missing or changed{where}"
         return record, None
 
     def _uri(self, key: str) -> str:
@@ -105,24 +105,24 @@ class BucketResultStore(ResultStore):
 
 @contextmanager
 def bucket_results(workspace: Workspace, dataset: Dataset, reuse: Reuse = Reuse()) -> Iterator[None]:  # noqa: B008 - it is frozen
-    """Store the results of the steps that the block calls in the workspace's bucket; for the body of a flow.
+    """Store the results of the steps that the block calls in the workspace's bucket; for use in the body of a flow.
 
-    So a worker with an empty disk reuses them. Prefect's decorators cannot say it, as the workspace is a parameter of
-    the flow; the flow's own result stays where Prefect is configured to store it.
+    Prefect's decorators cannot configure this, as the workspace is a parameter of the flow. The result of the flow
+    itself is stored where Prefect is configured to store it.
     """
     context = FlowRunContext.get()
     if context is None:
-        raise RuntimeError("bucket_results is for the body of a flow")
-    flows = context.result_store
-    options = {"result_storage": flows.result_storage, "serializer": flows.serializer}
+        raise RuntimeError("bucket_results can only be used in the body of a flow")
+    flow_store = context.result_store
+    options = {"result_storage": flow_store.result_storage, "serializer": flow_store.serializer}
     store = BucketResultStore.create(workspace, dataset, reuse, **options)
     with context.model_copy(update={"result_store": store}):
         yield
 
 
 def explain_rerun(step: str, facts: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
-    """Why a step that is not cached does `what`; it is made of `facts`, which are saved for the next run."""
+    """Return why a step that is not cached runs, and store its `facts` for the next run; see StepHistory.explain."""
     store = get_result_store()
     if isinstance(store, BucketResultStore):
         return store.explain(step, facts, what, default_reason)
-    return f"what the last run was made of is not known: {what}"
+    return f"reason unknown: {what}"

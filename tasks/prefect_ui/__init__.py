@@ -1,1 +1,1 @@
-"""What people see of a run in Prefect's UI beside the states: progress, events, links, failures."""
+"""What Prefect's UI shows of a run besides its states: progress, events, links and failures."""

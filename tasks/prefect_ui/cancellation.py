@@ -1,4 +1,4 @@
-"""Notice that somebody cancelled this run in the UI: Prefect interrupts the processes of its workers, but no others."""
+"""Detect that the run was cancelled in the UI: Prefect interrupts only processes that its workers started."""
 
 import time
 
@@ -7,14 +7,14 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
 
 POLL_SECONDS = 3.0
-"""Longest time between two looks at the run's own state; one takes some milliseconds."""
+"""Longest time between two queries of the run's state, each of which takes some milliseconds."""
 
 
 def wait_unless_cancelled(seconds: float) -> None:
-    """Sleep; raises CancelledRun as soon as the flow run is seen to be cancelled."""
+    """Sleep for `seconds`; raises CancelledRun within POLL_SECONDS after the flow run was cancelled."""
     end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        time.sleep(min(left, POLL_SECONDS))
+    while (remaining := end - time.monotonic()) > 0:
+        time.sleep(min(remaining, POLL_SECONDS))
         _check()
 
 
@@ -25,6 +25,6 @@ def _check() -> None:
     try:
         state = context.client.read_flow_run(context.flow_run.id).state  # type: ignore[union-attr]
     except httpx.HTTPError:
-        return  # that Prefect is away for a while is no reason to stop a job that is paid for
+        return  # an unavailable Prefect server must not stop a training job
     if state and (state.is_cancelling() or state.is_cancelled()):
         raise CancelledRun("The run was cancelled.")

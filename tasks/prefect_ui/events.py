@@ -1,7 +1,7 @@
-"""Events for Prefect's automations, and links on the run's page, about what happened in AWS.
+"""Events for Prefect's automations, and links on the page of the run, about training jobs and models.
 
-Events are sent in the background, each with the flow run, its deployment and its tags as related resources: Prefect
-adds them. Neither they nor the links are worth a run: where the server cannot be reached they are missing, no more.
+Events are sent in the background; Prefect adds the flow run, its deployment and its tags as related resources. When the
+server cannot be reached, events and links are missing, but the run continues.
 """
 
 from contextlib import suppress
@@ -19,21 +19,21 @@ from aws.workspace import Workspace
 from tasks.evaluation.results import Evaluation, GateOutcome, Verdict
 
 JOB_KEY, LOG_KEY = "training-job", "training-log"
-"""Of the links; the same for every run, so that Prefect keeps their history together."""
+"""Artifact keys of the links, the same in every run, so that Prefect shows their history."""
 MODEL_EVENTS: Final[dict[GateOutcome, str]] = {
     "promoted": "linear-learner.model.promoted",
     "first model": "linear-learner.model.first",
     "no better than the baseline": "linear-learner.model.rejected",
     "no better than the champion": "linear-learner.model.rejected",
 }
-"""Name of the event by what the gate says."""
+"""Name of the event by the outcome of the gate."""
 STARTED, REAPED = "linear-learner.training-job.started", "linear-learner.training-job.reaped"
 
 
 def show_job(workspace: Workspace, submission: Submission, at_most: str) -> None:
-    """Link the run to the job's pages in AWS's console, where it has any; a job that is paid for is an event, too.
+    """Create links to the job's pages in the AWS console, if it has any, and emit an event if the job was started.
 
-    `at_most` is what the job costs in the worst case, in words.
+    `at_most` describes the cost of the job in the worst case.
     """
     job = submission.name
     if page := job_page(workspace, job):
@@ -42,13 +42,13 @@ def show_job(workspace: Workspace, submission: Submission, at_most: str) -> None
     if log := log_page(workspace, job):
         _link(LOG_KEY, log, f"log of {job}", "Its log in CloudWatch's console")
     if submission.how == "started":
-        emit_event(STARTED, _of_job(job), payload={"arn": submission.arn, "at_most": at_most, "console": page})
+        emit_event(STARTED, _job_resource(job), payload={"arn": submission.arn, "at_most": at_most, "console": page})
 
 
 def emit_model_event(verdict: Verdict, evaluation: Evaluation, package: Package) -> None:
-    """The verdict on a model that is newly registered, or newly decided about, as an event of its package group.
+    """Emit the verdict on a model that was registered, approved or rejected as an event of its package group.
 
-    Automations filter by the resource's labels only, hence the approval status is one of them.
+    The approval status is a label of the resource, as automations can filter by labels only.
     """
     resource = {
         "prefect.resource.id": f"linear-learner.model-package-group.{package.group}",
@@ -67,11 +67,11 @@ def emit_model_event(verdict: Verdict, evaluation: Evaluation, package: Package)
 
 
 def emit_reaped_event(job: str, status: str) -> None:
-    """A job that nobody followed was stopped; `status` is what it came to."""
-    emit_event(REAPED, _of_job(job), payload={"status": status})
+    """Emit that a job was stopped because no run followed it; `status` is its status afterwards."""
+    emit_event(REAPED, _job_resource(job), payload={"status": status})
 
 
-def _of_job(job: str) -> dict[str, str]:
+def _job_resource(job: str) -> dict[str, str]:
     return {"prefect.resource.id": f"linear-learner.training-job.{job}", "prefect.resource.name": job}
 
 

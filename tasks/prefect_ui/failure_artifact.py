@@ -1,4 +1,4 @@
-"""What people find in the UI when a run failed: what happened, what to do, and the end of the training job's log."""
+"""The artifact of a failed run: what happened, what to do, and the end of the training job's log."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,7 +13,7 @@ from tasks.data.profile_report import escape_markdown
 
 @contextmanager
 def failure_artifact() -> Iterator[None]:
-    """Leave an artifact when the block fails for a reason that this project knows."""
+    """Create an artifact when the block raises an error of this project."""
     try:
         yield
     except (AwsError, LinearLearnerError) as error:
@@ -23,15 +23,15 @@ def failure_artifact() -> Iterator[None]:
 
 
 def failure_report(error: AwsError | LinearLearnerError) -> str:
-    """The report on an error, as markdown."""
+    """Return the report on an error, as markdown."""
     failed = error if isinstance(error, TrainingFailed) else TrainingFailed(str(error))
     message = str(error)
-    if isinstance(error, DataError):  # which quotes what a table holds
+    if isinstance(error, DataError):  # its message quotes cells of the table
         message = "\n".join(escape_markdown(line) for line in message.splitlines())
     sections = [("What happened", failed.outcome.cause if failed.outcome else message)]
     if failed.outcome:
         sections.append(("What to do", failed.outcome.remedy))
     if failed.log_tail:
-        # Indented, since a log may hold whatever would end a fence.
+        # An indented block, as a line of the log could end a fenced one.
         sections.append(("End of the log", "\n".join(f"    {line}" for line in failed.log_tail)))
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections)

@@ -1,4 +1,4 @@
-"""What a flow run shows of a training job: phases and epochs in its log, progress and learning curve as artifacts."""
+"""Show a training job in a flow run: phases and epochs in the log, progress and learning curve as artifacts."""
 
 import json
 import time
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 TAIL_LINES = 40
-"""Log lines that are kept for whoever has to say why the job failed."""
+"""Number of lines at the end of the log that a failure report shows."""
 MAX_CURVE_ROWS = 50
-"""Epochs in the table of the learning curve; of more, every second, fourth, … is shown."""
+"""Maximum number of epochs in the learning curve; of more epochs it has every second, fourth, …"""
 
 
 class JobProgress:
-    """Follows a job: shows what happens, and stores its epochs and the end of its log."""
+    """Shows the progress of a job that is followed, and stores its epochs and the end of its log."""
 
     def __init__(self, job: str, *, stop_when_diverging: bool = False) -> None:
         self.stop_reason: str | None = None
-        """Why the job is not worth going on with; None while it is."""
+        """Why the job has to be stopped; None while it may continue."""
         self._stop_when_diverging = stop_when_diverging
         self.epochs: list[EpochReport] = []
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -47,7 +47,7 @@ class JobProgress:
         self._log.info("%s: %s", phase, message)
 
     def on_line(self, text: str) -> None:
-        """Show a line of the job's log, and the epoch it ends."""
+        """Show a line of the job's log, and the epoch that it completes."""
         self.tail.append(text)
         self._log.debug(text)
         for epoch in self._reader.feed(text):
@@ -56,16 +56,16 @@ class JobProgress:
             self.stop_reason = self.stop_reason or describe_divergence(self.epochs)
 
     def wait(self, seconds: float) -> None:
-        """Wait between two looks at the job; raises CancelledRun as soon as the flow run is seen to be cancelled."""
+        """Wait between two queries of the job; raises CancelledRun if the flow run is cancelled."""
         wait_unless_cancelled(seconds)
 
     def has_complete_log(self) -> bool:
-        """Whether the log has come to its end."""
+        """Return whether the log was read to its end."""
         return self._reader.is_complete
 
     def _show_epoch(self, epoch: EpochReport, progress: float) -> None:
         self.epochs.append(epoch)
-        # A long job has thousands of epochs: a line per per cent or ten seconds, an update per twentieth.
+        # A long job has thousands of epochs: log a line per 1 % or 10 s, and update the artifacts per 5 %.
         now = time.monotonic()
         if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
             message = "epoch %d: best %s %.6g, %.0f %% done"
@@ -75,7 +75,7 @@ class JobProgress:
             self._shown, self._shown_at = progress, now
 
     def _update(self, progress: float) -> None:
-        # A job that is paid for goes on being followed though Prefect cannot show it for a while.
+        # The job is followed even while the Prefect server is unavailable.
         with suppress(httpx.HTTPError):
             self._show_progress(progress)
             if self.epochs:
@@ -83,25 +83,25 @@ class JobProgress:
 
     def _show_progress(self, progress: float) -> None:
         if self._progress is None:
-            # Prefect types its artifacts for sync and async callers alike.
-            made = create_progress_artifact(progress, description=f"Epochs of {self._job}")
-            self._progress = cast("UUID", made)
+            # The return type covers sync and async callers.
+            artifact_id = create_progress_artifact(progress, description=f"Epochs of {self._job}")
+            self._progress = cast("UUID", artifact_id)
         else:
             update_progress_artifact(self._progress, progress)
 
     def _show_curve(self, rows: list[dict[str, Any]]) -> None:
         if self._curve is None:
-            made = create_table_artifact(rows, key="learning-curve", description=f"Learning curve of {self._job}")
-            self._curve = cast("UUID", made)
+            description = f"Learning curve of {self._job}"
+            self._curve = cast("UUID", create_table_artifact(rows, key="learning-curve", description=description))
         else:
             with get_client(sync_client=True) as client:
                 client.update_artifact(self._curve, ArtifactUpdate(data=json.dumps(rows)))
 
 
 def curve_rows(epochs: list[EpochReport]) -> list[dict[str, Any]]:
-    """One row per epoch, or per second, fourth, … of many, the last one included: what the best model came to."""
+    """Return the best model's value per epoch, or per second, fourth, … of many epochs, including the last one."""
     chosen = thin_out(epochs, MAX_CURVE_ROWS)
-    # What is not finite is told in words: JSON has no numbers for it.
+    # JSON has no numbers for NaN and infinity.
     return [
         {
             "epoch": e.index,

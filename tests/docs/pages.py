@@ -9,7 +9,7 @@ PAGES = (ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md", *so
 
 
 def shell_lines(page: str, heading: str = "") -> list[str]:
-    """The lines of the shell blocks of a page, from a heading to the next of the same level; continued lines joined."""
+    """Return the lines of the shell blocks between a heading and the next of its level, with continued lines joined."""
     text = (ROOT / page).read_text()
     if heading:
         level = heading.split(maxsplit=1)[0]
@@ -19,5 +19,5 @@ def shell_lines(page: str, heading: str = "") -> list[str]:
 
 
 def commands(page: str, heading: str = "", program: str = "") -> list[list[str]]:
-    """The words of each command that calls `program`."""
+    """Return the words of each command that contains `program`."""
     return [shlex.split(line, comments=True) for line in shell_lines(page, heading) if program in line]

@@ -1,4 +1,4 @@
-"""The examples of the documentation work as they stand, in a home of their own."""
+"""The example commands of the documentation run without changes, in an empty home directory."""
 
 import os
 import subprocess
@@ -21,19 +21,19 @@ PRIVATE_VARIABLES = ("PREFECT_", "AWS_", "XDG_")
 
 @pytest.fixture(scope="module")
 def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a shell with an empty home but for a table; a Prefect server runs, and a sandbox on demand."""
+    """The environment of a shell with a table in its home; a Prefect server runs, and commands start a sandbox."""
     home = tmp_path_factory.mktemp("home")
     (home / "houses.csv").write_text(HOUSES)
-    own = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_VARIABLES)}
-    own |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_VARIABLES)}
+    environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
     with (
         pytest.MonkeyPatch.context() as patch,
-        client.mark_in_use(home / "cache/train-linear-learner/sandbox"),  # one sandbox serves all commands
+        client.mark_in_use(home / "cache/train-linear-learner/sandbox"),  # all commands share one sandbox
     ):
-        patch.setenv("PREFECT_HOME", own["PREFECT_HOME"])
+        patch.setenv("PREFECT_HOME", environment["PREFECT_HOME"])
         with closing(LocalPrefectServer()) as server:
             server.wait()
-            yield {**own, "PREFECT_API_URL": server.api_url}
+            yield {**environment, "PREFECT_API_URL": server.api_url}
 
 
 def run_shell(shell: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:
@@ -45,10 +45,10 @@ def run_shell(shell: dict[str, str], command: str) -> subprocess.CompletedProces
     return run
 
 
-def test_a_table_of_ones_own_is_trained_on(shell: dict[str, str]) -> None:
-    own, sample, show_help = (run_shell(shell, line) for line in shell_lines("README.md", "## Your own table"))
-    assert "Linear Learner predicts price" in own.stdout
-    assert "mini_batch_size is 8: the default of 1000 does not suit 210 training rows" in own.stderr
+def test_a_local_table_and_a_sample_are_trained_on(shell: dict[str, str]) -> None:
+    local_table, sample, show_help = (run_shell(shell, line) for line in shell_lines("README.md", "## Your own table"))
+    assert "Linear Learner predicts price" in local_table.stdout
+    assert "mini_batch_size is 8: the default of 1000 is too large for 210 training rows" in local_table.stderr
     assert "Linear Learner predicts target" in sample.stdout
     assert "--dataset.target" in show_help.stdout
 

@@ -1,4 +1,4 @@
-"""The commands of the deployment page, performed against the sandbox, lead to a model."""
+"""The commands of the deployment page train a model in the sandbox."""
 
 import ast
 import os
@@ -19,7 +19,7 @@ AWS = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": "sandbox", "AWS_
 
 
 def perform(client: Any, operation: str, arguments: list[str]) -> None:
-    """What the AWS CLI does with `--some-name value`: a parameter SomeName, a file's text, or a structure."""
+    """Call an operation as the AWS CLI does: `--some-name value` is the parameter SomeName; file:// reads a file."""
     method = operation.replace("-", "_")
     shape = client.meta.service_model.operation_model(client.meta.method_to_api_mapping[method]).input_shape
     parameters = {}
@@ -35,7 +35,7 @@ def perform(client: Any, operation: str, arguments: list[str]) -> None:
 
 @pytest.fixture(scope="module")
 def account(sandbox_url: str) -> dict[str, str]:
-    """An account in which the page's AWS commands have been run; the environment of a shell that is at home there."""
+    """The environment of a shell with an account in which the AWS commands of the page have been run."""
     import boto3
 
     shell = {**AWS, "AWS_ENDPOINT_URL": sandbox_url}
@@ -44,14 +44,14 @@ def account(sandbox_url: str) -> dict[str, str]:
         service, operation, *arguments = line[1:]
         if service in {"s3api", "iam"}:
             client = session.client(service.removesuffix("api"), endpoint_url=sandbox_url)
-            # The sandbox brings the execution role along.
+            # The sandbox already has the execution role.
             if arguments[:2] != ["--role-name", "linear-learner-training"] or operation != "create-role":
                 perform(client, operation, arguments)
             client.close()
     return shell
 
 
-def test_the_aws_commands_of_the_page_and_of_the_readme_lead_to_a_model(
+def test_the_commands_of_the_page_and_the_readme_train_a_model(
     account: dict[str, str], machine: Path, sandbox_url: str
 ) -> None:
     import boto3
@@ -67,7 +67,7 @@ def test_the_aws_commands_of_the_page_and_of_the_readme_lead_to_a_model(
     assert [rule["ID"] for rule in rules] == ["UploadsThatWereKilled", "WhatADaskClusterLeftWhenItWasKilled"]
     s3.close()
     shown = commands(PAGE, "## 3. The workspace", ".venv/bin/python")
-    assert shown == commands("README.md", "## On AWS", ".venv/bin/python"), "both pages say the same"
+    assert shown == commands("README.md", "## On AWS", ".venv/bin/python"), "the commands of both pages must be equal"
     shell = {**os.environ, **account, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "HOME": str(machine)}
     for _, *arguments in shown:
         run = subprocess.run(
@@ -83,7 +83,7 @@ def test_the_aws_commands_of_the_page_and_of_the_readme_lead_to_a_model(
     assert "s3://my-bucket/linear-learner/models/" in run.stdout
 
 
-def test_the_first_run_is_one_of_a_deployment() -> None:
+def test_the_first_run_uses_an_existing_deployment() -> None:
     deployments = {
         f"train-linear-learner/{one['name']}"
         for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]

@@ -1,4 +1,4 @@
-"""The links of the pages lead somewhere, generated parts are up to date, and tests run the commands."""
+"""Links of the pages are valid, generated parts are up to date, and tests run all commands."""
 
 import ast
 import re
@@ -38,11 +38,11 @@ TESTED_COMMANDS = {
     ("docs/deployment.md", "## ECS"): "test_container.py reads the work pool; there is no cluster here",
     ("docs/deployment.md", "## Kubernetes"): "test_container.py reads the work pool; there is no cluster here",
 }
-"""Every section with a shell block, and what runs its commands."""
+"""Every section with a shell block, and the test that runs its commands."""
 
 
 def links(page: Path) -> Iterator[str]:
-    """The targets of all links of a page."""
+    """Yield the targets of all links of a page."""
     for token in MarkdownIt("commonmark").enable("table").parse(page.read_text()):
         for child in token.children or ():
             if child.type == "link_open":
@@ -50,13 +50,13 @@ def links(page: Path) -> Iterator[str]:
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors that GitHub makes for the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_links_between_pages_lead_to_a_file_and_a_heading(page: Path) -> None:
+def test_links_between_pages_have_an_existing_file_and_heading(page: Path) -> None:
     for link in links(page):
         if link.startswith("http"):
             continue
@@ -66,7 +66,7 @@ def test_links_between_pages_lead_to_a_file_and_a_heading(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-def test_every_page_is_reached_from_the_readme_in_two_clicks() -> None:
+def test_every_page_is_at_most_two_links_from_the_readme() -> None:
     reached = {ROOT / "README.md"}
     for _ in range(2):
         for page in [page for page in reached if page.suffix == ".md"]:
@@ -75,7 +75,7 @@ def test_every_page_is_reached_from_the_readme_in_two_clicks() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_lines_fit_a_screen(page: Path) -> None:
+def test_lines_have_at_most_120_characters(page: Path) -> None:
     assert [line for line in page.read_text().splitlines() if len(line) > MAX_LINE_LENGTH] == []
 
 
@@ -84,12 +84,12 @@ def test_the_readme_has_at_most_150_lines() -> None:
 
 
 @pytest.mark.parametrize(("page", "text"), GENERATE["render_pages"]().items(), ids=lambda value: Path(value).name[:30])
-def test_generated_parts_are_those_of_the_code(page: Path, text: str) -> None:
+def test_generated_parts_are_up_to_date(page: Path, text: str) -> None:
     assert page.read_text() == text, "run `python docs/generate.py`"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=IDS)
-def test_every_section_with_commands_names_the_test_that_runs_them(page: Path) -> None:
+def test_every_section_with_commands_has_a_test(page: Path) -> None:
     name, section, fence = str(page.relative_to(ROOT)), "", False
     for line in page.read_text().splitlines():
         if line.startswith("```"):
@@ -113,7 +113,7 @@ def test_names_to_replace_are_in_the_files() -> None:
 
 
 def product_texts() -> str:
-    """All text constants of the product's code, one after the other."""
+    """Return all string constants of the product's code, one per line."""
     found = []
     for package in ("aws", "flows", "linear_learner", "tasks"):
         for module in sorted((ROOT / package).rglob("*.py")):
@@ -125,7 +125,7 @@ def product_texts() -> str:
     return "\n".join(found)
 
 
-def test_the_troubleshooting_list_has_every_error() -> None:
+def test_the_troubleshooting_list_has_every_error_class() -> None:
     text = GENERATE["list_errors"]()
     for kind in (*AwsError.__subclasses__(), *LinearLearnerError.__subclasses__()):
         section = re.search(rf"### {kind.__name__}\n.*?(?=\n### |\Z)", text, re.DOTALL)
@@ -140,7 +140,7 @@ def test_the_troubleshooting_list_has_every_error() -> None:
         (read_catalogue().failures, "failures"),
     ],
 )
-def test_every_wording_of_aws_has_an_example(patterns: dict[str, object], examples: str) -> None:
+def test_every_pattern_of_aws_messages_has_an_example(patterns: dict[str, object], examples: str) -> None:
     first_matches = set()
     for example in GENERATE["EXAMPLES"][examples]:
         _, message = GENERATE["split_response"](example["message"]) if examples == "responses" else ("", "")
@@ -150,7 +150,7 @@ def test_every_wording_of_aws_has_an_example(patterns: dict[str, object], exampl
     assert first_matches - {None} == set(patterns)
 
 
-def test_messages_of_this_project_are_quoted_as_the_code_has_them() -> None:
+def test_quoted_messages_of_this_project_are_in_the_code() -> None:
     texts = product_texts()
     for example in GENERATE["EXAMPLES"]["own"]:
         for part in example["message"].split("…"):

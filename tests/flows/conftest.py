@@ -1,4 +1,4 @@
-"""The flow in the sandbox: a saved workspace, a table that no other test has, and the jobs that a test came to."""
+"""Fixtures for the flow in the sandbox: a saved workspace, a table for one test, and the jobs of the test."""
 
 import random
 import time
@@ -31,28 +31,28 @@ def linear_table(seed: str) -> bytes:
 
 @pytest.fixture(autouse=True)
 def _short_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox recovers at once: neither Prefect nor botocore has to wait as long as for AWS."""
+    """Shorten the delays of the retries of Prefect and botocore, as the sandbox recovers at once."""
     for step in ("check", "load", "split", "format", "upload", "fit", "monitor", "download", "evaluate", "register"):
         for task in vars(import_module(f"tasks.{step}")).values():
             if isinstance(task, Task) and task.retries:
                 monkeypatch.setattr(task, "retry_delay_seconds", [0.1] * task.retries)
-    quick = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 20))
-    monkeypatch.setattr("botocore.endpoint.time", quick)
+    fast_time = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 20))
+    monkeypatch.setattr("botocore.endpoint.time", fast_time)
 
 
 @pytest.fixture(scope="session")
 def workspace(sandbox_url: str, prefect_server: None) -> Workspace:
-    """The sandbox's block, saved as `flows`; saving takes seconds, so all tests here share it."""
+    """The workspace of the sandbox, saved as `flows`; shared by all tests here, as saving takes seconds."""
     del prefect_server
-    own = client.make_workspace(sandbox_url)
-    own.prefix = "tests/flows"
-    own.save("flows")
-    return own
+    saved_workspace = client.make_workspace(sandbox_url)
+    saved_workspace.prefix = "tests/flows"
+    saved_workspace.save("flows")
+    return saved_workspace
 
 
 @pytest.fixture
 def parameters(machine: Path, put_object: Callable[[str, bytes], str]) -> dict[str, Any]:
-    """What the flow is run with, on a table that no other test has."""
+    """Parameters of the flow, with a table that no other test uses."""
     name = uuid.uuid4().hex
     dataset = Dataset(source=put_object(f"{name}.csv", linear_table(name)), target="pay")
     model_dir = str(machine / "models")
@@ -61,11 +61,11 @@ def parameters(machine: Path, put_object: Callable[[str, bytes], str]) -> dict[s
 
 @pytest.fixture
 def jobs(workspace: Workspace) -> Callable[[], list[str]]:
-    """Names the training jobs that there are since the test began."""
+    """A function that returns the names of the training jobs created since the start of the test."""
 
-    def every() -> list[str]:
+    def all_jobs() -> list[str]:
         pages = workspace.client("sagemaker").get_paginator("list_training_jobs").paginate(MaxResults=100)
         return [job["TrainingJobName"] for page in pages for job in page["TrainingJobSummaries"]]
 
-    before = every()
-    return lambda: [name for name in every() if name not in before]
+    before = all_jobs()
+    return lambda: [name for name in all_jobs() if name not in before]

@@ -1,4 +1,4 @@
-"""Whatever AWS does wrong, the flow ends right, or fails with what to do; and it pays for one job."""
+"""The flow with faults of AWS: it recovers or fails with a remedy, and does not pay twice for the same input."""
 
 import json
 import re
@@ -32,24 +32,24 @@ Parameters = dict[str, Any]
 Jobs = Callable[[], list[str]]
 FALLBACK = Compute(fallback_instance_types=("ml.m5.xlarge",))
 SPOT = Compute(spot=True)
-BUSIEST = 30
-"""Most calls of one SageMaker action that any run here may make; following for some seconds takes a dozen."""
+MAX_CALLS = 30
+"""Calls of one SageMaker action that a run here may make; following a job for some seconds makes a dozen."""
 
 
 @pytest.fixture(autouse=True)
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What takes half a minute takes half a second."""
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses of half a minute to about a second."""
     monkeypatch.setattr("aws.training.compute.FIRST_PAUSE_SECONDS", 0.5)
     monkeypatch.setattr("aws.training.following.LATE_LOG_SECONDS", 1.5)
 
 
 @pytest.fixture(autouse=True)
-def bounded(sandbox_url: str) -> Iterator[None]:
-    """No run asks too much of AWS: some actions are throttled for the whole account."""
+def limited_calls(sandbox_url: str) -> Iterator[None]:
+    """Check that no run exceeds MAX_CALLS, as AWS throttles some actions for the whole account."""
     before = call_counts(sandbox_url)
     yield
-    made = {action: count - before.get(action, 0) for action, count in call_counts(sandbox_url).items()}
-    assert {action: count for action, count in made.items() if count > BUSIEST and action.startswith("sagemaker")} == {}
+    calls = {action: count - before.get(action, 0) for action, count in call_counts(sandbox_url).items()}
+    assert not {name: count for name, count in calls.items() if count > MAX_CALLS and name.startswith("sagemaker")}
 
 
 def compute_of(workspace: Workspace, job: str) -> tuple[str, bool]:
@@ -57,15 +57,15 @@ def compute_of(workspace: Workspace, job: str) -> tuple[str, bool]:
     return described["ResourceConfig"]["InstanceType"], described["EnableManagedSpotTraining"]
 
 
-def why_it_failed() -> str:
-    """The newest failure's artifact."""
-    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=["failure"]))
+def failure_report() -> str:
+    """Return the newest artifact of a failure."""
+    failures = ArtifactFilter(key=ArtifactFilterKey(any_=["failure"]))
     with get_client(sync_client=True) as client:
-        newest = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=1)
+        newest = client.read_artifacts(artifact_filter=failures, sort=ArtifactSort.CREATED_DESC, limit=1)
     return str(newest[0].data)
 
 
-PASSING: list[list[dict[str, Any]]] = [
+TEMPORARY_FAULTS: list[list[dict[str, Any]]] = [
     [
         {"kind": "throttling", "action": "CreateTrainingJob", "times": 3},
         {"kind": "throttling", "action": "GetLogEvents", "times": 2},
@@ -81,8 +81,8 @@ PASSING: list[list[dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("faults", PASSING, ids=lambda faults: "+".join(fault["kind"] for fault in faults))
-def test_faults_that_pass_cost_one_job_and_end_with_a_model(
+@pytest.mark.parametrize("faults", TEMPORARY_FAULTS, ids=lambda faults: "+".join(fault["kind"] for fault in faults))
+def test_a_run_recovers_from_temporary_faults_with_one_job(
     parameters: Parameters, jobs: Jobs, inject: Callable[..., None], faults: list[dict[str, Any]]
 ) -> None:
     for fault in faults:
@@ -107,7 +107,7 @@ def test_faults_that_pass_cost_one_job_and_end_with_a_model(
     ],
     ids=lambda case: str(case.get("kind", case)) if isinstance(case, dict) else "",
 )
-def test_where_aws_has_no_instances_or_fails_by_itself_the_next_attempt_gets_there(
+def test_a_run_tries_again_after_a_lack_of_capacity_or_an_internal_error(
     parameters: Parameters,
     jobs: Jobs,
     workspace: Workspace,
@@ -124,7 +124,7 @@ def test_where_aws_has_no_instances_or_fails_by_itself_the_next_attempt_gets_the
 
 
 @pytest.mark.parametrize(
-    ("fault", "compute", "error", "said"),
+    ("fault", "compute", "error", "remedy"),
     [
         (
             {"kind": "access-denied", "action": "CreateTrainingJob"},
@@ -141,13 +141,13 @@ def test_where_aws_has_no_instances_or_fails_by_itself_the_next_attempt_gets_the
     ],
     ids=lambda case: str(case.get("kind", "")) if isinstance(case, dict) else "",
 )
-def test_a_fault_that_does_not_pass_fails_the_run_with_its_cure_where_people_look(
+def test_a_permanent_fault_fails_the_run_with_a_remedy_in_the_error_and_the_artifact(
     parameters: Parameters,
     inject: Callable[..., None],
     fault: dict[str, Any],
     compute: dict[str, Any],
     error: type[AwsError],
-    said: str,
+    remedy: str,
     jobs: Jobs,
 ) -> None:
     inject(**fault)
@@ -155,11 +155,11 @@ def test_a_fault_that_does_not_pass_fails_the_run_with_its_cure_where_people_loo
         train_linear_learner(**parameters, compute=Compute(**compute))
     assert len(jobs()) <= MAX_INTERNAL_ERRORS
     assert type(caught.value) is error
-    assert said in str(caught.value)
-    assert said in why_it_failed()
+    assert remedy in str(caught.value)
+    assert remedy in failure_report()
 
 
-def test_a_job_that_ran_out_of_time_is_paid_for_again_only_when_it_is_given_more(
+def test_a_job_that_exceeded_its_time_limit_is_started_again_only_with_a_longer_limit(
     parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
 ) -> None:
     inject(kind="max-runtime")
@@ -170,48 +170,48 @@ def test_a_job_that_ran_out_of_time_is_paid_for_again_only_when_it_is_given_more
     assert train_linear_learner(**parameters, compute=Compute(max_runtime_seconds=7200)).submission.how == "started"
 
 
-def test_the_failures_artifact_ends_with_the_end_of_the_jobs_log(
+def test_the_artifact_of_a_failure_ends_with_the_last_lines_of_the_log(
     parameters: Parameters, inject: Callable[..., None]
 ) -> None:
     inject(kind="max-runtime", seconds=3)
     with pytest.raises(TrainingFailed):
         train_linear_learner(**parameters)
-    report = why_it_failed()
+    report = failure_report()
     assert report.index("## What happened") < report.index("## What to do") < report.index("## End of the log")
     assert "#quality_metric" in report
 
 
 @pytest.mark.parametrize(
-    ("action", "again"),
+    ("action", "repeated"),
     [
-        ("GetObject", []),  # of the ledger, which no run depends on
-        ("PutObject", ["check linear-learner-sandbox"]),  # of the workspace, which writes an object
+        ("GetObject", []),  # reads a stored result; on failure the step runs without it
+        ("PutObject", ["check linear-learner-sandbox"]),  # the check of the workspace writes an object
         ("CreateTrainingJob", ["fit regressor on ml.m5.large"]),
     ],
 )
-def test_a_step_that_fails_once_is_the_only_one_that_is_repeated(
-    parameters: Parameters, jobs: Jobs, inject: Callable[..., None], action: str, again: list[str]
+def test_only_the_failed_step_is_repeated(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None], action: str, repeated: list[str]
 ) -> None:
-    inject(kind="service-error", action=action, times=5)  # as often as boto3 tries
+    inject(kind="service-error", action=action, times=5)  # the number of attempts of boto3
     state: State[Any] = train_linear_learner(**parameters, return_state=True)
     assert state.is_completed()
     flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as client:
         runs = {run.name: run.run_count for run in client.read_task_runs(flow_run_filter=flow_run)}
-    assert runs == dict.fromkeys(runs, 1) | dict.fromkeys(again, 2)
+    assert runs == dict.fromkeys(runs, 1) | dict.fromkeys(repeated, 2)
     assert len(jobs()) == 1
 
 
-def test_a_flow_run_that_is_tried_again_goes_on_with_the_job_it_had(
+def test_a_retried_flow_run_follows_its_job_again(
     parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
 ) -> None:
-    inject(kind="access-denied", action="GetLogEvents")  # not worth a retry of the step, but of the flow
+    inject(kind="access-denied", action="GetLogEvents")  # retried by the flow, not by the step
     run = train_linear_learner.with_options(retries=1)(**parameters)
     assert run.submission.how in {"started", "reused"}
     assert jobs() == [run.job.name]
 
 
-def test_a_run_that_fails_for_good_leaves_no_job_running(
+def test_a_failed_run_stops_its_job(
     parameters: Parameters, jobs: Jobs, workspace: Workspace, inject: Callable[..., None]
 ) -> None:
     inject(kind="slow-job", seconds=600)
@@ -222,7 +222,7 @@ def test_a_run_that_fails_for_good_leaves_no_job_running(
     assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
 
 
-def test_aws_out_of_reach_for_longer_than_a_retry_is_survived_while_following(
+def test_following_continues_after_a_fault_that_outlasts_the_retries_of_boto3(
     parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
 ) -> None:
     inject(kind="slow-job", seconds=3)
@@ -231,24 +231,24 @@ def test_aws_out_of_reach_for_longer_than_a_retry_is_survived_while_following(
     assert jobs() == [run.job.name]
 
 
-def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_though_no_worker_interrupts_it(
+def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_without_a_worker(
     parameters: Parameters, jobs: Jobs, workspace: Workspace, inject: Callable[..., None]
 ) -> None:
     inject(kind="slow-job", seconds=600)
 
-    def cancel_once_it_trains() -> None:
-        sagemaker, give_up = workspace.client("sagemaker"), time.monotonic() + 60
-        while not (made := jobs()):
-            assert time.monotonic() < give_up
+    def cancel_during_training() -> None:
+        sagemaker, deadline = workspace.client("sagemaker"), time.monotonic() + 60
+        while not (names := jobs()):
+            assert time.monotonic() < deadline
             time.sleep(0.5)
-        while "TrainingStartTime" not in (job := sagemaker.describe_training_job(TrainingJobName=made[0])):
-            assert time.monotonic() < give_up
+        while "TrainingStartTime" not in (job := sagemaker.describe_training_job(TrainingJobName=names[0])):
+            assert time.monotonic() < deadline
             time.sleep(0.5)
         tags = {tag["Key"]: tag["Value"] for tag in sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]}
         with get_client(sync_client=True) as client:
             client.set_flow_run_state(UUID(tags[RUN_TAG]), Cancelling())
 
-    canceller = threading.Thread(target=cancel_once_it_trains)
+    canceller = threading.Thread(target=cancel_during_training)
     canceller.start()
     state: State[Any] = train_linear_learner(**parameters, return_state=True)
     canceller.join()
@@ -257,7 +257,7 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_though_no_worker_interr
     assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
 
 
-def test_if_exists_decides_whether_the_same_input_is_paid_for_again(parameters: Parameters, jobs: Jobs) -> None:
+def test_if_exists_decides_whether_the_same_input_is_trained_again(parameters: Parameters, jobs: Jobs) -> None:
     first = train_linear_learner(**parameters)
     with pytest.raises(InvalidRequest, match=r'is Completed.*"adopt".*"new"'):
         train_linear_learner(**parameters, if_exists="fail")
@@ -267,7 +267,7 @@ def test_if_exists_decides_whether_the_same_input_is_paid_for_again(parameters: 
     assert len(jobs()) == 2
 
 
-def test_a_budget_becomes_the_jobs_time_limit_and_too_small_a_one_starts_nothing(
+def test_a_budget_limits_the_time_of_the_job_and_is_refused_if_too_small(
     parameters: Parameters, jobs: Jobs, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(InvalidRequest, match=r"max_cost_usd 0\.001 buys 0 s .* at least 0\.01"):
@@ -280,7 +280,7 @@ def test_a_budget_becomes_the_jobs_time_limit_and_too_small_a_one_starts_nothing
     assert f"at most 0.01 USD: 1 x ml.m5.large for {limit + 120} s" in caplog.text
 
 
-def test_the_rehearsals_of_the_documentation_are_faults_that_the_sandbox_has(sandbox_url: str) -> None:
+def test_the_fault_commands_of_the_documentation_run(sandbox_url: str) -> None:
     state_dir = json.loads(urlopen(f"{sandbox_url}/_sandbox").read())["state_dir"]  # noqa: S310 - http on this machine
     *injected, listed, cleared = commands("docs/sandbox.md", "## Rehearse failures")
     for number, (python, *command) in enumerate([*injected, listed], start=1):
@@ -291,7 +291,7 @@ def test_the_rehearsals_of_the_documentation_are_faults_that_the_sandbox_has(san
     assert output == ""
 
 
-def test_spot_saves_and_says_so(parameters: Parameters, inject: Callable[..., None]) -> None:
+def test_the_bill_shows_the_savings_of_spot(parameters: Parameters, inject: Callable[..., None]) -> None:
     inject(kind="slow-job", seconds=3)
     bill = train_linear_learner(**parameters, compute=SPOT).job.bill
     assert bill.spot
@@ -299,6 +299,6 @@ def test_spot_saves_and_says_so(parameters: Parameters, inject: Callable[..., No
     assert "saved by spot" in str(bill)
 
 
-def test_spot_without_checkpoints_is_warned_of(parameters: Parameters, caplog: pytest.LogCaptureFixture) -> None:
+def test_spot_without_checkpoints_logs_a_warning(parameters: Parameters, caplog: pytest.LogCaptureFixture) -> None:
     train_linear_learner(**parameters, compute=Compute(spot=True, checkpoints=False))
     assert "spot without checkpoints" in caplog.text

@@ -1,4 +1,4 @@
-"""The whole flow in the sandbox: it trains once, predicts, and does nothing twice."""
+"""The flow in the sandbox: its model, reuse of earlier results, its form and its parameters."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -31,7 +31,7 @@ STEPS = ["load", "split", "format", "upload", "training job", "read log", "downl
 
 @pytest.fixture
 def reused() -> Iterator[list[str]]:
-    """What the steps of the test's flow runs say they reused."""
+    """The steps that the flow runs of the test log as reused."""
     with terminal_output() as steps:
         yield steps
 
@@ -44,7 +44,7 @@ def run_name(flow_run_state: State[Any]) -> str:
 
 
 def task_states(flow_run_state: State[Any]) -> dict[str, str]:
-    """Each task run's name up to its first word, with its state, as Prefect's server has it."""
+    """Return the state of each task run on Prefect's server by the first word of its name."""
     flow_run_id = flow_run_state.state_details.flow_run_id
     assert flow_run_id is not None
     with get_client(sync_client=True) as client:
@@ -52,7 +52,7 @@ def task_states(flow_run_state: State[Any]) -> dict[str, str]:
     return {run.name.split()[0]: run.state_name or "" for run in runs}
 
 
-def test_a_run_leaves_a_model_that_predicts_and_the_next_reuses_all_of_it(
+def test_a_run_trains_a_model_and_the_next_run_reuses_it(
     parameters: dict[str, Any], jobs: Callable[[], list[str]], reused: list[str], machine: Path
 ) -> None:
     first = train_linear_learner(**parameters)
@@ -91,25 +91,25 @@ def test_a_changed_hyperparameter_starts_one_job_on_the_same_channels(
     assert len(jobs()) == 2
 
 
-def test_several_instances_share_records_made_of_many_files(
+def test_several_instances_share_the_files_of_the_train_channel(
     parameters: dict[str, Any], put_object: PutObject, workspace: Workspace
 ) -> None:
     rows = [(age, number / 300) for number in range(300) for age in [20 + number * 7 % 40]]
     for number in range(3):
         lines = "".join(f"{age},{3 * age + 5},{score}\n" for age, score in rows[number * 100 : number * 100 + 100])
         uri = put_object(f"shared/{number}.csv", f"age,pay,score\n{lines}".encode())
-    own = {
+    changes = {
         "dataset": Dataset(source=uri.removesuffix("2.csv"), target="pay", format="recordio"),
         "split": Split(method="time", column="score"),
         "compute": Compute(instance_count=2),
     }
-    run = train_linear_learner(**parameters | own)
+    run = train_linear_learner(**parameters | changes)
     assert [len(run.uploaded.files_of(channel.name)) for channel in run.uploaded.channels] == [2, 1, 1]
     assert run.uploaded.features == ("age",)
     job = workspace.client("sagemaker").describe_training_job(TrainingJobName=run.job.name)
-    asked = {one["ChannelName"]: one for one in job["InputDataConfig"]}
-    assert {one["ContentType"] for one in asked.values()} == {"application/x-recordio-protobuf"}
-    train, validation = (asked[name]["DataSource"]["S3DataSource"] for name in ("train", "validation"))
+    channels = {one["ChannelName"]: one for one in job["InputDataConfig"]}
+    assert {one["ContentType"] for one in channels.values()} == {"application/x-recordio-protobuf"}
+    train, validation = (channels[name]["DataSource"]["S3DataSource"] for name in ("train", "validation"))
     assert train["S3DataDistributionType"] == "ShardedByS3Key"
     assert validation["S3DataDistributionType"] == "FullyReplicated"
     assert read_model(run.model.path).predict([[20], [50]]).scores.tolist() == pytest.approx([65, 155], abs=5)
@@ -128,7 +128,7 @@ def test_a_deleted_model_is_trained_again(
     assert sorted(jobs()) == [first.job.name, second.job.name]
 
 
-def test_what_is_wrong_with_the_table_is_said_before_any_job_is_started(
+def test_an_invalid_table_fails_before_a_job_is_started(
     parameters: dict[str, Any], jobs: Callable[[], list[str]], put_object: PutObject
 ) -> None:
     bad = Dataset(source=put_object("bad.csv", b"pay,age\n1,2\n3,x\n" + b"1,2\n" * 40), target="pay")
@@ -138,17 +138,17 @@ def test_what_is_wrong_with_the_table_is_said_before_any_job_is_started(
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_an_unknown_workspace_is_not_found() -> None:
-    with pytest.raises(NotFound, match="nobodys-workspace"):
-        train_linear_learner(workspace="nobodys-workspace")
+def test_an_unknown_workspace_raises_not_found() -> None:
+    with pytest.raises(NotFound, match="unknown-workspace"):
+        train_linear_learner(workspace="unknown-workspace")
 
 
-def test_every_parameter_of_the_form_is_named_described_and_in_its_place() -> None:
+def test_every_parameter_of_the_form_has_a_title_a_description_and_the_position_in_the_signature() -> None:
     schema = parameter_schema(train_linear_learner).model_dump()
     names = list(inspect.signature(train_linear_learner.fn).parameters)
     assert sorted(schema["properties"], key=lambda name: schema["properties"][name]["position"]) == names
     for name, field in schema["properties"].items():
-        # A title or description equal to that of the parameter's own model is left to the model.
+        # Prefect omits a title or description that equals that of the parameter's model.
         model = schema["definitions"].get(field.get("$ref", "").rpartition("/")[2], {})
         assert field.get("title", model.get("title")) != name
         assert field.get("description", model.get("description")), name
@@ -156,13 +156,13 @@ def test_every_parameter_of_the_form_is_named_described_and_in_its_place() -> No
 
 
 def form_fields(properties: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every field of a part of the form, by name; of a group within it its own fields, too."""
+    """Yield the name and schema of every field of a part of the form, including the fields of groups."""
     for name, field in properties.items():
         yield name, field
         yield from form_fields(field.get("properties", {}))
 
 
-def test_every_field_of_the_form_has_a_widget_of_its_own_and_says_what_it_takes() -> None:
+def test_every_field_of_the_form_has_a_title_a_description_and_one_type() -> None:
     schema = parameter_schema(train_linear_learner).model_dump()
     groups = {field.get("$ref", "").rpartition("/")[2] for field in schema["properties"].values()} - {""}
     assert groups == set(schema["definitions"])
@@ -170,7 +170,7 @@ def test_every_field_of_the_form_has_a_widget_of_its_own_and_says_what_it_takes(
         for name, field in form_fields(schema["definitions"][group]["properties"]):
             assert field["title"], name
             assert field["description"], name
-            # Of several types, or none, Prefect shows raw JSON; an optional one is a type or null.
+            # Prefect shows raw JSON for a field with several types or none; an optional field is a type or null.
             kinds = [one for one in field.get("anyOf", [field]) if one.get("type") != "null"]
             (kind,) = kinds
             assert kind["type"] in {"string", "number", "integer", "boolean", "array", "object"}, name
@@ -180,7 +180,7 @@ def test_every_field_of_the_form_has_a_widget_of_its_own_and_says_what_it_takes(
                 assert {"minimum", "exclusiveMinimum"} & set(kind), name
 
 
-def test_the_form_shows_every_hyperparameter_once_the_common_ones_before_the_group_of_the_others() -> None:
+def test_the_form_shows_every_hyperparameter_once_with_the_rare_ones_in_a_group_at_the_end() -> None:
     schema = parameter_schema(train_linear_learner).model_dump()
     properties = schema["definitions"]["Hyperparameters"]["properties"]
     *common, group = properties
@@ -188,17 +188,17 @@ def test_the_form_shows_every_hyperparameter_once_the_common_ones_before_the_gro
     rare = properties[RARE_GROUP]["properties"]
     assert {*common, *rare} == set(Hyperparameters.model_fields)
     assert len(common) + len(rare) == len(Hyperparameters.model_fields)
-    # What the form submits when nothing is edited.
+    # The values that the form submits without edits.
     default = schema["properties"]["hyperparameters"]["default"]
     assert hyperparameters_of(default) == Hyperparameters()
     assert set(default) == set(properties)
 
 
 def hyperparameters_of(value: object) -> Hyperparameters:
-    """What the flow makes of a value of its parameter."""
-    given = train_linear_learner.validate_parameters({"hyperparameters": value})["hyperparameters"]
-    assert isinstance(given, Hyperparameters)
-    return given
+    """Return the hyperparameters of a flow run with this value of the parameter."""
+    hyperparameters = train_linear_learner.validate_parameters({"hyperparameters": value})["hyperparameters"]
+    assert isinstance(hyperparameters, Hyperparameters)
+    return hyperparameters
 
 
 @pytest.mark.parametrize(
@@ -207,20 +207,20 @@ def hyperparameters_of(value: object) -> Hyperparameters:
         Hyperparameters(l1=0.5, normalize_data=False),
         {"l1": 0.5, "normalize_data": False},
         {"l1": 0.5, RARE_GROUP: {"normalize_data": False}},
-        # A deployment's value by its name, and the group as the form submits it unedited.
+        # A value that a deployment sets by name, with the group that the form submits without edits.
         {"l1": 0.5, "normalize_data": False, RARE_GROUP: {"normalize_data": True, "use_bias": True}},
     ],
     ids=["model", "names", "group", "both"],
 )
-def test_hyperparameters_are_one_group_however_they_are_given(value: object) -> None:
-    given = hyperparameters_of(value)
-    assert given == Hyperparameters(l1=0.5, normalize_data=False)
-    assert set(given.model_dump()) == set(Hyperparameters.model_fields)
+def test_hyperparameters_are_accepted_as_a_model_by_name_and_in_the_group(value: object) -> None:
+    hyperparameters = hyperparameters_of(value)
+    assert hyperparameters == Hyperparameters(l1=0.5, normalize_data=False)
+    assert set(hyperparameters.model_dump()) == set(Hyperparameters.model_fields)
     if isinstance(value, dict):
         assert not validate({"hyperparameters": value}, parameter_schema(train_linear_learner).model_dump())
 
 
-def test_a_value_that_was_changed_in_the_form_applies_rather_than_the_deployments() -> None:
+def test_a_value_changed_in_the_form_overrides_the_value_of_the_deployment() -> None:
     assert hyperparameters_of({"beta_1": 0.8, RARE_GROUP: {"beta_1": 0.5}}) == Hyperparameters(beta_1=0.5)
 
 
@@ -232,7 +232,7 @@ def test_a_value_that_was_changed_in_the_form_applies_rather_than_the_deployment
     ],
     ids=str,
 )
-def test_a_hyperparameter_under_a_wrong_name_is_refused(value: object, message: str) -> None:
+def test_unknown_hyperparameters_are_refused(value: object, message: str) -> None:
     with pytest.raises(ParameterTypeError, match=message):
         hyperparameters_of(value)
 
@@ -263,7 +263,7 @@ def test_the_form_refuses_unknown_keys_and_values_out_of_bounds(wrong: dict[str,
     assert not validate(right, schema)
 
 
-def test_the_command_line_takes_the_flows_own_parameters() -> None:
+def test_the_command_line_has_the_parameters_of_the_flow() -> None:
     flow = {
         name: (get_type_hints(train_linear_learner.fn)[name], parameter.default)
         for name, parameter in inspect.signature(train_linear_learner.fn).parameters.items()

@@ -1,4 +1,4 @@
-"""What becomes of a model: judged against guessing and against the champion, registered once, reported."""
+"""Models are compared with the best constant and the champion, registered once and reported."""
 
 import random
 import uuid
@@ -21,12 +21,12 @@ from tasks.report import TrainingRun
 
 Table = Callable[..., Dataset]
 QUICK = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
-LAZY = Hyperparameters(mini_batch_size=10, epochs=2, num_models=1, learning_rate=0.02)
+WEAK = Hyperparameters(mini_batch_size=10, epochs=2, num_models=1, learning_rate=0.02)
 
 
 @pytest.fixture
 def table(put_object: Callable[[str, bytes], str]) -> Table:
-    """Puts a table of 300 people: `pay` follows age and score, as far as `noise` lets it."""
+    """A function that stores a table of 300 rows: `pay` depends on age, score and `noise`; from 1000 on noise alone."""
 
     def make(noise: float = 1.0, seed: int = 0, names: str = "town,age,score,pay,old,third") -> Dataset:
         numbers = random.Random(seed)  # noqa: S311 - a table, not a secret
@@ -45,7 +45,7 @@ def table(put_object: Callable[[str, bytes], str]) -> Table:
 
 @pytest.fixture
 def train(machine: Path) -> Callable[..., State[TrainingRun]]:
-    """Runs the flow in a model package group of the test's own, approving what passes; returns its final state."""
+    """A function that runs the flow with a model package group of the test and approval; returns the final state."""
     registry = Registry(group=f"tests-{uuid.uuid4().hex[:12]}", approve=True)
 
     def run(dataset: Dataset, **chosen: Any) -> State[TrainingRun]:
@@ -58,16 +58,16 @@ def train(machine: Path) -> Callable[..., State[TrainingRun]]:
 
 
 def packages(workspace: Workspace, run: TrainingRun) -> list[tuple[int, str]]:
-    """Version and status of every package of the run's group, the newest first."""
+    """Return version and status of every package in the group of the run, newest first."""
     assert run.registered
-    answer = workspace.client("sagemaker").list_model_packages(ModelPackageGroupName=run.registered.group)
+    response = workspace.client("sagemaker").list_model_packages(ModelPackageGroupName=run.registered.group)
     return sorted(
-        ((one["ModelPackageVersion"], one["ModelApprovalStatus"]) for one in answer["ModelPackageSummaryList"]),
+        ((one["ModelPackageVersion"], one["ModelApprovalStatus"]) for one in response["ModelPackageSummaryList"]),
         reverse=True,
     )
 
 
-def test_the_first_model_waits_for_a_person_and_is_registered_once(
+def test_the_first_model_is_registered_once_and_waits_for_approval(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     dataset, registry = table(), Registry(group=f"tests-{uuid.uuid4().hex[:12]}")
@@ -87,11 +87,11 @@ def test_the_first_model_waits_for_a_person_and_is_registered_once(
     assert approved.registered.group != registry.group
 
 
-def test_the_champion_stays_until_a_better_model_comes(
+def test_only_a_better_model_replaces_the_champion(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     dataset = table()
-    weak = train(dataset, hyperparameters=LAZY, gate=Gate(margin=0)).result()
+    weak = train(dataset, hyperparameters=WEAK, gate=Gate(margin=0)).result()
     assert (weak.verdict.outcome, packages(workspace, weak)) == ("first model", [(1, "Approved")])
     strong = train(dataset).result()
     assert strong.verdict.outcome == "promoted"
@@ -99,17 +99,17 @@ def test_the_champion_stays_until_a_better_model_comes(
     again = train(dataset)
     assert again.name == "Completed"
     assert again.result().verdict.outcome == "promoted"
-    assert "champion already" in again.result().verdict.reason
-    back = train(dataset, hyperparameters=LAZY, gate=Gate(margin=0))
-    assert (back.name, back.result().verdict.outcome) == ("Rejected", "no better than the champion")
-    # The weak model was approved once; that is for people to take back.
+    assert "already the champion" in again.result().verdict.reason
+    worse = train(dataset, hyperparameters=WEAK, gate=Gate(margin=0))
+    assert (worse.name, worse.result().verdict.outcome) == ("Rejected", "no better than the champion")
+    # The flow does not revoke the earlier approval of the weak model.
     assert packages(workspace, strong) == [(2, "Approved"), (1, "Approved")]
     champion = newest_approved(workspace, strong.registered.group)
     assert champion
     assert champion.training_job == strong.job.name
 
 
-def test_a_copy_does_not_displace_the_champion(
+def test_a_copy_of_the_champion_is_rejected(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     dataset = table()
@@ -122,7 +122,7 @@ def test_a_copy_does_not_displace_the_champion(
     assert packages(workspace, copy) == [(2, "Rejected"), (1, "Approved")]
 
 
-def test_a_model_that_only_guesses_is_rejected_and_stays_so(
+def test_a_model_no_better_than_the_baseline_stays_rejected(
     table: Table,
     train: Callable[..., State[TrainingRun]],
     workspace: Workspace,
@@ -141,7 +141,7 @@ def test_a_model_that_only_guesses_is_rejected_and_stays_so(
     assert packages(workspace, run) == [(1, "Rejected")]
 
 
-def test_a_run_that_failed_before_it_registered_goes_on_without_a_second_package(
+def test_a_run_after_a_failed_registration_creates_one_package(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace, inject: Callable[..., None]
 ) -> None:
     dataset = table()
@@ -154,7 +154,7 @@ def test_a_run_that_failed_before_it_registered_goes_on_without_a_second_package
     assert packages(workspace, run) == [(1, "Approved")]
 
 
-def test_a_champion_with_other_features_is_left_to_a_person(
+def test_a_model_with_other_features_than_the_champion_is_rejected(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     train(table())
@@ -166,7 +166,7 @@ def test_a_champion_with_other_features_is_left_to_a_person(
     assert packages(workspace, run) == [(2, "Rejected"), (1, "Approved")]
 
 
-def test_a_champion_scores_columns_by_their_names(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
+def test_features_of_the_champion_are_matched_by_name(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
     champion = train(table()).result()
     swapped = train(table(names="town,score,age,pay,old,third")).result()
     assert champion.uploaded.features == ("age", "score")
@@ -181,13 +181,13 @@ def test_a_champion_scores_columns_by_their_names(table: Table, train: Callable[
         ("third", {"predictor_type": "multiclass_classifier", "num_classes": 3}, "log loss"),
     ],
 )
-def test_classifiers_are_judged_reported_and_distinguished_by_an_ignored_column(
+def test_classifiers_are_evaluated_and_reported_by_the_values_of_an_ignored_column(
     target: str, chosen: dict[str, Any], shown: str, table: Table, train: Callable[..., State[TrainingRun]]
 ) -> None:
     columns = {"town", "old", "third", "pay"} - {target}
     dataset = table().model_copy(update={"target": target, "ignore": tuple(sorted(columns))})
-    own = QUICK.model_copy(update=chosen)
-    run = train(dataset, hyperparameters=own, gate=Gate(slice_by="town"), split=Split(method="stratified")).result()
+    changed = QUICK.model_copy(update=chosen)
+    run = train(dataset, hyperparameters=changed, gate=Gate(slice_by="town"), split=Split(method="stratified")).result()
     assert run.verdict.outcome == "first model"
     assert {one.value for one in run.evaluation.slices} == {"Oslo", "Rome"}
     assert sum(one.rows for one in run.evaluation.slices) == run.evaluation.rows == run.rows.test
@@ -196,20 +196,20 @@ def test_classifiers_are_judged_reported_and_distinguished_by_an_ignored_column(
     assert page.count("data:image/png;base64,") >= 4
 
 
-def test_a_run_leaves_its_report_where_people_look(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
+def test_a_run_shows_its_report_as_artifacts(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
     state = train(table())
     run = state.result()
     with get_client(sync_client=True) as client:
         of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
         shown = {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=of_run)}
-    said = shown["model-report"]
-    assert said.index("First model") < said.index("RMSE") < said.index(run.job.name)
-    assert f"--from-run {run.recorded.uri} --workspace flows" in said
+    report = shown["model-report"]
+    assert report.index("First model") < report.index("RMSE") < report.index(run.job.name)
+    assert f"--from-run {run.recorded.uri} --workspace flows" in report
     assert "RMSE" in shown["model-metrics"]
-    assert len(said) < 300_000
+    assert len(report) < 300_000
 
 
-def test_what_cannot_be_judged_is_refused_before_a_job_is_started(
+def test_an_invalid_gate_is_refused_before_a_job_is_started(
     table: Table, train: Callable[..., State[TrainingRun]], jobs: Callable[[], list[str]]
 ) -> None:
     metric = train(table(), gate=Gate(metric="roc_auc"))
@@ -220,6 +220,6 @@ def test_what_cannot_be_judged_is_refused_before_a_job_is_started(
     assert jobs() == []
 
 
-def test_without_the_registry_a_run_only_judges(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
+def test_a_run_without_the_registry_has_a_verdict(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
     run = train(table(), registry=Registry(register_model=False)).result()
     assert (run.verdict.outcome, run.registered) == ("first model", None)

@@ -1,4 +1,4 @@
-"""Tables to prepare, and what judging a model may come to."""
+"""Tables to prepare, an evaluation, and flow runs for single steps."""
 
 import random
 from collections.abc import Callable
@@ -28,27 +28,27 @@ EVALUATION = Evaluation(
     classes=(),
     slices=(),
 )
-"""Of a model better than the baseline and worse than the champion; one metric could not be told."""
+"""Of a model that is better than the baseline and worse than the champion; one metric is not defined."""
 MakeTable = Callable[..., Dataset]
 T = TypeVar("T")
 
 
 def in_flow(workspace: Workspace, function: Callable[[], T]) -> T:
-    """What the function returns, called in a flow run whose steps store their results in the workspace's bucket."""
-    found: list[T] = []
+    """Call `function` in a flow run whose steps store their results in the workspace's bucket, and return its value."""
+    results: list[T] = []
 
     @flow(persist_result=False)
     def running() -> None:
         with bucket_results(workspace, Dataset()):
-            found.append(function())
+            results.append(function())
 
     running()
-    return found[0]
+    return results[0]
 
 
 @pytest.fixture
 def make_table(put_object: Callable[[str, bytes], str]) -> MakeTable:
-    """Puts a table of forty rows into the test's own folder; the seed decides its numbers."""
+    """A function that stores a table of 40 rows under the prefix of the test; `seed` selects its values."""
 
     def make(seed: int = 0) -> Dataset:
         numbers = random.Random(f"{put_object('', b'')}{seed}")  # noqa: S311 - a table, not a secret

@@ -1,4 +1,4 @@
-"""A job's failure is told with its reason; a model is downloaded once, whole, and opens."""
+"""Jobs are followed and their failures are reported; models are downloaded once and can be opened."""
 
 import json
 import logging
@@ -53,20 +53,20 @@ QUICK = {"predictor_type": "regressor", "mini_batch_size": "10", "epochs": "2", 
 
 @pytest.fixture
 def submit(workspace: Workspace, put_object: PutObject) -> Callable[..., Submission]:
-    """Submits a job that no other test has; its hyperparameters go to the container unchecked."""
+    """A function that submits a job with a fingerprint of this test; its hyperparameters are not validated."""
 
     def submitted(rows: bytes = ROWS, **hyperparameters: str) -> Submission:
         put_object("train/rows.csv", rows)
         channel = Channel(name="train", uri=workspace.uri("train") + "/", rows=40, sha256=workspace.prefix)
         spec = build_spec(workspace, QUICK | hyperparameters, (channel,), Compute())
-        return start_or_adopt(workspace, spec, uuid.uuid4().hex, {})  # each for another flow run
+        return start_or_adopt(workspace, spec, uuid.uuid4().hex, {})  # a new flow run each time
 
     return submitted
 
 
 @pytest.fixture
 def finished(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> FinishedJob:
-    """A completed job with a model of known weights."""
+    """A completed job whose model has known weights."""
     model = LinearModel("regressor", "squared_loss", np.array([[2.0], [-1.0]], np.float32), np.array([5.0], np.float32))
     write_archive(model, tmp_path / "made.tar.gz")
     uri = put_object("models/job-1/output/model.tar.gz", (tmp_path / "made.tar.gz").read_bytes())
@@ -80,24 +80,24 @@ def finished(workspace: Workspace, put_object: PutObject, tmp_path: Path) -> Fin
 
 
 def messages(caplog: pytest.LogCaptureFixture, level: int) -> list[str]:
-    """What task runs logged."""
+    """Return the messages of task runs at this level."""
     records = [record for record in caplog.records if record.name == "prefect.task_runs"]
     return [record.getMessage() for record in records if record.levelno == level]
 
 
 def artifacts(kind: str) -> list[Artifact]:
-    """The artifacts of a type, newest first."""
-    wanted = ArtifactFilter(type=ArtifactFilterType(any_=[kind]))
+    """Return the artifacts of a type, newest first."""
+    of_type = ArtifactFilter(type=ArtifactFilterType(any_=[kind]))
     with get_client(sync_client=True) as client:
-        return client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC)
+        return client.read_artifacts(artifact_filter=of_type, sort=ArtifactSort.CREATED_DESC)
 
 
 def shown_progress() -> float:
-    """The newest progress artifact's, in per cent."""
+    """Return the percentage of the newest progress artifact."""
     return float(str(artifacts("progress")[0].data))
 
 
-def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
+def test_a_completed_job_is_reported_with_its_metrics_bill_and_log(
     workspace: Workspace, submit: Callable[..., Submission], caplog: pytest.LogCaptureFixture
 ) -> None:
     submission = submit(epochs="5")
@@ -112,14 +112,14 @@ def test_a_jobs_end_its_metrics_and_its_clock_are_reported(
         description["BillableTimeInSeconds"],
     )
     assert job.bill.usd == pytest.approx(job.bill.billable_seconds * 0.115 / 3600)
-    said = messages(caplog, logging.INFO)
-    phases = [line.partition(":")[0] for line in said if line.startswith(("Start", "Down", "Train", "Upload", "Compl"))]
+    log = messages(caplog, logging.INFO)
+    phases = [line.partition(":")[0] for line in log if line.startswith(("Start", "Down", "Train", "Upload", "Compl"))]
     assert phases == ["Starting", "Downloading", "Training", "Uploading", "Completed"]
-    assert {line.partition(":")[0] for line in said} >= {f"epoch {number}" for number in range(5)}
+    assert {line.partition(":")[0] for line in log} >= {f"epoch {number}" for number in range(5)}
 
 
 @pytest.mark.parametrize("epochs", ["5", "150"])
-def test_the_progress_of_a_job_that_is_done_is_100_per_cent(
+def test_the_progress_of_a_completed_job_is_100_per_cent(
     workspace: Workspace,
     submit: Callable[..., Submission],
     caplog: pytest.LogCaptureFixture,
@@ -130,7 +130,7 @@ def test_the_progress_of_a_job_that_is_done_is_100_per_cent(
     assert shown_progress() == 100
 
 
-def test_a_job_that_is_done_is_reported_without_its_log(
+def test_a_reused_job_is_reported_without_its_log(
     workspace: Workspace, submit: Callable[..., Submission], caplog: pytest.LogCaptureFixture
 ) -> None:
     first = monitor(workspace, submit())
@@ -141,7 +141,7 @@ def test_a_job_that_is_done_is_reported_without_its_log(
     assert not any(line.startswith(("Starting", "epoch")) for line in messages(caplog, logging.INFO))
 
 
-def test_a_failed_job_is_reported_with_the_containers_reason_and_not_retried(
+def test_a_failed_job_is_reported_with_its_reason_and_not_retried(
     workspace: Workspace, submit: Callable[..., Submission]
 ) -> None:
     submission = submit(epochs="none")
@@ -152,7 +152,7 @@ def test_a_failed_job_is_reported_with_the_containers_reason_and_not_retried(
     assert not caught.value.retryable
 
 
-def test_a_job_that_somebody_stopped_is_reported_as_stopped(
+def test_a_stopped_job_is_reported_as_stopped(
     workspace: Workspace, submit: Callable[..., Submission], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("aws.training.following.LATE_LOG_SECONDS", 1.0)
@@ -162,22 +162,22 @@ def test_a_job_that_somebody_stopped_is_reported_as_stopped(
         monitor(workspace, submission)
 
 
-def test_a_diverging_job_is_stopped_when_that_is_allowed_and_never_paid_for_again(
+def test_stop_when_diverging_stops_the_job_and_prevents_another_one(
     workspace: Workspace, submit: Callable[..., Submission]
 ) -> None:
-    # Without normalisation the label's 1e30 squared is beyond a float32.
-    wild = {"normalize_data": "false", "normalize_label": "false", "learning_rate": "1e30", **ENDLESS}
+    # Without normalisation the square of the labels, 1e60, exceeds a float32.
+    diverging = {"normalize_data": "false", "normalize_label": "false", "learning_rate": "1e30", **ENDLESS}
     rows = "".join(f"{i}e30,{i}e9,{i % 7}\n" for i in range(1, 4001)).encode()
-    submission = submit(rows, **wild)
+    submission = submit(rows, **diverging)
     with pytest.raises(TrainingFailed, match=r"was stopped, as its loss is .* in epoch .*learning_rate"):
         monitor(workspace, submission, stop_when_diverging=True)
     job = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert job["TrainingJobStatus"] == "Stopped"
     with pytest.raises(TrainingFailed, match=r"had this very input\. It was stopped, as its loss is"):
-        submit(rows, **wild)
+        submit(rows, **diverging)
 
 
-def test_the_learning_curve_is_shown_as_a_table_that_grows(
+def test_the_learning_curve_is_a_table_of_limited_length(
     workspace: Workspace, submit: Callable[..., Submission]
 ) -> None:
     submission = submit(epochs="120", early_stopping_patience="120")
@@ -190,7 +190,7 @@ def test_the_learning_curve_is_shown_as_a_table_that_grows(
 
 
 @pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
-def test_a_job_is_followed_on_while_prefect_is_away() -> None:
+def test_progress_is_stored_while_the_prefect_server_is_unavailable() -> None:
     line = "#early_stopping_criteria_metric: host=algo-1, epoch=0, criteria=mse_objective, value=1.5"
     throughput = "#throughput_metric: host=algo-1, train throughput=1.0 records/second"
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
@@ -200,17 +200,17 @@ def test_a_job_is_followed_on_while_prefect_is_away() -> None:
     assert [epoch.value for epoch in display.epochs] == [1.5]
 
 
-def test_fit_makes_the_default_batch_fit_says_so_and_names_what_has_no_effect(
+def test_fit_reduces_the_default_batch_size_and_warns_of_hyperparameters_without_effect(
     workspace: Workspace, uploaded: Uploaded, caplog: pytest.LogCaptureFixture
 ) -> None:
     submission = fit(workspace, uploaded, Hyperparameters(epochs=1, num_models=1, margin=2.0), Compute()).submission
-    asked = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
-    assert asked["HyperParameters"] == {
+    request = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
+    assert request["HyperParameters"] == {
         "predictor_type": "regressor", "mini_batch_size": "1", "epochs": "1", "num_models": "1", "margin": "2.0",
     }  # fmt: skip
-    assert [channel["ChannelName"] for channel in asked["InputDataConfig"]] == ["train", "validation", "test"]
+    assert [channel["ChannelName"] for channel in request["InputDataConfig"]] == ["train", "validation", "test"]
     warnings = messages(caplog, logging.WARNING)
-    assert any("mini_batch_size is 1: the default of 1000 does not suit 28 training rows" in line for line in warnings)
+    assert any("mini_batch_size is 1: the default of 1000 is too large for 28 training rows" in w for w in warnings)
     assert any(line.startswith("margin has no effect") for line in warnings)
     assert monitor(workspace, submission).name == submission.name
 
@@ -232,7 +232,7 @@ def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Upload
     return upload(workspace, format_channels(workspace, table, split_rows(workspace, table, Split())))
 
 
-def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(
+def test_a_model_is_downloaded_to_a_folder_named_after_its_job(
     workspace: Workspace, machine: Path, finished: FinishedJob, caplog: pytest.LogCaptureFixture
 ) -> None:
     model = download(workspace, finished, str(machine / "models"))
@@ -242,9 +242,7 @@ def test_a_model_is_downloaded_into_a_folder_of_its_jobs_name_and_opens(
     assert read_model(model.path).predict([[1, 1], [0, 3]]).scores.tolist() == [6.0, 2.0]
 
 
-def test_a_model_that_is_there_is_not_downloaded_again(
-    workspace: Workspace, machine: Path, finished: FinishedJob
-) -> None:
+def test_an_existing_model_is_not_downloaded_again(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
     first = in_flow(workspace, lambda: download(workspace, finished, str(machine)))
     modified = first.path.stat().st_mtime_ns
     again: State[Any] = in_flow(workspace, lambda: download(workspace, finished, str(machine), return_state=True))
@@ -253,32 +251,32 @@ def test_a_model_that_is_there_is_not_downloaded_again(
 
 
 @pytest.mark.parametrize("damage", ["cut short", "overwritten", "removed", "folder removed"])
-def test_a_model_that_was_damaged_here_is_downloaded_again(
+def test_a_damaged_or_missing_file_is_downloaded_again(
     workspace: Workspace, machine: Path, finished: FinishedJob, damage: str
 ) -> None:
     path = in_flow(workspace, lambda: download(workspace, finished, str(machine))).path
-    whole = path.read_bytes()
+    content = path.read_bytes()
     if damage == "cut short":
-        path.write_bytes(whole[:-20])
+        path.write_bytes(content[:-20])
     elif damage == "overwritten":
-        path.write_bytes(bytes(len(whole)))
+        path.write_bytes(bytes(len(content)))
     elif damage == "removed":
         path.unlink()
     else:
-        path.parent.rename(machine / "gone")
+        path.parent.rename(machine / "renamed")
     again: State[Any] = in_flow(workspace, lambda: download(workspace, finished, str(machine), return_state=True))
     assert again.name == "Completed"
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
 
 
-def test_another_folder_gets_a_file_of_its_own(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
+def test_another_model_folder_gets_its_own_file(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
     first = download(workspace, finished, str(machine / "a"))
     second = download(workspace, finished, str(machine / "b"))
     assert first.path != second.path
     assert first.path.read_bytes() == second.path.read_bytes()
 
 
-def test_what_is_no_model_is_refused(
+def test_an_invalid_archive_is_refused(
     workspace: Workspace, machine: Path, finished: FinishedJob, put_object: PutObject
 ) -> None:
     other = stat_object(workspace, put_object("models/job-1/output/model.tar.gz", b"not an archive"))
@@ -286,9 +284,11 @@ def test_what_is_no_model_is_refused(
         download(workspace, finished.model_copy(update={"model": other}), str(machine))
 
 
-def test_a_deleted_model_is_not_found_by_its_uri(workspace: Workspace, machine: Path, finished: FinishedJob) -> None:
+def test_a_deleted_model_raises_not_found_with_its_uri(
+    workspace: Workspace, machine: Path, finished: FinishedJob
+) -> None:
     removed = finished.model_copy(
-        update={"model": finished.model.model_copy(update={"uri": workspace.uri("gone.tar.gz")})}
+        update={"model": finished.model.model_copy(update={"uri": workspace.uri("deleted.tar.gz")})}
     )
-    with pytest.raises(NotFound, match=r"gone\.tar\.gz"):
+    with pytest.raises(NotFound, match=r"deleted\.tar\.gz"):
         download(workspace, removed, str(machine))

@@ -1,4 +1,4 @@
-"""The rows and the bytes of each channel are those of the notebook everybody has: pandas and train_test_split."""
+"""The rows and bytes of each channel equal those of pandas and scikit-learn's train_test_split."""
 
 import math
 from collections.abc import Callable
@@ -21,8 +21,8 @@ from tasks.parameters import Dataset, Split
 from tasks.split import CHANNELS, split_rows
 
 
-def recipe(df: pd.DataFrame, target: str) -> dict[str, bytes]:
-    """The usual notebook, down to its file."""
+def reference_channels(df: pd.DataFrame, target: str) -> dict[str, bytes]:
+    """Return the CSV files of the channels as pandas and scikit-learn write them."""
     train, rest = train_test_split(df, test_size=0.3, random_state=42)
     validation, test = train_test_split(rest, test_size=0.33, random_state=42)
     return {
@@ -32,7 +32,7 @@ def recipe(df: pd.DataFrame, target: str) -> dict[str, bytes]:
 
 
 @pytest.mark.usefixtures("machine")
-def test_the_employees_channels_are_the_notebooks_byte_for_byte(workspace: Workspace) -> None:
+def test_the_channels_of_the_employees_equal_the_reference_byte_for_byte(workspace: Workspace) -> None:
     body = workspace.client("s3").get_object(Bucket=workspace.bucket.bucket_name, Key=EMPLOYEES_KEY)["Body"]
     df = pd.read_csv(body)
     body.close()
@@ -41,7 +41,7 @@ def test_the_employees_channels_are_the_notebooks_byte_for_byte(workspace: Works
     formatted = format_channels(workspace, table, rows)
     assert (table.rows, table.columns) == (len(df), tuple(df.columns))
     assert formatted.features == tuple(df.columns.drop("bonus"))
-    expected = recipe(df, "bonus")
+    expected = reference_channels(df, "bonus")
     for file in formatted.files:
         path = formatted.path(file)
         content = path.read_bytes()
@@ -51,9 +51,7 @@ def test_the_employees_channels_are_the_notebooks_byte_for_byte(workspace: Works
 
 
 @pytest.mark.usefixtures("machine")
-def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
-    workspace: Workspace, put_object: Callable[[str, bytes], str]
-) -> None:
+def test_flags_are_written_as_ones_and_zeros(workspace: Workspace, put_object: Callable[[str, bytes], str]) -> None:
     random = np.random.default_rng(0)
     df = pd.DataFrame(
         {"age": random.integers(20, 60, 50), "full_time": random.random(50) < 0.5, "pay": random.random(50)}
@@ -62,7 +60,7 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
     dataset = Dataset(source=uri, target="pay")
     table = load(workspace, find(workspace, dataset), dataset)
     formatted = format_channels(workspace, table, split_rows(workspace, table, Split()))
-    expected = recipe(df.astype({"full_time": int}), "pay")
+    expected = reference_channels(df.astype({"full_time": int}), "pay")
     assert {file.channel: formatted.path(file).read_bytes() for file in formatted.files} == expected
 
 
@@ -75,11 +73,11 @@ def test_a_table_with_flags_is_the_notebooks_with_ones_and_zeros(
         random_state=st.integers(0, 2**32 - 1),
     ),
 )
-def test_every_row_is_in_one_channel_and_the_seed_decides_which(rows: int, split: Split) -> None:
+def test_every_row_is_in_one_channel_which_depends_on_the_seed(rows: int, split: Split) -> None:
     if too_few(rows, split):
-        for split_up in (assign_rows, count_rows):
+        for function in (assign_rows, count_rows):
             with pytest.raises(DataError, match=f"{rows} rows cannot be split"):
-                split_up(rows, split)
+                function(rows, split)
         return
     chosen = assign_rows(rows, split)
     assert {channel: len(part) for channel, part in chosen.items()} == count_rows(rows, split)
@@ -90,7 +88,7 @@ def test_every_row_is_in_one_channel_and_the_seed_decides_which(rows: int, split
 
 
 def too_few(rows: int, split: Split) -> bool:
-    """Whether a channel would be empty; scikit-learn rounds the held out part up."""
+    """Return whether a channel would be empty; scikit-learn rounds the size of the holdout up."""
     holdout = math.ceil(rows * split.holdout_size)
     test = math.ceil(holdout * split.test_size)
     return holdout >= rows or test >= holdout

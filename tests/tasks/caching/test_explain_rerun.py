@@ -1,4 +1,4 @@
-"""Every run says why a step ran: what changed since the last run of the same table and target in this workspace."""
+"""Every run logs why a step runs: what changed since the last run of the same table and target in the workspace."""
 
 import json
 from collections.abc import Callable
@@ -24,13 +24,13 @@ FACTS = st.dictionaries(NAMES, st.none() | st.booleans() | st.integers() | st.fl
 
 
 def facts(identity: str = "e1", size: int = 3_100_000, **parts: Any) -> dict[str, Any]:
-    """Of a run on a table of that content."""
+    """Return the facts of a run on a table with this identity."""
     chosen = {"split": Split(), "hyperparameters": Hyperparameters(), **parts}
     return {"table.identity": identity, "table.size": size, **flatten(chosen)}
 
 
 @pytest.mark.parametrize(
-    ("now", "said"),
+    ("now", "reason"),
     [
         (facts(hyperparameters=Hyperparameters(l1=0.01)), "hyperparameter l1 changed auto → 0.01; data identical"),
         (
@@ -55,29 +55,29 @@ def facts(identity: str = "e1", size: int = 3_100_000, **parts: Any) -> dict[str
             facts(split=Split(holdout_size=0.25), hyperparameters=Hyperparameters(loss="huber_loss")),
             "split.holdout_size changed 0.3 → 0.25, hyperparameter loss changed auto → huber_loss; table identical",
         ),
-        (facts(), "nothing is left of what the last run made"),
+        (facts(), "the result of the last run is missing"),
     ],
 )
-def test_a_reason_says_what_changed_and_whether_the_data_did(now: dict[str, Any], said: str) -> None:
-    messages = describe_rerun(facts(), now, "fit")
-    assert messages.startswith(f"again, because {said.removesuffix('…')}")
-    assert said.endswith("…") or messages == f"again, because {said}"
+def test_the_reason_has_all_changes_and_whether_the_data_is_identical(now: dict[str, Any], reason: str) -> None:
+    message = describe_rerun(facts(), now, "fit")
+    assert message.startswith(f"again, because {reason.removesuffix('…')}")
+    assert reason.endswith("…") or message == f"again, because {reason}"
 
 
-def test_what_was_never_done_is_done_for_the_first_time() -> None:
+def test_a_step_without_earlier_facts_runs_for_the_first_time() -> None:
     assert describe_rerun(None, facts(), "load bonus.csv") == "for the first time: load bonus.csv"
 
 
-def test_when_nothing_changed_the_caller_knows_why() -> None:
-    assert describe_rerun({}, {}, "fit", "the model is gone") == "again, because the model is gone"
+def test_without_changes_the_reason_is_the_default() -> None:
+    assert describe_rerun({}, {}, "fit", "the model is missing") == "again, because the model is missing"
 
 
-def test_without_the_table_nothing_is_said_about_the_data() -> None:
+def test_without_the_table_the_reason_does_not_mention_the_data() -> None:
     assert describe_rerun({"job": "a"}, {"job": "b"}, "download") == "again, because job changed a → b"
 
 
 @pytest.mark.parametrize(
-    ("before", "now", "said"),
+    ("before", "now", "reason"),
     [
         (0, 0.01, "x changed 0 → 0.01"),
         (None, "b", "x changed nothing → b"),
@@ -87,25 +87,25 @@ def test_without_the_table_nothing_is_said_about_the_data() -> None:
         (10**12, 10**12 + 1, "x changed 1000000000000 → 1000000000001"),
     ],
 )
-def test_a_difference_names_the_value_before_and_after(before: Any, now: Any, said: str) -> None:
-    again = describe_rerun({"x": before, "same": 1}, {"x": now, "same": 1}, "it")
-    assert again == f"again, because {said}"
+def test_a_change_has_the_previous_and_the_new_value(before: Any, now: Any, reason: str) -> None:
+    message = describe_rerun({"x": before, "same": 1}, {"x": now, "same": 1}, "it")
+    assert message == f"again, because {reason}"
 
 
 @pytest.mark.parametrize(("before", "now"), [(1, 1.0), (None, None), ("a", "a")])
-def test_equal_values_do_not_differ(before: Any, now: Any) -> None:
-    assert describe_rerun({"x": before}, {"x": now}, "it", "it is gone") == "again, because it is gone"
+def test_equal_values_are_not_a_change(before: Any, now: Any) -> None:
+    assert describe_rerun({"x": before}, {"x": now}, "it", "no result") == "again, because no result"
 
 
 @given(FACTS, FACTS)
-def test_only_what_both_know_and_differs_is_named(before: dict[str, Any], now: dict[str, Any]) -> None:
+def test_only_changed_facts_of_both_runs_are_named(before: dict[str, Any], now: dict[str, Any]) -> None:
     changed = [name for name in now if name in before and now[name] != before[name]]
-    reason = describe_rerun(before, now, "it", "it is gone")
-    assert (reason == "again, because it is gone") == (not changed)
-    assert describe_rerun(before, json.loads(json.dumps(before)), "it", "it is gone") == "again, because it is gone"
+    reason = describe_rerun(before, now, "it", "no result")
+    assert (reason == "again, because no result") == (not changed)
+    assert describe_rerun(before, json.loads(json.dumps(before)), "it", "no result") == "again, because no result"
 
 
-def test_parameters_are_flattened_under_the_names_people_know() -> None:
+def test_parameters_are_flattened_to_the_names_of_the_command_line() -> None:
     compute = Compute(fallback_instance_types=("ml.m5.xlarge", "ml.c5.xlarge"))
     flat = flatten({"split": Split(), "compute": compute, "nested": {"a": {"b": ()}}})
     assert flat["split.random_state"] == 42
@@ -114,7 +114,7 @@ def test_parameters_are_flattened_under_the_names_people_know() -> None:
     assert all(value is None or isinstance(value, str | int | float) for value in flat.values())
 
 
-def test_a_checksum_is_named_only_when_nothing_else_explains_the_run() -> None:
+def test_a_checksum_is_named_only_when_nothing_else_changed() -> None:
     before = {"training job": "a", "model.sha256": "1"}
     assert (
         describe_rerun(before, {"training job": "a", "model.sha256": "2"}, "it") == "again, because the model changed"
@@ -123,7 +123,7 @@ def test_a_checksum_is_named_only_when_nothing_else_explains_the_run() -> None:
     assert both == "again, because training job changed a → b"
 
 
-def test_runs_of_one_table_compare_themselves_each_with_the_last(workspace: Workspace) -> None:
+def test_a_run_is_compared_with_the_last_run_of_the_same_table(workspace: Workspace) -> None:
     history = StepHistory(workspace, "bonus.csv", "bonus")
     regularised = facts(hyperparameters=Hyperparameters(l1=0.01))
     assert history.explain("fit", facts(), "training job a") == "for the first time: training job a"
@@ -131,14 +131,14 @@ def test_runs_of_one_table_compare_themselves_each_with_the_last(workspace: Work
     assert history.explain("fit", regularised, "it") == (
         "again, because hyperparameter l1 changed auto → 0.01; data identical"
     )
-    assert history.explain("fit", regularised, "it", "its model is gone") == "again, because its model is gone"
+    assert history.explain("fit", regularised, "it", "its model is missing") == "again, because its model is missing"
     later = StepHistory(workspace, "bonus.csv", "bonus")
     assert later.explain("fit", facts("e2", 3_200_000), "it") == (
         "again, because the table changed, table.size changed 3100000 → 3200000, hyperparameter l1 changed 0.01 → auto"
     )
 
 
-def test_another_table_target_or_workspace_has_a_history_of_its_own(workspace: Workspace) -> None:
+def test_another_table_target_or_workspace_has_its_own_history(workspace: Workspace) -> None:
     StepHistory(workspace, "bonus.csv", "bonus").explain("load", facts(), "load it")
     elsewhere = workspace.model_copy(update={"prefix": f"{workspace.prefix}/other"})
     others = [
@@ -149,7 +149,7 @@ def test_another_table_target_or_workspace_has_a_history_of_its_own(workspace: W
     assert {other.explain("load", facts(), "load it") for other in others} == {"for the first time: load it"}
 
 
-def test_a_file_that_is_uploaded_under_its_content_is_the_same_table_when_it_changes(workspace: Workspace) -> None:
+def test_a_changed_upload_of_the_same_file_is_compared_with_the_last_one(workspace: Workspace) -> None:
     first, second = (StepHistory(workspace, f"s3://bucket/sources/{digit * 20}/pay.csv", "pay") for digit in "ab")
     first.explain("load", facts(), "load it")
     assert (
@@ -158,8 +158,8 @@ def test_a_file_that_is_uploaded_under_its_content_is_the_same_table_when_it_cha
     )
 
 
-def stored(workspace: Workspace) -> str:
-    """URI of the one object with facts."""
+def facts_uri(workspace: Workspace) -> str:
+    """Return the URI of the only object with facts."""
     listed = workspace.client("s3").list_objects_v2(
         Bucket=workspace.bucket.bucket_name, Prefix=workspace.key("results")
     )
@@ -167,9 +167,9 @@ def stored(workspace: Workspace) -> str:
     return f"s3://{workspace.bucket.bucket_name}/{found['Key']}"
 
 
-def test_the_facts_are_readable_json_and_hold_no_secret(workspace: Workspace) -> None:
+def test_stored_facts_are_json_without_secrets(workspace: Workspace) -> None:
     StepHistory(workspace, "bonus.csv", "bonus").explain("fit", facts(), "it")
-    content = read_object(workspace, stored(workspace))[0].decode()
+    content = read_object(workspace, facts_uri(workspace))[0].decode()
     assert json.loads(content) == facts()
     credentials = workspace.bucket.credentials
     assert isinstance(credentials, AwsCredentials)
@@ -178,27 +178,29 @@ def test_the_facts_are_readable_json_and_hold_no_secret(workspace: Workspace) ->
 
 
 @pytest.mark.parametrize("damage", [b"not JSON", b"[]", b'{"table.size": []}', b""])
-def test_facts_that_cannot_be_read_count_as_none(workspace: Workspace, damage: bytes) -> None:
+def test_unreadable_facts_count_as_missing(workspace: Workspace, damage: bytes) -> None:
     history = StepHistory(workspace, "bonus.csv", "bonus")
     history.explain("load", facts(), "load it")
-    write_object(workspace, stored(workspace), damage)
+    write_object(workspace, facts_uri(workspace), damage)
     assert history.explain("load", facts(), "load it") == "for the first time: load it"
 
 
-def test_outside_of_a_flow_no_reason_is_made_up() -> None:
-    assert explain_rerun("load", facts(), "load it") == "what the last run was made of is not known: load it"
+def test_outside_of_a_flow_the_reason_is_unknown() -> None:
+    assert explain_rerun("load", facts(), "load it") == "reason unknown: load it"
 
 
 @pytest.mark.usefixtures("machine")
 @pytest.mark.parametrize(
-    ("action", "kind", "said"),
+    ("action", "kind", "reason"),
     [
-        ("GetObject", "service-error", "what the last run was made of is not known: load it"),
+        ("GetObject", "service-error", "reason unknown: load it"),
         ("GetObject", "access-denied", "for the first time: load it"),
-        ("PutObject", "throttling", "what the last run was made of is not known: load it"),
+        ("PutObject", "throttling", "reason unknown: load it"),
     ],
 )
-def test_facts_out_of_reach_stop_no_run(hasty: Workspace, inject: Inject, action: str, kind: str, said: str) -> None:
+def test_a_step_runs_when_facts_cannot_be_read_or_written(
+    hasty: Workspace, inject: Inject, action: str, kind: str, reason: str
+) -> None:
     StepHistory(hasty, "bonus.csv", "bonus").explain("load", facts(), "load it")
 
     @flow
@@ -206,4 +208,4 @@ def test_facts_out_of_reach_stop_no_run(hasty: Workspace, inject: Inject, action
         inject(kind=kind, action=action)
         return StepHistory(hasty, "bonus.csv", "bonus").explain("load", facts("e2", 1), "load it")
 
-    assert explaining() == said
+    assert explaining() == reason

@@ -1,4 +1,4 @@
-"""A step is reused for the same content while what it made exists, on any machine; only passing faults are retried."""
+"""Results are reused on any machine while they exist and inputs are equal; only temporary faults are retried."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -27,10 +27,10 @@ MakeTable = Callable[..., Dataset]
 STEPS = ("load", "split", "format", "upload")
 
 
-def prepared(workspace: Workspace, dataset: Dataset, split: Split | None = None) -> tuple[dict[str, str], Uploaded]:
-    """Each step's final state by name up to the upload, and what that returned."""
+def prepare(workspace: Workspace, dataset: Dataset, split: Split | None = None) -> tuple[dict[str, str], Uploaded]:
+    """Run the steps up to the upload; return the state of each step by name, and the result of the upload."""
 
-    def prepare() -> tuple[dict[str, str], Uploaded]:
+    def steps() -> tuple[dict[str, str], Uploaded]:
         states: list[State[Any]] = [load(workspace, find(workspace, dataset), dataset, return_state=True)]
         table: Table = states[0].result()
         states.append(split_rows(workspace, table, split or Split(), return_state=True))
@@ -40,11 +40,11 @@ def prepared(workspace: Workspace, dataset: Dataset, split: Split | None = None)
         states.append(upload(workspace, formatted, return_state=True))
         return dict(zip(STEPS, (state.name or "" for state in states), strict=True)), states[3].result()
 
-    return in_flow(workspace, prepare)
+    return in_flow(workspace, steps)
 
 
 def states(*ran: str) -> dict[str, str]:
-    """These ran, the others were reused."""
+    """Return the states of all steps when these ran and the others were reused."""
     return {step: "Completed" if step in ran else "Cached" for step in STEPS}
 
 
@@ -52,11 +52,11 @@ def uris(uploaded: Uploaded) -> list[str]:
     return [file.uri for file in uploaded.files]
 
 
-def test_the_second_time_nothing_runs_and_the_results_are_equal(workspace: Workspace, make_table: MakeTable) -> None:
+def test_an_unchanged_run_reuses_all_steps_with_equal_results(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
-    first = prepared(workspace, dataset)
+    first = prepare(workspace, dataset)
     modified = [head(workspace, uri)["LastModified"] for uri in uris(first[1])]
-    second = prepared(workspace, dataset)
+    second = prepare(workspace, dataset)
     assert (first[0], second[0]) == (states(*STEPS), states())
     assert second[1] == first[1]
     assert [head(workspace, uri)["LastModified"] for uri in uris(first[1])] == modified
@@ -72,82 +72,82 @@ def delete(workspace: Workspace, uri: str) -> None:
     workspace.client("s3").delete_object(Bucket=bucket, Key=key)
 
 
-def test_a_deleted_channel_is_made_again_and_then_reused_again(workspace: Workspace, make_table: MakeTable) -> None:
+def test_a_deleted_channel_is_written_again_and_then_reused(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
-    _, uploaded = prepared(workspace, dataset)
+    _, uploaded = prepare(workspace, dataset)
     delete(workspace, uploaded.files_of("validation")[0].uri)
-    again, restored = prepared(workspace, dataset)
+    again, restored = prepare(workspace, dataset)
     assert again == states("format", "upload")
     assert restored == uploaded
     assert stat_object(workspace, uploaded.files_of("validation")[0].uri).sha256 == uploaded["validation"].sha256
-    assert prepared(workspace, dataset)[0] == states()
+    assert prepare(workspace, dataset)[0] == states()
 
 
-def test_a_channel_that_somebody_replaced_is_made_again(
-    workspace: Workspace, machine: Path, make_table: MakeTable
-) -> None:
+def test_a_replaced_channel_is_written_again(workspace: Workspace, machine: Path, make_table: MakeTable) -> None:
     dataset = make_table()
-    _, uploaded = prepared(workspace, dataset)
+    _, uploaded = prepare(workspace, dataset)
     (machine / "other").write_bytes(b"1,2\n")
     upload_file(workspace, machine / "other", uploaded.files_of("train")[0].uri, sha256_of(machine / "other"))
-    assert prepared(workspace, dataset)[0] == states("format", "upload")
+    assert prepare(workspace, dataset)[0] == states("format", "upload")
     assert stat_object(workspace, uploaded.files_of("train")[0].uri).sha256 == uploaded["train"].sha256
 
 
-def test_a_changed_source_is_prepared_anew_beside_the_old_one(workspace: Workspace, make_table: MakeTable) -> None:
-    _, first = prepared(workspace, make_table(seed=1))
-    again, second = prepared(workspace, make_table(seed=2))
+def test_a_changed_source_is_prepared_without_replacing_the_old_channels(
+    workspace: Workspace, make_table: MakeTable
+) -> None:
+    _, first = prepare(workspace, make_table(seed=1))
+    again, second = prepare(workspace, make_table(seed=2))
     assert again == states(*STEPS)
     assert not set(uris(first)) & set(uris(second))
-    assert prepared(workspace, make_table(seed=1)) == (states(), first)
+    assert prepare(workspace, make_table(seed=1)) == (states(), first)
 
 
-def test_another_split_is_prepared_anew_from_the_same_table(workspace: Workspace, make_table: MakeTable) -> None:
+def test_another_split_reuses_the_loaded_table(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
-    _, first = prepared(workspace, dataset)
-    again, second = prepared(workspace, dataset, Split(random_state=43))
+    _, first = prepare(workspace, dataset)
+    again, second = prepare(workspace, dataset, Split(random_state=43))
     assert again == states("split", "format", "upload")
     assert [file.sha256 for file in first.files] != [file.sha256 for file in second.files]
 
 
-def test_an_unchanged_table_written_again_is_reused_and_nothing_else_in_the_bucket_is_touched(
+def test_a_rewritten_table_with_equal_content_is_reused_and_other_objects_are_not_changed(
     workspace: Workspace, make_table: MakeTable, put_object: Callable[[str, bytes], str]
 ) -> None:
     other = put_object("other", b"untouched")
     before = head(workspace, other)["LastModified"]
-    prepared(workspace, make_table())
-    assert prepared(workspace, make_table())[0] == states()
+    prepare(workspace, make_table())
+    assert prepare(workspace, make_table())[0] == states()
     assert head(workspace, other)["LastModified"] == before
 
 
-def test_what_a_workspace_is_called_or_tagged_does_not_matter(workspace: Workspace, make_table: MakeTable) -> None:
+def test_tags_and_role_of_the_workspace_do_not_affect_reuse(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
-    prepared(workspace, dataset)
+    prepare(workspace, dataset)
     other = workspace.model_copy(update={"tags": {"cost": "7"}, "role_arn": "arn:aws:iam::123456789012:role/other"})
-    assert prepared(other, dataset)[0] == states()
+    assert prepare(other, dataset)[0] == states()
 
 
-def test_another_prefix_gets_files_of_its_own(workspace: Workspace, make_table: MakeTable) -> None:
+def test_another_prefix_gets_its_own_files(workspace: Workspace, make_table: MakeTable) -> None:
     dataset = make_table()
-    _, first = prepared(workspace, dataset)
+    _, first = prepare(workspace, dataset)
     other = workspace.model_copy(update={"prefix": f"{workspace.prefix}/other"})
-    again, second = prepared(other, dataset)
+    again, second = prepare(other, dataset)
     assert again == states(*STEPS)
     assert all("/other/data/" in uri for uri in uris(second))
     assert [file.sha256 for file in first.files] == [file.sha256 for file in second.files]
 
 
-def test_another_machine_with_the_same_results_reuses_what_is_in_the_bucket(
+def test_another_machine_reuses_the_results_in_the_bucket(
     workspace: Workspace, machine: Path, make_table: MakeTable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = make_table()
-    _, uploaded = prepared(workspace, dataset)
+    _, uploaded = prepare(workspace, dataset)
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "another machine"))
-    assert prepared(workspace, dataset) == (states(), uploaded)
+    assert prepare(workspace, dataset) == (states(), uploaded)
     assert not (machine / "another machine").exists()
 
 
-def test_files_that_only_another_machine_has_are_made_again(
+def test_files_that_are_only_on_another_machine_are_written_again(
     workspace: Workspace,
     machine: Path,
     make_table: MakeTable,
@@ -160,7 +160,7 @@ def test_files_that_only_another_machine_has_are_made_again(
         return format_channels(workspace, table, split_rows(workspace, table, Split()), return_state=True)
 
     first = in_flow(workspace, formatted).result()
-    (machine / "cache").rename(machine / "out of reach")
+    (machine / "cache").rename(machine / "other cache")
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "another machine"))
     state = in_flow(workspace, formatted)
     assert state.name == "Completed"
@@ -168,7 +168,7 @@ def test_files_that_only_another_machine_has_are_made_again(
     assert all(first.path(file).exists() for file in first.files)
 
 
-def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
+def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next_run(
     workspace: Workspace, make_table: MakeTable
 ) -> None:
     dataset = make_table()
@@ -178,60 +178,58 @@ def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next(
         format_channels(workspace, table, split_rows(workspace, table, Split()))
 
     in_flow(workspace, formatted)
-    again, uploaded = prepared(workspace, dataset)
+    again, uploaded = prepare(workspace, dataset)
     assert again == states("upload")
     assert all(stat_object(workspace, file.uri).sha256 == file.sha256 for file in uploaded.files)
 
 
-def test_without_the_results_the_objects_are_found_and_none_of_them_is_sent_again(
+def test_without_stored_results_existing_channels_are_not_sent_again(
     workspace: Workspace, make_table: MakeTable
 ) -> None:
     dataset = make_table()
-    _, first = prepared(workspace, dataset)
+    _, first = prepare(workspace, dataset)
     modified = [head(workspace, uri)["LastModified"] for uri in uris(first)]
     delete_objects(workspace, workspace.uri("results"))
-    again, second = prepared(workspace, dataset)
+    again, second = prepare(workspace, dataset)
     assert again == states(*STEPS)
     assert second == first
     assert [head(workspace, uri)["LastModified"] for uri in uris(first)] == modified
 
 
-def test_nothing_is_left_on_the_machine_once_it_is_in_the_bucket(
-    workspace: Workspace, machine: Path, make_table: MakeTable
-) -> None:
-    prepared(workspace, make_table())
+def test_local_files_are_removed_after_the_upload(workspace: Workspace, machine: Path, make_table: MakeTable) -> None:
+    prepare(workspace, make_table())
     assert [path for path in (machine / "cache").rglob("*") if path.is_file()] == []
 
 
-def test_a_missing_source_fails_as_not_found_by_name_without_retries(workspace: Workspace) -> None:
+def test_a_missing_source_raises_not_found_with_its_uri(workspace: Workspace) -> None:
     state = find(workspace, Dataset(source="nothing/here.csv"), return_state=True)
     error = state.result(raise_on_failure=False)
     assert isinstance(error, NotFound)
     assert "s3://linear-learner-sandbox/nothing/here.csv" in str(error)
 
 
-def test_a_step_that_raises_keeps_nothing_and_runs_again(workspace: Workspace) -> None:
+def test_a_failed_step_stores_no_result_and_runs_again(workspace: Workspace) -> None:
     calls = []
 
-    @task(**cached("moody", lambda inputs: {"number": inputs["number"]}))
-    def moody(number: int) -> int:
+    @task(**cached("unstable", lambda inputs: {"number": inputs["number"]}))
+    def unstable(number: int) -> int:
         calls.append(number)
         if len(calls) == 1:
-            raise DataError("not today")
+            raise DataError("first call")
         return number
 
-    def names(number: int) -> list[str | None]:
-        return in_flow(workspace, lambda: [moody(number, return_state=True).name for _ in range(3)])
+    def state_names(number: int) -> list[str | None]:
+        return in_flow(workspace, lambda: [unstable(number, return_state=True).name for _ in range(3)])
 
-    assert names(1) == ["Failed", "Completed", "Cached"]
-    assert (names(2), len(calls)) == (["Completed", "Cached", "Cached"], 3)
+    assert state_names(1) == ["Failed", "Completed", "Cached"]
+    assert (state_names(2), len(calls)) == (["Completed", "Cached", "Cached"], 3)
 
 
 @pytest.mark.parametrize(
-    ("error", "worth"),
+    ("error", "retryable"),
     [
         (Unavailable("busy"), True),
-        (ConnectionResetError("gone"), True),
+        (ConnectionResetError("reset"), True),
         (OSError("disk"), True),
         (AccessDenied("no"), False),
         (NotFound("no"), False),
@@ -246,31 +244,31 @@ def test_a_step_that_raises_keeps_nothing_and_runs_again(workspace: Workspace) -
     ],
     ids=lambda case: type(case).__name__,
 )
-def test_only_a_passing_fault_is_worth_another_try(error: Exception, worth: bool) -> None:
+def test_only_temporary_faults_are_retryable(error: Exception, retryable: bool) -> None:
     unused: Any = None
-    assert is_retryable(unused, unused, Failed(data=error)) is worth
+    assert is_retryable(unused, unused, Failed(data=error)) is retryable
 
 
 @pytest.mark.parametrize(("error", "calls"), [(Unavailable, 3), (AccessDenied, 1), (DataError, 1), (TimeoutError, 3)])
-def test_prefect_retries_a_step_only_after_a_passing_fault(error: type[Exception], calls: int) -> None:
-    tried = []
+def test_prefect_retries_a_step_only_after_a_temporary_fault(error: type[Exception], calls: int) -> None:
+    attempts = []
 
     @task(retries=2, retry_delay_seconds=0, retry_condition_fn=is_retryable)
     def step() -> None:
-        tried.append(1)
+        attempts.append(1)
         raise error("again")
 
     with pytest.raises(error):
         step()
-    assert len(tried) == calls
+    assert len(attempts) == calls
 
 
-def test_the_steps_that_talk_to_aws_are_tried_again() -> None:
+def test_steps_that_call_aws_have_retries() -> None:
     steps = (find, load, split_rows, format_channels, upload)
     assert all(step.retries == 4 and step.retry_condition_fn is is_retryable for step in steps)
 
 
-def test_a_fingerprint_stands_for_content_and_not_for_the_order_of_keys() -> None:
+def test_a_fingerprint_depends_on_content_but_not_on_the_order_of_keys() -> None:
     assert fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
     assert fingerprint(Split()) == fingerprint(Split(random_state=42))
     different = [(1, 2), (2, 1), (12,), ("1", 2), (Split(random_state=1),), (Split(),), ()]

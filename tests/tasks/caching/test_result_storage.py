@@ -1,4 +1,4 @@
-"""Results are kept in the workspace's bucket: any worker reuses them, and they can be told to be forgotten."""
+"""Results are stored in the workspace's bucket, where all workers reuse them, unless refresh or an age limit is set."""
 
 import json
 from collections import Counter
@@ -22,15 +22,15 @@ from tasks.caching.policy import RETRIES, Result, cached
 from tasks.caching.result_storage import bucket_results
 from tasks.parameters import Dataset, Reuse
 
-pytestmark = pytest.mark.usefixtures("machine", "_quick")
+pytestmark = pytest.mark.usefixtures("machine", "_no_heartbeats")
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 PutObject = Callable[[str, bytes], str]
-ran: list[str] = []
+calls: list[str] = []
 
 
 class Copied(Result):
-    """What the tests' step returns: where its copy is, and which call made it."""
+    """The result of the step `copy`: the URI of the copy, and the number of the call that made it."""
 
     uri: str
     call: int
@@ -48,9 +48,9 @@ class Copied(Result):
 
 @task(**cached("copy", lambda inputs: {"original": inputs["original"].identity}), **RETRIES)
 def copy(workspace: Workspace, original: StoredObject) -> Copied:
-    ran.append(original.uri)
+    calls.append(original.uri)
     write_object(workspace, workspace.uri("copy"), b"{}")
-    return Copied(uri=workspace.uri("copy"), call=len(ran))
+    return Copied(uri=workspace.uri("copy"), call=len(calls))
 
 
 @task(**cached("refuse", lambda inputs: {"number": inputs["number"]}))
@@ -59,7 +59,7 @@ def refuse(number: int) -> int:
 
 
 def run(workspace: Workspace, uri: str, reuse: Reuse | None = None) -> State[Any]:
-    """The state of the one step of a flow run."""
+    """Run the step `copy` in a flow run, and return its state."""
     states: list[State[Any]] = []
 
     @flow(name="copying", persist_result=True)
@@ -73,23 +73,23 @@ def run(workspace: Workspace, uri: str, reuse: Reuse | None = None) -> State[Any
     return states[0]
 
 
-def retained(workspace: Workspace, folder: str = "results") -> dict[str, str]:
-    """What is in the workspace's bucket under a folder of its prefix, by key."""
+def stored_results(workspace: Workspace, folder: str = "results") -> dict[str, str]:
+    """Return the content of the objects under a folder of the workspace's prefix, by key."""
     s3, bucket = workspace.client("s3"), workspace.bucket.bucket_name
     listed = s3.list_objects_v2(Bucket=bucket, Prefix=workspace.key(folder))
-    keys = [found["Key"] for found in listed.get("Contents", [])]
-    # The facts of the last runs, which explain why a step runs, are beside the results.
+    keys = [entry["Key"] for entry in listed.get("Contents", [])]
+    # The folder "latest" has the facts of the last run.
     return {key: read_object(workspace, f"s3://{bucket}/{key}")[0].decode() for key in keys if "/latest/" not in key}
 
 
 @pytest.fixture(autouse=True)
-def _nothing_ran() -> None:
-    ran.clear()
+def _reset_calls() -> None:
+    calls.clear()
 
 
 @pytest.fixture
-def _quick() -> Iterator[None]:
-    """Spares each flow run the second it waits for its heartbeat to end."""
+def _no_heartbeats() -> Iterator[None]:
+    """Disable heartbeats, as each flow run waits a second for the end of the last one."""
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
@@ -100,64 +100,60 @@ def uri(put_object: PutObject) -> str:
     return put_object("original", b"1")
 
 
-def test_a_worker_with_an_empty_disk_reuses_what_another_one_made(
+def test_a_worker_with_an_empty_disk_reuses_the_results_of_another_worker(
     workspace: Workspace, uri: str, machine: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = run(workspace, uri)
     monkeypatch.setenv("XDG_CACHE_HOME", str(machine / "another cache"))
     with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: machine / "another disk"}):
         second = run(workspace, uri)
-    assert (first.name, second.name, len(ran)) == ("Completed", "Cached", 1)
+    assert (first.name, second.name, len(calls)) == ("Completed", "Cached", 1)
     assert second.result() == first.result() == Copied(uri=workspace.uri("copy"), call=1)
     assert f"reused: copy {workspace.uri('copy')}" in caplog.messages
 
 
-def test_the_flows_own_result_stays_on_the_machine_and_only_steps_are_in_the_bucket(
+def test_only_results_of_steps_are_in_the_bucket_not_the_result_of_the_flow(
     workspace: Workspace, uri: str, machine: Path
 ) -> None:
     run(workspace, uri)
     assert len(list((machine / "results").iterdir())) == 1
-    (key,) = retained(workspace)
+    (key,) = stored_results(workspace)
     assert key.rpartition("/")[2].startswith("copy-")
     assert key.endswith(".json")
 
 
-def test_what_is_retained_is_readable_json_and_nothing_in_the_bucket_has_the_secret(
-    workspace: Workspace, uri: str
-) -> None:
+def test_results_are_json_and_no_object_in_the_bucket_contains_the_secret(workspace: Workspace, uri: str) -> None:
     credentials = workspace.bucket.credentials
     assert isinstance(credentials, AwsCredentials)
-    own = credentials.model_copy(update={"aws_secret_access_key": SecretStr(SECRET)})
-    workspace.bucket = workspace.bucket.model_copy(update={"credentials": own})
+    changed = credentials.model_copy(update={"aws_secret_access_key": SecretStr(SECRET)})
+    workspace.bucket = workspace.bucket.model_copy(update={"credentials": changed})
     run(workspace, uri)
-    everything = retained(workspace, "")
+    everything = stored_results(workspace, "")
     (record,) = [json.loads(content) for key, content in everything.items() if "/results/" in key]
     assert record["metadata"]["serializer"]["type"] == "json"
     assert json.loads(record["result"])["data"]["uri"] == workspace.uri("copy")
     assert not [key for key, content in everything.items() if SECRET in content]
 
 
-def test_a_step_that_is_reused_costs_one_call_to_look_for_it_and_none_to_write(
-    workspace: Workspace, uri: str, sandbox_url: str
-) -> None:
+def test_reusing_a_step_takes_one_call_to_read_its_result(workspace: Workspace, uri: str, sandbox_url: str) -> None:
     run(workspace, uri)
     before = Counter(client.call_counts(sandbox_url))
     run(workspace, uri)
-    # One look is the flow's at the original; one GET reads the result, the other sees that the copy is there.
+    # The flow looks up the original; one GetObject reads the result, the other checks that the copy exists.
     assert Counter(client.call_counts(sandbox_url)) - before == {"s3:HeadObject": 1, "s3:GetObject": 2}
 
 
-def test_a_result_whose_object_is_missing_is_made_again_and_then_reused_again(
+def test_a_step_whose_object_is_missing_runs_again_and_is_then_reused(
     workspace: Workspace, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(workspace, uri)
     workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=workspace.key("copy"))
     assert [run(workspace, uri).name for _ in range(2)] == ["Completed", "Cached"]
-    assert f"again, because {workspace.uri('copy')} is gone or changed in the bucket" in caplog.messages
-    assert len(retained(workspace)) == 1
+    assert f"again, because {workspace.uri('copy')} is missing or changed in the bucket" in caplog.messages
+    assert len(stored_results(workspace)) == 1
 
 
-def test_a_changed_input_is_a_new_result_beside_the_old_one(
+def test_a_changed_input_has_a_new_result_and_the_old_one_remains(
     workspace: Workspace, uri: str, put_object: PutObject
 ) -> None:
     run(workspace, uri)
@@ -165,21 +161,21 @@ def test_a_changed_input_is_a_new_result_beside_the_old_one(
     assert run(workspace, uri).name == "Completed"
     put_object("original", b"1")
     assert run(workspace, uri).name == "Cached"
-    assert len(retained(workspace)) == 2
+    assert len(stored_results(workspace)) == 2
 
 
-def test_refresh_does_a_step_again_and_later_runs_reuse_what_that_made(
+def test_refresh_runs_a_step_again_and_later_runs_reuse_the_new_result(
     workspace: Workspace, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(workspace, uri)
     fresh = run(workspace, uri, Reuse(refresh=True))
     assert (fresh.name, fresh.result().call) == ("Completed", 2)
-    assert "again, because refresh was asked for" in caplog.messages
+    assert "again, because reuse.refresh is true" in caplog.messages
     later = run(workspace, uri)
-    assert (later.name, later.result().call, len(retained(workspace))) == ("Cached", 2, 1)
+    assert (later.name, later.result().call, len(stored_results(workspace))) == ("Cached", 2, 1)
 
 
-def test_a_result_older_than_the_limit_is_made_again_and_a_younger_one_reused(
+def test_a_result_older_than_the_limit_is_not_reused(
     workspace: Workspace, uri: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run(workspace, uri)
@@ -191,30 +187,30 @@ def test_a_result_older_than_the_limit_is_made_again_and_a_younger_one_reused(
 
 
 @pytest.mark.parametrize("days", [0, -1, float("nan"), float("inf"), 1e9])
-def test_an_age_that_means_nothing_is_refused(days: float) -> None:
+def test_an_invalid_age_limit_is_refused(days: float) -> None:
     with pytest.raises(ValidationError, match="max_age_days"):
         Reuse(max_age_days=days)
 
 
 @pytest.mark.parametrize("change", ["prefix", "folder"])
-def test_workspaces_that_write_elsewhere_share_nothing(workspace: Workspace, uri: str, change: str) -> None:
+def test_workspaces_with_another_prefix_or_folder_share_no_results(workspace: Workspace, uri: str, change: str) -> None:
     run(workspace, uri)
     other = workspace.model_copy(update={"prefix": f"{workspace.prefix}/other"})
     if change == "folder":
         other = workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"bucket_folder": "team"})})
     assert run(other, uri).name == "Completed"
     assert run(other, uri).name == "Cached"
-    assert len(retained(other)) == 1
+    assert len(stored_results(other)) == 1
 
 
-def test_a_record_that_does_not_open_is_replaced(workspace: Workspace, uri: str) -> None:
+def test_an_unreadable_result_is_replaced(workspace: Workspace, uri: str) -> None:
     run(workspace, uri)
-    (key,) = retained(workspace)
-    write_object(workspace, f"s3://{workspace.bucket.bucket_name}/{key}", b"what some older release wrote")
+    (key,) = stored_results(workspace)
+    write_object(workspace, f"s3://{workspace.bucket.bucket_name}/{key}", b"the format of an older release")
     assert [run(workspace, uri).name for _ in range(2)] == ["Completed", "Cached"]
 
 
-def test_a_step_that_fails_leaves_nothing_in_the_bucket(workspace: Workspace) -> None:
+def test_a_failed_step_stores_nothing_in_the_bucket(workspace: Workspace) -> None:
     @flow(persist_result=True)
     def refusing() -> None:
         with bucket_results(workspace, Dataset()):
@@ -222,16 +218,16 @@ def test_a_step_that_fails_leaves_nothing_in_the_bucket(workspace: Workspace) ->
 
     with pytest.raises(DataError, match="1 is too small"):
         refusing()
-    assert retained(workspace) == {}
+    assert stored_results(workspace) == {}
 
 
-def test_a_bucket_that_takes_no_result_costs_the_run_nothing_but_the_reuse(
+def test_a_run_continues_when_its_result_cannot_be_written(
     hasty: Workspace, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     @task(**cached("count", lambda _: {"one": 1}))
     def count() -> int:
-        ran.append("count")
-        return len(ran)
+        calls.append("count")
+        return len(calls)
 
     @flow
     def counting() -> tuple[int, str | None]:
@@ -239,32 +235,33 @@ def test_a_bucket_that_takes_no_result_costs_the_run_nothing_but_the_reuse(
             state = count(return_state=True)
         return state.result(), state.name
 
-    inject(kind="service-error", action="PutObject", times=2)  # of the facts and of the result
+    inject(kind="service-error", action="PutObject", times=2)  # writing the facts and the result
     assert counting() == (1, "Completed")
-    assert any("The next run has to do this step again. AWS failed while writing" in said for said in caplog.messages)
+    expected = "The result was not stored, so the next run repeats this step. AWS failed while writing"
+    assert any(expected in message for message in caplog.messages)
     assert (counting(), counting()) == ((2, "Completed"), (2, "Cached"))
 
 
-def test_when_the_bucket_cannot_be_read_the_step_is_done_and_the_log_says_why(
+def test_a_step_runs_and_logs_a_warning_when_its_result_cannot_be_read(
     hasty: Workspace, uri: str, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     run(hasty, uri)
     inject(kind="throttling", action="GetObject", times=2)
-    assert (run(hasty, uri).name, len(ran)) == ("Completed", 2)
-    assert any("not known whether this step may be reused" in said for said in caplog.messages)
+    assert (run(hasty, uri).name, len(calls)) == ("Completed", 2)
+    assert any("Cannot read the stored result" in message for message in caplog.messages)
     assert run(hasty, uri).name == "Cached"
 
 
-def test_who_may_not_read_results_is_informed_and_still_keeps_them_for_others(
+def test_without_permission_to_read_results_a_run_still_stores_them(
     hasty: Workspace, uri: str, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
     inject(kind="access-denied", action="GetObject", times=1)
     assert run(hasty, uri).name == "Completed"
-    assert any("What may not be read cannot be reused." in said for said in caplog.messages)
+    assert any("Access to the stored result was denied" in message for message in caplog.messages)
     assert run(hasty, uri).name == "Cached"
 
 
-def test_after_the_block_the_flow_is_as_it_was(workspace: Workspace) -> None:
+def test_after_the_block_the_flow_has_its_own_result_store_again(workspace: Workspace) -> None:
     @flow
     def flowing() -> bool:
         before = FlowRunContext.get()
@@ -278,6 +275,6 @@ def test_after_the_block_the_flow_is_as_it_was(workspace: Workspace) -> None:
     assert flowing()
 
 
-def test_outside_of_a_flow_results_cannot_be_retained_in_a_workspace(workspace: Workspace) -> None:
+def test_bucket_results_raises_outside_of_a_flow(workspace: Workspace) -> None:
     with pytest.raises(RuntimeError, match="body of a flow"), bucket_results(workspace, Dataset()):
         pass

@@ -1,4 +1,4 @@
-"""What happens in AWS reaches automations as events and people as links; a server out of reach costs a run nothing."""
+"""Jobs and models are shown as events and links; a run continues without the Prefect server."""
 
 from collections.abc import Callable, Iterator
 
@@ -37,21 +37,21 @@ Emitted = Callable[[], list[Event]]
 
 @pytest.fixture
 def emitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[Emitted]:
-    """Tells this project's events, as they would have been sent."""
+    """A function that returns the events of this project, which are recorded instead of sent."""
     AssertingEventsClient.reset()
     worker = EventsWorker.instance(AssertingEventsClient)
     monkeypatch.setattr(EventsWorker, "instance", lambda *_: worker)
 
-    def tell() -> list[Event]:
+    def recorded_events() -> list[Event]:
         worker.wait_until_empty()
         sent = (event for client in AssertingEventsClient.all for event in client.events)
         return [event for event in sent if event.event.startswith("linear-learner.")]
 
-    yield tell
+    yield recorded_events
     worker.drain()
 
 
-def on_aws() -> Workspace:
+def aws_workspace() -> Workspace:
     bucket = S3Bucket(bucket_name="data", credentials=AwsCredentials(region_name="eu-west-1"))
     return Workspace(bucket=bucket, role_arn="arn:aws:iam::123456789012:role/training")
 
@@ -68,13 +68,13 @@ def announcing(where: Workspace, how: How = "started") -> str:
 
 def links_of(run: str) -> dict[str | None, str]:
     with get_client(sync_client=True) as client:
-        mine = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
-        return {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=mine)}
+        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run]))
+        return {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=of_run)}
 
 
-def test_a_job_that_is_paid_for_is_an_event_of_its_run_with_the_runs_tags(emitted: Emitted) -> None:
+def test_a_started_job_emits_an_event_related_to_its_run_and_tags(emitted: Emitted) -> None:
     with tags("linear-learner"):
-        run = announcing(on_aws())
+        run = announcing(aws_workspace())
     (event,) = emitted()
     assert event.event == "linear-learner.training-job.started"
     assert event.resource.id == f"linear-learner.training-job.{JOB}"
@@ -83,8 +83,8 @@ def test_a_job_that_is_paid_for_is_an_event_of_its_run_with_the_runs_tags(emitte
     assert {f"prefect.flow-run.{run}", "prefect.tag.linear-learner"} <= related
 
 
-def test_a_job_that_was_there_already_is_linked_to_and_no_event(emitted: Emitted) -> None:
-    links = links_of(announcing(on_aws(), "reused"))
+def test_a_reused_job_has_links_but_no_event(emitted: Emitted) -> None:
+    links = links_of(announcing(aws_workspace(), "reused"))
     assert links.keys() == {"training-job", "training-log"}
     assert all(
         f"[{text}](https://eu-west-1.console.aws.amazon.com/" in links[key]
@@ -93,7 +93,7 @@ def test_a_job_that_was_there_already_is_linked_to_and_no_event(emitted: Emitted
     assert emitted() == []
 
 
-def test_a_sandboxs_job_has_no_links_but_its_event(workspace: Workspace, emitted: Emitted) -> None:
+def test_a_job_in_the_sandbox_has_an_event_but_no_links(workspace: Workspace, emitted: Emitted) -> None:
     assert links_of(announcing(workspace)) == {}
     (event,) = emitted()
     assert event.payload["console"] is None
@@ -108,7 +108,7 @@ def test_a_sandboxs_job_has_no_links_but_its_event(workspace: Workspace, emitted
         ("no better than the champion", "linear-learner.model.rejected"),
     ],
 )
-def test_each_verdict_is_an_event_of_its_group_that_says_why(outcome: GateOutcome, name: str, emitted: Emitted) -> None:
+def test_each_verdict_emits_an_event_with_its_reason(outcome: GateOutcome, name: str, emitted: Emitted) -> None:
     verdict = Verdict(outcome=outcome, reason="RMSE 1.25 instead of 4.")
     emit_model_event(verdict, EVALUATION, PACKAGE)
     (event,) = emitted()
@@ -129,17 +129,17 @@ def test_each_verdict_is_an_event_of_its_group_that_says_why(outcome: GateOutcom
     }
 
 
-def test_without_a_server_nothing_is_raised(emitted: Emitted) -> None:
+def test_events_and_links_do_not_raise_without_a_server(emitted: Emitted) -> None:
     @flow
-    def cut_off() -> None:
+    def without_server() -> None:
         with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
-            show_job(on_aws(), submission(), AT_MOST)
+            show_job(aws_workspace(), submission(), AT_MOST)
 
-    cut_off()
+    without_server()
     assert len(emitted()) == 1
 
 
-def test_a_reaped_job_is_an_event(emitted: Emitted) -> None:
+def test_a_reaped_job_emits_an_event(emitted: Emitted) -> None:
     emit_reaped_event(JOB, "Stopping")
     (event,) = emitted()
     assert (event.event, event.payload) == ("linear-learner.training-job.reaped", {"status": "Stopping"})
