@@ -1,7 +1,7 @@
-"""What each error response of AWS means, and its remedy, by its wording, its code and its HTTP status.
+"""Meaning and remedy of AWS error responses, by their wording, error code or HTTP status.
 
-Codes are those common to all services and those of S3, SageMaker, CloudWatch Logs, STS and IAM, from their API
-references and from botocore's own retry tables. Wordings are those of real responses.
+The codes are those common to all services and those of S3, SageMaker, CloudWatch Logs, STS and IAM, from their API
+references and botocore's retry tables. The wordings come from real responses.
 """
 
 import re
@@ -21,21 +21,21 @@ class Diagnosis:
     waiting_helps: bool = True
 
 
-ACCESS_DENIED = Diagnosis("AccessDenied", "Check the workspace's credentials and the policies attached to them.")
-EXPIRED_CREDENTIALS = Diagnosis("AccessDenied", "Renew the session and give the workspace its new credentials.")
-TRANSIENT = Diagnosis("Unavailable", "It is tried again.")
+ACCESS_DENIED = Diagnosis("AccessDenied", "Check the workspace's credentials and their policies.")
+EXPIRED_CREDENTIALS = Diagnosis("AccessDenied", "Renew the session and store its new credentials in the workspace.")
+TRANSIENT = Diagnosis("Unavailable", "Retried automatically; if the error persists, run again later.")
 INVALID_REQUEST = Diagnosis("InvalidRequest", "Correct the parameter that the message names.")
-_WRONG_CLOCK = Diagnosis("AccessDenied", "Set this machine's clock.")
-_NOT_FOUND = Diagnosis("NotFound", "Check the name, and that the workspace's region and account are the ones meant.")
+_WRONG_CLOCK = Diagnosis("AccessDenied", "Correct the clock of this machine.")
+_NOT_FOUND = Diagnosis("NotFound", "Check the name, and the region and account of the workspace.")
 _WRONG_REGION = Diagnosis(
-    "InvalidRequest", "Set the workspace's region to the bucket's, or take a bucket in its region."
+    "InvalidRequest", "Set the workspace's region to the bucket's region, or use a bucket in the workspace's."
 )
 _UNUSABLE_KMS_KEY = Diagnosis(
-    "InvalidRequest", "Check that the KMS key of the workspace or bucket is enabled, and in this region."
+    "InvalidRequest", "Check that the KMS key of the workspace or bucket is enabled and in this region."
 )
-_QUOTA_IN_USE = Diagnosis("QuotaExceeded", "Wait for other jobs to end, or ask for a higher quota in Service Quotas.")
+_QUOTA_IN_USE = Diagnosis("QuotaExceeded", "Wait until other jobs end, or request a higher quota in Service Quotas.")
 _QUOTA_TOO_LOW = Diagnosis(
-    "QuotaExceeded", "Ask for a higher quota in Service Quotas, or choose another instance type.", waiting_helps=False
+    "QuotaExceeded", "Request a higher quota in Service Quotas, or choose another instance type.", waiting_helps=False
 )
 
 _CODES_BY_DIAGNOSIS: Final = {
@@ -59,24 +59,24 @@ _CODES_BY_DIAGNOSIS: Final = {
     _UNUSABLE_KMS_KEY: "KMS.DisabledException KMS.KMSInvalidStateException KMS.NotFoundException",
     _QUOTA_IN_USE: "ResourceLimitExceeded ServiceQuotaExceededException",
     # S3's response to a HEAD has no body; botocore uses the status as its code.
-    Diagnosis("InvalidRequest", "S3 does not say why. Renew the session, and check the bucket's region."): "400",
+    Diagnosis("InvalidRequest", "S3 gives no reason. Renew the session, and check the bucket's region."): "400",
 }
-DIAGNOSIS_BY_CODE: Final = {code: one for one, codes in _CODES_BY_DIAGNOSIS.items() for code in codes.split()}
+DIAGNOSIS_BY_CODE: Final = {code: found for found, codes in _CODES_BY_DIAGNOSIS.items() for code in codes.split()}
 _DIAGNOSIS_BY_STATUS: Final = {403: ACCESS_DENIED, 404: _NOT_FOUND, 429: TRANSIENT}
 
-_CALLER = r"User: (?P<who>\S+) is not authorized to perform: "
-_RESOURCE = r"(?: on resource: \"?(?P<what>[^\"]+?)\"?)?(?= because | with an explicit|\.?$)"
+_CALLER = r"User: (?P<caller>\S+) is not authorized to perform: "
+_RESOURCE = r"(?: on resource: \"?(?P<resource>[^\"]+?)\"?)?(?= because | with an explicit|\.?$)"
 _DIAGNOSIS_BY_WORDING: Final = {
     rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE} with an explicit deny": Diagnosis(
-        "AccessDenied", "Remove the deny of $action on $what for $who: no other policy can allow it."
+        "AccessDenied", "Remove the statement that denies $action on $resource to $caller: it overrides every Allow."
     ),
     rf"{_CALLER}iam:PassRole{_RESOURCE}": Diagnosis(
         "AccessDenied",
-        "Whoever starts a training job passes SageMaker the execution role. Add to the policies of $who: "
-        '{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "$what", '
+        "Starting a training job requires permission to pass the execution role. Add to the policies of $caller: "
+        '{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "$resource", '
         '"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}',
     ),
-    rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE}": Diagnosis("AccessDenied", "Allow $action on $what for $who."),
+    rf"{_CALLER}(?P<action>[\w:]+){_RESOURCE}": Diagnosis("AccessDenied", "Allow $action on $resource for $caller."),
     r"Could not assume role (?P<role>\S+)\. Please ensure": Diagnosis(
         "AccessDenied",
         "Check that $role exists, and add to its trust policy: "
@@ -84,31 +84,31 @@ _DIAGNOSIS_BY_WORDING: Final = {
     ),
     r'No S3 objects found under S3 URL "(?P<url>[^"]*)"': Diagnosis(
         "NotFound",
-        "Check that $url holds objects in the workspace's region, and allow the execution role s3:ListBucket on its "
-        "bucket.",
+        "Check that $url contains objects and is in the workspace's region, and allow the execution role "
+        "s3:ListBucket on its bucket.",
     ),
     r"the region '[^']*' is wrong; expecting '|[Tt]he bucket is in this region: ": _WRONG_REGION,
     r"Value '(?P<type>[^']*)' at '\S*instanceType' failed to satisfy constraint: Member must satisfy enum": Diagnosis(
         "InvalidRequest", "Choose another instance type: SageMaker does not train on $type."
     ),
     r"resource training-job/(?P<type>\S+) is not available in this region": Diagnosis(
-        "QuotaExceeded", "Choose another instance type: this region does not train on $type.", waiting_helps=False
+        "QuotaExceeded", "Choose another instance type: $type is not available in this region.", waiting_helps=False
     ),
     r"Invalid MaxWaitTimeInSeconds": Diagnosis(
-        "InvalidRequest", "Set max_wait_seconds with spot only, and to max_runtime_seconds or more."
+        "InvalidRequest", "Set max_wait_seconds only with spot, and to at least max_runtime_seconds."
     ),
-    # EC2's wording; that SageMaker passes it on is inferred.
+    # EC2's wording; that SageMaker returns it unchanged is inferred.
     r"(?:subnet ID|security group) '(?P<id>[^']+)' does not exist": Diagnosis(
-        "NotFound", "Check $id in the workspace: subnets and security groups must be in its region."
+        "NotFound", "Check $id in the workspace: subnets and security groups must be in the workspace's region."
     ),
-    r"Cannot find the requested image": Diagnosis("NotFound", "Check that the workspace's region has Linear Learner."),
+    r"Cannot find the requested image": Diagnosis("NotFound", "Check that the region offers Linear Learner."),
     r"resource not found|Could not find job to update|ModelPackage\S* \S+ (?:does not exist|not found)": _NOT_FOUND,
     r"InsufficientInstanceCapacity|Unable to provision requested ML compute capacity": Diagnosis(
         "NoCapacity", "Wait, or choose another instance type."
     ),
     r"^Signature (?:expired|not yet current)": _WRONG_CLOCK,
 }
-"""By a pattern, of which the first match counts; a remedy may use its groups: * for a resource that is not named."""
+"""Diagnosis by pattern; the first match applies. Remedies may name its groups; one that did not match becomes *."""
 _QUOTA_NUMBERS = re.compile(
     r"is (?P<limit>\d+)\S* \w+, with current utilization of \S+ \w+ and a request delta of (?P<delta>\d+)\S* \w+"
 )
@@ -116,15 +116,15 @@ _S3_PERMISSIONS: Final = {
     **dict.fromkeys(
         ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject on the object"
     ),
-    "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion where the bucket keeps versions",
-    "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: without that, S3 denies what is missing",
+    "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion if the bucket is versioned",
+    "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: else a missing object is denied",
     **dict.fromkeys(("HeadBucket", "ListObjectsV2"), "s3:ListBucket on the bucket"),
 }
-"""The permissions that S3's operations need by its documentation, for denials that do not name them."""
+"""Permissions that S3 operations require, from S3's documentation, for denials that do not name the permission."""
 
 
 def diagnose_error(code: str, message: str, status: int, operation: str) -> Diagnosis:
-    """What an error response means: by its wording, else by its code, else by its HTTP status."""
+    """Return the meaning of an error response: by its wording, otherwise by its code or its HTTP status."""
     for wording, diagnosis in _DIAGNOSIS_BY_WORDING.items():
         if match := re.search(wording, message):
             return replace(diagnosis, remedy=Template(diagnosis.remedy).substitute(match.groupdict("*")))
@@ -134,5 +134,5 @@ def diagnose_error(code: str, message: str, status: int, operation: str) -> Diag
     if found is _QUOTA_IN_USE and (numbers := _QUOTA_NUMBERS.search(message)):
         return _QUOTA_TOO_LOW if int(numbers["limit"]) < int(numbers["delta"]) else _QUOTA_IN_USE
     if found is ACCESS_DENIED and operation in _S3_PERMISSIONS:
-        return replace(found, remedy=f"Check the workspace's credentials, and allow them {_S3_PERMISSIONS[operation]}.")
+        return replace(found, remedy=f"Check the workspace's credentials, and grant them {_S3_PERMISSIONS[operation]}.")
     return found

@@ -1,6 +1,6 @@
-"""The outcome of a training job that is over, read from its description, without calls to AWS.
+"""Outcome of a training job that has ended, from its description, without calls to AWS.
 
-The patterns match real FailureReasons, as people have published them; a comment says where a meaning is inferred.
+The patterns match real, published FailureReasons; comments mark meanings that are inferred.
 """
 
 import re
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 _OUTCOME_BY_REASON: Final[dict[str, tuple[OutcomeKind, str]]] = {
-    r"^ClientError:.*exit code: 2$": ("input", "Change the data or the hyperparameters, as the algorithm says."),
+    r"^ClientError:.*exit code: 2$": ("input", "Correct the data or the hyperparameters that the message names."),
     r"^CapacityError|Unable to provision requested ML compute capacity|InsufficientInstanceCapacity": (
         "capacity",
-        "Choose an instance type that AWS has more of, or allow others with fallback_instance_types.",
+        "Choose another instance type, or allow other types with fallback_instance_types.",
     ),
-    r"^InternalServerError": ("internal", "Run again; if it ends so every time, ask AWS support about this job."),
-    # 137 is 128 + SIGKILL: that it was for want of memory is inferred.
+    r"^InternalServerError": ("internal", "Run again; if the error persists, contact AWS support about this job."),
+    # 137 is 128 + SIGKILL; that the cause is too little memory is inferred.
     r"use an instance type with more memory|Out of Memory\. Please use a larger instance|exit code: 137$": (
         "compute",
-        "It ran out of memory: choose an instance type with more.",
+        "The job ran out of memory: choose an instance type with more memory.",
     ),
     r"Insufficient disk space|No space left on device": ("compute", "Raise volume_size_gb."),
     r"unable to assume the role|sts:AssumeRole on the role|Could not assume role": (
@@ -30,11 +30,11 @@ _OUTCOME_BY_REASON: Final[dict[str, tuple[OutcomeKind, str]]] = {
     ),
     r"Cannot pull algorithm container": (
         "other",
-        "Allow the execution role to pull images from ECR, and check that the region has Linear Learner.",
+        "Allow the execution role to pull images from ECR, and check that the region offers Linear Learner.",
     ),
     r"route to an S3 VPC endpoint|Unable to execute request to S3": (
         "other",
-        "Give the workspace's subnets a route to S3, and let its security groups send there.",
+        "Add a route to S3 to the workspace's subnets, and allow outbound traffic to S3 in its security groups.",
     ),
     r"Data download failed:.*(?:Access ?Denied|Forbidden)": (
         "other",
@@ -49,20 +49,20 @@ _OUTCOME_BY_REASON: Final[dict[str, tuple[OutcomeKind, str]]] = {
         "other",
         "Check that the data is in S3, in the workspace's region, and that the execution role may list its bucket.",
     ),
-    # Unlike refused input, a crash of the algorithm need not happen again.
+    # Unlike rejected input, a crash of the algorithm may not occur again.
     r"^AlgorithmError:": (
         "other",
-        "Read the end of the job's log, and change the data or the hyperparameters if it blames them.",
+        "Read the end of the job's log, and correct the data or the hyperparameters if they are the cause.",
     ),
-    "": ("other", "Read the job's log, and its page in the SageMaker console."),
+    "": ("other", "Read the job's log and its page in the SageMaker console."),
 }
-"""By a pattern of FailureReason; the first match counts."""
+"""Kind and remedy by pattern of the FailureReason; the first match applies."""
 
 
 def job_outcome(description: "JobDescription") -> JobOutcome:
-    """The outcome of a job that is over, from its DescribeTrainingJob response.
+    """Return the outcome of a job that has ended, from its DescribeTrainingJob response.
 
-    A stopped job may have uploaded a partly trained model (best effort, as documented); it is no success here.
+    A stopped job may have uploaded a partly trained model (best effort, as documented); it does not count as a success.
     """
     if description["TrainingJobStatus"] == "Completed":
         return JobOutcome("completed", "It completed.", "Nothing needs to be done.")
@@ -78,7 +78,7 @@ def job_outcome(description: "JobDescription") -> JobOutcome:
         )
     statuses = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
     if times := statuses.count("Interrupted"):
-        cause += f" It was interrupted {times} {'time' if times == 1 else 'times'} by spot."
+        cause += f" It had {times} spot interruption{'s' if times > 1 else ''}."
     return JobOutcome(kind, cause, remedy)
 
 
@@ -86,8 +86,8 @@ def _outcome_of_stopped(description: "JobDescription") -> tuple[OutcomeKind, str
     status, limits = description["SecondaryStatus"], description["StoppingCondition"]
     if status == "MaxRuntimeExceeded":
         cause = f"{status}: it trained for longer than its limit of {limits.get('MaxRuntimeInSeconds')} s."
-        return "compute", cause, "Raise max_runtime_seconds or max_cost_usd, or take a faster instance."
+        return "compute", cause, "Raise max_runtime_seconds or max_cost_usd, or choose a faster instance type."
     if status == "MaxWaitTimeExceeded":
-        cause = f"{status}: its limit of {limits.get('MaxWaitTimeInSeconds')} s passed before spot had trained it."
+        cause = f"{status}: its limit of {limits.get('MaxWaitTimeInSeconds')} s passed before training on spot ended."
         return "capacity", cause, "Train on demand, choose another instance type, or raise max_wait_seconds."
-    return "other", f"{status}: somebody, or a program, stopped it.", "Run again if that was not meant."
+    return "other", f"{status}: a user or a program stopped it.", "Run again if this was not intended."
