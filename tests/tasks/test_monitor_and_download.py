@@ -169,7 +169,7 @@ def test_a_diverging_job_is_stopped_when_that_is_allowed_and_never_paid_for_agai
         monitor(workspace, submission, stop_when_diverging=True)
     job = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert job["TrainingJobStatus"] == "Stopped"
-    with pytest.raises(TrainingFailed, match=r"had this very input\. It was stopped, as its loss is"):
+    with pytest.raises(TrainingFailed, match=r"had the same input\. It was stopped because its loss is"):
         submit(rows, **wild)
 
 
