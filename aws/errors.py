@@ -9,18 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
-from boto3.exceptions import Boto3Error, RetriesExceededError
-from botocore import exceptions as botocore_errors
+from boto3.exceptions import Boto3Error
 from botocore.exceptions import BotoCoreError, ClientError
 
-from aws.error_catalogue import (
-    ACCESS_DENIED,
-    EXPIRED_CREDENTIALS,
-    INVALID_REQUEST,
-    TRANSIENT,
-    Diagnosis,
-    diagnose_error,
-)
+from aws.error_catalogue import diagnose_client_error, diagnose_error
 
 OutcomeKind = Literal[
     "completed",
@@ -94,22 +86,6 @@ class TrainingFailed(AwsError):
 
 
 _CLASSES = {subclass.__name__: subclass for subclass in AwsError.__subclasses__()}
-_DIAGNOSIS_BY_CLIENT_ERROR: dict[type[Exception], Diagnosis] = {
-    botocore_errors.NoRegionError: Diagnosis("AccessDenied", "Set the region in the workspace's credentials."),
-    botocore_errors.NoCredentialsError: ACCESS_DENIED,
-    botocore_errors.PartialCredentialsError: ACCESS_DENIED,
-    botocore_errors.ProfileNotFound: ACCESS_DENIED,
-    botocore_errors.CredentialRetrievalError: ACCESS_DENIED,
-    botocore_errors.SSOError: EXPIRED_CREDENTIALS,
-    botocore_errors.TokenRetrievalError: EXPIRED_CREDENTIALS,
-    botocore_errors.ConnectionError: TRANSIENT,
-    botocore_errors.HTTPClientError: TRANSIENT,
-    botocore_errors.IncompleteReadError: TRANSIENT,
-    botocore_errors.ChecksumError: TRANSIENT,
-    botocore_errors.FlexibleChecksumError: TRANSIENT,
-    botocore_errors.CapacityNotAvailableError: TRANSIENT,
-    RetriesExceededError: TRANSIENT,
-}
 
 
 def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str) -> AwsError:

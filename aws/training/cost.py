@@ -9,8 +9,11 @@ on-demand price: AWS bills that price for fewer seconds.
 import math
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import TYPE_CHECKING, Annotated, Self
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
+import yaml
 from pydantic import BaseModel, Field
 
 from aws.errors import InvalidRequest
@@ -23,32 +26,6 @@ STOPPING_SECONDS = 120
 """Longest time that a job runs, and is billed, while it is Stopping (AWS: StopTrainingJob, StoppingCondition)."""
 MIN_RUNTIME_SECONDS = 60
 """Shortest time limit, as in Compute: a shorter one would stop a job while it loads its data."""
-PRICE_LIST_DATE = "2026-09-24"
-USD_PER_HOUR: Mapping[str, Mapping[str, float]] = {
-    "us-east-1": {
-        "ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.m5.2xlarge": 0.461, "ml.m5.4xlarge": 0.922,
-        "ml.m5.12xlarge": 2.765, "ml.m5.24xlarge": 5.53,
-        "ml.m6i.large": 0.115, "ml.m6i.xlarge": 0.23, "ml.m6i.2xlarge": 0.461, "ml.m6i.4xlarge": 0.922,
-        "ml.m6i.8xlarge": 1.843, "ml.m6i.12xlarge": 2.765, "ml.m6i.16xlarge": 3.686, "ml.m6i.24xlarge": 5.53,
-        "ml.c5.xlarge": 0.204, "ml.c5.2xlarge": 0.408, "ml.c5.4xlarge": 0.816, "ml.c5.9xlarge": 1.836,
-        "ml.c5.18xlarge": 3.672,
-        "ml.c6i.xlarge": 0.204, "ml.c6i.2xlarge": 0.408, "ml.c6i.4xlarge": 0.816, "ml.c6i.8xlarge": 1.632,
-        "ml.c6i.12xlarge": 2.448, "ml.c6i.16xlarge": 3.264, "ml.c6i.24xlarge": 4.896,
-        "ml.r5.large": 0.151, "ml.r5.xlarge": 0.302, "ml.r5.2xlarge": 0.605, "ml.r5.4xlarge": 1.21,
-        "ml.r5.8xlarge": 2.419, "ml.r5.12xlarge": 3.629, "ml.r5.16xlarge": 4.838, "ml.r5.24xlarge": 7.258,
-        "ml.g4dn.xlarge": 0.736, "ml.g4dn.2xlarge": 0.94, "ml.g4dn.4xlarge": 1.505,
-    },
-    "ap-south-1": {
-        "ml.m5.xlarge": 0.242, "ml.m5.4xlarge": 0.97, "ml.m6i.4xlarge": 0.97, "ml.c6i.8xlarge": 1.632,
-        "ml.r5.4xlarge": 1.248, "ml.g4dn.xlarge": 0.811,
-    },
-}  # fmt: skip
-"""On-demand prices of training by region and instance type, in USD per instance and hour, for limits and estimates.
-
-From AWS's public price list (offer AmazonSageMaker, usage type `Train`), as copied by public projects between
-PRICE_LIST_DATE and 2026-09-27; overlapping copies agree within 0.1 %. Prices change; current prices are at
-https://aws.amazon.com/sagemaker/ai/pricing/. The `prices` of a workspace take precedence over this table.
-"""
 
 
 class Price(BaseModel, frozen=True):
@@ -66,9 +43,17 @@ def find_price(instance_type: str, region: str, overrides: Mapping[str, float]) 
     """Return the price of one instance from `overrides`, the workspace's prices, or the table; None if unknown."""
     if instance_type in overrides:
         return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
-    if listed := USD_PER_HOUR.get(region, {}).get(instance_type):
-        return Price(usd_per_hour=listed, source=f"price list of {PRICE_LIST_DATE} for {region}")
+    table = read_price_table()
+    if listed := table["usd_per_hour"].get(region, {}).get(instance_type):
+        return Price(usd_per_hour=listed, source=f"price list of {table['date']} for {region}")
     return None
+
+
+@cache
+def read_price_table() -> dict[str, Any]:
+    """The content of prices.yaml: its `date`, and `usd_per_hour` by region and instance type."""
+    table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("prices.yaml").read_text())
+    return table
 
 
 def runtime_limit(compute: Compute, price: Price | None) -> int:

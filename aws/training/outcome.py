@@ -4,59 +4,13 @@ The patterns match real, published FailureReasons; comments mark meanings that a
 """
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from aws.error_catalogue import read_catalogue
 from aws.errors import JobOutcome, OutcomeKind
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
-
-_OUTCOME_BY_REASON: Final[dict[str, tuple[OutcomeKind, str]]] = {
-    r"^ClientError:.*exit code: 2$": ("input", "Correct the data or the hyperparameters that the message names."),
-    r"^CapacityError|Unable to provision requested ML compute capacity|InsufficientInstanceCapacity": (
-        "capacity",
-        "Choose another instance type, or allow other types with fallback_instance_types.",
-    ),
-    r"^InternalServerError": ("internal", "Run again; if the error persists, contact AWS support about this job."),
-    # 137 is 128 + SIGKILL; that the cause is too little memory is inferred.
-    r"use an instance type with more memory|Out of Memory\. Please use a larger instance|exit code: 137$": (
-        "compute",
-        "The job ran out of memory: choose an instance type with more memory.",
-    ),
-    r"Insufficient disk space|No space left on device": ("compute", "Raise volume_size_gb."),
-    r"unable to assume the role|sts:AssumeRole on the role|Could not assume role": (
-        "other",
-        "Check that the execution role exists, and that its trust policy lets sagemaker.amazonaws.com assume it.",
-    ),
-    r"Cannot pull algorithm container": (
-        "other",
-        "Allow the execution role to pull images from ECR, and check that the region offers Linear Learner.",
-    ),
-    r"route to an S3 VPC endpoint|Unable to execute request to S3": (
-        "other",
-        "Add a route to S3 to the workspace's subnets, and allow outbound traffic to S3 in its security groups.",
-    ),
-    r"Data download failed:.*(?:Access ?Denied|Forbidden)": (
-        "other",
-        "Allow the execution role s3:GetObject and s3:ListBucket on the data, and kms:Decrypt if it is encrypted.",
-    ),
-    r"Artifact upload failed:.*(?:Access ?Denied|Forbidden)": (
-        "other",
-        "Allow the execution role s3:PutObject on the workspace's prefix, and kms:GenerateDataKey on its KMS key.",
-    ),
-    r"Artifact upload failed:": ("other", "Check that the workspace's bucket exists and is in its region."),
-    r"Data download failed:|No S3 objects found under S3 URL": (
-        "other",
-        "Check that the data is in S3, in the workspace's region, and that the execution role may list its bucket.",
-    ),
-    # Unlike rejected input, a crash of the algorithm may not occur again.
-    r"^AlgorithmError:": (
-        "other",
-        "Read the end of the job's log, and correct the data or the hyperparameters if they are the cause.",
-    ),
-    "": ("other", "Read the job's log and its page in the SageMaker console."),
-}
-"""Kind and remedy by pattern of the FailureReason; the first match applies."""
 
 
 def job_outcome(description: "JobDescription") -> JobOutcome:
@@ -73,7 +27,7 @@ def job_outcome(description: "JobDescription") -> JobOutcome:
         cause = f"{reason}."
         kind, remedy = next(
             outcome
-            for pattern, outcome in _OUTCOME_BY_REASON.items()
+            for pattern, outcome in read_catalogue().failures.items()
             if re.search(pattern, reason, re.DOTALL | re.IGNORECASE)
         )
     statuses = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
