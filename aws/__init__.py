@@ -1,1 +1,1 @@
-"""Everything that talks to AWS; nothing here imports the tasks, the flows or the algorithm."""
+"""Access to AWS; this package does not import the tasks, the flows or the algorithm."""

@@ -12,8 +12,8 @@ import yaml
 ErrorKind = Literal["AccessDenied", "NotFound", "InvalidRequest", "QuotaExceeded", "NoCapacity", "Unavailable"]
 _DIAGNOSIS_BY_STATUS: Final = {403: "access_denied", 404: "not_found", 429: "transient"}
 _PARTS: Final = {
-    "{caller}": r"User: (?P<who>\S+) is not authorized to perform: ",
-    "{resource}": r"(?: on resource: \"?(?P<what>[^\"]+?)\"?)?(?= because | with an explicit|\.?$)",
+    "{caller}": r"User: (?P<caller>\S+) is not authorized to perform: ",
+    "{resource}": r"(?: on resource: \"?(?P<resource>[^\"]+?)\"?)?(?= because | with an explicit|\.?$)",
 }
 """Parts that patterns of the catalogue have in common."""
 _QUOTA_NUMBERS = re.compile(
@@ -23,11 +23,11 @@ _S3_PERMISSIONS: Final = {
     **dict.fromkeys(
         ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject on the object"
     ),
-    "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion where the bucket keeps versions",
-    "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: without that, S3 denies what is missing",
+    "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion if the bucket is versioned",
+    "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: else a missing object is denied",
     **dict.fromkeys(("HeadBucket", "ListObjectsV2"), "s3:ListBucket on the bucket"),
 }
-"""The permissions that S3's operations need by its documentation, for denials that do not name them."""
+"""Permissions that S3 operations require, from S3's documentation, for denials that do not name the permission."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def diagnose_error(code: str, message: str, status: int, operation: str) -> Diag
         name = "quota_too_low" if int(numbers["limit"]) < int(numbers["delta"]) else name
     found = catalogue.diagnoses[name]
     if name == "access_denied" and operation in _S3_PERMISSIONS:
-        return replace(found, remedy=f"Check the workspace's credentials, and allow them {_S3_PERMISSIONS[operation]}.")
+        return replace(found, remedy=f"Check the workspace's credentials, and grant them {_S3_PERMISSIONS[operation]}.")
     return found
 
 

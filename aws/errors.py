@@ -1,6 +1,6 @@
-"""The errors of this package, one tree below AwsError, and the translation of botocore's errors into them.
+"""Exceptions of this package, all derived from AwsError, and the translation of botocore's exceptions into them.
 
-Every message says what was being done, what AWS answered and what to do; `retryable` decides whether a step retries.
+Every message states the operation, the response of AWS and the remedy; `retryable` decides whether a task retries.
 """
 
 import re
@@ -16,17 +16,17 @@ from aws.error_catalogue import diagnose_client_error, diagnose_error
 
 OutcomeKind = Literal[
     "completed",
-    "capacity",  # AWS had no instances
-    "internal",  # a fault of AWS's own
+    "capacity",  # AWS had no instances available
+    "internal",  # an internal error of AWS
     "compute",  # too little memory, disk or time: other instances or limits are needed
-    "input",  # the algorithm refuses the data or the hyperparameters
-    "other",  # a permission, the network, a crash, a stop: something outside of the request may change it
+    "input",  # the algorithm rejects the data or the hyperparameters
+    "other",  # a permission, the network, a crash or a stop: the same request may succeed later
 ]
 
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """Why a training job ended, in AWS's words, and what to do."""
+    """Why a training job ended, as AWS reports it, and the remedy."""
 
     kind: OutcomeKind
     cause: str
@@ -34,14 +34,14 @@ class JobOutcome:
 
     @property
     def retry(self) -> Literal["now", "later", "never"]:
-        """Whether the same input may be submitted again: by the same run, by a later one, or not at all."""
+        """When the same input may be submitted again: now by the same run, later by another run, or never."""
         if self.kind in {"capacity", "internal"}:
             return "now"
         return "never" if self.kind in {"compute", "input"} else "later"
 
 
 class AwsError(Exception):
-    """AWS did not do what was requested; `code` is AWS's own for it, where AWS answered with one."""
+    """Base class of all errors of AWS; `code` is the error code of the response, empty if there is none."""
 
     retryable = False
     code = ""
@@ -52,31 +52,31 @@ class AccessDenied(AwsError):
 
 
 class NotFound(AwsError):
-    """Something the request names does not exist."""
+    """A resource that the request names does not exist."""
 
 
 class InvalidRequest(AwsError):
-    """AWS refuses the request; sending it again would not help."""
+    """The request is not valid; sending it again does not help."""
 
 
 class QuotaExceeded(AwsError):
-    """An account limit is reached; `waiting_helps` is False when the limit itself is below what was requested."""
+    """A quota of the account is exceeded; `waiting_helps` is False when the request is larger than the quota."""
 
     waiting_helps = True
 
 
 class NoCapacity(AwsError):
-    """AWS has no such instances now; not retryable, as submission waits and tries other types by itself."""
+    """AWS has no instances of the type available; not retryable, as submission itself waits and tries other types."""
 
 
 class Unavailable(AwsError):
-    """A transient fault: throttling, a service error, a lost connection."""
+    """A transient error: throttling, a service error, a lost connection."""
 
     retryable = True
 
 
 class TrainingFailed(AwsError):
-    """The job ended as Failed or Stopped; with its outcome, its cost in USD and the end of its log where known."""
+    """The job ended as Failed or Stopped; has its outcome, its cost in USD and its last log lines, where known."""
 
     def __init__(
         self, message: str = "", *, outcome: JobOutcome | None = None, usd: float = 0.0, log_tail: tuple[str, ...] = ()
@@ -85,11 +85,11 @@ class TrainingFailed(AwsError):
         self.outcome, self.usd, self.log_tail = outcome, usd, log_tail
 
 
-_CLASSES = {kind.__name__: kind for kind in AwsError.__subclasses__()}
+_CLASSES = {subclass.__name__: subclass for subclass in AwsError.__subclasses__()}
 
 
 def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str) -> AwsError:
-    """The AwsError that `error` stands for; `doing` completes "AWS failed while …"."""
+    """Return `error` as an AwsError; `doing` completes "AWS failed while …"."""
     code = ""
     if isinstance(error, ClientError):
         details = error.response.get("Error", {})
@@ -97,7 +97,7 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
         # When a response has no body, botocore uses the status as the code.
         status = int(code) if code.isdecimal() else error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
         diagnosis = diagnose_error(code, message, status, error.operation_name)
-        # After a wrong signature some services repeat the canonical request, which holds the session token.
+        # Some responses to a wrong signature contain the canonical request, which includes the session token.
         message = re.split(r"\s*The Canonical String for this request", message)[0]
         cause = f"{code or 'error'}: {message or 'no message'}"
     else:
@@ -112,11 +112,11 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
 
 @contextmanager
 def translate_errors(doing: str) -> Iterator[None]:
-    """Translate boto's errors that the block raises; `doing` completes "AWS failed while …"."""
+    """Translate boto3 and botocore errors raised in the block; `doing` completes "AWS failed while …"."""
     try:
         yield
     except (ClientError, BotoCoreError, Boto3Error) as error:
-        # The error of a transfer has the one that AWS answered with as its context, not as its cause.
+        # boto3's transfer errors have the error response of AWS as their context, not as their cause.
         original = error.__context__ if isinstance(error, Boto3Error) else error
         original = original if isinstance(original, ClientError | BotoCoreError) else error
         raise translate_error(original, doing) from error

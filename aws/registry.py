@@ -1,6 +1,6 @@
-"""Model packages in SageMaker's Model Registry: the champion, and one package per training job.
+"""Model packages in the SageMaker Model Registry: find the champion, register one package per training job.
 
-The description of a package begins with its training job's name, as SageMaker lists packages without their metadata.
+A package's description begins with its training job's name, because SageMaker lists packages without their metadata.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ JOB_NAME = rf"{NAME_PREFIX}[0-9a-f]{{20}}(-\d+)?"
 MAX_TEXT_LENGTH, MAX_METADATA_ENTRIES = 1024, 50
 REQUEST_TYPES = ["text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"]
 RESPONSE_TYPES = REQUEST_TYPES[1:]
-"""Linear Learner does not answer in CSV."""
+"""Linear Learner does not return CSV."""
 MetadataKey = Annotated[str, Field(pattern=r"^[\p{L}\p{Z}\p{N}_.:/=+\-@]{1,128}$")]
 
 
@@ -37,7 +37,7 @@ class Package(BaseModel, frozen=True):
     version: int
     status: ApprovalStatus
     model_uri: str
-    """Its model.tar.gz; empty where somebody registered a package without one."""
+    """URI of its model.tar.gz; empty for a package that was registered without a model."""
     training_job: str | None
     """None for packages that this project did not register."""
     metadata: dict[str, str]
@@ -46,7 +46,7 @@ class Package(BaseModel, frozen=True):
 
 
 class Registration(BaseModel, frozen=True):
-    """What a package is made of."""
+    """The content of a package."""
 
     group: str
     training_job: Annotated[str, Field(pattern=f"^{JOB_NAME}$")]
@@ -54,24 +54,24 @@ class Registration(BaseModel, frozen=True):
     image: str
     model_uri: str
     description: str
-    """What the registry shows after the training job's name; cut where it is too long."""
+    """Shown in the registry after the training job's name; truncated if it is too long."""
     metrics_uri: str
     """S3 URI of the JSON with the model's metrics."""
     metadata: Annotated[dict[MetadataKey, str], Field(max_length=MAX_METADATA_ENTRIES)]
-    """Characters of a value that the registry rejects become spaces; empty values are left out."""
+    """Characters that the registry rejects become spaces in values; empty values are omitted."""
     status: ApprovalStatus
     approval_description: str
-    """Why that status; shown beside it when it is not PendingManualApproval."""
+    """Reason for the status; the registry shows it unless the status is PendingManualApproval."""
 
 
 def newest_approved(workspace: Workspace, group: str) -> Package | None:
-    """The champion: the highest version that is Approved; None without one, or without the group."""
+    """Return the champion: the newest version that is Approved; None if there is none or no such group."""
     newest = next(_summaries(workspace, group, ModelApprovalStatus="Approved"), None)
     return _describe(workspace, newest["ModelPackageArn"]) if newest else None
 
 
 def find_package(workspace: Workspace, group: str, training_job: str) -> Package | None:
-    """The newest package of this training job's model, whatever its status; None without one, or without the group."""
+    """Return the newest package of this training job's model, in any status; None if it or the group does not exist."""
     for summary in _summaries(workspace, group):
         if _parse_training_job(summary.get("ModelPackageDescription", "")) == training_job:
             return _describe(workspace, summary["ModelPackageArn"])
@@ -79,10 +79,10 @@ def find_package(workspace: Workspace, group: str, training_job: str) -> Package
 
 
 def register(workspace: Workspace, registration: Registration) -> Package:
-    """Find the package of this training job's model, or create it, and its group if there is none; then set its status.
+    """Find or create the package of this training job's model, set its status and return it; create a missing group.
 
-    The same model registered twice, by two processes at once or again after a lost response, gives one package: that
-    of the first call. A package that is approved or rejected already keeps its status, whatever `registration.status`.
+    Registering a model twice, by two processes at once or again after a lost response, creates one package, with the
+    content of the first call. A package that is already approved or rejected keeps its status.
     """
     package = find_package(workspace, registration.group, registration.training_job)
     if package is None:
@@ -91,34 +91,34 @@ def register(workspace: Workspace, registration: Registration) -> Package:
     return decide_approval(workspace, package, registration.status, registration.approval_description)
 
 
-def decide_approval(workspace: Workspace, package: Package, status: ApprovalStatus, why: str) -> Package:
-    """Approve or reject a package that is PendingManualApproval; any other is returned as it is.
+def decide_approval(workspace: Workspace, package: Package, status: ApprovalStatus, reason: str) -> Package:
+    """Approve or reject a package that is PendingManualApproval; return any other package unchanged.
 
-    SageMaker has no conditional update: of two decisions at the same moment the later one wins.
+    SageMaker has no conditional update: of two simultaneous decisions the later one takes effect.
     """
     if status == PENDING or package.status != PENDING:
         return package
-    current = _describe(workspace, package.arn)  # somebody may have decided in the meantime
+    current = _describe(workspace, package.arn)  # another process may have decided in the meantime
     if current.status != PENDING:
         return current
-    _set_status(workspace, package.arn, status, why)
+    _set_status(workspace, package.arn, status, reason)
     return current.model_copy(update={"status": status, "is_new_decision": True})
 
 
-def _set_status(workspace: Workspace, arn: str, status: ApprovalStatus, why: str) -> None:
+def _set_status(workspace: Workspace, arn: str, status: ApprovalStatus, reason: str) -> None:
     with translate_errors(f"setting {arn} to {status}"):
         workspace.client("sagemaker").update_model_package(
-            ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=_to_description(why)
+            ModelPackageArn=arn, ModelApprovalStatus=status, ApprovalDescription=_to_description(reason)
         )
 
 
 def _summaries(workspace: Workspace, group: str, **filters: Any) -> Iterator["ModelPackageSummaryTypeDef"]:
-    """The packages of a group that are complete, newest first; none where there is no such group."""
+    """Yield the packages of a group that are Completed, newest first; none if there is no such group."""
     with suppress(NotFound), translate_errors(f"listing the model packages of {group}"):
         pages = workspace.client("sagemaker").get_paginator("list_model_packages")
-        chosen = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending", **filters}
-        for page in pages.paginate(**chosen, PaginationConfig={"PageSize": 100}):
-            yield from (one for one in page["ModelPackageSummaryList"] if one["ModelPackageStatus"] == "Completed")
+        query = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending", **filters}
+        for page in pages.paginate(**query, PaginationConfig={"PageSize": 100}):
+            yield from (new for new in page["ModelPackageSummaryList"] if new["ModelPackageStatus"] == "Completed")
 
 
 def _describe(workspace: Workspace, arn: str) -> Package:
@@ -130,7 +130,7 @@ def _describe(workspace: Workspace, arn: str) -> Package:
         group=found["ModelPackageGroupName"],
         version=found["ModelPackageVersion"],
         status=found.get("ModelApprovalStatus", PENDING),
-        model_uri=next((one["ModelDataUrl"] for one in containers if "ModelDataUrl" in one), ""),
+        model_uri=next((container["ModelDataUrl"] for container in containers if "ModelDataUrl" in container), ""),
         training_job=_parse_training_job(found.get("ModelPackageDescription", "")),
         metadata=found.get("CustomerMetadataProperties", {}),
     )
@@ -163,13 +163,13 @@ def _create(workspace: Workspace, registration: Registration) -> Package:
         if found := find_package(workspace, group, job):
             return found
         raise
-    if registration.status == "Rejected":  # CreateModelPackage takes the status, but no reason for it
+    if registration.status == "Rejected":  # CreateModelPackage accepts the status but no reason for it
         _set_status(workspace, created["ModelPackageArn"], "Rejected", registration.approval_description)
     return _describe(workspace, created["ModelPackageArn"])
 
 
 def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDef":
-    """The CreateModelPackage request. It approves nothing, in case the process is killed right after it."""
+    """Return the CreateModelPackage request, which never approves: the process may be killed right after it."""
     group, job = registration.group, registration.training_job
     metadata = {key: to_tag_value(value) for key, value in registration.metadata.items()}
     return {
@@ -191,5 +191,5 @@ def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDe
 
 
 def _to_description(text: str) -> str:
-    """A description that the registry accepts: in one line, and not too long."""
+    """Return `text` as a description that the registry accepts: printable and not too long."""
     return "".join(char if char.isprintable() else " " for char in text)[:MAX_TEXT_LENGTH]

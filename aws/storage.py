@@ -1,4 +1,4 @@
-"""Objects in S3. Transfers are streamed; one that is interrupted leaves nothing under the final name."""
+"""Objects in S3. Transfers are streamed; an interrupted transfer leaves nothing under the final name."""
 
 import fcntl
 import hashlib
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 class StoredObject(BaseModel, frozen=True):
-    """An object as S3 describes it."""
+    """The properties of an object in S3."""
 
     uri: str
     size: int
     etag: str
     version_id: str | None = None
     sha256: str | None = None
-    """Checksum that `upload_file` recorded; None for objects that others uploaded."""
+    """Checksum that `upload_file` recorded; None for objects that another program uploaded."""
 
     @property
     def identity(self) -> str:
-        """Changes whenever the content does: the version where the bucket is versioned, else ETag and size."""
+        """A string that changes with the content: the version if the bucket is versioned, otherwise ETag and size."""
         return f"{self.uri}@{self.version_id}" if self.version_id else f"{self.etag}-{self.size}"
 
 
 def stat_object(workspace: Workspace, uri: str) -> StoredObject:
-    """The properties of the object at `uri`; raises NotFound when it, or its bucket, does not exist."""
+    """Return the properties of the object at `uri`; raises NotFound when the object or its bucket does not exist."""
     bucket, key = split_uri(uri)
     try:
         with translate_errors(f"looking for {uri}"):
             head = workspace.client("s3").head_object(Bucket=bucket, Key=key)
     except NotFound as error:
-        # S3 answers a HEAD without a body, so its own message would say no more than "Not Found".
+        # S3's response to a HEAD has no body, so its message is only "Not Found".
         raise NotFound(f"There is no object {uri}. Check the bucket's name, the key and the region.") from error
     return StoredObject(
         uri=uri,
@@ -53,13 +53,13 @@ def stat_object(workspace: Workspace, uri: str) -> StoredObject:
 
 
 def list_objects(workspace: Workspace, uri: str) -> Iterator[StoredObject]:
-    """The objects whose URI begins with `uri`, in the order of their keys, as the listing describes them."""
+    """Yield the objects whose URI begins with `uri`, in the order of their keys, without version and checksum."""
     bucket, prefix = split_uri(uri)
     with translate_errors(f"listing {uri}"):
         for page in workspace.client("s3").get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-            for found in page.get("Contents", []):
-                at = f"s3://{bucket}/{found['Key']}"
-                yield StoredObject(uri=at, size=found["Size"], etag=found["ETag"].strip('"'))
+            for item in page.get("Contents", []):
+                item_uri = f"s3://{bucket}/{item['Key']}"
+                yield StoredObject(uri=item_uri, size=item["Size"], etag=item["ETag"].strip('"'))
 
 
 def has_checksum(workspace: Workspace, uri: str, sha256: str) -> bool:
@@ -71,9 +71,9 @@ def has_checksum(workspace: Workspace, uri: str, sha256: str) -> bool:
 
 
 def download_object(workspace: Workspace, stored: StoredObject, path: Path) -> None:
-    """Download to `path`, completely or not at all; raises NotFound when the object is no longer `stored`.
+    """Download to `path`, completely or not at all; raises NotFound when the object is missing or has changed.
 
-    Of several processes that download to one folder each waits for the others; what a killed one left is removed.
+    Processes that download to the same folder wait for each other; partial files of killed processes are removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     folder = os.open(path.parent, os.O_RDONLY)
@@ -93,11 +93,11 @@ def _download(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     version = {"VersionId": stored.version_id} if stored.version_id else None
     with translate_errors(f"downloading {stored.uri}"):
         workspace.client("s3").download_file(bucket, key, str(partial), ExtraArgs=version)
-    if not stored.version_id:  # an object from a listing has none, even if its bucket keeps versions
-        now = stat_object(workspace, stored.uri)
-        if (now.etag, now.size) != (stored.etag, stored.size):
+    if not stored.version_id:  # an object from a listing has none, even if its bucket is versioned
+        current = stat_object(workspace, stored.uri)
+        if (current.etag, current.size) != (stored.etag, stored.size):
             partial.unlink()
-            raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to take the new object.")
+            raise NotFound(f"{stored.uri} changed while it was downloaded. Run again to use the new object.")
     partial.replace(path)
 
 
@@ -108,7 +108,7 @@ def upload_file(workspace: Workspace, path: Path, uri: str, sha256: str) -> None
 
 
 def read_object(workspace: Workspace, uri: str) -> tuple[bytes, datetime]:
-    """The content of a small object, and when it was written (UTC)."""
+    """Return the content of a small object and the time of its last modification (UTC)."""
     bucket, key = split_uri(uri)
     with translate_errors(f"reading {uri}"):
         response = workspace.client("s3").get_object(Bucket=bucket, Key=key)
@@ -116,14 +116,14 @@ def read_object(workspace: Workspace, uri: str) -> tuple[bytes, datetime]:
 
 
 def write_object(workspace: Workspace, uri: str, content: bytes) -> None:
-    """Write a small JSON object in one call: readers see all of it, or what was there before."""
+    """Write a small JSON object in one call: readers see either the previous or the complete new content."""
     bucket, key = split_uri(uri)
     with translate_errors(f"writing {uri}"):
         workspace.client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType="application/json")
 
 
 def write_file(workspace: Workspace, path: Path, uri: str, metadata: Mapping[str, str] | None = None) -> None:
-    """Upload a file, in parts when it is large; the object is there completely, or not at all."""
+    """Upload a file, in parts if it is large; the object is written completely or not at all."""
     bucket, key = split_uri(uri)
     with translate_errors(f"uploading {path.name} to {uri}"):
         workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs={"Metadata": metadata or {}})
@@ -134,14 +134,14 @@ def delete_objects(workspace: Workspace, uri: str) -> None:
     bucket, prefix = split_uri(uri)
     s3 = workspace.client("s3")
     with translate_errors(f"removing {uri}"):
-        # A page has as many objects as one call deletes.
+        # A page has at most as many objects as one call can delete.
         for page in s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
             if found := page.get("Contents"):
-                keys: list[ObjectIdentifierTypeDef] = [{"Key": one["Key"]} for one in found]
+                keys: list[ObjectIdentifierTypeDef] = [{"Key": item["Key"]} for item in found]
                 s3.delete_objects(Bucket=bucket, Delete={"Objects": keys, "Quiet": True})
 
 
 def sha256_of(path: Path) -> str:
-    """Checksum of a file, read in blocks."""
+    """Return the checksum of a file, which is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

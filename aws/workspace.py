@@ -1,4 +1,4 @@
-"""Where training runs: the one switch between a laptop and the cloud."""
+"""The Training Workspace block, which determines whether training runs in the sandbox or on AWS."""
 
 from copy import deepcopy
 from functools import cache
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class Workspace(Block):
-    """A bucket with its credentials, the role SageMaker assumes, and the network training runs in.
+    """Bucket, credentials, execution role, network and tags of training jobs.
 
-    Every AWS client of this project comes from here, so that one block decides which account and endpoint it uses.
+    Creates all AWS clients of this project, so that this block alone determines their account and endpoint.
     """
 
     _block_type_name = "Training Workspace"
@@ -38,20 +38,20 @@ class Workspace(Block):
     tags: Tags = Field(default_factory=dict)
     prices: dict[str, PositiveFloat] = Field(
         default_factory=dict,
-        description="USD per instance and hour of training, by instance type such as ml.m5.large, where the built-in "
-        "price list lacks it or you pay another price.",
+        description="USD per instance and hour of training, by instance type such as ml.m5.large, for types that the "
+        "built-in price list lacks or for which you pay another price.",
     )
     dask_scheduler: DaskScheduler = None
 
     @model_validator(mode="after")
-    def _network_is_whole(self) -> Self:
+    def _check_network(self) -> Self:
         if bool(self.subnets) != bool(self.security_group_ids):
-            raise ValueError("subnets and security groups go together: give both, or neither")
+            raise ValueError("subnets and security groups must be set together: set both, or neither")
         return self
 
     @classmethod
     def model_json_schema(cls, *arguments: Any, **options: Any) -> dict[str, Any]:
-        """A copy of the schema, which is computed once: Prefect asks for it a hundred times to save a block."""
+        """Return a copy of the cached schema: Prefect calls this method a hundred times to save a block."""
         return deepcopy(cls._schema(*arguments, **options))
 
     @classmethod
@@ -72,26 +72,26 @@ class Workspace(Block):
     @overload
     def client(self, service: Literal["kms"]) -> "KMSClient": ...
     def client(self, service: str) -> Any:
-        """A boto3 client for `service`, with this workspace's credentials, region and endpoint."""
-        with translate_errors(f"preparing a connection to {service}"):
-            # prefect-aws types only two of boto3's services; get_client takes any name.
+        """Return a boto3 client for `service`, with this workspace's credentials, region and endpoint."""
+        with translate_errors(f"creating a client for {service}"):
+            # prefect-aws annotates only two of boto3's services; get_client accepts any name.
             return cast("Any", self.bucket.credentials).get_client(service)
 
     @property
     def region(self) -> str:
-        """The region the workspace's clients talk to, e.g. `eu-west-1`."""
+        """The region of the workspace's clients, e.g. `eu-west-1`."""
         return self.client("s3").meta.region_name
 
     def key(self, *parts: str) -> str:
-        """Key of an object of this project: the bucket's own folder, the prefix, then `parts`."""
+        """Return the key of an object of this project: the bucket block's folder, the prefix, then `parts`."""
         return "/".join(p.strip("/") for p in (self.bucket.bucket_folder, self.prefix, *parts) if p.strip("/"))
 
     def uri(self, *parts: str) -> str:
-        """`s3://` URI of an object, or folder, of this project."""
+        """Return the `s3://` URI of an object or folder of this project."""
         return f"s3://{self.bucket.bucket_name}/{self.key(*parts)}"
 
     def locate(self, source: str) -> str:
-        """`source` as a full URI: an `s3://` URI as it is, anything else as a key in the workspace's bucket."""
+        """Return `source` as a full URI: an `s3://` URI unchanged, anything else as a key in the workspace's bucket."""
         if source.startswith("s3://"):
             return source
         folder = self.bucket.bucket_folder.strip("/")
@@ -99,26 +99,26 @@ class Workspace(Block):
 
 
 def load_workspace(name: str) -> Workspace:
-    """The saved block of that name; raises NotFound, or InvalidRequest when the block is not valid."""
+    """Return the saved block of that name; raises NotFound, or InvalidRequest when the block is not valid."""
     try:
-        # Prefect types `load` for sync and async callers alike.
+        # Prefect annotates `load` for both sync and async callers.
         return cast("Workspace", Workspace.load(name))
     except ValueError as error:
         raise NotFound(
-            f"There is no Training Workspace block named {name!r} in this Prefect. Save one in Prefect's UI "
-            "under Blocks."
+            f"There is no Training Workspace block named {name!r} on this Prefect server. Save one in "
+            "Prefect's UI under Blocks."
         ) from error
-    except RuntimeError as error:  # Prefect's server takes what the block's form does
+    except RuntimeError as error:  # Prefect's server does not run the block's validators
         if not isinstance(error.__cause__, ValidationError):
             raise
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.__cause__.errors())
-        # Without the cause: it shows what was found, credentials among it.
+        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.__cause__.errors())
+        # Without the cause, which contains the values, among them credentials.
         raise InvalidRequest(
-            f"Correct the Training Workspace block {name!r} in the UI under Blocks: {wrong}."
+            f"Correct the Training Workspace block {name!r} in the UI under Blocks: {problems}."
         ) from None
 
 
 def split_uri(uri: str) -> tuple[str, str]:
-    """Bucket and key of an `s3://bucket/key` URI."""
+    """Return bucket and key of an `s3://bucket/key` URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key

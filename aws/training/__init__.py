@@ -1,1 +1,1 @@
-"""Training jobs: requested, started or adopted, followed, stopped, paid for."""
+"""SageMaker training jobs: request, start or adopt, follow, stop, and compute the cost."""

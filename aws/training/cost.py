@@ -1,9 +1,9 @@
-"""What a training job may cost at most, and what it did cost: instances only, not storage, logs or data transfer.
+"""Maximum and actual cost of a training job: instances only, without storage, logs and data transfer.
 
-The bound holds as far as AWS keeps MaxRuntimeInSeconds and the time it documents for stopping. Three things it does not
-promise: short limits have been seen kept late (jobs limited to 60 s ended after 350 s), uploading the model after a
-stop is billed too, and whether the limit of a spot job starts anew after an interruption is not said. Spot is counted
-at the on-demand price: AWS bills it at that price for fewer seconds.
+The maximum assumes that AWS enforces MaxRuntimeInSeconds and the documented time for stopping. AWS does not guarantee
+this: jobs limited to 60 s have been observed to end after 350 s, uploading the model after a stop is billed as well,
+and it is not documented whether the limit of a spot job restarts after an interruption. Spot is counted at the
+on-demand price: AWS bills that price for fewer seconds.
 """
 
 import math
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
 STOPPING_SECONDS = 120
-"""How long a job may still run, and is billed, once it is Stopping (AWS: StopTrainingJob, StoppingCondition)."""
+"""Longest time that a job runs, and is billed, while it is Stopping (AWS: StopTrainingJob, StoppingCondition)."""
 MIN_RUNTIME_SECONDS = 60
-"""The shortest time limit there is, as in Compute: less would stop a job while it loads its data."""
+"""Shortest time limit, as in Compute: a shorter one would stop a job while it loads its data."""
 
 
 class Price(BaseModel, frozen=True):
-    """USD per instance and hour, and where that figure comes from."""
+    """USD per instance and hour, and the source of this price."""
 
     usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: str
 
     def cost(self, seconds: int, instances: int) -> Fraction:
-        """USD, exactly: 0.1 means a tenth, and a budget must not fail for a digit that only binary fractions have."""
+        """Return the exact cost in USD: a budget must not be rejected because of a binary rounding error."""
         return seconds * instances * Fraction(str(self.usd_per_hour)) / 3600
 
 
 def find_price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
-    """The price of one instance: from `overrides`, the workspace's prices, or else the table; None when unknown."""
+    """Return the price of one instance from `overrides`, the workspace's prices, or the table; None if unknown."""
     if instance_type in overrides:
         return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
     table = read_price_table()
@@ -57,31 +57,31 @@ def read_price_table() -> dict[str, Any]:
 
 
 def runtime_limit(compute: Compute, price: Price | None) -> int:
-    """MaxRuntimeInSeconds to ask for: `max_runtime_seconds`, or less when `max_cost_usd` buys less.
+    """Return MaxRuntimeInSeconds to request: `max_runtime_seconds`, or less when `max_cost_usd` pays for less.
 
-    The budget covers the time that a job may take to stop, too. Raises InvalidRequest when there is a budget and no
-    price, or when the budget is too small for a job; the message names the smallest that would do.
+    The budget includes the time that a job may take to stop. Raises InvalidRequest when there is a budget but no
+    price, or when the budget is too small for a job; the message contains the smallest sufficient budget.
     """
     budget, kind, instances = compute.max_cost_usd, compute.instance_type, compute.instance_count
     if budget is None:
         return compute.max_runtime_seconds
     if price is None:
         raise InvalidRequest(
-            f"max_cost_usd {budget:g} cannot be kept: the price of {kind} in this region is not known. "
+            f"max_cost_usd {budget:g} cannot be enforced: the price of {kind} in this region is unknown. "
             "Set it in the workspace's prices, in USD per instance and hour."
         )
     affordable = math.floor(Fraction(str(budget)) / price.cost(1, instances)) - STOPPING_SECONDS
     if affordable < MIN_RUNTIME_SECONDS:
         enough = _round_up_to_cents(price.cost(MIN_RUNTIME_SECONDS + STOPPING_SECONDS, instances))
         raise InvalidRequest(
-            f"max_cost_usd {budget:g} buys {max(0, affordable)} s of {instances} x {kind} at "
-            f"{price.usd_per_hour:g} USD an hour; a job needs at least {MIN_RUNTIME_SECONDS} s: give at least {enough}"
+            f"max_cost_usd {budget:g} pays for {max(0, affordable)} s of {instances} x {kind} at "
+            f"{price.usd_per_hour:g} USD an hour; a job needs at least {MIN_RUNTIME_SECONDS} s: set at least {enough}"
         )
     return min(compute.max_runtime_seconds, affordable)
 
 
 def describe_worst_case(compute: Compute, price: Price | None, region: str) -> str:
-    """What a job with this compute's time limit costs at most, in one sentence, cents rounded up."""
+    """Return the maximum cost of a job with this compute's time limit as text, rounded up to cents."""
     longest = compute.max_runtime_seconds + STOPPING_SECONDS
     kind, instances = compute.instance_type, compute.instance_count
     if price is None:
@@ -93,15 +93,15 @@ def describe_worst_case(compute: Compute, price: Price | None, region: str) -> s
 
 
 def _round_up_to_cents(usd: Fraction) -> str:
-    # Of a bound, less than it is would be wrong.
+    # A maximum or minimum that was rounded down would be too low.
     return f"{math.ceil(usd * 100) / 100:.2f}"
 
 
 class Bill(BaseModel, frozen=True):
-    """What a job cost: AWS's billable seconds, of each instance, at the price; USD are None when that is unknown.
+    """Cost of a job: billable seconds of each instance, times the price; `usd` is None when the price is unknown.
 
-    Seconds are those of DescribeTrainingJob, where a job that runs or never started has none. The price is on demand
-    also for spot, whose discount AWS expresses in fewer billable seconds: saved is 1 - billable / training.
+    Seconds are those of DescribeTrainingJob; a job that is running or never started has none. Spot is also counted at
+    the on-demand price, as its discount is fewer billable seconds: the saving is 1 - billable / training.
     """
 
     instance_type: str
@@ -114,7 +114,7 @@ class Bill(BaseModel, frozen=True):
 
     @classmethod
     def of(cls, job: "JobDescription", price: Price | None) -> Self:
-        """The bill of a job as DescribeTrainingJob tells it."""
+        """Return the bill of a job from its DescribeTrainingJob response."""
         billable, instances = job.get("BillableTimeInSeconds", 0), job["ResourceConfig"]["InstanceCount"]
         return cls(
             instance_type=job["ResourceConfig"]["InstanceType"],
@@ -127,7 +127,7 @@ class Bill(BaseModel, frozen=True):
         )
 
     def __str__(self) -> str:
-        """One line, such as `0.0038 USD: 120 billable s x 1 ml.m5.large at 0.115 USD an hour`."""
+        """Return one line, such as `0.0038 USD: 120 billable s x 1 ml.m5.large at 0.115 USD an hour`."""
         total = "price unknown" if self.usd is None else f"{self.usd:.4f} USD"
         rate = f" at {self.price.usd_per_hour:g} USD an hour" if self.price else ""
         saved = ""

@@ -1,4 +1,4 @@
-"""Follow a training job to its end: its status changes and log lines, in order."""
+"""Follow a training job until it ends: report its status changes and log lines, in order."""
 
 import time
 from collections.abc import Iterator
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.2, 10.0, 1.4
-"""Pause between two polls: short at first, as a small job is over soon, then longer and longer up to the maximum."""
+"""Pause between two polls: short at first, because a small job ends soon, then growing up to the maximum."""
 LATE_LOG_SECONDS = 10.0
-"""How long to wait for the end of the log once the job is over; CloudWatch takes some seconds to show a line."""
+"""How long to wait for the end of the log after the job has ended; CloudWatch shows lines some seconds late."""
 MAX_OFFLINE_SECONDS = 300.0
 """How long AWS may be unavailable before following fails; less than the duration of a lease."""
 
 
 class JobObserver(Protocol):
-    """Receives what happens to a job. An exception that one of its methods raises ends `follow`."""
+    """Receives the events of a job. An exception that one of its methods raises ends `follow`."""
 
     stop_reason: str | None
-    """Why the job need not be followed any longer, once there is a reason."""
+    """Reason to end following before the job ends; None to continue."""
 
     def on_phase(self, phase: str, message: str) -> None:
-        """Handle that the job entered a phase."""
+        """Handle a status change of the job."""
 
     def on_line(self, text: str) -> None:
         """Handle a line of the container's log."""
 
     def has_complete_log(self) -> bool:
-        """Whether the last line received so far is the last line of a log."""
+        """Whether the line received last is the final line of a log."""
 
     def wait(self, seconds: float) -> None:
         """Pause between two polls."""
 
 
 def follow(workspace: Workspace, name: str, run: str, observer: JobObserver) -> "JobDescription":
-    """Report a job's events, from its first one on, to `observer` until the job is over; return its last description.
+    """Report all events of a job, from the first one on, to `observer`; return the job's last description.
 
-    `run` is the flow run whose lease is renewed. Raises Unavailable only after AWS has not answered for
-    `MAX_OFFLINE_SECONDS`. Once the job is over, waits up to `LATE_LOG_SECONDS` for the rest of its log. Returns
-    earlier, while the job runs, when the observer has a `stop_reason`.
+    Renews the lease of the flow run `run`. Returns after the job has ended, when it waits up to `LATE_LOG_SECONDS` for
+    the rest of the log, or earlier when the observer has a `stop_reason`. Raises Unavailable only after AWS has been
+    unavailable for `MAX_OFFLINE_SECONDS`.
     """
     report = _JobReport(_LogStreams(workspace, name), observer)
     pause = FIRST_PAUSE_SECONDS
-    answered = renewed = time.monotonic()
+    responded = renewed = time.monotonic()
     while True:
         try:
             description = describe_job(workspace, name)
@@ -59,9 +59,9 @@ def follow(workspace: Workspace, name: str, run: str, observer: JobObserver) -> 
                 add_tags(workspace, description["TrainingJobArn"], lease_tag(run))
                 renewed = time.monotonic()
             report.update(description)
-            answered = time.monotonic()
+            responded = time.monotonic()
         except Unavailable:
-            if time.monotonic() > answered + MAX_OFFLINE_SECONDS:
+            if time.monotonic() > responded + MAX_OFFLINE_SECONDS:
                 raise
         else:
             if description["TrainingJobStatus"] in FINAL_STATUSES:
@@ -75,15 +75,15 @@ def follow(workspace: Workspace, name: str, run: str, observer: JobObserver) -> 
 
 @dataclass
 class _JobReport:
-    """Reports what is new about a job: log lines after the first phase Training, and before the phases that follow."""
+    """Reports the new events of a job: log lines after the first phase Training, and before the later phases."""
 
     log: "_LogStreams"
     observer: JobObserver
     phases: int = 0
-    """How many status changes have been reported."""
+    """Number of status changes that have been reported."""
 
     def update(self, description: "JobDescription") -> None:
-        """Report what is new, except for the last phases of a job that is over."""
+        """Report new events, except for the last phases of a job that has ended."""
         trained = _phases_until_training(description)
         self._report_phases(description, trained)
         if trained:
@@ -92,7 +92,7 @@ class _JobReport:
             self._report_phases(description)
 
     def finish(self, description: "JobDescription") -> None:
-        """Report the rest of the log, as soon as CloudWatch has it, and the last phases."""
+        """Report the rest of the log, as soon as CloudWatch shows it, and the last phases."""
         end, trained = time.monotonic() + LATE_LOG_SECONDS, _phases_until_training(description)
         while trained and not self.observer.has_complete_log() and time.monotonic() < end:
             self.observer.wait(FIRST_PAUSE_SECONDS)
@@ -111,13 +111,13 @@ class _JobReport:
 
 
 def _phases_until_training(description: "JobDescription") -> int:
-    """How many status changes led to the first Training, itself included; 0 for a job that has no log yet."""
+    """Return the number of status changes up to and including the first Training; 0 before it, when there is no log."""
     phases: list[str] = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
     return phases.index("Training") + 1 if "Training" in phases else 0
 
 
 def describe_job(workspace: Workspace, name: str) -> "JobDescription":
-    """The DescribeTrainingJob response; raises NotFound when there is no such job."""
+    """Return the DescribeTrainingJob response; raises NotFound when there is no such job."""
     try:
         with translate_errors(f"looking for training job {name}"):
             return workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
@@ -126,23 +126,23 @@ def describe_job(workspace: Workspace, name: str) -> "JobDescription":
 
 
 def read_log_lines(workspace: Workspace, name: str) -> Iterator[str]:
-    """The log lines of a job's first host, as all hosts log the same; none when there is no log."""
+    """Yield the log lines of a job's first host, as all hosts log the same; none if there is no log."""
     lines = _LogStreams(workspace, name).new_lines()
     return (text for stream, text in lines if stream.startswith(f"{name}/algo-1-"))
 
 
 @dataclass
 class _LogStreams:
-    """The job's log streams, each read from where the previous read ended."""
+    """The job's log streams; each read continues where the previous read ended."""
 
     workspace: Workspace
     job: str
     tokens: dict[str, str] = field(default_factory=dict)
 
     def new_lines(self) -> Iterator[tuple[str, str]]:
-        """Stream and text of each line that is new since the previous call."""
+        """Yield stream and text of each line that is new since the previous call."""
         pages = self.workspace.client("logs").get_paginator("describe_log_streams")
-        # The log group is created with the account's first job, a stream some time after its job.
+        # The log group is created with the account's first job, and a stream some time after its job has started.
         with suppress(NotFound), translate_errors(f"reading the log of {self.job}"):
             found = pages.paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self.job}/")
             for stream in sorted(stream["logStreamName"] for page in found for stream in page["logStreams"]):
@@ -161,7 +161,7 @@ class _LogStreams:
             )
             for event in page["events"]:
                 yield event["message"]
-            # CloudWatch returns the same token again when there are no more events for now.
+            # CloudWatch returns the same token again when there are no new events.
             if page["nextForwardToken"] == self.tokens.get(stream):
                 return
             self.tokens[stream] = page["nextForwardToken"]

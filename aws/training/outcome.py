@@ -1,4 +1,7 @@
-"""The outcome of a training job that is over, read from its description, without calls to AWS."""
+"""Outcome of a training job that has ended, from its description, without calls to AWS.
+
+The patterns match real, published FailureReasons; comments mark meanings that are inferred.
+"""
 
 import re
 from typing import TYPE_CHECKING
@@ -11,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def job_outcome(description: "JobDescription") -> JobOutcome:
-    """The outcome of a job that is over, from its DescribeTrainingJob response.
+    """Return the outcome of a job that has ended, from its DescribeTrainingJob response.
 
-    A stopped job may have uploaded a partly trained model (best effort, as documented); it is no success here.
+    A stopped job may have uploaded a partly trained model (best effort, as documented); it does not count as a success.
     """
     if description["TrainingJobStatus"] == "Completed":
         return JobOutcome("completed", "It completed.", "Nothing needs to be done.")
@@ -29,7 +32,7 @@ def job_outcome(description: "JobDescription") -> JobOutcome:
         )
     statuses = [new["Status"] for new in description.get("SecondaryStatusTransitions", [])]
     if times := statuses.count("Interrupted"):
-        cause += f" It was interrupted {times} {'time' if times == 1 else 'times'} by spot."
+        cause += f" It had {times} spot interruption{'s' if times > 1 else ''}."
     return JobOutcome(kind, cause, remedy)
 
 
@@ -37,8 +40,8 @@ def _outcome_of_stopped(description: "JobDescription") -> tuple[OutcomeKind, str
     status, limits = description["SecondaryStatus"], description["StoppingCondition"]
     if status == "MaxRuntimeExceeded":
         cause = f"{status}: it trained for longer than its limit of {limits.get('MaxRuntimeInSeconds')} s."
-        return "compute", cause, "Raise max_runtime_seconds or max_cost_usd, or take a faster instance."
+        return "compute", cause, "Raise max_runtime_seconds or max_cost_usd, or choose a faster instance type."
     if status == "MaxWaitTimeExceeded":
-        cause = f"{status}: its limit of {limits.get('MaxWaitTimeInSeconds')} s passed before spot had trained it."
+        cause = f"{status}: its limit of {limits.get('MaxWaitTimeInSeconds')} s passed before training on spot ended."
         return "capacity", cause, "Train on demand, choose another instance type, or raise max_wait_seconds."
-    return "other", f"{status}: somebody, or a program, stopped it.", "Run again if that was not meant."
+    return "other", f"{status}: a user or a program stopped it.", "Run again if this was not intended."

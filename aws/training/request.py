@@ -1,4 +1,4 @@
-"""The specification of a training job: its inputs, the fingerprint that names it, the request that creates it."""
+"""Specification of a training job: its input, its name with a fingerprint of the input, and its API request."""
 
 import hashlib
 import json
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @cache
 def image_uri(region: str) -> str:
-    """Image URI of `linear-learner` in `region`, from the table of the SDK; its own `image_uris` take 2 s to import.
+    """Return the URI of the `linear-learner` image in `region`; reads the SDK's table, as importing the SDK takes 2 s.
 
     Raises InvalidRequest for a region without the algorithm.
     """
@@ -43,17 +43,17 @@ NAME_PREFIX = "linear-learner-"
 
 
 class Channel(BaseModel, frozen=True):
-    """One channel: the prefix of its files, what they are, and the checksum that stands for their content."""
+    """A channel: the prefix of its files, their content type and number of rows, and a checksum of their content."""
 
     name: str
     uri: str
-    content_type: str = "text/csv"  # not in a run.json of the first releases, where nothing reads it
+    content_type: str = "text/csv"  # missing from run.json of the first releases
     rows: int
     sha256: str
 
 
 class TrainingJobSpec(BaseModel, frozen=True):
-    """Everything that goes into one training job."""
+    """The input of one training job."""
 
     image: str
     hyperparameters: dict[str, str]
@@ -62,28 +62,27 @@ class TrainingJobSpec(BaseModel, frozen=True):
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what decides the outcome: image, hyperparameters, content of the channels, number of instances.
+        """SHA-256 of what determines the model: image, hyperparameters, content of the channels, number of instances.
 
-        Instance type, disk, limits and spot are left out: they change how long it takes and what it costs, not what is
-        learned.
+        Instance type, disk, limits and spot are excluded: they change duration and cost, not the model.
         """
-        outcome = {
+        content = {
             "image": self.image,
             "hyperparameters": self.hyperparameters,
             "channels": {channel.name: [channel.content_type, channel.sha256] for channel in self.channels},
             "instances": self.compute.instance_count,
         }
-        return hashlib.sha256(json.dumps(outcome, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def name(self, attempt: int) -> str:
-        """The job's name, from the fingerprint alone; `attempt` counts from 1 and shows from the second on."""
+        """Return the job's name: a part of the fingerprint and, from the second attempt on, `attempt`."""
         return f"{NAME_PREFIX}{self.fingerprint[:20]}" + (f"-{attempt}" if attempt > 1 else "")
 
 
 def build_spec(
     workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[Channel, ...], compute: Compute
 ) -> TrainingJobSpec:
-    """The job's specification, with the algorithm's image in the workspace's region."""
+    """Return the job's specification, with the algorithm's image in the workspace's region."""
     image = image_uri(workspace.region)
     return TrainingJobSpec(image=image, hyperparameters=hyperparameters, channels=channels, compute=compute)
 
@@ -91,7 +90,7 @@ def build_spec(
 def build_request(
     workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]
 ) -> "CreateTrainingJobRequestTypeDef":
-    """The CreateTrainingJob request: File mode, `train` shared by the instances, the model under the prefix."""
+    """Return the CreateTrainingJob request: File mode, `train` split between the instances, output under the prefix."""
     compute = spec.compute
     every_tag = {**workspace.tags, **tags, FINGERPRINT_TAG: spec.fingerprint}
     built: CreateTrainingJobRequestTypeDef = {
@@ -113,7 +112,7 @@ def build_request(
         built["EnableManagedSpotTraining"] = True
         built["StoppingCondition"]["MaxWaitTimeInSeconds"] = compute.wait_limit
     if compute.spot and compute.checkpoints:
-        # All attempts of a fingerprint share the folder, so that one continues from the checkpoints of the previous.
+        # All attempts of a fingerprint use one folder, so that each continues from the previous one's checkpoints.
         built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
     if workspace.kms_key_id:
         built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
@@ -124,8 +123,8 @@ def build_request(
 
 
 def _channel(channel: Channel, instances: int) -> "ChannelTypeDef":
-    # Several instances share the rows that train; each judges the model by all rows that validate.
-    shared = instances > 1 and channel.name == "train"
+    # Training rows are split between the instances; each instance evaluates the model on all validation rows.
+    split = instances > 1 and channel.name == "train"
     return {
         "ChannelName": channel.name,
         "ContentType": channel.content_type,
@@ -133,12 +132,12 @@ def _channel(channel: Channel, instances: int) -> "ChannelTypeDef":
             "S3DataSource": {
                 "S3DataType": "S3Prefix",
                 "S3Uri": channel.uri,
-                "S3DataDistributionType": "ShardedByS3Key" if shared else "FullyReplicated",
+                "S3DataDistributionType": "ShardedByS3Key" if split else "FullyReplicated",
             }
         },
     }
 
 
 def to_tag_value(text: str) -> str:
-    """`text` as the value of a tag, or of a package's metadata: characters that SageMaker rejects become spaces."""
+    """Return `text` as the value of a tag or of package metadata: characters that SageMaker rejects become spaces."""
     return re.sub(r"[^\w .:/=+\-@]", " ", text)[:256].strip()

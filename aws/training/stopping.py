@@ -1,4 +1,4 @@
-"""Stop training jobs: one, one that no flow run follows any more, or one whose flow run is interrupted."""
+"""Stop training jobs: a given job, a job that no flow run follows, or the job of an interrupted flow run."""
 
 import signal
 import threading
@@ -19,10 +19,10 @@ MAX_CONFIRMATION_SECONDS, MAX_STOPPING_SECONDS = 20.0, 5.0
 
 
 def stop_job(workspace: Workspace, name: str) -> str:
-    """Stop the job, wait until it is at least Stopping, and return its status; a job that is over is left as it is.
+    """Stop the job, wait until it is at least Stopping, and return its status; a job that has ended is not changed.
 
-    SageMaker gives a job two minutes to end; this waits `MAX_STOPPING_SECONDS` of them. Raises Unavailable when the
-    job is still InProgress after `MAX_CONFIRMATION_SECONDS`.
+    SageMaker gives a job two minutes to end; this function waits only `MAX_STOPPING_SECONDS`. Raises Unavailable when
+    the job is still InProgress after `MAX_CONFIRMATION_SECONDS`.
     """
     try:
         with translate_errors(f"stopping training job {name}"):
@@ -36,7 +36,7 @@ def stop_job(workspace: Workspace, name: str) -> str:
         if status == "Stopping" and waited > MAX_STOPPING_SECONDS:
             return status
         if waited > MAX_CONFIRMATION_SECONDS:
-            raise Unavailable(f"Training job {name} is still {status} {waited:.0f} s after it was asked to stop.")
+            raise Unavailable(f"Training job {name} is still {status} {waited:.0f} s after the request to stop it.")
         time.sleep(FIRST_PAUSE_SECONDS)
     return status
 
@@ -44,8 +44,8 @@ def stop_job(workspace: Workspace, name: str) -> str:
 def stop_unless_followed(workspace: Workspace, name: str, run: str) -> str | None:
     """Release the lease of the flow run `run`; if no other lease is active, stop the job and return its status."""
     description = describe_job(workspace, name)
-    over = description["TrainingJobStatus"] in FINAL_STATUSES
-    if over or not release_lease(workspace, description["TrainingJobArn"], run):
+    ended = description["TrainingJobStatus"] in FINAL_STATUSES
+    if ended or not release_lease(workspace, description["TrainingJobArn"], run):
         return None
     return stop_job(workspace, name)
 
@@ -54,7 +54,7 @@ def stop_unless_followed(workspace: Workspace, name: str, run: str) -> str | Non
 def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator[None]:
     """Call `stop_unless_followed` when the block is interrupted by a signal or by Prefect's cancellation.
 
-    An ordinary exception leaves the job running: a retry follows it again.
+    After any other exception the job continues to run, and a retry follows it again.
     """
     try:
         yield
@@ -67,8 +67,8 @@ def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator
 
 @contextmanager
 def _ignore_signals() -> Iterator[None]:
-    """Ignore SIGINT and SIGTERM: a second Ctrl-C must not prevent that the job is stopped."""
-    in_main_thread = threading.current_thread() is threading.main_thread()  # no other may set a handler
+    """Ignore SIGINT and SIGTERM, so that a second Ctrl-C does not prevent the stop request."""
+    in_main_thread = threading.current_thread() is threading.main_thread()  # only this thread may set handlers
     numbers = (signal.SIGINT, signal.SIGTERM)
     handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers if in_main_thread}
     try:
@@ -79,7 +79,7 @@ def _ignore_signals() -> Iterator[None]:
 
 
 def running_jobs(workspace: Workspace) -> Iterator[tuple[str, dict[str, str]]]:
-    """Name and tags of every job of this project that is InProgress. It lists all jobs: do not call it often."""
+    """Yield name and tags of every job of this project that is InProgress. Reads the tags of each: call it rarely."""
     with translate_errors("listing the running training jobs"):
         pages = workspace.client("sagemaker").get_paginator("list_training_jobs")
         found = list(

@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 MAX_ATTEMPTS = 100
 DIVERGED_TAG = "linear-learner:diverged"
-"""Tag of a job that was stopped because its loss diverged; its value says how."""
-DIVERGED_REMEDY = "Choose a smaller learning_rate, normalize_data, or look for extreme values in the data."
+"""Tag of a job that was stopped because its loss diverged; its value describes the divergence."""
+DIVERGED_REMEDY = "Choose a smaller learning_rate, set normalize_data, or look for extreme values in the data."
 MAX_STOPPING_POLLS, STOPPING_PAUSE_SECONDS = 120, 5.0
-"""A job that is Stopping has two minutes to end, and then uploads what it has."""
+"""Limit and interval of polling a job that is Stopping: it has two minutes to end, then it uploads its model."""
 How = Literal["started", "followed", "reused"]
 IfExists = Literal["adopt", "new", "fail"]
 
 
 class Submission(BaseModel, frozen=True):
-    """The job that has or will have the result, and whether it was started, was running already, or is complete."""
+    """A training job, and whether this run started it, follows one that was running, or reuses a completed one."""
 
     name: str
     arn: str
@@ -37,14 +37,13 @@ class Submission(BaseModel, frozen=True):
 def start_or_adopt(
     workspace: Workspace, spec: TrainingJobSpec, run: str, tags: dict[str, str], if_exists: IfExists = "adopt"
 ) -> Submission:
-    """Find the job of this fingerprint by its name, or create it; the flow run `run` gets a lease on a job that runs.
+    """Find the job with this fingerprint by its name, or create it; a running job gets a lease of the flow run `run`.
 
-    A job that is Completed, with its model still in S3, is reused; one that is InProgress is followed. After one that
-    was stopped, whose model was deleted, or that failed for a reason that may pass, the next attempt's name is tried.
-    Raises TrainingFailed when the same input would fail again. With `if_exists` other than "adopt" only a job of this
-    same flow run is adopted; another one that is running or complete is skipped ("new") or an error ("fail"). Two
-    callers at once get the same job, as SageMaker refuses a second job of the same name; when the response to the
-    creation is lost, the job is looked up.
+    A Completed job whose model is still in S3 is reused; an InProgress job is followed. If the job was stopped, its
+    model was deleted, or it failed for a temporary reason, the name of the next attempt is tried. TrainingFailed is
+    raised when the same input would fail again. With `if_exists` "new" or "fail" only a job of this flow run is
+    adopted; any other running or completed job is skipped ("new") or raises InvalidRequest ("fail"). Concurrent calls
+    return the same job, as SageMaker rejects a second job of that name; after a lost response the job is looked up.
     """
     for attempt in range(1, MAX_ATTEMPTS + 1):
         name = spec.name(attempt)
@@ -56,13 +55,13 @@ def start_or_adopt(
         if adopted := _adopt(workspace, spec, description, run, if_exists):
             return adopted
     raise InvalidRequest(
-        f"{MAX_ATTEMPTS} training jobs with this very input have failed or were stopped, the last one {name}. "
-        "Look at their FailureReason and change the input."
+        f"{MAX_ATTEMPTS} training jobs with the same input failed or were stopped, the last one is {name}. "
+        "Read their FailureReason and change the input."
     )
 
 
 def _wait_while_stopping(workspace: Workspace, name: str) -> "JobDescription | None":
-    """The job's description, once it is not Stopping, as only its end shows its outcome; None without such a job."""
+    """Return the job's description once it is not Stopping, when its outcome is known; None if there is no such job."""
     for _ in range(MAX_STOPPING_POLLS):
         try:
             description = describe_job(workspace, name)
@@ -77,7 +76,7 @@ def _wait_while_stopping(workspace: Workspace, name: str) -> "JobDescription | N
 
 
 def _create(workspace: Workspace, spec: TrainingJobSpec, name: str, tags: dict[str, str]) -> str | None:
-    """The new job's ARN, or None when the name is taken: by another run, or by this one if a response was lost."""
+    """Return the new job's ARN; None if the name is taken, by another run or, if a response was lost, by this run."""
     try:
         with translate_errors(f"creating training job {name}"):
             request = build_request(workspace, spec, name, tags)
@@ -93,29 +92,31 @@ def _adopt(
 ) -> Submission | None:
     name, arn, status = description["TrainingJobName"], description["TrainingJobArn"], description["TrainingJobStatus"]
     tags = job_tags(workspace, arn)
-    own = tags.get(RUN_TAG) == run
-    if if_exists == "new" and not own:
+    is_own = tags.get(RUN_TAG) == run
+    if if_exists == "new" and not is_own:
         return None
     if tags.get(FINGERPRINT_TAG) != spec.fingerprint:
         raise InvalidRequest(
             f"{arn} has the name of this run's job but another fingerprint ({tags.get(FINGERPRINT_TAG)}). It was not "
-            "made by this project; delete it or use another account."
+            "created by this project. Delete it or use another account."
         )
     if not _is_usable(workspace, description):
         _check_worth_another_attempt(spec, description, tags)
         return None
-    if if_exists == "fail" and not own:
+    if if_exists == "fail" and not is_own:
         raise InvalidRequest(
-            f"Training job {name} has this very input and is {status}. To use it, choose "
-            'if_exists "adopt"; to pay for another one, "new".'
+            f"Training job {name} has the same input and is {status}. Set if_exists to "
+            '"adopt" to use this job, or to "new" to pay for another one.'
         )
     if status == "InProgress":
         add_tags(workspace, arn, lease_tag(run))
-    return Submission(name=name, arn=arn, how="started" if own else "followed" if status == "InProgress" else "reused")
+    return Submission(
+        name=name, arn=arn, how="started" if is_own else "followed" if status == "InProgress" else "reused"
+    )
 
 
 def _is_usable(workspace: Workspace, description: "JobDescription") -> bool:
-    """Whether the job runs, or has completed and its model is still there."""
+    """Whether the job is running, or is completed and its model still exists."""
     if description["TrainingJobStatus"] != "Completed":
         return description["TrainingJobStatus"] == "InProgress"
     try:
@@ -128,7 +129,7 @@ def _is_usable(workspace: Workspace, description: "JobDescription") -> bool:
 def _check_worth_another_attempt(spec: TrainingJobSpec, description: "JobDescription", tags: dict[str, str]) -> None:
     outcome, requested, previous = job_outcome(description), spec.compute, description["ResourceConfig"]
     if DIVERGED_TAG in tags:
-        outcome = JobOutcome("input", f"It was stopped, as {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY)
+        outcome = JobOutcome("input", f"It was stopped because {tags[DIVERGED_TAG]}.", DIVERGED_REMEDY)
     has_more_resources = (
         requested.instance_type != previous.get("InstanceType")
         or requested.volume_size_gb > previous["VolumeSizeInGB"]
@@ -136,6 +137,6 @@ def _check_worth_another_attempt(spec: TrainingJobSpec, description: "JobDescrip
     )
     if outcome.retry == "never" and not (outcome.kind == "compute" and has_more_resources):
         raise TrainingFailed(
-            f"Training job {description['TrainingJobName']} had this very input. {outcome.cause} The same input would "
-            f"fail again, and cost again. {outcome.remedy}"
+            f"Training job {description['TrainingJobName']} had the same input. {outcome.cause} This input would "
+            f"fail again at the same cost. {outcome.remedy}"
         )

@@ -1,4 +1,4 @@
-"""Training jobs to submit and to follow, and the sandbox on its bad days."""
+"""Fixtures for training jobs in the sandbox: specifications, counts of API calls, and the end of a job."""
 
 import http.client
 import json
@@ -26,24 +26,24 @@ QUICK = {"predictor_type": "regressor", "mini_batch_size": "10", "epochs": "2", 
 ENDLESS = QUICK | {"epochs": "1000000", "early_stopping_patience": "1000000"}
 ROWS = "".join(f"{3 * i + 1},{i},{i % 7}\n" for i in range(40)).encode()
 PATIENCE = 30.0
-OVER = {"Completed", "Failed", "Stopped"}
+FINAL_STATUSES = {"Completed", "Failed", "Stopped"}
 
 Inject = Callable[..., None]
 MakeSpec = Callable[..., TrainingJobSpec]
 Calls = Callable[[], Counter[str]]
-Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
+WaitForEnd = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sandbox's jobs take less than the pauses that suit AWS."""
+    """Shorten the pauses between polls, as jobs in the sandbox take less time than on AWS."""
     for pause in ("following.FIRST_PAUSE_SECONDS", "stopping.FIRST_PAUSE_SECONDS", "submission.STOPPING_PAUSE_SECONDS"):
         monkeypatch.setattr(f"aws.training.{pause}", 0.02)
 
 
 @pytest.fixture
 def calls(sandbox_url: str) -> Calls:
-    """Tells how often each API call has been made so far; the difference of two answers is what came between."""
+    """Counts the API calls made so far, by action; subtract two counts for the calls made in between."""
 
     def count() -> Counter[str]:
         connection = http.client.HTTPConnection(urlsplit(sandbox_url).netloc, timeout=10)
@@ -57,16 +57,16 @@ def calls(sandbox_url: str) -> Calls:
 
 
 @pytest.fixture
-def over(workspace: Workspace) -> Over:
-    """Waits until a job is over; returns its description."""
+def wait_for_end(workspace: Workspace) -> WaitForEnd:
+    """Waits until a job has ended; returns its description."""
 
     def wait(name: str) -> "DescribeTrainingJobResponseTypeDef":
-        give_up = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while True:
             job = workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
-            if job["TrainingJobStatus"] in OVER:
+            if job["TrainingJobStatus"] in FINAL_STATUSES:
                 return job
-            assert time.monotonic() < give_up, job
+            assert time.monotonic() < deadline, job
             time.sleep(0.02)
 
     return wait
@@ -74,11 +74,11 @@ def over(workspace: Workspace) -> Over:
 
 @pytest.fixture
 def make_spec(
-    workspace: Workspace, put_object: Callable[[str, bytes], str], inject: Inject, over: Over
+    workspace: Workspace, put_object: Callable[[str, bytes], str], inject: Inject, wait_for_end: WaitForEnd
 ) -> Iterator[MakeSpec]:
-    """Makes jobs that no other test has, two epochs long; whatever still runs is stopped afterwards.
+    """Makes specifications of jobs with two epochs that no other test uses; stops running jobs after the test.
 
-    Those that are `held` wait in Training, without a process, until they are stopped; `endless` ones train for ever.
+    `held` jobs wait in Training, without a process, until they are stopped; `endless` jobs train until then.
     """
     made: list[TrainingJobSpec] = []
 
@@ -99,12 +99,12 @@ def make_spec(
         running = client.list_training_jobs(NameContains=spec.name(1), StatusEquals="InProgress")
         for job in running["TrainingJobSummaries"]:
             client.stop_training_job(TrainingJobName=job["TrainingJobName"])
-            over(job["TrainingJobName"])
+            wait_for_end(job["TrainingJobName"])
 
 
 @pytest.fixture
 def stopping(workspace: Workspace) -> Iterator[Callable[[str], Callable[[], None]]]:
-    """Stops an endless job in such a way that it is Stopping until what is returned is called."""
+    """Stops an endless job that remains Stopping until the returned function is called."""
     frozen: list[int] = []
 
     def thaw() -> None:
@@ -112,14 +112,14 @@ def stopping(workspace: Workspace) -> Iterator[Callable[[str], Callable[[], None
             os.kill(frozen.pop(), signal.SIGCONT)
 
     def stop(name: str) -> Callable[[], None]:
-        give_up = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not (found := _containers(name)):
-            assert time.monotonic() < give_up, "the job has no container"
+            assert time.monotonic() < deadline, "the job has no container"
             time.sleep(0.02)
         for process in found:
             os.kill(process, signal.SIGSTOP)
             frozen.append(process)
-            # Of two signals that wait for a process it takes SIGTERM first, and would die of it.
+            # A process with both signals pending would receive SIGTERM first and end.
             while Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "T":
                 time.sleep(0.005)
         workspace.client("sagemaker").stop_training_job(TrainingJobName=name)
@@ -130,6 +130,6 @@ def stopping(workspace: Workspace) -> Iterator[Callable[[str], Callable[[], None
 
 
 def _containers(job: str) -> list[int]:
-    """The processes that train a job of this test, by the folder it has in the sandbox."""
+    """Return the ids of the processes that train a job, found by the job's folder in the sandbox."""
     table = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
     return [int(line.split()[0]) for line in table.splitlines() if f"/{job}/container-" in line]

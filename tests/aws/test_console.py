@@ -1,4 +1,4 @@
-"""The console's pages are where AWS has them, in each partition, and nowhere for what AWS does not know."""
+"""URLs of the pages of a job and its log in the AWS console, by partition and endpoint."""
 
 import pytest
 from prefect_aws import AwsCredentials, S3Bucket
@@ -27,21 +27,21 @@ def workspace(region: str, endpoint_url: str | None = None) -> Workspace:
     ],
 )
 def test_a_job_and_its_log_have_a_page_in_the_console_of_their_partition(region: str, domain: str) -> None:
-    where = workspace(region)
-    assert job_page(where, JOB) == f"https://{region}.{domain}/sagemaker/home?region={region}#/jobs/{JOB}"
-    assert log_page(where, JOB) == (
+    block = workspace(region)
+    assert job_page(block, JOB) == f"https://{region}.{domain}/sagemaker/home?region={region}#/jobs/{JOB}"
+    assert log_page(block, JOB) == (
         f"https://{region}.{domain}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
         f"$252Faws$252Fsagemaker$252FTrainingJobs$3FlogStreamNameFilter$3D{JOB}$252F"
     )
 
 
-def test_a_vpc_endpoint_is_awss_own() -> None:
-    where = workspace("eu-west-1", "https://vpce-0a1b2c3d-4e5f.sagemaker.eu-west-1.vpce.amazonaws.com")
-    assert job_page(where, JOB) == job_page(workspace("eu-west-1"), JOB)
+def test_a_vpc_endpoint_counts_as_an_aws_endpoint() -> None:
+    block = workspace("eu-west-1", "https://vpce-0a1b2c3d-4e5f.sagemaker.eu-west-1.vpce.amazonaws.com")
+    assert job_page(block, JOB) == job_page(workspace("eu-west-1"), JOB)
 
 
 @pytest.mark.parametrize(
-    "where",
+    "block",
     [
         workspace("eu-west-1", "http://127.0.0.1:4566"),
         workspace("us-east-1", "https://amazonaws.com.example.org"),
@@ -49,6 +49,6 @@ def test_a_vpc_endpoint_is_awss_own() -> None:
     ],
     ids=["sandbox", "look-alike", "isolated partition"],
 )
-def test_elsewhere_there_is_no_page(where: Workspace) -> None:
-    assert job_page(where, JOB) is None
-    assert log_page(where, JOB) is None
+def test_other_endpoints_have_no_console_page(block: Workspace) -> None:
+    assert job_page(block, JOB) is None
+    assert log_page(block, JOB) is None

@@ -1,4 +1,4 @@
-"""Model packages: one per training job whatever happens, decided about once, and the champion among them."""
+"""Model packages: one per training job despite concurrency and faults, one decision per package, and the champion."""
 
 import json
 import unicodedata
@@ -25,7 +25,7 @@ STATUSES: tuple[ApprovalStatus, ...] = ("Approved", "Rejected", "PendingManualAp
 
 @pytest.fixture
 def group() -> str:
-    """The name of a group that no other test has, and that does not exist yet."""
+    """The name of a group that no other test uses and that does not exist yet."""
     return f"group-{uuid.uuid4().hex}"
 
 
@@ -43,11 +43,11 @@ def registration(
         "training_job_arn": f"{JOBS}/{name}",
         "image": IMAGE,
         "model_uri": f"s3://bucket/models/{name}/output/model.tar.gz",
-        "description": "predicts Salary; RMSE 0.31 (−5 % against the champion)",  # noqa: RUF001 - as reports write it
+        "description": "predicts Salary; RMSE 0.31 (−5 % against the champion)",  # noqa: RUF001 - the minus sign of the reports
         "metrics_uri": f"s3://bucket/reports/{name}/metrics.json",
         "metadata": {"verdict": "accepted"},
         "status": status,
-        "approval_description": "as told",
+        "approval_description": "a reason",
     }
     return Registration(**(fields | changes))
 
@@ -64,35 +64,33 @@ def described(workspace: Workspace, arn: str) -> Any:
 
 
 def decide(workspace: Workspace, arn: str, status: ApprovalStatus) -> None:
-    """As a person does in the console."""
+    """Set the status of a package, as a person does in the console."""
     workspace.client("sagemaker").update_model_package(ModelPackageArn=arn, ModelApprovalStatus=status)
 
 
 def as_found(package: Package) -> Package:
-    """A package as later calls return it, to whom it is no news."""
+    """Return the package as later calls return it: without a new decision."""
     return package.model_copy(update={"is_new_decision": False})
 
 
-def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_from(
-    workspace: Workspace, group: str
-) -> None:
+def test_a_package_has_its_model_formats_metrics_and_origin(workspace: Workspace, group: str) -> None:
     name = job()
-    wanted = registration(group, name)
-    package = register(workspace, wanted)
+    requested = registration(group, name)
+    package = register(workspace, requested)
     assert package == Package(
         arn=f"arn:aws:sagemaker:us-east-1:123456789012:model-package/{group}/1",
         group=group,
         version=1,
         status="PendingManualApproval",
-        model_uri=wanted.model_uri,
+        model_uri=requested.model_uri,
         training_job=name,
         metadata={"verdict": "accepted"},
         is_new_decision=True,
     )
     found = described(workspace, package.arn)
-    assert found["ModelPackageDescription"] == f"{name}: {wanted.description}"
+    assert found["ModelPackageDescription"] == f"{name}: {requested.description}"
     assert found["InferenceSpecification"] == {
-        "Containers": [{"Image": IMAGE, "ModelDataUrl": wanted.model_uri}],
+        "Containers": [{"Image": IMAGE, "ModelDataUrl": requested.model_uri}],
         "SupportedContentTypes": [
             "text/csv",
             "application/json",
@@ -105,15 +103,13 @@ def test_a_package_says_where_the_model_is_how_it_is_used_and_where_it_comes_fro
             "application/x-recordio-protobuf",
         ],
     }
-    statistics = {"ContentType": "application/json", "S3Uri": wanted.metrics_uri}
+    statistics = {"ContentType": "application/json", "S3Uri": requested.metrics_uri}
     assert found["ModelMetrics"] == {"ModelQuality": {"Statistics": statistics}}
     assert found["MetadataProperties"] == {"GeneratedBy": f"{JOBS}/{name}"}
     assert Package.model_validate_json(package.model_dump_json()) == package
 
 
-def test_the_group_is_made_with_the_workspaces_tags_and_only_where_there_is_none(
-    workspace: Workspace, group: str, calls: Calls
-) -> None:
+def test_a_missing_group_is_created_with_the_workspaces_tags(workspace: Workspace, group: str, calls: Calls) -> None:
     tagged = workspace.model_copy(update={"tags": {"team": "blue", "cost-centre": "7"}})
     register(tagged, registration(group))
     register(workspace, registration(group))
@@ -130,32 +126,30 @@ def test_the_group_is_made_with_the_workspaces_tags_and_only_where_there_is_none
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_a_model_is_registered_with_the_status_wanted_and_why(
-    workspace: Workspace, group: str, status: ApprovalStatus
-) -> None:
+def test_a_model_is_registered_with_status_and_reason(workspace: Workspace, group: str, status: ApprovalStatus) -> None:
     package = register(workspace, registration(group, status=status, approval_description="RMSE 5 % lower\nat last"))
     found = described(workspace, package.arn)
     assert package.status == found["ModelApprovalStatus"] == status
-    why = found.get("ApprovalDescription")
-    assert why == (None if status == "PendingManualApproval" else "RMSE 5 % lower at last")
+    reason = found.get("ApprovalDescription")
+    assert reason == (None if status == "PendingManualApproval" else "RMSE 5 % lower at last")
     assert found["CustomerMetadataProperties"] == {"verdict": "accepted"}
 
 
 @pytest.mark.parametrize("first", STATUSES)
 @pytest.mark.parametrize("then", STATUSES)
-def test_a_model_registered_again_is_the_same_package_and_only_a_pending_one_changes_its_status(
+def test_registering_again_returns_the_same_package_and_decides_only_a_pending_one(
     workspace: Workspace, group: str, first: ApprovalStatus, then: ApprovalStatus
 ) -> None:
     name = job()
     package = register(workspace, registration(group, name, first))
-    again = register(workspace, registration(group, name, then, description="told otherwise"))
+    again = register(workspace, registration(group, name, then, description="another description"))
     status = then if first == "PendingManualApproval" else first
     assert again == package.model_copy(update={"status": status, "is_new_decision": status != first})
     assert described(workspace, package.arn)["ModelApprovalStatus"] == status
     assert len(packages(workspace, group)) == 1
 
 
-def test_a_package_that_somebody_decided_about_meanwhile_is_left_as_it_is(workspace: Workspace, group: str) -> None:
+def test_a_decision_made_in_the_meantime_is_not_overwritten(workspace: Workspace, group: str) -> None:
     pending = register(workspace, registration(group))
     decide(workspace, pending.arn, "Rejected")
     assert decide_approval(workspace, pending, "Approved", "it passed").status == "Rejected"
@@ -167,19 +161,19 @@ def test_a_package_that_somebody_decided_about_meanwhile_is_left_as_it_is(worksp
 
 
 @pytest.mark.parametrize("status", STATUSES)
-def test_nothing_is_ever_set_back_to_pending(workspace: Workspace, group: str, status: ApprovalStatus) -> None:
+def test_no_status_is_reset_to_pending(workspace: Workspace, group: str, status: ApprovalStatus) -> None:
     package = register(workspace, registration(group, status=status))
     assert decide_approval(workspace, package, "PendingManualApproval", "wait") == package
     assert described(workspace, package.arn)["ModelApprovalStatus"] == status
 
 
-def test_two_that_register_a_model_at_once_get_one_package(workspace: Workspace, group: str) -> None:
+def test_concurrent_registrations_of_a_model_create_one_package(workspace: Workspace, group: str) -> None:
     name, barrier = job(), Barrier(2)
 
     def at_once(status: ApprovalStatus) -> Package:
-        wanted = registration(group, name, status)
+        requested = registration(group, name, status)
         barrier.wait()
-        return register(workspace, wanted)
+        return register(workspace, requested)
 
     with ThreadPoolExecutor(2) as pool:
         one, other = pool.map(at_once, ("Approved", "Approved"))
@@ -187,29 +181,27 @@ def test_two_that_register_a_model_at_once_get_one_package(workspace: Workspace,
     assert len(packages(workspace, group)) == 1
 
 
-def test_whoever_is_overtaken_by_one_that_describes_the_model_otherwise_takes_the_package_there_is(
+def test_concurrent_registrations_with_different_descriptions_create_one_package(
     workspace: Workspace, group: str, inject: Inject, calls: Calls
 ) -> None:
     name, before = job(), calls()
     inject(kind="slow-answer", action="ListModelPackages", seconds=2)
     with ThreadPoolExecutor(1) as pool:
-        overtaken = pool.submit(
-            register, workspace, registration(group, name, "Approved", description="as one sees it")
-        )
+        slower = pool.submit(register, workspace, registration(group, name, "Approved", description="one description"))
         while not (calls() - before)["sagemaker:ListModelPackages"]:
-            assert not overtaken.done()
-        first = register(workspace, registration(group, name, "Rejected", description="as the other does"))
-        assert overtaken.result() == first
+            assert not slower.done()
+        first = register(workspace, registration(group, name, "Rejected", description="another description"))
+        assert slower.result() == first
     assert len(packages(workspace, group)) == 1
 
 
-def test_many_models_registered_at_once_into_a_new_group_get_a_package_each(workspace: Workspace, group: str) -> None:
+def test_concurrent_registrations_of_several_models_create_one_package_each(workspace: Workspace, group: str) -> None:
     names, barrier = [job() for _ in range(4)], Barrier(4)
 
     def at_once(name: str) -> Package:
-        wanted = registration(group, name, "Approved")
+        requested = registration(group, name, "Approved")
         barrier.wait()
-        return register(workspace, wanted)
+        return register(workspace, requested)
 
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(at_once, names))
@@ -218,7 +210,7 @@ def test_many_models_registered_at_once_into_a_new_group_get_a_package_each(work
 
 
 @pytest.mark.parametrize("action", ["CreateModelPackageGroup", "CreateModelPackage", "UpdateModelPackage"])
-def test_an_answer_that_got_lost_costs_no_second_package(
+def test_a_lost_response_creates_no_second_package(
     workspace: Workspace, group: str, inject: Inject, action: str
 ) -> None:
     inject(kind="lost-answer", action=action)
@@ -227,9 +219,7 @@ def test_an_answer_that_got_lost_costs_no_second_package(
     assert len(packages(workspace, group)) == 1
 
 
-def test_a_package_whose_answer_got_lost_is_found_where_nothing_is_tried_again(
-    hasty: Workspace, group: str, inject: Inject
-) -> None:
+def test_a_package_is_found_after_a_lost_response_without_retries(hasty: Workspace, group: str, inject: Inject) -> None:
     inject(kind="lost-answer", action="CreateModelPackage")
     package = register(hasty, registration(group, status="Rejected"))
     assert (package.version, package.status) == (1, "Rejected")
@@ -238,21 +228,21 @@ def test_a_package_whose_answer_got_lost_is_found_where_nothing_is_tried_again(
 
 @pytest.mark.parametrize("action", ["CreateModelPackageGroup", "CreateModelPackage", "UpdateModelPackage"])
 @pytest.mark.parametrize("kind", ["lost-answer", "throttling", "service-error"])
-def test_a_step_that_is_run_again_after_a_fault_ends_with_one_settled_package(
+def test_registering_again_after_a_fault_gives_one_approved_package(
     hasty: Workspace, group: str, inject: Inject, action: str, kind: str
 ) -> None:
     inject(kind=kind, action=action)
-    wanted = registration(group, status="Approved")
+    requested = registration(group, status="Approved")
     try:
-        register(hasty, wanted)
+        register(hasty, requested)
     except Unavailable as error:
-        assert error.retryable  # noqa: PT017 - a lost CreateModelPackage is made up for without an error
-    package = register(hasty, wanted)
+        assert error.retryable  # noqa: PT017 - a lost response to CreateModelPackage raises no error
+    package = register(hasty, requested)
     assert (package.version, package.status) == (1, "Approved")
     assert len(packages(hasty, group)) == 1
 
 
-def test_throttling_is_waited_out(workspace: Workspace, group: str, inject: Inject) -> None:
+def test_throttled_calls_are_retried(workspace: Workspace, group: str, inject: Inject) -> None:
     for action in ("ListModelPackages", "CreateModelPackageGroup", "CreateModelPackage", "DescribeModelPackage"):
         inject(kind="throttling", action=action)
     assert register(workspace, registration(group)).version == 1
@@ -276,10 +266,12 @@ def test_a_denial_names_the_action_that_is_not_allowed(
         register(workspace, registration(group, status="Approved"))
 
 
-def test_a_request_that_the_service_refuses_is_an_error_and_no_package(workspace: Workspace, group: str) -> None:
-    wanted = registration(group, model_uri="not a URI")
-    with pytest.raises(InvalidRequest, match=f"registering the model of {wanted.training_job} in {group}: .*modelData"):
-        register(workspace, wanted)
+def test_a_rejected_request_raises_an_error_and_creates_no_package(workspace: Workspace, group: str) -> None:
+    requested = registration(group, model_uri="not a URI")
+    with pytest.raises(
+        InvalidRequest, match=f"registering the model of {requested.training_job} in {group}: .*modelData"
+    ):
+        register(workspace, requested)
     assert packages(workspace, group) == []
 
 
@@ -288,11 +280,11 @@ def test_without_a_group_there_is_no_champion_and_no_package(workspace: Workspac
     assert find_package(workspace, group, job()) is None
 
 
-def test_the_champion_is_the_highest_version_that_is_approved(workspace: Workspace, group: str) -> None:
+def test_the_champion_is_the_newest_approved_version(workspace: Workspace, group: str) -> None:
     statuses: tuple[ApprovalStatus, ...] = ("PendingManualApproval", "Approved", "Approved", "Rejected")
     made = [register(workspace, registration(group, status=status)) for status in statuses]
     assert newest_approved(workspace, group) == as_found(made[2])
-    decide(workspace, made[0].arn, "Approved")  # later than the others, but of an older model
+    decide(workspace, made[0].arn, "Approved")  # approved later than the others, but an older version
     assert newest_approved(workspace, group) == as_found(made[2])
     decide(workspace, made[2].arn, "Rejected")
     assert newest_approved(workspace, group) == as_found(made[1])
@@ -301,7 +293,7 @@ def test_the_champion_is_the_highest_version_that_is_approved(workspace: Workspa
     assert newest_approved(workspace, group) is None
 
 
-def test_a_package_of_somebody_elses_can_be_the_champion(workspace: Workspace, group: str) -> None:
+def test_a_package_of_another_program_can_be_the_champion(workspace: Workspace, group: str) -> None:
     client = workspace.client("sagemaker")
     client.create_model_package_group(ModelPackageGroupName=group)
     for text in ("made by hand", ""):
@@ -313,7 +305,7 @@ def test_a_package_of_somebody_elses_can_be_the_champion(workspace: Workspace, g
     assert (champion.version, champion.training_job, champion.model_uri, champion.metadata) == (2, None, "", {})
 
 
-def test_a_training_jobs_package_is_found_by_its_whole_name_on_whichever_page(workspace: Workspace, group: str) -> None:
+def test_a_package_is_found_by_the_full_name_of_its_training_job_on_any_page(workspace: Workspace, group: str) -> None:
     first, attempt = job(), job(2)
     oldest = register(workspace, registration(group, first))
     second = register(workspace, registration(group, attempt, "Rejected"))
@@ -326,9 +318,7 @@ def test_a_training_jobs_package_is_found_by_its_whole_name_on_whichever_page(wo
     assert newest_approved(workspace, group) is None
 
 
-def test_metadata_loses_the_characters_the_registry_does_not_take_and_what_is_too_long(
-    workspace: Workspace, group: str
-) -> None:
+def test_metadata_is_reduced_to_valid_characters_and_lengths(workspace: Workspace, group: str) -> None:
     metadata = {
         "metric": "RMSE, 95 % (bootstrap)",
         "columns": "Größe;名前\tÅ½",
@@ -346,9 +336,9 @@ def test_metadata_loses_the_characters_the_registry_does_not_take_and_what_is_to
     }
 
 
-def test_every_character_there_is_can_be_reported(workspace: Workspace, group: str) -> None:
+def test_any_character_can_be_registered(workspace: Workspace, group: str) -> None:
     every = [chr(code) for code in range(0x110000) if unicodedata.category(chr(code)) != "Cs"]
-    # One of each category, and all of the first, which hold most that a table's names and a report's texts hold.
+    # One character of each category, and the first 400, which include most characters of column names and reports.
     some = "".join({unicodedata.category(char): char for char in every}.values()) + "".join(every[:400])
     metadata = {str(start): some[start : start + 200] for start in range(0, len(some), 200)}
     package = register(workspace, registration(group, description=some, metadata=metadata, approval_description=some))
@@ -356,15 +346,15 @@ def test_every_character_there_is_can_be_reported(workspace: Workspace, group: s
     assert "é" in described(workspace, package.arn)["ModelPackageDescription"]
 
 
-def test_a_description_that_is_too_long_is_cut(workspace: Workspace, group: str) -> None:
-    wanted = registration(group, status="Approved", description="x" * 2000, approval_description="y" * 2000)
-    found = described(workspace, register(workspace, wanted).arn)
-    assert found["ModelPackageDescription"] == f"{wanted.training_job}: {'x' * 2000}"[:1024]
+def test_a_description_that_is_too_long_is_truncated(workspace: Workspace, group: str) -> None:
+    requested = registration(group, status="Approved", description="x" * 2000, approval_description="y" * 2000)
+    found = described(workspace, register(workspace, requested).arn)
+    assert found["ModelPackageDescription"] == f"{requested.training_job}: {'x' * 2000}"[:1024]
     assert found["ApprovalDescription"] == "y" * 1024
 
 
 @pytest.mark.parametrize(
-    ("change", "where"),
+    ("change", "field"),
     [
         ({"training_job": "salaries-1"}, "training_job"),
         ({"training_job": "linear-learner-0123456789abcdef0123: x"}, "training_job"),
@@ -375,9 +365,7 @@ def test_a_description_that_is_too_long_is_cut(workspace: Workspace, group: str)
         ({"status": "Perhaps"}, "status"),
     ],
 )
-def test_a_registration_that_could_not_be_found_again_or_would_be_refused_is_an_error(
-    group: str, change: dict[str, Any], where: str
-) -> None:
+def test_an_invalid_registration_is_rejected(group: str, change: dict[str, Any], field: str) -> None:
     with pytest.raises(ValidationError) as caught:
         registration(group, **change)
-    assert json.loads(caught.value.json())[0]["loc"][0] == where
+    assert json.loads(caught.value.json())[0]["loc"][0] == field

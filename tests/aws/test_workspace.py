@@ -1,4 +1,4 @@
-"""The block that says where training runs: addresses, saving and loading, and that it keeps its secret."""
+"""The Training Workspace block: keys and URIs, validation, saving and loading, and the secrecy of credentials."""
 
 from typing import Any, cast
 
@@ -31,11 +31,11 @@ def workspace(folder: str = "", **fields: Any) -> Workspace:
         ("team", "", "team/models/x"),
     ],
 )
-def test_what_the_project_writes_is_under_the_buckets_folder_and_the_prefix(folder: str, prefix: str, key: str) -> None:
-    place = workspace(folder, prefix=prefix)
-    assert place.key("models", "x") == key
-    assert place.uri("models", "x") == f"s3://data/{key}"
-    assert split_uri(place.uri("models", "x")) == ("data", key)
+def test_keys_begin_with_the_buckets_folder_and_the_prefix(folder: str, prefix: str, key: str) -> None:
+    block = workspace(folder, prefix=prefix)
+    assert block.key("models", "x") == key
+    assert block.uri("models", "x") == f"s3://data/{key}"
+    assert split_uri(block.uri("models", "x")) == ("data", key)
 
 
 @pytest.mark.parametrize(
@@ -53,14 +53,14 @@ def test_a_source_is_a_key_in_the_buckets_folder_unless_it_is_a_uri(folder: str,
 
 
 @pytest.mark.parametrize("key", ["a b", "100%", "plus+and&?x=1#part", "a//b", "ü/é"])
-def test_any_key_survives_its_uri(key: str) -> None:
+def test_splitting_a_uri_returns_the_original_key(key: str) -> None:
     assert split_uri(workspace().locate(key)) == ("data", key)
 
 
 @pytest.mark.parametrize(
     "role", ["training", "arn:aws:iam::123:role/x", "arn:aws:iam::123456789012:user/x", "arn:aws:s3:::data", ""]
 )
-def test_what_is_no_roles_arn_is_refused(role: str) -> None:
+def test_an_invalid_role_arn_is_rejected(role: str) -> None:
     with pytest.raises(ValidationError, match="role_arn"):
         workspace(role_arn=role)
 
@@ -70,41 +70,41 @@ def test_a_roles_arn_of_any_partition_is_accepted(role: str) -> None:
     assert workspace(role_arn=role).role_arn == role
 
 
-def test_subnets_and_security_groups_are_refused_one_without_the_other() -> None:
+def test_subnets_and_security_groups_must_be_set_together() -> None:
     for fields in ({"subnets": ["subnet-1"]}, {"security_group_ids": ["sg-1"]}):
         with pytest.raises(ValidationError, match=r"ecurity.group"):
             workspace("", **fields)
 
 
 def test_clients_have_the_blocks_region_and_service() -> None:
-    place = workspace()
-    assert place.region == "eu-west-1"
-    assert place.client("sagemaker").meta.service_model.service_name == "sagemaker"
+    block = workspace()
+    assert block.region == "eu-west-1"
+    assert block.client("sagemaker").meta.service_model.service_name == "sagemaker"
 
 
-def test_nothing_printed_or_dumped_shows_the_secret() -> None:
-    place = workspace()
+def test_no_representation_contains_the_secret() -> None:
+    block = workspace()
     assert all(
-        SECRET not in said for said in (repr(place), str(place), str(place.model_dump()), place.model_dump_json())
+        SECRET not in text for text in (repr(block), str(block), str(block.model_dump()), block.model_dump_json())
     )
 
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_saved_workspace_loads_with_its_nested_blocks_and_its_secret() -> None:
-    place = workspace("team", prefix="nightly", subnets=["subnet-1"], security_group_ids=["sg-1"], tags={"cost": "7"})
-    place.save("saved-workspace")
+    block = workspace("team", prefix="nightly", subnets=["subnet-1"], security_group_ids=["sg-1"], tags={"cost": "7"})
+    block.save("saved-workspace")
     loaded = load_workspace("saved-workspace")
     fields = ("role_arn", "prefix", "subnets", "security_group_ids", "kms_key_id", "tags")
-    assert [getattr(loaded, name) for name in fields] == [getattr(place, name) for name in fields]
+    assert [getattr(loaded, name) for name in fields] == [getattr(block, name) for name in fields]
     assert loaded.uri("x") == "s3://data/team/nightly/x"
     assert cast("Any", loaded.bucket.credentials).aws_secret_access_key.get_secret_value() == SECRET
     assert SECRET not in repr(loaded)
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_a_workspace_on_blocks_that_are_saved_themselves_follows_their_changes() -> None:
-    place = workspace()
-    place.bucket.credentials.save("saved-credentials")
+def test_a_workspace_uses_the_current_values_of_its_saved_blocks() -> None:
+    block = workspace()
+    block.bucket.credentials.save("saved-credentials")
     bucket = S3Bucket(bucket_name="data", credentials=AwsCredentials.load("saved-credentials"))
     bucket.save("saved-bucket")
     Workspace(bucket=S3Bucket.load("saved-bucket"), role_arn=ROLE).save("on-saved-blocks")
@@ -115,6 +115,6 @@ def test_a_workspace_on_blocks_that_are_saved_themselves_follows_their_changes()
 
 
 @pytest.mark.usefixtures("prefect_server")
-def test_an_unknown_name_is_not_found_and_the_message_says_what_to_do() -> None:
+def test_an_unknown_name_raises_not_found_with_a_remedy() -> None:
     with pytest.raises(NotFound, match=r"'nobodys-workspace'.*UI"):
         load_workspace("nobodys-workspace")

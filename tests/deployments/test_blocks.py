@@ -117,7 +117,7 @@ def test_all_that_is_wrong_or_missing_is_said_at_once_and_nothing_is_saved(
     code, lines, complaints = blocks("--name", "wrong", "--bucket", "nobodys", "--role-arn", role)
     assert (code, lines) == (2, [])
     assert complaints.splitlines() == [
-        "2 things keep this workspace from training:",
+        "2 problems prevent training with this workspace:",
         "1. There is no bucket nobodys. Correct its name in the workspace, or create it in us-east-1.",
         f"2. There is no role {role}. Create it, or correct the workspace's execution role.",
     ]

@@ -133,8 +133,8 @@ def test_a_run_tries_again_after_a_lack_of_capacity_or_an_internal_error(
             "Allow sagemaker:CreateTrainingJob",
         ),
         ({"kind": "access-denied", "action": "HeadObject", "times": 9}, {}, AccessDenied, "s3:GetObject on the object"),
-        ({"kind": "quota", "limit": 0}, {}, QuotaExceeded, "Ask for a higher quota"),
-        ({"kind": "quota", "times": 9}, {"max_queue_seconds": 2}, QuotaExceeded, "Wait for other jobs to end"),
+        ({"kind": "quota", "limit": 0}, {}, QuotaExceeded, "Request a higher quota"),
+        ({"kind": "quota", "times": 9}, {"max_queue_seconds": 2}, QuotaExceeded, "Wait until other jobs end"),
         ({"kind": "no-capacity", "times": 9}, {"max_queue_seconds": 0}, NoCapacity, "fallback_instance_types"),
         ({"kind": "internal-error", "times": 9}, {}, TrainingFailed, "InternalServerError"),
         ({"kind": "max-runtime"}, {}, TrainingFailed, "Raise max_runtime_seconds"),
@@ -270,7 +270,7 @@ def test_if_exists_decides_whether_the_same_input_is_trained_again(parameters: P
 def test_a_budget_limits_the_time_of_the_job_and_is_refused_if_too_small(
     parameters: Parameters, jobs: Jobs, workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with pytest.raises(InvalidRequest, match=r"max_cost_usd 0\.001 buys 0 s .* at least 0\.01"):
+    with pytest.raises(InvalidRequest, match=r"max_cost_usd 0\.001 pays for 0 s .* at least 0\.01"):
         train_linear_learner(**parameters, compute=Compute(max_cost_usd=0.001))
     assert jobs() == []
     train_linear_learner(**parameters, compute=Compute(max_cost_usd=0.01))

@@ -173,7 +173,7 @@ def test_stop_when_diverging_stops_the_job_and_prevents_another_one(
         monitor(workspace, submission, stop_when_diverging=True)
     job = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert job["TrainingJobStatus"] == "Stopped"
-    with pytest.raises(TrainingFailed, match=r"had this very input\. It was stopped, as its loss is"):
+    with pytest.raises(TrainingFailed, match=r"had the same input\. It was stopped because its loss is"):
         submit(rows, **diverging)
 
 

@@ -1,4 +1,4 @@
-"""Where there are no instances, others are asked for in a drawn order, as long as the run may wait."""
+"""When AWS has no instances, alternatives are requested in order, as long as the run may wait."""
 
 from itertools import groupby
 from typing import Any
@@ -30,21 +30,21 @@ computes = st.builds(
 
 
 def rounds(compute: Compute, first: int = 0) -> list[list[CapacityOption]]:
-    """The offers, cut before each kind that comes first."""
+    """Return the options, split into rounds of all variants."""
     size = len(compute_variants(compute))
     return [
         list(group) for _, group in groupby(capacity_options(compute, first), key=lambda option: option.step // size)
     ]
 
 
-def asked(option: CapacityOption) -> tuple[str, bool]:
+def requested(option: CapacityOption) -> tuple[str, bool]:
     return option.compute.instance_type, option.compute.spot
 
 
-def test_spot_comes_before_on_demand_and_each_in_the_order_of_the_types() -> None:
+def test_spot_is_requested_before_on_demand_in_the_order_of_the_types() -> None:
     compute = Compute(instance_type=LARGE, fallback_instance_types=(XLARGE, LARGE, OTHER), spot=True)
     one, *_ = rounds(compute)
-    assert [asked(option) for option in one] == [
+    assert [requested(option) for option in one] == [
         (LARGE, True),
         (XLARGE, True),
         (OTHER, True),
@@ -54,8 +54,8 @@ def test_spot_comes_before_on_demand_and_each_in_the_order_of_the_types() -> Non
     ]
 
 
-def test_on_demand_is_never_turned_into_spot() -> None:
-    assert [asked(option) for option in rounds(Compute(fallback_instance_types=(XLARGE,)))[0]] == [
+def test_spot_is_not_requested_unless_it_is_set() -> None:
+    assert [requested(option) for option in rounds(Compute(fallback_instance_types=(XLARGE,)))[0]] == [
         (LARGE, False),
         (XLARGE, False),
     ]
@@ -77,7 +77,7 @@ def test_the_pauses_between_the_rounds_double_up_to_five_minutes(seconds: int, p
 
 
 @given(computes)
-def test_every_round_asks_for_every_kind_once_and_pauses_only_before_it(compute: Compute) -> None:
+def test_every_round_has_each_variant_once_and_one_pause_before_it(compute: Compute) -> None:
     for number, one in enumerate(rounds(compute)):
         assert [option.compute for option in one] == list(compute_variants(compute))
         assert bool(one[0].pause) == bool(number)
@@ -85,7 +85,7 @@ def test_every_round_asks_for_every_kind_once_and_pauses_only_before_it(compute:
 
 
 @given(computes)
-def test_no_run_waits_longer_than_it_may_nor_gives_up_while_another_pause_would_fit(compute: Compute) -> None:
+def test_pauses_use_the_permitted_wait_without_exceeding_it(compute: Compute) -> None:
     pauses = [one[0].pause for one in rounds(compute)]
     assert pauses == sorted(pauses)
     assert pauses[-1] <= MAX_PAUSE_SECONDS
@@ -94,24 +94,24 @@ def test_no_run_waits_longer_than_it_may_nor_gives_up_while_another_pause_would_
 
 
 @given(computes, st.integers(0, 60))
-def test_offers_are_taken_up_where_they_were_left(compute: Compute, first: int) -> None:
+def test_options_continue_from_the_given_number(compute: Compute, first: int) -> None:
     every = list(capacity_options(compute))
     assert [option.step for option in every] == list(range(len(every)))
     assert list(capacity_options(compute, first)) == every[first:]
 
 
 @given(computes)
-def test_every_kind_is_a_compute_of_its_own_that_differs_in_nothing_else(compute: Compute) -> None:
+def test_variants_differ_only_in_instance_type_and_spot(compute: Compute) -> None:
     differs = {"instance_type", "fallback_instance_types", "spot", "max_wait_seconds"}
     found = compute_variants(compute)
     assert len(set(found)) == len(found)
-    for kind in found:
-        assert Compute.model_validate(kind.model_dump()) == kind
-        assert kind.model_dump(exclude=differs) == compute.model_dump(exclude=differs)
+    for variant in found:
+        assert Compute.model_validate(variant.model_dump()) == variant
+        assert variant.model_dump(exclude=differs) == compute.model_dump(exclude=differs)
 
 
 @pytest.mark.parametrize("chosen", [{}, {"max_wait_seconds": 3600}, {"checkpoints": False}])
-def test_what_holds_for_spot_alone_is_not_asked_of_on_demand(chosen: dict[str, Any]) -> None:
+def test_on_demand_variants_have_no_spot_settings(chosen: dict[str, Any]) -> None:
     spot, on_demand = compute_variants(Compute(spot=True, **chosen))
     assert spot.max_wait_seconds == chosen.get("max_wait_seconds")
     assert (on_demand.spot, on_demand.max_wait_seconds) == (False, None)

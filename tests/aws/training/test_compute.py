@@ -1,4 +1,4 @@
-"""What a job runs on: choices that AWS would refuse, or that contradict each other, are refused in words."""
+"""Validation of a job's compute: values that AWS rejects, or that contradict each other, raise an error."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ runtimes = st.integers(60, 432_000)
 
 
 @pytest.mark.parametrize(
-    ("choice", "sentence"),
+    ("fields", "message"),
     [
         ({"instance_type": "m5.large"}, "instance_type"),
         ({"instance_type": "ml.m5"}, "instance_type"),
@@ -28,33 +28,34 @@ runtimes = st.integers(60, 432_000)
         ({"max_queue_seconds": -1}, "max_queue_seconds"),
         ({"spot": True, "max_wait_seconds": 59}, "max_wait_seconds"),
         ({"x": 1}, "x\n.*not permitted"),
-        ({"max_wait_seconds": 7200}, "max_wait_seconds is for spot instances; set spot, or leave it empty"),
+        (
+            {"max_wait_seconds": 7200},
+            "max_wait_seconds is for spot instances: set spot, or leave max_wait_seconds empty",
+        ),
         (
             {"spot": True, "max_runtime_seconds": 3600, "max_wait_seconds": 3599},
-            "max_wait_seconds covers waiting and training: 3599 is less than max_runtime_seconds, 3600",
+            "max_wait_seconds includes waiting and training: 3599 is less than max_runtime_seconds, 3600",
         ),
         (
             {"spot": True, "checkpoints": False, "max_runtime_seconds": 3601},
             (
-                "without checkpoints AWS lets a spot job wait and train for 3600 s at most, and this one might for "
-                "3601 s: switch checkpoints on or lower max_wait_seconds"
+                "without checkpoints AWS limits waiting and training of a spot job to 3600 s, and this job may take "
+                "3601 s: enable checkpoints or lower max_wait_seconds"
             ),
         ),
         (
             {"spot": True, "checkpoints": False, "max_runtime_seconds": 600, "max_wait_seconds": 3601},
-            "3600 s at most, and this one might for 3601 s",
+            "3600 s, and this job may take 3601 s",
         ),
     ],
 )
-def test_compute_that_no_service_has_or_that_contradicts_itself_is_refused(
-    choice: dict[str, Any], sentence: str
-) -> None:
-    with pytest.raises(ValidationError, match=sentence):
-        Compute(**choice)
+def test_invalid_or_contradictory_compute_is_rejected(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Compute(**fields)
 
 
 @pytest.mark.parametrize(
-    "choice",
+    "fields",
     [
         {},
         {"spot": True},
@@ -65,25 +66,25 @@ def test_compute_that_no_service_has_or_that_contradicts_itself_is_refused(
         {"spot": True, "max_runtime_seconds": 432_000, "max_wait_seconds": 2_592_000},
     ],
 )
-def test_what_aws_allows_is_allowed(choice: dict[str, Any]) -> None:
-    assert Compute(**choice).model_dump() == Compute().model_dump() | choice
+def test_valid_compute_is_accepted(fields: dict[str, Any]) -> None:
+    assert Compute(**fields).model_dump() == Compute().model_dump() | fields
 
 
-def test_a_chosen_wait_is_retained() -> None:
+def test_a_given_wait_limit_is_used() -> None:
     assert Compute(spot=True, max_runtime_seconds=600, max_wait_seconds=700).wait_limit == 700
 
 
 @given(runtimes)
-def test_a_spot_job_may_wait_an_hour_longer_than_it_trains(seconds: int) -> None:
+def test_the_default_wait_limit_is_one_hour_more_than_the_time_limit(seconds: int) -> None:
     assert Compute(spot=True, max_runtime_seconds=seconds).wait_limit == seconds + 3600
 
 
 @given(st.integers(60, MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS))
-def test_without_checkpoints_a_spot_job_may_wait_as_long_as_aws_allows(seconds: int) -> None:
+def test_without_checkpoints_the_default_wait_limit_is_that_of_aws(seconds: int) -> None:
     compute = Compute(spot=True, checkpoints=False, max_runtime_seconds=seconds)
     assert compute.wait_limit == MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS
 
 
-def test_compute_cannot_be_changed_once_it_is_chosen() -> None:
+def test_compute_is_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         Compute().instance_count = 2  # type: ignore[misc]

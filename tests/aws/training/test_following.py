@@ -1,4 +1,4 @@
-"""Following a job reports its phases and log lines once and in order, whatever AWS does meanwhile."""
+"""Following a job reports each phase and log line once and in order, even when calls to AWS fail."""
 
 import time
 from collections import Counter
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Inject = Callable[..., None]
 MakeSpec = Callable[..., TrainingJobSpec]
 Calls = Callable[[], Counter[str]]
-Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
+WaitForEnd = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 RUN = "my-run"
 PHASES = ["Starting", "Downloading", "Training", "Uploading", "Completed"]
 
@@ -70,11 +70,11 @@ class RecordingObserver:
 
 
 class StopFollowing(Exception):
-    """Raised by an observer to end the following."""
+    """Raised by an observer to end following."""
 
 
 def after(times: int, action: Callable[[], object]) -> Callable[[], None]:
-    """Does something once, at the n-th call."""
+    """Return a function that calls `action` once, when it is called for the n-th time."""
     count = iter(range(1, 1 << 30))
 
     def call() -> None:
@@ -93,25 +93,25 @@ def submit(workspace: Workspace, spec: TrainingJobSpec) -> Submission:
 
 
 def cloudwatch(workspace: Workspace, name: str) -> list[str]:
-    """The whole log of a job that is over, in one answer."""
+    """Return the whole log of a job that has ended, in one response."""
     logs = workspace.client("logs")
     [stream] = logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
-    answer = logs.get_log_events(
+    response = logs.get_log_events(
         logGroupName=LOG_GROUP, logStreamName=stream["logStreamName"], startFromHead=True, limit=10_000
     )
-    return [event["message"] for event in answer["events"]]
+    return [event["message"] for event in response["events"]]
 
 
 def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
     workspace: Workspace, make_spec: MakeSpec
 ) -> None:
     name = submit(workspace, make_spec(epochs="40")).name
-    messages, retry = RecordingObserver(), RecordingObserver()
-    job = follow(workspace, name, RUN, messages)
+    observer, second = RecordingObserver(), RecordingObserver()
+    job = follow(workspace, name, RUN, observer)
     assert job["TrainingJobStatus"] == "Completed"
     lines = cloudwatch(workspace, name)
     assert sum("#progress_metric" in line for line in lines) >= 4
-    assert messages.events == [
+    assert observer.events == [
         ("Starting", "Starting the training job"),
         ("Downloading", "Downloading input data"),
         ("Training", "Training image download completed. Training in progress."),
@@ -119,37 +119,37 @@ def test_every_phase_and_every_log_line_is_reported_once_and_in_order(
         ("Uploading", "Uploading generated training model"),
         ("Completed", "Training job completed"),
     ]
-    follow(workspace, name, RUN, retry)
-    assert retry.events == messages.events
+    follow(workspace, name, RUN, second)
+    assert second.events == observer.events
 
 
-def test_a_failed_job_is_followed_to_its_reason(workspace: Workspace, make_spec: MakeSpec) -> None:
+def test_following_a_failed_job_returns_its_failure_reason(workspace: Workspace, make_spec: MakeSpec) -> None:
     name = submit(workspace, make_spec(epochs="none")).name
-    messages = RecordingObserver()
-    job = follow(workspace, name, RUN, messages)
+    observer = RecordingObserver()
+    job = follow(workspace, name, RUN, observer)
     assert "epochs" in job["FailureReason"]
-    assert messages.events[-1] == ("Failed", "Training job failed")
-    assert any("Customer Error" in line for line in messages.lines)
+    assert observer.events[-1] == ("Failed", "Training job failed")
+    assert any("Customer Error" in line for line in observer.lines)
 
 
-def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
-    with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
-        follow(workspace, "nobodys", RUN, RecordingObserver())
+def test_a_missing_job_is_not_found(workspace: Workspace) -> None:
+    with pytest.raises(NotFound, match=r"no training job missing-job in region us-east-1"):
+        follow(workspace, "missing-job", RUN, RecordingObserver())
 
 
-def test_a_spot_interruption_is_reported_as_a_phase_and_what_the_container_says_afterwards_too(
+def test_a_spot_interruption_and_the_log_after_it_are_reported(
     workspace: Workspace, make_spec: MakeSpec, inject: Inject
 ) -> None:
     inject(kind="spot-interruption")
     name = submit(workspace, make_spec(compute=Compute(spot=True))).name
-    messages = RecordingObserver()
-    assert follow(workspace, name, RUN, messages)["TrainingJobStatus"] == "Completed"
-    assert messages.phases == [*PHASES[:3], "Interrupted", *PHASES]
-    assert messages.lines == cloudwatch(workspace, name)
-    assert sum("Reading default configuration" in line for line in messages.lines) == 2
+    observer = RecordingObserver()
+    assert follow(workspace, name, RUN, observer)["TrainingJobStatus"] == "Completed"
+    assert observer.phases == [*PHASES[:3], "Interrupted", *PHASES]
+    assert observer.lines == cloudwatch(workspace, name)
+    assert sum("Reading default configuration" in line for line in observer.lines) == 2
 
 
-def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_log_group(
+def test_following_waits_for_a_log_that_appears_after_the_end_of_the_job(
     workspace: Workspace, make_spec: MakeSpec, inject: Inject
 ) -> None:
     spec = make_spec()
@@ -157,26 +157,26 @@ def test_a_log_that_appears_after_the_job_is_over_is_waited_for_even_without_a_l
     workspace.client("logs").delete_log_group(logGroupName=LOG_GROUP)
     inject(kind="late-log", seconds=0.3)
     name = submit(workspace, spec).name
-    messages = RecordingObserver()
-    follow(workspace, name, RUN, messages)
-    assert messages.lines == cloudwatch(workspace, name) != []
-    assert messages.phases == PHASES
-    assert messages.events[-1] == ("Completed", "Training job completed")
+    observer = RecordingObserver()
+    follow(workspace, name, RUN, observer)
+    assert observer.lines == cloudwatch(workspace, name) != []
+    assert observer.phases == PHASES
+    assert observer.events[-1] == ("Completed", "Training job completed")
 
 
-def test_a_log_that_never_appears_is_not_waited_for_without_end(
+def test_following_stops_waiting_for_a_log_that_never_appears(
     workspace: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.2)
     inject(kind="missing-log")
-    messages = RecordingObserver()
-    job = follow(workspace, submit(workspace, make_spec()).name, RUN, messages)
+    observer = RecordingObserver()
+    job = follow(workspace, submit(workspace, make_spec()).name, RUN, observer)
     assert job["TrainingJobStatus"] == "Completed"
-    assert (messages.phases, messages.lines) == (PHASES, [])
+    assert (observer.phases, observer.lines) == (PHASES, [])
 
 
 @pytest.mark.parametrize(("data", "phases"), [("train", ["Starting"]), ("nowhere", ["Starting", "Downloading"])])
-def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
+def test_the_log_of_a_job_that_never_trained_is_not_requested(
     workspace: Workspace,
     make_spec: MakeSpec,
     inject: Inject,
@@ -191,34 +191,34 @@ def test_a_job_that_never_trained_has_no_log_to_look_or_wait_for(
     spec = make_spec()
     channel = spec.channels[0].model_copy(update={"uri": workspace.uri(data) + "/"})
     name = submit(workspace, spec.model_copy(update={"channels": (channel,)})).name
-    messages, before = RecordingObserver(), calls()
-    follow(workspace, name, RUN, messages)
-    assert (messages.phases, messages.lines) == ([*phases, "Failed"], [])
+    observer, before = RecordingObserver(), calls()
+    follow(workspace, name, RUN, observer)
+    assert (observer.phases, observer.lines) == ([*phases, "Failed"], [])
     assert set(calls() - before) == {"sagemaker:DescribeTrainingJob"}
 
 
-def test_the_log_of_every_host_is_reported_page_by_page_even_if_a_page_fails(
+def test_the_log_of_every_host_is_reported_even_if_a_page_fails(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, calls: Calls, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.0)
     name = submit(hasty, make_spec(held=True)).name
     written = {
-        "algo-2": [f"algo-2 says {number}" for number in range(12_000)],  # a page of CloudWatch's has 10 000 events
-        "algo-3": [f"algo-3 says {number}" for number in range(10)],
+        "algo-2": [f"algo-2 line {number}" for number in range(12_000)],  # CloudWatch returns 10 000 events per page
+        "algo-3": [f"algo-3 line {number}" for number in range(10)],
     }
-    messages = RecordingObserver(
+    observer = RecordingObserver(
         at_line=after(9_000, lambda: inject(kind="service-error", action="GetLogEvents")),
-        at_wait=lambda: stop_job(hasty, name) if len(messages.lines) >= 12_010 else None,
+        at_wait=lambda: stop_job(hasty, name) if len(observer.lines) >= 12_010 else None,
     )
     for host, lines in written.items():
         put_log(hasty, f"{name}/{host}-1700000000", lines)
     put_log(hasty, f"{name}-2/algo-1-1700000000", ["of the next attempt"])
     before = calls()
-    follow(hasty, name, RUN, messages)
+    follow(hasty, name, RUN, observer)
     assert (calls() - before)["logs:GetLogEvents"] > 4
     for host, lines in written.items():
-        assert [line for line in messages.lines if line.startswith(host)] == lines
-    assert "of the next attempt" not in messages.lines
+        assert [line for line in observer.lines if line.startswith(host)] == lines
+    assert "of the next attempt" not in observer.lines
 
 
 def put_log(workspace: Workspace, stream: str, lines: list[str]) -> None:
@@ -235,7 +235,7 @@ def put_log(workspace: Workspace, stream: str, lines: list[str]) -> None:
 def test_a_second_follower_reports_everything_from_the_first_event_on(
     workspace: Workspace, make_spec: MakeSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.5)  # a job that is stopped does not end its log
+    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.5)  # the log of a stopped job has no final line
     name = submit(workspace, make_spec(endless=True)).name
     first = RecordingObserver(at_wait=lambda: stop_following() if len(first.lines) > 20 else None)
     with pytest.raises(StopFollowing):
@@ -249,37 +249,37 @@ def test_a_second_follower_reports_everything_from_the_first_event_on(
 
 
 @pytest.mark.parametrize("kind", ["throttling", "service-error", "lost-answer"])
-def test_passing_faults_neither_end_the_following_nor_lose_or_repeat_anything(
+def test_transient_faults_neither_end_following_nor_lose_or_repeat_events(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, kind: str
 ) -> None:
     actions = ("DescribeTrainingJob", "DescribeLogStreams", "GetLogEvents")
 
-    def trouble() -> None:
+    def inject_faults() -> None:
         for action in actions:
             inject(kind=kind, action=action, times=2)
 
     name = submit(hasty, make_spec(epochs="200")).name
-    messages = RecordingObserver(at_line=after(1, trouble))
-    assert follow(hasty, name, RUN, messages)["TrainingJobStatus"] == "Completed"
-    assert messages.phases == PHASES
-    assert messages.lines == cloudwatch(hasty, name)
+    observer = RecordingObserver(at_line=after(1, inject_faults))
+    assert follow(hasty, name, RUN, observer)["TrainingJobStatus"] == "Completed"
+    assert observer.phases == PHASES
+    assert observer.lines == cloudwatch(hasty, name)
 
 
-def test_after_minutes_without_an_answer_following_ends_and_the_job_goes_on(
+def test_following_ends_after_aws_was_unavailable_and_the_job_continues(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, sandbox_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MAX_OFFLINE_SECONDS", 0.2)
     name = submit(hasty, make_spec(held=True)).name
-    messages = RecordingObserver(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
+    observer = RecordingObserver(at_wait=after(2, lambda: inject(kind="service-error", times=100_000)))
     with pytest.raises(Unavailable) as caught:
-        follow(hasty, name, RUN, messages)
+        follow(hasty, name, RUN, observer)
     assert caught.value.retryable
-    assert len(messages.waits) > 3
+    assert len(observer.waits) > 3
     faults.clear(sandbox_url)
     assert describe_job(hasty, name)["TrainingJobStatus"] == "InProgress"
 
 
-def test_only_time_without_an_answer_counts_as_offline(
+def test_only_time_without_a_response_counts_as_unavailable(
     hasty: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(following, "MAX_OFFLINE_SECONDS", 1.0)
@@ -287,16 +287,16 @@ def test_only_time_without_an_answer_counts_as_offline(
     late = time.monotonic() + following.MAX_OFFLINE_SECONDS
     enough = after(3, stop_following)
 
-    def meet_faults_late() -> None:
+    def inject_fault_late() -> None:
         if time.monotonic() > late:
             inject(kind="service-error", action="DescribeTrainingJob")
             enough()
 
     with pytest.raises(StopFollowing):
-        follow(hasty, name, RUN, RecordingObserver(at_wait=meet_faults_late))
+        follow(hasty, name, RUN, RecordingObserver(at_wait=inject_fault_late))
 
 
-def test_what_does_not_pass_ends_the_following_at_once(
+def test_a_permanent_error_ends_following_immediately(
     workspace: Workspace, make_spec: MakeSpec, inject: Inject
 ) -> None:
     name = submit(workspace, make_spec(held=True)).name
@@ -317,37 +317,33 @@ def test_the_lease_is_renewed_while_the_job_is_followed(
     assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
-def test_a_look_takes_three_calls_and_the_pauses_between_looks_grow(
-    workspace: Workspace, make_spec: MakeSpec, calls: Calls
-) -> None:
+def test_a_poll_takes_three_calls_and_the_pauses_grow(workspace: Workspace, make_spec: MakeSpec, calls: Calls) -> None:
     name = submit(workspace, make_spec(held=True)).name
-    messages, looks, before = RecordingObserver(at_wait=after(30, stop_following)), 30, calls()
+    observer, polls, before = RecordingObserver(at_wait=after(30, stop_following)), 30, calls()
     with pytest.raises(StopFollowing):
-        follow(workspace, name, RUN, messages)
+        follow(workspace, name, RUN, observer)
     made = calls() - before
-    assert made["sagemaker:DescribeTrainingJob"] == looks
-    assert made["logs:DescribeLogStreams"] <= looks
-    assert made["logs:GetLogEvents"] <= looks + 1
+    assert made["sagemaker:DescribeTrainingJob"] == polls
+    assert made["logs:DescribeLogStreams"] <= polls
+    assert made["logs:GetLogEvents"] <= polls + 1
     assert set(made) <= {"sagemaker:DescribeTrainingJob", "logs:DescribeLogStreams", "logs:GetLogEvents"}
-    assert messages.waits == sorted(messages.waits)
-    assert messages.waits[-1] == following.MAX_PAUSE_SECONDS
+    assert observer.waits == sorted(observer.waits)
+    assert observer.waits[-1] == following.MAX_PAUSE_SECONDS
 
 
-def test_an_observer_with_a_reason_to_stop_ends_the_following_and_the_job_goes_on(
-    workspace: Workspace, make_spec: MakeSpec
-) -> None:
+def test_a_stop_reason_ends_following_and_the_job_continues(workspace: Workspace, make_spec: MakeSpec) -> None:
     job = submit(workspace, make_spec(endless=True))
 
-    def have_a_reason() -> None:
-        messages.stop_reason = "its loss is inf"
+    def set_stop_reason() -> None:
+        observer.stop_reason = "its loss is inf"
 
-    messages = RecordingObserver(at_line=have_a_reason)
-    assert follow(workspace, job.name, RUN, messages)["TrainingJobStatus"] == "InProgress"
-    assert messages.lines
+    observer = RecordingObserver(at_line=set_stop_reason)
+    assert follow(workspace, job.name, RUN, observer)["TrainingJobStatus"] == "InProgress"
+    assert observer.lines
     assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
-def test_an_error_of_the_listener_ends_the_following_and_leaves_the_job_to_others(
+def test_an_exception_of_the_observer_ends_following_and_the_job_continues(
     workspace: Workspace, make_spec: MakeSpec
 ) -> None:
     job = submit(workspace, make_spec(endless=True))

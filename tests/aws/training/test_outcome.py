@@ -1,4 +1,4 @@
-"""What a job that is over came to: each reason by a real wording, with what to do and whether to submit it again."""
+"""The outcome of a job that has ended: kind, cause, remedy and retry, by real FailureReasons."""
 
 import re
 from typing import TYPE_CHECKING, Any, cast, get_args
@@ -82,37 +82,35 @@ def ended(*arguments: Any, **rest: Any) -> JobOutcome:
 
 
 @pytest.mark.parametrize(("reason", "kind", "retry", "remedy"), REASONS)
-def test_a_failure_is_reported_in_the_words_of_aws_with_a_remedy(
-    reason: str, kind: str, retry: str, remedy: str
-) -> None:
+def test_a_failure_has_the_reason_of_aws_and_a_remedy(reason: str, kind: str, retry: str, remedy: str) -> None:
     found = ended("Failed", FailureReason=reason)
     assert (found.kind, found.retry) == (kind, retry)
     assert found.cause == f"{reason.removesuffix('.') or 'AWS gives no reason'}."
     assert remedy in found.remedy
 
 
-def test_every_row_of_the_table_is_reached_by_a_real_wording_and_ends_as_a_sentence() -> None:
+def test_every_pattern_matches_a_real_reason_and_every_remedy_is_a_sentence() -> None:
     reached = {ended("Failed", FailureReason=reason).remedy for reason, *_ in REASONS}
     assert {remedy for _, remedy in read_catalogue().failures.values()} <= reached
     assert all(re.fullmatch(r"[A-Z].*\.", remedy) for remedy in reached)
 
 
-def test_every_kind_occurs() -> None:
+def test_every_kind_of_outcome_occurs() -> None:
     kinds = {ended("Failed", FailureReason=reason).kind for reason, *_ in REASONS}
     kinds |= {ended("Stopped", status).kind for status in ("MaxRuntimeExceeded", "MaxWaitTimeExceeded", "Stopped")}
     assert kinds | {ended("Completed").kind} == set(get_args(OutcomeKind))
 
 
-def test_what_the_algorithm_refuses_is_not_tried_again_whatever_its_message_says() -> None:
-    said = "ClientError: Artifact upload failed: AccessDenied, CapacityError in row 3, exit code: 2"
-    assert ended("Failed", FailureReason=said).retry == "never"
+def test_input_that_the_algorithm_rejects_is_never_retried() -> None:
+    text = "ClientError: Artifact upload failed: AccessDenied, CapacityError in row 3, exit code: 2"
+    assert ended("Failed", FailureReason=text).retry == "never"
 
 
-def test_a_failure_without_a_reason_is_unknown() -> None:
-    assert ended("Failed").remedy == ended("Failed", FailureReason="Nobody knows why.").remedy
+def test_a_failure_without_a_reason_gets_the_general_remedy() -> None:
+    assert ended("Failed").remedy == ended("Failed", FailureReason="An unknown reason.").remedy
 
 
-def test_a_job_over_its_time_needs_more_of_it() -> None:
+def test_a_job_that_exceeded_its_time_limit_is_not_retried() -> None:
     found = ended("Stopped", "MaxRuntimeExceeded")
     assert (found.kind, found.retry) == ("compute", "never")
     assert found.cause == "MaxRuntimeExceeded: it trained for longer than its limit of 3600 s."
@@ -120,39 +118,39 @@ def test_a_job_over_its_time_needs_more_of_it() -> None:
     assert "max_cost_usd" in found.remedy
 
 
-def test_spot_instances_that_never_came_may_be_asked_for_again_at_once() -> None:
+def test_a_spot_job_that_exceeded_its_wait_limit_may_be_retried_now() -> None:
     found = ended("Stopped", "MaxWaitTimeExceeded", ("Starting",))
     assert (found.kind, found.retry) == ("capacity", "now")
-    assert found.cause == "MaxWaitTimeExceeded: its limit of 7200 s passed before spot had trained it."
-    assert "by spot" not in found.cause
+    assert found.cause == "MaxWaitTimeExceeded: its limit of 7200 s passed before training on spot ended."
+    assert "interruption" not in found.cause
 
 
-def test_a_job_stopped_by_somebody_is_left_to_a_later_run() -> None:
+def test_a_stopped_job_may_be_retried_by_a_later_run() -> None:
     found = ended("Stopped", ModelArtifacts={"S3ModelArtifacts": "s3://models/half-trained/model.tar.gz"})
     assert (found.kind, found.retry) == ("other", "later")
     assert found.cause.startswith("Stopped: ")
 
 
-def test_a_job_that_is_complete_is_complete() -> None:
+def test_a_completed_job_has_the_outcome_completed() -> None:
     assert ended("Completed").kind == "completed"
 
 
-@pytest.mark.parametrize(("interruptions", "said"), [(1, "1 time"), (2, "2 times")])
-def test_interruptions_by_spot_are_counted(interruptions: int, said: str) -> None:
+@pytest.mark.parametrize(("interruptions", "text"), [(1, "1 spot interruption"), (2, "2 spot interruptions")])
+def test_spot_interruptions_are_counted(interruptions: int, text: str) -> None:
     passed = ("Starting", "Downloading", "Training", "Interrupted") * interruptions
     for found in (ended("Stopped", "MaxWaitTimeExceeded", passed), ended("Failed", None, passed)):
-        assert found.cause.endswith(f" It was interrupted {said} by spot.")
+        assert found.cause.endswith(f" It had {text}.")
 
 
 @given(st.text())
-def test_whatever_the_reason_there_is_a_cause_and_a_remedy(reason: str) -> None:
+def test_any_failure_has_a_cause_and_a_remedy(reason: str) -> None:
     found = ended("Failed", FailureReason=reason)
     assert found.cause.strip(" .")
     assert found.remedy.strip()
 
 
 @given(st.text())
-def test_a_stop_of_any_kind_has_a_cause_and_a_remedy(secondary: str) -> None:
+def test_any_stopped_job_has_a_cause_and_a_remedy(secondary: str) -> None:
     found = ended("Stopped", secondary)
     assert found.cause.strip()
     assert found.remedy.strip()

@@ -1,4 +1,4 @@
-"""The request that creates a job, and the fingerprint and name that follow from what decides its outcome."""
+"""The CreateTrainingJob request, and the fingerprint and name that are derived from the input."""
 
 import re
 from typing import Any
@@ -53,41 +53,41 @@ def built(workspace: Workspace, tags: dict[str, str] | None = None, compute: Com
     return {**build_request(workspace, spec, "a-name", tags or {})}
 
 
-def test_the_request_says_what_to_run_on_what_and_where_to(workspace: Workspace) -> None:
-    asked = built(workspace)
-    assert asked["TrainingJobName"] == "a-name"
-    assert asked["AlgorithmSpecification"] == {
+def test_the_request_has_algorithm_resources_and_output(workspace: Workspace) -> None:
+    request = built(workspace)
+    assert request["TrainingJobName"] == "a-name"
+    assert request["AlgorithmSpecification"] == {
         "TrainingImage": "382416733822.dkr.ecr.us-east-1.amazonaws.com/linear-learner:1",
         "TrainingInputMode": "File",
     }
-    assert asked["RoleArn"] == "arn:aws:iam::123456789012:role/linear-learner-training"
-    assert asked["HyperParameters"] == {"predictor_type": "regressor"}
-    assert asked["OutputDataConfig"] == {"S3OutputPath": workspace.uri("models")}
-    assert asked["ResourceConfig"] == {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
-    assert asked["StoppingCondition"] == {"MaxRuntimeInSeconds": 600}
-    assert not {"VpcConfig", "EnableManagedSpotTraining", "CheckpointConfig"} & set(asked)
+    assert request["RoleArn"] == "arn:aws:iam::123456789012:role/linear-learner-training"
+    assert request["HyperParameters"] == {"predictor_type": "regressor"}
+    assert request["OutputDataConfig"] == {"S3OutputPath": workspace.uri("models")}
+    assert request["ResourceConfig"] == {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 600}
+    assert not {"VpcConfig", "EnableManagedSpotTraining", "CheckpointConfig"} & set(request)
 
 
-def test_a_spot_job_is_asked_for_with_its_wait_and_a_place_for_checkpoints(workspace: Workspace) -> None:
+def test_a_spot_request_has_a_wait_limit_and_a_checkpoint_location(workspace: Workspace) -> None:
     spot = Compute(spot=True, max_runtime_seconds=600, max_wait_seconds=700)
-    asked = built(workspace, compute=spot)
-    assert asked["EnableManagedSpotTraining"] is True
-    assert asked["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 700}
+    request = built(workspace, compute=spot)
+    assert request["EnableManagedSpotTraining"] is True
+    assert request["StoppingCondition"] == {"MaxRuntimeInSeconds": 600, "MaxWaitTimeInSeconds": 700}
     name = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), spot).name(1)
-    assert asked["CheckpointConfig"] == {"S3Uri": workspace.uri("checkpoints", name)}
+    assert request["CheckpointConfig"] == {"S3Uri": workspace.uri("checkpoints", name)}
     without = built(workspace, compute=spot.model_copy(update={"checkpoints": False}))
     assert "CheckpointConfig" not in without
-    assert without == {key: value for key, value in asked.items() if key != "CheckpointConfig"}
+    assert without == {key: value for key, value in request.items() if key != "CheckpointConfig"}
 
 
-def test_every_attempt_of_an_input_finds_the_checkpoints_of_the_one_before(workspace: Workspace) -> None:
+def test_all_attempts_of_an_input_share_the_checkpoint_location(workspace: Workspace) -> None:
     spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN,), Compute(spot=True))
-    places = [build_request(workspace, spec, spec.name(attempt), {})["CheckpointConfig"] for attempt in (1, 2)]
-    assert places[0] == places[1]
+    locations = [build_request(workspace, spec, spec.name(attempt), {})["CheckpointConfig"] for attempt in (1, 2)]
+    assert locations[0] == locations[1]
 
 
 @given(specs, st.dictionaries(words, words, max_size=3))
-def test_every_request_is_one_that_the_services_model_allows(spec: TrainingJobSpec, tags: dict[str, str]) -> None:
+def test_every_request_is_valid_by_the_service_model(spec: TrainingJobSpec, tags: dict[str, str]) -> None:
     workspace = client.make_workspace("http://127.0.0.1:1")
     shape = workspace.client("sagemaker").meta.service_model.operation_model("CreateTrainingJob").input_shape
     assert shape
@@ -96,9 +96,7 @@ def test_every_request_is_one_that_the_services_model_allows(spec: TrainingJobSp
 
 
 @pytest.mark.parametrize(("instances", "train"), [(1, "FullyReplicated"), (3, "ShardedByS3Key")])
-def test_each_channel_is_a_prefix_and_several_instances_share_what_trains(
-    workspace: Workspace, instances: int, train: str
-) -> None:
+def test_only_the_train_channel_is_split_between_instances(workspace: Workspace, instances: int, train: str) -> None:
     assert built(workspace, compute=Compute(instance_count=instances))["InputDataConfig"] == [
         {
             "ChannelName": name,
@@ -115,57 +113,57 @@ def test_each_channel_is_a_prefix_and_several_instances_share_what_trains(
     ]
 
 
-def test_tags_are_the_workspaces_then_the_runs_then_the_fingerprint(workspace: Workspace) -> None:
-    workspace.tags = {"cost": "7", "team": "blue", FINGERPRINT_TAG: "no chance"}
-    asked = built(workspace, {"team": "red"})
+def test_tags_are_those_of_the_workspace_the_run_and_the_fingerprint(workspace: Workspace) -> None:
+    workspace.tags = {"cost": "7", "team": "blue", FINGERPRINT_TAG: "overwritten"}
+    request = built(workspace, {"team": "red"})
     spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN, VALIDATION), COMPUTE)
-    tags = {tag["Key"]: tag["Value"] for tag in asked["Tags"]}
+    tags = {tag["Key"]: tag["Value"] for tag in request["Tags"]}
     assert tags == {"cost": "7", "team": "red", FINGERPRINT_TAG: spec.fingerprint}
-    assert len(asked["Tags"]) == len(tags)
+    assert len(request["Tags"]) == len(tags)
 
 
-def test_the_network_and_the_key_are_the_workspaces(workspace: Workspace) -> None:
+def test_the_request_has_the_network_and_key_of_the_workspace(workspace: Workspace) -> None:
     key = "arn:aws:kms:us-east-1:123456789012:key/1234"
     secured = workspace.model_copy(
         update={"subnets": ["subnet-1", "subnet-2"], "security_group_ids": ["sg-1"], "kms_key_id": key}
     )
-    asked = built(secured)
-    assert asked["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
-    assert asked["OutputDataConfig"]["KmsKeyId"] == key
-    assert asked["ResourceConfig"]["VolumeKmsKeyId"] == key
+    request = built(secured)
+    assert request["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert request["OutputDataConfig"]["KmsKeyId"] == key
+    assert request["ResourceConfig"]["VolumeKmsKeyId"] == key
 
 
 @pytest.mark.parametrize("spot", [False, True])
-def test_the_service_accepts_the_request_and_echoes_it(workspace: Workspace, *, spot: bool) -> None:
+def test_the_service_accepts_and_describes_the_request(workspace: Workspace, *, spot: bool) -> None:
     workspace.bucket.bucket_folder = "team"
     workspace.tags = {"cost": "7"}
     compute = COMPUTE.model_copy(update={"spot": spot})
     spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN,), compute)
     name = f"echo-{workspace.prefix[-32:]}"
     client = workspace.client("sagemaker")
-    asked = build_request(workspace, spec, name, {"run": "1"})
-    arn = client.create_training_job(**asked)["TrainingJobArn"]
+    request = build_request(workspace, spec, name, {"run": "1"})
+    arn = client.create_training_job(**request)["TrainingJobArn"]
     job = client.describe_training_job(TrainingJobName=name)
     assert job["OutputDataConfig"]["S3OutputPath"].startswith("s3://linear-learner-sandbox/team/tests/")
     assert job["EnableManagedSpotTraining"] is spot
-    assert job["StoppingCondition"] == asked["StoppingCondition"]
-    assert job.get("CheckpointConfig") == asked.get("CheckpointConfig")
+    assert job["StoppingCondition"] == request["StoppingCondition"]
+    assert job.get("CheckpointConfig") == request.get("CheckpointConfig")
     tags = {tag["Key"]: tag["Value"] for tag in client.list_tags(ResourceArn=arn)["Tags"]}
     assert tags == {"cost": "7", "run": "1", FINGERPRINT_TAG: spec.fingerprint}
 
 
-def test_no_part_of_the_spec_is_left_out_of_the_properties_below() -> None:
+def test_the_fingerprint_tests_cover_every_field() -> None:
     assert set(TrainingJobSpec.model_fields) == {"image", "hyperparameters", "channels", "compute"}
     assert set(Channel.model_fields) == {"name", "uri", "content_type", "rows", "sha256"}
-    of_the_outcome = {"instance_count"}
-    assert set(Compute.model_fields) - of_the_outcome == {
+    fingerprinted = {"instance_count"}
+    assert set(Compute.model_fields) - fingerprinted == {
         *("instance_type", "fallback_instance_types", "volume_size_gb", "max_runtime_seconds", "max_cost_usd"),
         *("spot", "max_wait_seconds", "checkpoints", "max_queue_seconds", "stop_when_diverging"),
     }
 
 
 @given(specs, st.data())
-def test_the_fingerprint_changes_with_each_thing_that_decides_the_outcome(spec: TrainingJobSpec, data: Any) -> None:
+def test_the_fingerprint_changes_with_everything_that_determines_the_model(spec: TrainingJobSpec, data: Any) -> None:
     channel = spec.channels[0]
     for part in ("name", "content_type", "sha256"):
         other = channel.model_copy(
@@ -185,27 +183,27 @@ def test_the_fingerprint_changes_with_each_thing_that_decides_the_outcome(spec: 
 
 
 @given(specs, computes, words)
-def test_neither_time_nor_place_nor_order_changes_the_fingerprint(
-    spec: TrainingJobSpec, compute: Compute, place: str
+def test_location_order_and_resources_do_not_change_the_fingerprint(
+    spec: TrainingJobSpec, compute: Compute, location: str
 ) -> None:
     same = TrainingJobSpec(
         image=spec.image,
         hyperparameters=dict(reversed(spec.hyperparameters.items())),
-        channels=tuple(channel.model_copy(update={"uri": place}) for channel in reversed(spec.channels)),
+        channels=tuple(channel.model_copy(update={"uri": location}) for channel in reversed(spec.channels)),
         compute=compute.model_copy(update={"instance_count": spec.compute.instance_count}),
     )
     assert same.fingerprint == spec.fingerprint
 
 
 @given(specs, st.integers(1, 100))
-def test_every_name_is_one_the_service_accepts_and_no_other_attempts(spec: TrainingJobSpec, attempt: int) -> None:
+def test_every_name_is_valid_and_unique_per_attempt(spec: TrainingJobSpec, attempt: int) -> None:
     assert re.fullmatch(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", spec.name(attempt))
     assert spec.name(attempt) != spec.name(attempt + 1)
     assert spec.fingerprint.startswith(spec.name(1).removeprefix("linear-learner-"))
 
 
 @pytest.mark.parametrize(
-    ("text", "taken"),
+    ("text", "expected"),
     [
         ("nightly", "nightly"),
         ("nightly (eu), 70 %", "nightly  eu   70"),
@@ -213,11 +211,11 @@ def test_every_name_is_one_the_service_accepts_and_no_other_attempts(spec: Train
         ("x" * 300, "x" * 256),
     ],
 )
-def test_what_a_tag_may_not_hold_becomes_spaces(text: str, taken: str) -> None:
-    assert to_tag_value(text) == taken
+def test_invalid_characters_of_a_tag_become_spaces(text: str, expected: str) -> None:
+    assert to_tag_value(text) == expected
 
 
-def test_every_region_of_the_sdks_table_has_the_image_the_sdk_names() -> None:
+def test_the_image_equals_that_of_the_sdk_in_every_region() -> None:
     from sagemaker.core import image_uris
 
     versions = image_uris.config_for_framework("linear-learner")["versions"]
@@ -228,6 +226,6 @@ def test_every_region_of_the_sdks_table_has_the_image_the_sdk_names() -> None:
     }
 
 
-def test_a_region_without_the_algorithm_is_refused_and_those_with_it_are_named() -> None:
+def test_a_region_without_the_algorithm_is_rejected_with_a_list_of_regions() -> None:
     with pytest.raises(InvalidRequest, match=r"'mars-north-1'.*eu-west-1.*us-east-1"):
         image_uri("mars-north-1")

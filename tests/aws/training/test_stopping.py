@@ -1,4 +1,4 @@
-"""What nobody follows any more is stopped; what another follows, or what is over, is left alone."""
+"""A job is stopped when no run follows it any more; a job that another run follows, or that has ended, is not."""
 
 import os
 import signal
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 Inject = Callable[..., None]
 MakeSpec = Callable[..., TrainingJobSpec]
 Calls = Callable[[], Counter[str]]
-Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
+WaitForEnd = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 MINE, THEIRS = "my-run", "their-run"
 INTERRUPTIONS = [KeyboardInterrupt, SystemExit, CancelledRun]
 
 
 @pytest.fixture
 def job(workspace: Workspace, make_spec: MakeSpec) -> str:
-    """A job that runs and that this run follows."""
+    """A running job that this run follows."""
     return start_or_adopt(workspace, make_spec(held=True), MINE, {}).name
 
 
@@ -50,22 +50,24 @@ def following(workspace: Workspace, name: str) -> set[str]:
     return set(active_leases(job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])))
 
 
-def test_a_job_in_training_is_stopped_and_stopping_it_again_is_fine(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_stopping_a_job_twice_raises_no_error(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     name = start_or_adopt(workspace, make_spec(endless=True), MINE, {}).name
     assert stop_job(workspace, name) in {"Stopping", "Stopped"}
-    assert over(name)["SecondaryStatus"] == "Stopped"
+    assert wait_for_end(name)["SecondaryStatus"] == "Stopped"
     assert stop_job(workspace, name) == "Stopped"
 
 
-def test_stopping_a_completed_job_leaves_it_completed(workspace: Workspace, make_spec: MakeSpec, over: Over) -> None:
+def test_stopping_a_completed_job_leaves_it_completed(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
+) -> None:
     name = start_or_adopt(workspace, make_spec(), MINE, {}).name
-    over(name)
+    wait_for_end(name)
     assert stop_job(workspace, name) == "Completed"
 
 
-def test_a_job_that_is_stopping_is_trusted_to_end(
+def test_the_end_of_a_job_that_is_stopping_is_not_awaited(
     workspace: Workspace,
     make_spec: MakeSpec,
     stopping: Callable[[str], Callable[[], None]],
@@ -73,63 +75,63 @@ def test_a_job_that_is_stopping_is_trusted_to_end(
 ) -> None:
     monkeypatch.setattr("aws.training.stopping.MAX_STOPPING_SECONDS", 0.05)
     name = start_or_adopt(workspace, make_spec(endless=True), MINE, {}).name
-    let_it_end = stopping(name)
+    resume = stopping(name)
     assert stop_job(workspace, name) == "Stopping"
-    let_it_end()
+    resume()
 
 
-def test_a_job_that_does_not_exist_is_not_found(workspace: Workspace) -> None:
+def test_a_missing_job_is_not_found(workspace: Workspace) -> None:
     for ask in (describe_job, stop_job):
-        with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
-            ask(workspace, "nobodys")
-    with pytest.raises(NotFound, match=r"no training job nobodys in region us-east-1"):
-        stop_unless_followed(workspace, "nobodys", MINE)
+        with pytest.raises(NotFound, match=r"no training job missing-job in region us-east-1"):
+            ask(workspace, "missing-job")
+    with pytest.raises(NotFound, match=r"no training job missing-job in region us-east-1"):
+        stop_unless_followed(workspace, "missing-job", MINE)
 
 
-def test_a_job_that_is_abandoned_by_the_last_who_followed_it_is_stopped(workspace: Workspace, job: str) -> None:
+def test_a_job_is_stopped_when_its_last_follower_leaves(workspace: Workspace, job: str) -> None:
     assert stop_unless_followed(workspace, job, MINE) in {"Stopping", "Stopped"}
     assert following(workspace, job) == set()
 
 
-def test_a_job_that_another_run_follows_goes_on(workspace: Workspace, job: str) -> None:
+def test_a_job_that_another_run_follows_continues(workspace: Workspace, job: str) -> None:
     follow_too(workspace, job)
     assert stop_unless_followed(workspace, job, MINE) is None
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {THEIRS})
     assert stop_unless_followed(workspace, job, THEIRS) in {"Stopping", "Stopped"}
 
 
-def test_of_those_that_abandon_a_job_at_once_one_stops_it(workspace: Workspace, job: str) -> None:
+def test_a_job_is_stopped_when_all_followers_leave_concurrently(workspace: Workspace, job: str) -> None:
     follow_too(workspace, job)
-    together = threading.Barrier(2)
+    barrier = threading.Barrier(2)
 
-    def go(run: str) -> str | None:
-        together.wait()
+    def leave(run: str) -> str | None:
+        barrier.wait()
         return stop_unless_followed(workspace, job, run)
 
     with ThreadPoolExecutor(2) as pool:
-        list(pool.map(go, (MINE, THEIRS)))
+        list(pool.map(leave, (MINE, THEIRS)))
     assert status(workspace, job) in {"Stopping", "Stopped"}
 
 
-def test_a_job_that_is_over_is_not_touched(workspace: Workspace, make_spec: MakeSpec, over: Over, calls: Calls) -> None:
+def test_a_job_that_has_ended_is_not_changed(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd, calls: Calls
+) -> None:
     name = start_or_adopt(workspace, make_spec(), MINE, {}).name
-    over(name)
+    wait_for_end(name)
     before = calls()
     assert stop_unless_followed(workspace, name, MINE) is None
     assert calls() - before == {"sagemaker:DescribeTrainingJob": 1}
     assert f"{LEASE_TAG_PREFIX}{MINE}" in job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])
 
 
-def test_where_tags_cannot_be_read_a_job_is_stopped_rather_than_forgotten(
-    workspace: Workspace, job: str, inject: Inject
-) -> None:
+def test_a_job_whose_tags_cannot_be_read_is_stopped(workspace: Workspace, job: str, inject: Inject) -> None:
     follow_too(workspace, job)
     inject(kind="access-denied", action="ListTags")
     assert stop_unless_followed(workspace, job, MINE) in {"Stopping", "Stopped"}
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
-def test_a_job_is_stopped_when_whoever_follows_it_is_interrupted(
+def test_a_job_is_stopped_when_its_follower_is_interrupted(
     workspace: Workspace, job: str, interruption: type[BaseException]
 ) -> None:
     with pytest.raises(interruption), stop_when_interrupted(workspace, job, MINE):
@@ -138,7 +140,7 @@ def test_a_job_is_stopped_when_whoever_follows_it_is_interrupted(
 
 
 @pytest.mark.parametrize("interruption", INTERRUPTIONS)
-def test_an_interruption_leaves_the_job_to_others_who_follow_it(
+def test_an_interruption_does_not_stop_a_job_with_another_follower(
     workspace: Workspace, job: str, interruption: type[BaseException]
 ) -> None:
     follow_too(workspace, job)
@@ -148,34 +150,32 @@ def test_an_interruption_leaves_the_job_to_others_who_follow_it(
 
 
 @pytest.mark.parametrize("error", [RuntimeError, TrainingFailed, Unavailable])
-def test_a_job_goes_on_when_its_follower_fails_since_whoever_retries_follows_it_again(
-    workspace: Workspace, job: str, error: type[Exception]
-) -> None:
+def test_a_job_continues_when_its_follower_fails(workspace: Workspace, job: str, error: type[Exception]) -> None:
     with pytest.raises(error), stop_when_interrupted(workspace, job, MINE):
         raise error
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {MINE})
 
 
-def test_a_job_goes_on_when_its_follower_ends_well(workspace: Workspace, job: str) -> None:
+def test_a_job_continues_when_its_follower_ends_normally(workspace: Workspace, job: str) -> None:
     with stop_when_interrupted(workspace, job, MINE):
         pass
     assert (status(workspace, job), following(workspace, job)) == ("InProgress", {MINE})
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_does_not_keep_the_job_running(
+def test_a_second_signal_does_not_prevent_the_stop(
     workspace: Workspace, job: str, inject: Inject, calls: Calls, number: signal.Signals
 ) -> None:
     inject(kind="slow-answer", action="DeleteTags", seconds=1)
-    before, heard = calls(), list[int]()
+    before, received = calls(), list[int]()
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
-        heard.append(number)
+        received.append(number)
         raise KeyboardInterrupt
 
     def interrupt_again() -> None:
         while not (calls() - before)["sagemaker:DeleteTags"]:
-            assert time.monotonic() < give_up
+            assert time.monotonic() < deadline
             time.sleep(0.02)
         os.kill(os.getpid(), number)
 
@@ -184,21 +184,21 @@ def test_a_second_signal_does_not_keep_the_job_running(
             os.kill(os.getpid(), number)
             time.sleep(30)
 
-    give_up, standing = time.monotonic() + 30, signal.signal(number, interrupt)
+    deadline, previous = time.monotonic() + 30, signal.signal(number, interrupt)
     try:
         with ThreadPoolExecutor(1) as pool:
-            retry = pool.submit(interrupt_again)
+            interruption = pool.submit(interrupt_again)
             with pytest.raises(KeyboardInterrupt):
                 be_interrupted()
-            retry.result()
-        assert heard == [number]
+            interruption.result()
+        assert received == [number]
         assert signal.getsignal(number) is interrupt
     finally:
-        signal.signal(number, standing)
+        signal.signal(number, previous)
     assert status(workspace, job) in {"Stopping", "Stopped"}
 
 
-def test_a_follower_in_a_thread_may_be_interrupted_too(workspace: Workspace, job: str) -> None:
+def test_a_job_is_stopped_when_a_follower_in_a_thread_is_interrupted(workspace: Workspace, job: str) -> None:
     def be_cancelled() -> None:
         with stop_when_interrupted(workspace, job, MINE):
             raise CancelledRun
@@ -208,9 +208,7 @@ def test_a_follower_in_a_thread_may_be_interrupted_too(workspace: Workspace, job
     assert status(workspace, job) in {"Stopping", "Stopped"}
 
 
-def test_what_prevents_the_stop_is_said_since_the_job_goes_on_costing(
-    workspace: Workspace, job: str, inject: Inject
-) -> None:
+def test_a_failed_stop_request_raises_its_error(workspace: Workspace, job: str, inject: Inject) -> None:
     inject(kind="access-denied", action="StopTrainingJob")
     with (
         pytest.raises(AccessDenied, match=f"stopping training job {job}.*StopTrainingJob") as caught,
@@ -220,20 +218,20 @@ def test_what_prevents_the_stop_is_said_since_the_job_goes_on_costing(
     assert isinstance(caught.value.__context__, BaseException)
 
 
-def test_the_running_jobs_are_those_of_this_project_all_of_them(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_running_jobs_yields_all_jobs_of_this_project(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     specs = [make_spec(held=True) for _ in range(12)]  # more than a page
     arns = {start_or_adopt(workspace, spec, MINE, {"cost": "7"}).arn for spec in specs}
     client = workspace.client("sagemaker")
     foreign = [f"linear-learner-{workspace.prefix[-32:]}", f"others-{workspace.prefix[-32:]}"]
     for name in foreign:
-        asked = build_request(workspace, specs[0], name, {})
-        asked["Tags"] = [tag for tag in asked["Tags"] if tag["Key"] != FINGERPRINT_TAG or name.startswith("others")]
-        client.create_training_job(**asked)
+        request = build_request(workspace, specs[0], name, {})
+        request["Tags"] = [tag for tag in request["Tags"] if tag["Key"] != FINGERPRINT_TAG or name.startswith("others")]
+        client.create_training_job(**request)
     done = specs.pop()
     stop_job(workspace, done.name(1))
-    over(done.name(1))
+    wait_for_end(done.name(1))
     found = dict(running_jobs(workspace))
     assert set(found) == {spec.name(1) for spec in specs}
     assert len(arns) == len(found) + 1
@@ -243,4 +241,4 @@ def test_the_running_jobs_are_those_of_this_project_all_of_them(
         assert active_leases(tags) == [MINE]
     for name in foreign:
         client.stop_training_job(TrainingJobName=name)
-        over(name)
+        wait_for_end(name)

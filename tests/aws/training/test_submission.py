@@ -1,4 +1,4 @@
-"""Start or adopt: the same input never has two jobs, unless the first left no model and a second may."""
+"""Start or adopt: one job per input, unless it left no model and another attempt may succeed."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 Inject = Callable[..., None]
 MakeSpec = Callable[..., TrainingJobSpec]
 Calls = Callable[[], Counter[str]]
-Over = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
+WaitForEnd = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 MINE, THEIRS = "my-run", "their-run"
 SPOT = Compute(spot=True)
 
@@ -41,8 +41,8 @@ def submit(
     return submission.how, submission.name
 
 
-def out_of_time(inject: Inject) -> None:
-    """Lets the next job run into its time limit at once."""
+def exceed_time_limit(inject: Inject) -> None:
+    """Make the next job exceed its time limit immediately."""
     inject(kind="slow-job", seconds=3600)
     inject(kind="max-runtime", seconds=0)
 
@@ -60,77 +60,77 @@ def test_a_job_is_started_then_followed_while_it_runs(workspace: Workspace, make
 
 
 @pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
-def test_a_run_that_asks_again_gets_the_job_it_started_whether_it_runs_or_is_complete(
-    workspace: Workspace, make_spec: MakeSpec, over: Over, if_exists: IfExists
+def test_a_run_that_submits_again_gets_its_own_job(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd, if_exists: IfExists
 ) -> None:
     done = make_spec()
     for _ in range(2):
         assert submit(workspace, done, MINE, if_exists) == ("started", done.name(1))
-        over(done.name(1))
+        wait_for_end(done.name(1))
     running = make_spec(held=True)
     assert [submit(workspace, running, MINE, if_exists) for _ in range(3)] == [("started", running.name(1))] * 3
     for spec in (done, running):
         assert jobs(workspace, spec) == [spec.name(1)]
 
 
-def test_a_completed_job_is_reused_whatever_it_would_run_on(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_a_completed_job_is_reused_for_any_compute(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     spec = make_spec()
     submit(workspace, spec)
-    job = over(spec.name(1))
+    job = wait_for_end(spec.name(1))
     assert job["TrainingJobStatus"] == "Completed"
     faster = spec.model_copy(update={"compute": Compute(instance_type="ml.c5.9xlarge", volume_size_gb=50)})
-    retry = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
-    assert retry == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
+    reused = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
+    assert reused == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(job_tags(workspace, retry.arn))
+    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(job_tags(workspace, reused.arn))
 
 
-def test_a_job_that_failed_for_want_of_its_data_is_left_behind_for_the_next_attempt(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_a_job_that_failed_because_of_missing_data_is_attempted_again(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     spec = make_spec()
     elsewhere = spec.channels[0].model_copy(update={"uri": workspace.uri("nowhere") + "/"})
-    misplaced = spec.model_copy(update={"channels": (elsewhere,)})
-    assert misplaced.fingerprint == spec.fingerprint
-    submit(workspace, misplaced)
-    assert "No S3 objects found" in over(spec.name(1))["FailureReason"]
+    without_data = spec.model_copy(update={"channels": (elsewhere,)})
+    assert without_data.fingerprint == spec.fingerprint
+    submit(workspace, without_data)
+    assert "No S3 objects found" in wait_for_end(spec.name(1))["FailureReason"]
     assert submit(workspace, spec) == ("started", spec.name(2))
 
 
-def test_what_the_algorithm_refused_once_is_not_paid_for_again(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_input_that_the_algorithm_rejected_is_not_submitted_again(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     spec = make_spec(epochs="none")
     submit(workspace, spec)
-    assert over(spec.name(1))["FailureReason"].endswith("exit code: 2")
-    for asked in (spec, with_compute(spec, instance_type="ml.c5.9xlarge", max_runtime_seconds=7200)):
-        with pytest.raises(TrainingFailed, match=r"epochs.*The same input would fail again, and cost again") as refused:
-            submit(workspace, asked, THEIRS)
-        assert not refused.value.retryable
+    assert wait_for_end(spec.name(1))["FailureReason"].endswith("exit code: 2")
+    for again in (spec, with_compute(spec, instance_type="ml.c5.9xlarge", max_runtime_seconds=7200)):
+        with pytest.raises(TrainingFailed, match=r"epochs.*This input would fail again at the same cost") as caught:
+            submit(workspace, again, THEIRS)
+        assert not caught.value.retryable
     assert jobs(workspace, spec) == [spec.name(1)]
 
 
 @pytest.mark.parametrize("fault", ["no-capacity", "internal-error"])
 @pytest.mark.parametrize("compute", [Compute(), SPOT], ids=["on demand", "spot"])
-def test_where_aws_failed_the_next_attempt_is_made(
-    workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject, fault: str, compute: Compute
+def test_a_job_that_failed_because_of_aws_is_attempted_again(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd, inject: Inject, fault: str, compute: Compute
 ) -> None:
     spec = make_spec(compute=compute)
     inject(kind=fault)
     submit(workspace, spec)
-    assert over(spec.name(1))["TrainingJobStatus"] != "Completed"
+    assert wait_for_end(spec.name(1))["TrainingJobStatus"] != "Completed"
     assert submit(workspace, spec) == ("started", spec.name(2))
 
 
-def test_what_ran_out_of_time_is_tried_again_only_on_more_or_on_something_else(
-    workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject
+def test_a_job_that_exceeded_its_time_limit_is_attempted_again_only_with_more_resources(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd, inject: Inject
 ) -> None:
     spec = make_spec(compute=Compute(max_runtime_seconds=600))
-    out_of_time(inject)
+    exceed_time_limit(inject)
     submit(workspace, spec)
-    assert over(spec.name(1))["SecondaryStatus"] == "MaxRuntimeExceeded"
+    assert wait_for_end(spec.name(1))["SecondaryStatus"] == "MaxRuntimeExceeded"
     less: list[dict[str, Any]] = [{}, {"max_runtime_seconds": 60}, {"volume_size_gb": 5}, {"spot": True}]
     more: list[dict[str, Any]] = [
         {"max_runtime_seconds": 601},
@@ -142,29 +142,27 @@ def test_what_ran_out_of_time_is_tried_again_only_on_more_or_on_something_else(
             submit(workspace, with_compute(spec, **change))
     assert jobs(workspace, spec) == [spec.name(1)]
     for attempt, change in enumerate(more, start=2):
-        out_of_time(inject)
+        exceed_time_limit(inject)
         assert submit(workspace, with_compute(spec, **change)) == ("started", spec.name(attempt))
-        over(spec.name(attempt))
+        wait_for_end(spec.name(attempt))
 
 
 def with_compute(spec: TrainingJobSpec, **change: Any) -> TrainingJobSpec:
     return spec.model_copy(update={"compute": spec.compute.model_copy(update=change)})
 
 
-def test_a_job_that_was_stopped_because_it_diverged_is_not_paid_for_again(
-    workspace: Workspace, make_spec: MakeSpec
-) -> None:
+def test_input_that_diverged_is_not_submitted_again(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(held=True)
     started = start_or_adopt(workspace, spec, MINE, {})
     add_tags(workspace, started.arn, {DIVERGED_TAG: "its loss is inf in epoch 3"})
     stop_job(workspace, started.name)
-    with pytest.raises(TrainingFailed, match=r"stopped, as its loss is inf in epoch 3") as refused:
+    with pytest.raises(TrainingFailed, match=r"stopped because its loss is inf in epoch 3") as caught:
         submit(workspace, spec, THEIRS)
-    assert str(refused.value).endswith(DIVERGED_REMEDY)
+    assert str(caught.value).endswith(DIVERGED_REMEDY)
     assert jobs(workspace, spec) == [spec.name(1)]
 
 
-def test_a_stopped_job_is_left_behind_for_the_next_attempt(workspace: Workspace, make_spec: MakeSpec) -> None:
+def test_a_stopped_job_is_attempted_again(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(held=True)
     submit(workspace, spec)
     stop_job(workspace, spec.name(1))
@@ -172,23 +170,23 @@ def test_a_stopped_job_is_left_behind_for_the_next_attempt(workspace: Workspace,
     assert submit(workspace, spec, THEIRS) == ("followed", spec.name(2))
 
 
-def test_a_job_that_is_about_to_stop_is_waited_for(
+def test_submission_waits_for_a_job_that_is_stopping(
     workspace: Workspace, make_spec: MakeSpec, stopping: Callable[[str], Callable[[], None]], calls: Calls
 ) -> None:
     spec = make_spec(endless=True)
     submit(workspace, spec)
-    let_it_end = stopping(spec.name(1))
+    resume = stopping(spec.name(1))
     before = calls()
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(submit, workspace, spec, THEIRS)
         while (calls() - before)["sagemaker:DescribeTrainingJob"] < 3:
             assert not second.done()
         assert jobs(workspace, spec) == [spec.name(1)]
-        let_it_end()
+        resume()
         assert second.result() == ("started", spec.name(2))
 
 
-def test_a_job_that_is_about_to_stop_is_not_waited_for_for_ever(
+def test_waiting_for_a_job_that_is_stopping_is_limited(
     workspace: Workspace,
     make_spec: MakeSpec,
     stopping: Callable[[str], Callable[[], None]],
@@ -197,42 +195,40 @@ def test_a_job_that_is_about_to_stop_is_not_waited_for_for_ever(
     monkeypatch.setattr(submission, "MAX_STOPPING_POLLS", 3)
     spec = make_spec(endless=True)
     submit(workspace, spec)
-    let_it_end = stopping(spec.name(1))
+    resume = stopping(spec.name(1))
     with pytest.raises(Unavailable, match="still Stopping") as caught:
         submit(workspace, spec)
     assert caught.value.retryable
-    let_it_end()
+    resume()
 
 
-def test_a_job_whose_model_was_deleted_is_left_behind_for_the_next_attempt(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_a_job_whose_model_was_deleted_is_attempted_again(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     spec = make_spec()
     submit(workspace, spec)
-    bucket, key = split_uri(over(spec.name(1))["ModelArtifacts"]["S3ModelArtifacts"])
+    bucket, key = split_uri(wait_for_end(spec.name(1))["ModelArtifacts"]["S3ModelArtifacts"])
     workspace.client("s3").delete_object(Bucket=bucket, Key=key)
     assert submit(workspace, spec) == ("started", spec.name(2))
 
 
 def test_a_job_of_another_fingerprint_under_this_name_is_not_adopted(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(held=True)
-    asked = build_request(workspace, spec, spec.name(1), {})
-    asked["Tags"] = [{"Key": FINGERPRINT_TAG, "Value": "f" * 64}]
-    workspace.client("sagemaker").create_training_job(**asked)
+    request = build_request(workspace, spec, spec.name(1), {})
+    request["Tags"] = [{"Key": FINGERPRINT_TAG, "Value": "f" * 64}]
+    workspace.client("sagemaker").create_training_job(**request)
     with pytest.raises(InvalidRequest, match=f"another fingerprint.*{'f' * 64}"):
         submit(workspace, spec)
 
 
-def test_callers_at_the_same_instant_end_with_one_job_that_all_of_them_follow(
-    workspace: Workspace, make_spec: MakeSpec
-) -> None:
+def test_concurrent_callers_follow_one_job(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(held=True)
     workspace.client("sagemaker")
     runs = [f"run-{number}" for number in range(6)]
-    together = Barrier(len(runs))
+    barrier = Barrier(len(runs))
 
     def call(run: str) -> Submission:
-        together.wait()
+        barrier.wait()
         return start_or_adopt(workspace, spec, run, {})
 
     with ThreadPoolExecutor(len(runs)) as pool:
@@ -245,7 +241,7 @@ def test_callers_at_the_same_instant_end_with_one_job_that_all_of_them_follow(
 
 @pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
 @pytest.mark.parametrize("client", ["workspace", "hasty"])
-def test_a_job_whose_creation_was_not_answered_is_this_runs_own_all_the_same(
+def test_a_job_whose_creation_response_was_lost_belongs_to_this_run(
     request: pytest.FixtureRequest, make_spec: MakeSpec, inject: Inject, calls: Calls, client: str, if_exists: IfExists
 ) -> None:
     asking: Workspace = request.getfixturevalue(client)
@@ -259,7 +255,7 @@ def test_a_job_whose_creation_was_not_answered_is_this_runs_own_all_the_same(
 
 
 @pytest.mark.parametrize("kind", ["throttling", "service-error"])
-def test_a_creation_that_aws_could_not_see_to_starts_nothing_and_may_be_tried_again(
+def test_a_failed_creation_starts_no_job_and_is_retryable(
     workspace: Workspace, hasty: Workspace, make_spec: MakeSpec, inject: Inject, kind: str
 ) -> None:
     spec = make_spec(held=True)
@@ -271,9 +267,7 @@ def test_a_creation_that_aws_could_not_see_to_starts_nothing_and_may_be_tried_ag
     assert submit(workspace, spec) == ("started", spec.name(1))
 
 
-def test_a_request_the_service_refuses_starts_nothing_and_is_not_retried(
-    workspace: Workspace, make_spec: MakeSpec
-) -> None:
+def test_a_rejected_request_starts_no_job_and_is_not_retryable(workspace: Workspace, make_spec: MakeSpec) -> None:
     spec = make_spec(seed="x" * 2501)
     with pytest.raises(InvalidRequest, match=r"creating training job .*2500") as caught:
         submit(workspace, spec)
@@ -281,16 +275,16 @@ def test_a_request_the_service_refuses_starts_nothing_and_is_not_retried(
     assert jobs(workspace, spec) == []
 
 
-def test_with_if_exists_fail_no_job_of_others_is_used_whether_it_runs_or_is_complete(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_if_exists_fail_rejects_a_running_or_completed_job_of_another_run(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     done = make_spec()
     submit(workspace, done, THEIRS)
-    over(done.name(1))
+    wait_for_end(done.name(1))
     running = make_spec(held=True)
     submit(workspace, running, THEIRS)
     for spec, status in ((done, "Completed"), (running, "InProgress")):
-        with pytest.raises(InvalidRequest, match=rf'is {status}\. To use it, choose if_exists "adopt"'):
+        with pytest.raises(InvalidRequest, match=rf'is {status}\. Set if_exists to "adopt"'):
             submit(workspace, spec, MINE, "fail")
         assert jobs(workspace, spec) == [spec.name(1)]
         assert f"{LEASE_TAG_PREFIX}{MINE}" not in job_tags(workspace, arn(workspace, spec.name(1)))
@@ -302,34 +296,34 @@ def arn(workspace: Workspace, name: str) -> str:
     return describe_job(workspace, name)["TrainingJobArn"]
 
 
-def test_with_if_exists_new_each_run_has_one_job_of_its_own(
-    workspace: Workspace, make_spec: MakeSpec, over: Over
+def test_if_exists_new_gives_each_run_its_own_job(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd
 ) -> None:
     spec = make_spec()
     for run, name in ((THEIRS, spec.name(1)), (MINE, spec.name(2))):
         for _ in range(2):
             assert submit(workspace, spec, run, "new") == ("started", name)
-            over(name)
+            wait_for_end(name)
     assert sorted(jobs(workspace, spec)) == [spec.name(1), spec.name(2)]
     assert active_leases(job_tags(workspace, arn(workspace, spec.name(1)))) == [THEIRS]
 
 
-def test_no_input_is_attempted_without_end(
-    workspace: Workspace, make_spec: MakeSpec, over: Over, inject: Inject, monkeypatch: pytest.MonkeyPatch
+def test_the_number_of_attempts_is_limited(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "MAX_ATTEMPTS", 3)
     spec = make_spec()
     inject(kind="internal-error", times=3)
     for attempt in (1, 2, 3):
         assert submit(workspace, spec) == ("started", spec.name(attempt))
-        over(spec.name(attempt))
-    with pytest.raises(InvalidRequest, match=f"3 training jobs with this very input .* the last one {spec.name(3)}"):
+        wait_for_end(spec.name(attempt))
+    with pytest.raises(InvalidRequest, match=f"3 training jobs with the same input .* the last one is {spec.name(3)}"):
         submit(workspace, spec)
     assert len(jobs(workspace, spec)) == 3
 
 
-def test_each_way_of_getting_a_job_takes_a_handful_of_calls(
-    workspace: Workspace, make_spec: MakeSpec, over: Over, calls: Calls
+def test_each_way_to_get_a_job_takes_few_calls(
+    workspace: Workspace, make_spec: MakeSpec, wait_for_end: WaitForEnd, calls: Calls
 ) -> None:
     def made(spec: TrainingJobSpec, run: str) -> dict[str, int]:
         before = calls()
@@ -338,7 +332,7 @@ def test_each_way_of_getting_a_job_takes_a_handful_of_calls(
 
     quick = make_spec()
     assert made(quick, MINE) == {"DescribeTrainingJob": 1, "CreateTrainingJob": 1}
-    over(quick.name(1))
+    wait_for_end(quick.name(1))
     assert made(quick, THEIRS) == {"DescribeTrainingJob": 1, "ListTags": 1, "HeadObject": 1}
     held = make_spec(held=True)
     submit(workspace, held)

@@ -128,7 +128,7 @@ def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: P
     [
         (["--source", "nowhere.csv"], "There is no object s3://linear-learner-sandbox/nowhere.csv."),
         (["--csv", "text.csv", "--target", "price"], "column 'town', row 2: 'Ulm' is not a number."),
-        (["--workspace", "nowhere"], "There is no Training Workspace block named 'nowhere' in this Prefect."),
+        (["--workspace", "nowhere"], "There is no Training Workspace block named 'nowhere' on this Prefect server."),
     ],
 )
 def test_a_mistake_found_on_the_way_ends_in_one_sentence(
