@@ -122,7 +122,7 @@ def test_what_is_said_is_checked_together_with_what_was_recorded(said: dict[str,
 
 
 def test_what_is_no_record_is_refused(said: dict[str, Any], workspace: Workspace, put_object: PutObject) -> None:
-    with pytest.raises(ArtifactError, match=r"model\.tar\.gz is no run\.json"):
+    with pytest.raises(ArtifactError, match=r"model\.tar\.gz is not a valid run\.json"):
         Replay.of(load_workspace("flows"), {**said, "from_run": said["from_run"].replace("run.json", "model.tar.gz")})
     with pytest.raises(ArtifactError, match="format: 99, but this version reads only up to 1"):
         Replay.of(load_workspace("flows"), {**said, "from_run": put_object("newer.json", b'{"format": 99}')})
