@@ -69,7 +69,7 @@ class LogReport(BaseModel):
         return gap / abs(self.saved_value) if gap and self.saved_value else 0.0
 
     def condensed(self) -> Self:
-        """At most MAX_CURVE_POINTS epochs with the finite losses of the saved model or, if it is unknown, the lowest."""
+        """At most MAX_CURVE_POINTS epochs with the finite losses of the saved model or, if unknown, the lowest."""
         epochs = [
             epoch.model_copy(
                 update={"train": self._main_loss(epoch.train), "validation": self._main_loss(epoch.validation)}
