@@ -1,4 +1,4 @@
-"""Amazon SageMaker's Linear Learner in numpy: hyperparameters, engine, artifact, logs, records, inference formats.
+"""Amazon SageMaker's Linear Learner in numpy: hyperparameters, training, model artifacts, logs, data formats.
 
-Needs numpy and pydantic only; knows neither Prefect nor AWS. `python -m linear_learner --help` is its command line.
+Requires numpy and pydantic only; imports neither Prefect nor boto3. Command line: `python -m linear_learner --help`.
 """

@@ -1,7 +1,4 @@
-"""The algorithm on the command line: train a job's folder, predict, look into a model, summarise a log.
-
-Each command imports what it needs, so that --help and mistakes are quick.
-"""
+"""The command line of Linear Learner: train the job in a folder, predict, inspect a model, summarise a log."""
 
 import argparse
 import contextlib
@@ -18,11 +15,11 @@ from pathlib import Path
 from linear_learner.errors import LinearLearnerError
 
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
-_BROKEN_PIPE_EXIT_CODE = 128 + 13  # as the shell tells of a process that ended by SIGPIPE
+_BROKEN_PIPE_EXIT_CODE = 128 + 13  # a shell's exit code for a process ended by SIGPIPE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return its exit code: 2, with one sentence on stderr, when the input is at fault."""
+    """Run a command and return its exit code; 2, with one sentence on stderr, for invalid input."""
     options = _parser().parse_args(arguments)
     try:
         code = {"train": _train, "predict": _predict, "inspect": _inspect, "metrics": _metrics}[options.command](
@@ -30,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python would complain once more when it flushes at exit.
+        # The reader has closed the pipe; without a redirection Python prints an error when it flushes stdout at exit.
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _BROKEN_PIPE_EXIT_CODE
@@ -50,27 +47,30 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m linear_learner", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
 
-    train = commands.add_parser("train", help="train the job laid out in a folder, as SageMaker's container does")
-    train.add_argument("base", type=Path, nargs="?", default=Path("/opt/ml"), help="holds input/; default /opt/ml")
+    train = commands.add_parser("train", help="train the job in a folder, as SageMaker's container does")
+    train.add_argument("base", type=Path, nargs="?", default=Path("/opt/ml"), help="contains input/; default /opt/ml")
 
-    predict = commands.add_parser("predict", help="score rows of features; answers in JSON lines")
+    predict = commands.add_parser("predict", help="score rows of features; prints JSON lines")
     predict.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
-    predict.add_argument("file", type=Path, nargs="?", help="CSV without label, JSON, JSON lines or RecordIO; or stdin")
+    predict.add_argument(
+        "file", type=Path, nargs="?", help="CSV without label, JSON, JSON lines or RecordIO; default stdin"
+    )
 
-    inspect = commands.add_parser("inspect", help="say what a model is, its largest coefficients first")
+    inspect = commands.add_parser("inspect", help="describe a model, largest coefficients first")
     inspect.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
-    inspect.add_argument("--json", action="store_true", help="answer in JSON")
+    inspect.add_argument("--json", action="store_true", help="print JSON")
 
     metrics = commands.add_parser("metrics", help="summarise a training job's log as JSON")
-    metrics.add_argument("log", type=Path, help="from CloudWatch, a notebook or this program")
+    metrics.add_argument("log", type=Path, help="log file from CloudWatch, a notebook or this program")
     return parser
 
 
+# Commands import what they need, so that --help and usage errors are fast.
 def _train(options: argparse.Namespace) -> int:
     from linear_learner.container import run
 
     if not options.base.is_dir():
-        return _refuse(f"{options.base} is not a folder: give the one that holds input/")
+        return _refuse(f"{options.base} is not a folder: give the folder that contains input/")
     return run(options.base, sys.stdout)
 
 
@@ -80,9 +80,9 @@ def _predict(options: argparse.Namespace) -> int:
 
     model = read_model(options.model)
     body = options.file.read_bytes() if options.file else sys.stdin.buffer.read()
-    answer = render_response(model.predict(parse_request(body, _content_type(body))), JSONLINES)
-    # In pieces: what an unbuffered stdout writes at once and only in part is lost without an error.
-    shutil.copyfileobj(io.StringIO(answer.decode()), sys.stdout)
+    response = render_response(model.predict(parse_request(body, _content_type(body))), JSONLINES)
+    # In chunks: an unbuffered stdout may write a long text only in part, without an error.
+    shutil.copyfileobj(io.StringIO(response.decode()), sys.stdout)
     return 0
 
 
@@ -122,7 +122,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _feature_names(model: Path, features: int) -> tuple[str, ...] | None:
-    """The features' names, where the record of the run that made the model lies beside it and names as many."""
+    """The feature names in run.json beside the model; None if it is missing or does not match the model."""
     try:
         names = json.loads((model.parent / "run.json").read_bytes())["features"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):

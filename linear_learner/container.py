@@ -1,10 +1,10 @@
-"""SageMaker's container contract: read a job's folder, train, write the model or the reason of the failure to it.
+"""SageMaker's container contract: read a job's folder, train, write the model or the reason for the failure.
 
 input/config/hyperparameters.json     name → string
 input/config/inputdataconfig.json     channel → {"ContentType": …}
 input/data/<channel>/                 the channel's files
-model/                                what the service packs into model.tar.gz
-output/failure                        why the job failed
+model/                                the model, which the service packs into model.tar.gz
+output/failure                        the reason for the failure
 """
 
 import json
@@ -25,10 +25,10 @@ CHANNELS: Final = ("train", "validation", "test")
 
 
 def run(base: Path, stdout: TextIO) -> int:
-    """Train the job laid out under `base` (on SageMaker `/opt/ml`), log to `stdout` and return the exit code.
+    """Train the job in the folder `base` (on SageMaker `/opt/ml`), log to `stdout` and return the exit code.
 
-    0: the model is in `model/`. 2: the user's mistake, 1: ours; then `output/failure` says what happened. The same
-    input gives the same bytes of model.
+    0: `model/` contains the model; the same input gives the same bytes. 2 (invalid input) or 1 (internal error):
+    `output/failure` contains the reason.
     """
     log = TrainingLog(stdout)
     try:
@@ -37,7 +37,7 @@ def run(base: Path, stdout: TextIO) -> int:
         _write_failure(base, str(error))
         log.write_failure(str(error))
         return 2
-    except Exception as error:  # noqa: BLE001  # whatever it is, the job's owner is to find it in the log
+    except Exception as error:  # noqa: BLE001  # every error must be in the job's log
         _write_failure(base, f"Internal error, see the job's log: {error!r}")
         log.write_failure(traceback.format_exc().rstrip(), origin="Algorithm")
         return 1
@@ -71,10 +71,10 @@ def _train(base: Path, log: TrainingLog) -> TrainingResult:
 
 
 def _content_types(channels: Mapping[str, Any]) -> dict[str, str]:
-    """Channel to content type; without one it is RecordIO, which is what SageMaker's SDK sends and does not name."""
+    """The content type of each channel; the default is RecordIO, which SageMaker's SDK sends without naming it."""
     unknown = [name for name in channels if name not in CHANNELS]
     if unknown:
-        raise DataError(f"channel {unknown[0]!r} is unknown to Linear Learner: name it {', '.join(CHANNELS)}")
+        raise DataError(f"channel {unknown[0]!r} is unknown to Linear Learner: use {', '.join(CHANNELS)}")
     if "train" not in channels:
         raise DataError("there is no train channel: give the training data in a channel named train")
     return {
@@ -89,7 +89,7 @@ def _read_object(file: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise HyperparameterError(f"{file} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise HyperparameterError(f"{file} holds {type(content).__name__}: give a JSON object")
+        raise HyperparameterError(f"{file} contains {type(content).__name__}: give a JSON object")
     return content
 
 

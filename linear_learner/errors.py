@@ -1,27 +1,27 @@
-"""The errors of the package; all of them are mistakes in the input.
+"""The errors of the package; all of them report invalid input.
 
 LinearLearnerError
-├── HyperparameterError   a value, or a combination of values, that the algorithm refuses
-├── DataError             a channel that cannot be trained on: row, column, what was found
-└── ArtifactError         a model archive or a record file that is not what it says it is
+├── HyperparameterError   an invalid value or combination of values
+├── DataError             invalid data: row, column, value
+└── ArtifactError         a model archive or record file that is damaged or has another format
 
-Every message says what was wrong, where, and what to do. A retry does not help with any of them.
+Every message states what is wrong, where, and what to do. A retry does not help.
 """
 
 
 class LinearLearnerError(ValueError):
-    """The input is at fault; the message is for its owner."""
+    """The input is invalid; the message is written for the user."""
 
     retryable = False
 
 
 class HyperparameterError(LinearLearnerError):
-    """A hyperparameter the algorithm refuses, alone or beside the others."""
+    """A hyperparameter value, or a combination of values, that the algorithm refuses."""
 
 
 class DataError(LinearLearnerError):
-    """Data the algorithm cannot be trained on or scored with."""
+    """Data that cannot be used for training or scoring."""
 
 
 class ArtifactError(LinearLearnerError):
-    """A model archive or record file that is damaged, hostile or of another kind."""
+    """A model archive or record file that is damaged, malicious or has another format."""

@@ -14,7 +14,7 @@ from linear_learner.model import LinearModel
 
 
 class _Threshold:
-    """A binary classifier that says 1 where its score is at least `threshold`, compared in float32."""
+    """A binary classifier that predicts 1 if the score is at least `threshold`, compared in float32."""
 
     def __init__(self, threshold: float = 0.5) -> None:
         super().__init__()
@@ -27,26 +27,25 @@ class _Threshold:
 
 
 class ThresholdLogisticRegression(_Threshold, LogisticRegression):  # type: ignore[misc] # scikit-learn ships no types
-    """Logistic regression whose score is the probability of 1."""
+    """Logistic regression; the score is the probability of class 1."""
 
 
 class ThresholdSVC(_Threshold, LinearSVC):  # type: ignore[misc] # the same
-    """Linear support vectors whose score is the distance from the plane."""
+    """A linear support vector classifier; the score is w·x + b."""
 
 
 def to_estimator(model: LinearModel) -> LinearRegression | LogisticRegression | LinearSVC:
     """A fitted estimator that predicts as `model` does, to the precision of float32, and can be pickled.
 
-    A regressor becomes a LinearRegression with `coef_` (features,); the others have `coef_` (1 or classes, features)
-    and `classes_` 0, 1, 2, …. Logistic loss: a LogisticRegression whose `predict_proba` are the endpoint's scores and
-    whose `predict` keeps the model's threshold. Hinge loss: a LinearSVC whose `decision_function` is the endpoint's
-    score, with the model's threshold. Multiclass: a LogisticRegression. Column names go with it where the model has
-    `feature_names`. As with all of scikit-learn `clone` gives one that is not fitted; it keeps the threshold.
+    A regressor becomes a LinearRegression with `coef_` (features,); classifiers have `coef_` (1 or classes, features)
+    and `classes_` 0, 1, 2, …. Logistic and multiclass models become a LogisticRegression whose `predict_proba` returns
+    the endpoint's scores, hinge loss a LinearSVC whose `decision_function` returns them. Binary classifiers, and their
+    clones, use the model's threshold. The model's `feature_names` become `feature_names_in_`.
     """
     weights, bias = model.weights.astype(np.float64), model.bias.astype(np.float64)
     if model.predictor_type == "regressor":
         return _set_fitted(LinearRegression(), model, coef_=weights[:, 0], intercept_=float(bias[0]))
-    if weights.shape[1] == 2:  # which scikit-learn has no softmax for; the sigmoid of the difference is the same
+    if weights.shape[1] == 2:  # scikit-learn has no softmax of two classes; the sigmoid of the difference is equal
         weights, bias = weights[:, 1:] - weights[:, :1], bias[1:] - bias[:1]
     estimator = LogisticRegression()
     if model.predictor_type == "binary_classifier":
@@ -56,7 +55,7 @@ def to_estimator(model: LinearModel) -> LinearRegression | LogisticRegression | 
 
 
 def _set_fitted(estimator: Any, model: LinearModel, **attributes: object) -> Any:
-    """`estimator` with the attributes that fitting would have set."""
+    """`estimator` with the attributes that `fit` sets."""
     if model.feature_names is not None:
         attributes["feature_names_in_"] = np.array(model.feature_names, dtype=object)
     vars(estimator).update(attributes, n_features_in_=len(model.weights))

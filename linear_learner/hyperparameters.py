@@ -1,4 +1,4 @@
-"""The hyperparameters of Amazon SageMaker's Linear Learner, and their spelling on the wire, where each is a string."""
+"""The hyperparameters of Linear Learner, and their wire format, in which every value is a string."""
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,7 @@ LOSSES: Final[Mapping[str, tuple[str, ...]]] = {
     "binary_classifier": get_args(BinaryLoss),
     "multiclass_classifier": get_args(MulticlassLoss),
 }
-"""The losses of each predictor type; the first is what `auto` means."""
+"""The losses of each predictor type; `auto` means the first."""
 
 _MULTICLASS = ("predictor_type", ("multiclass_classifier",))
 _BINARY = ("predictor_type", ("binary_classifier",))
@@ -77,7 +77,7 @@ CONDITIONS_OF_USE: Final[Mapping[str, tuple[str, tuple[object, ...]]]] = {
     "init_scale": ("init_method", ("uniform",)),
     "init_sigma": ("init_method", ("normal",)),
 }
-"""Per field, another field and the values of that one with which the container uses it; with others it ignores it."""
+"""Name to (other name, values): the container ignores a hyperparameter unless the other has one of these values."""
 
 MODEL_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "lr_scheduler_step": (10, 100),
@@ -85,111 +85,111 @@ MODEL_GRID: Final[Mapping[str, tuple[float, ...]]] = {
     "learning_rate": (0.005, 0.1),
     "wd": (1e-4, 1e-2, 1.0, 100.0),
 }
-"""The values of the 32 models that are trained for regression and binary classification; the first changes fastest."""
+"""The values of the 32 models for regression and binary classification; the first changes fastest."""
 
 _WIRE_PATTERNS: Final = {
     "integer": (re.compile(r"[+-]?[0-9]{1,18}"), "a whole number"),
     "number": (re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"), "a number"),
-    # The container was seen to take `True` as well as `true`.
+    # The container was observed to accept `True` as well as `true`.
     "boolean": (re.compile(r"[Tt]rue|[Ff]alse"), "true or false"),
 }
-"""JSON schema type to spelling on the wire. pydantic alone would also take `1_000`, ` 10 ` and `yes`."""
+"""JSON schema type to (spelling on the wire, name). pydantic would also accept `1_000`, ` 10 ` and `yes`."""
 
 
 class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True):
-    """The hyperparameters of Linear Learner; `None` leaves the value to the container (its `auto`).
+    """The hyperparameters of Linear Learner, with the container's names and defaults; `None` is its `auto`.
 
-    Names, values and defaults are the container's. A combination that the container refuses raises ValidationError.
+    A combination that the container refuses raises ValidationError.
     """
 
     predictor_type: PredictorType = "regressor"
     """What is predicted: a number (regressor), yes or no (binary_classifier), or one of several classes."""
     num_classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """How many classes the labels 0, 1, 2, … name. Required for multiclass_classifier, 3 to 1 000 000; else empty."""
+    """Number of classes; labels are 0, 1, 2, …. Required for multiclass_classifier, 3 to 1 000 000; otherwise empty."""
     loss: Loss = "auto"
-    """What training minimises. auto: squared_loss for a regressor, logistic for binary, softmax_loss for multiclass."""
+    """Loss to minimise. auto: squared_loss for a regressor, logistic for binary, softmax_loss for multiclass."""
     epochs: PositiveInt = 15
-    """The most passes over the training data; early stopping may need fewer. At least 1; default 15."""
+    """Maximum number of passes over the training data; early stopping may end sooner. At least 1; default 15."""
     mini_batch_size: PositiveInt = 1000
     """Rows per update of the weights. At least 1 and at most the number of training rows; default 1000."""
     early_stopping_patience: PositiveInt = 3
-    """Epochs without enough improvement after which training stops. At least 1; default 3."""
+    """Number of epochs without sufficient improvement after which training stops. At least 1; default 3."""
     num_models: PositiveInt | None = None
-    """Models trained side by side, of which the best is kept. At least 1; empty: 32, or about 28 for multiclass."""
+    """Number of models trained in parallel; the best is saved. At least 1; empty: 32, or about 28 for multiclass."""
     optimizer: Literal["auto", "adam", "sgd", "rmsprop"] = "auto"
-    """How the weights are updated. auto: adam."""
+    """Optimisation algorithm. auto: adam."""
     learning_rate: PositiveFloat | None = None
-    """Size of a step. Above 0; empty: several are tried."""
+    """Step size of the optimizer. Above 0; empty: several values are tried."""
     l1: NonNegativeFloat | None = Field(None, title="L1 Regularisation")
-    """Strength of L1 regularisation. 0 or more; empty: 0, or several for multiclass."""
+    """Strength of L1 regularisation. 0 or more; empty: 0, or several values for multiclass."""
     wd: NonNegativeFloat | None = Field(None, title="Weight Decay (L2)")
-    """Strength of L2 regularisation. 0 or more; empty: several are tried."""
+    """Strength of L2 regularisation. 0 or more; empty: several values are tried."""
     quantile: OpenFraction = 0.5
     """The quantile that quantile_loss predicts. Between 0 and 1; default 0.5, the median."""
     huber_delta: NonNegativeFloat = 1.0
-    """Where huber_loss turns from squared to absolute. 0 or more, in label units; default 1.0."""
+    """Error above which huber_loss is absolute instead of squared. 0 or more, in label units; default 1.0."""
     positive_example_weight_mult: str = "1.0"
-    """Weight of positive examples where negatives weigh 1: a number above 0, or balanced, or auto. Default 1.0."""
+    """Weight of positive examples; negative ones have weight 1. A number above 0, balanced or auto; default 1.0."""
     balance_multiclass_weights: bool = False
-    """Whether each class gets the same total weight. Default false."""
+    """Whether all classes get the same total weight. Default false."""
     binary_classifier_model_selection_criteria: Literal[ThresholdCriteria, LossCriteria] = "accuracy"
-    """What picks the best binary model and its threshold. f1 is f_beta with beta 1. Default accuracy."""
+    """Criterion that selects the best binary model and its threshold. f1 is f_beta with beta 1. Default accuracy."""
     target_recall: Fraction = 0.8
-    """The recall to hold with precision_at_target_recall. 0 to 1; default 0.8."""
+    """Minimum recall with precision_at_target_recall. 0 to 1; default 0.8."""
     target_precision: Fraction = 0.8
-    """The precision to hold with recall_at_target_precision. 0 to 1; default 0.8."""
+    """Minimum precision with recall_at_target_precision. 0 to 1; default 0.8."""
     feature_dim: PositiveInt | None = None
-    """Number of feature columns, to have it checked. At least 1; empty: read off the data."""
+    """Expected number of feature columns. At least 1; empty: taken from the data."""
     use_bias: bool = True
     """Whether the model has an intercept. Default true."""
     loss_insensitivity: PositiveFloat = 0.01
-    """Errors below it cost nothing with the eps_insensitive losses. Above 0; default 0.01."""
+    """Error below which the eps_insensitive losses are 0. Above 0; default 0.01."""
     margin: NonNegativeFloat = Field(1.0, title="Hinge Margin")
-    """How far from the boundary hinge_loss wants every example. 0 or more; default 1.0."""
+    """Distance from the boundary below which hinge_loss is above 0. 0 or more; default 1.0."""
     beta_1: Decay | None = Field(None, title="Adam Beta 1")
-    """Decay of adam's mean of gradients. At least 0 and below 1; empty: 0.9."""
+    """Decay rate of adam's mean of gradients. At least 0 and below 1; empty: 0.9."""
     beta_2: Decay | None = Field(None, title="Adam Beta 2")
-    """Decay of adam's mean of squared gradients. At least 0 and below 1; empty: 0.999."""
+    """Decay rate of adam's mean of squared gradients. At least 0 and below 1; empty: 0.999."""
     momentum: Decay | None = Field(None, title="SGD Momentum")
-    """Share of the last step that sgd repeats. At least 0 and below 1; empty: 0."""
+    """Fraction of the last step that sgd adds to the next. At least 0 and below 1; empty: 0."""
     bias_lr_mult: PositiveFloat | None = Field(None, title="Bias Learning Rate Multiplier")
-    """The intercept's learning rate as a multiple of the weights'. Above 0; empty: 10."""
+    """Learning rate of the intercept as a multiple of that of the weights. Above 0; empty: 10."""
     bias_wd_mult: NonNegativeFloat | None = Field(None, title="Bias Weight Decay Multiplier")
-    """The intercept's weight decay as a multiple of the weights'. 0 or more; empty: 0."""
+    """Weight decay of the intercept as a multiple of that of the weights. 0 or more; empty: 0."""
     use_lr_scheduler: bool = Field(default=True, title="Use Learning Rate Scheduler")
-    """Whether the learning rate falls during training. Default true."""
+    """Whether the learning rate is reduced during training. Default true."""
     lr_scheduler_step: PositiveInt | None = Field(None, title="Learning Rate Scheduler Step")
-    """Mini-batches between two reductions of the learning rate. At least 1; empty: several are tried."""
+    """Mini-batches between two reductions of the learning rate. At least 1; empty: several values are tried."""
     lr_scheduler_factor: OpenFraction | None = Field(None, title="Learning Rate Scheduler Factor")
-    """What the learning rate is multiplied by at each reduction. Between 0 and 1; empty: 0.99."""
+    """Factor by which each reduction multiplies the learning rate. Between 0 and 1; empty: 0.99."""
     lr_scheduler_minimum_lr: PositiveFloat | None = Field(None, title="Minimum Learning Rate")
-    """The learning rate never falls below it. Above 0; empty: several are tried."""
+    """Minimum of the reduced learning rate. Above 0; empty: several values are tried."""
     init_method: Literal["uniform", "normal"] = "uniform"
-    """Distribution of the weights before training. Default uniform."""
+    """Distribution of the initial weights. Default uniform."""
     init_scale: PositiveFloat = 0.07
-    """With init_method uniform, weights start between minus and plus this. Above 0; default 0.07."""
+    """With init_method uniform, initial weights are between -init_scale and init_scale. Above 0; default 0.07."""
     init_sigma: PositiveFloat = 0.01
-    """With init_method normal, standard deviation of the weights at the start. Above 0; default 0.01."""
+    """With init_method normal, standard deviation of the initial weights. Above 0; default 0.01."""
     init_bias: float = 0.0
-    """The intercept before training. Any number; default 0."""
+    """Initial value of the intercept. Any number; default 0."""
     normalize_data: bool | None = True
     """Whether features are scaled to unit standard deviation during training. Default true; empty: auto."""
     normalize_label: bool | None = None
-    """Whether a regressor's label is scaled likewise. Empty: yes for regression."""
+    """Whether a regressor's label is scaled to unit standard deviation during training. Empty: true."""
     unbias_data: bool | None = None
     """Whether features are shifted to mean 0 during training. Empty: auto."""
     unbias_label: bool | None = None
     """Whether a regressor's label is shifted to mean 0 during training. Empty: auto."""
     num_point_for_scaler: PositiveInt = Field(10_000, title="Rows for the Scaler")
-    """Rows from which means and standard deviations are computed. At least 1; default 10 000."""
+    """Number of rows from which means and standard deviations are computed. At least 1; default 10 000."""
     early_stopping_tolerance: PositiveFloat = 0.001
-    """Relative improvement of the loss that counts; smaller ones are not kept. Above 0; default 0.001."""
+    """Relative improvement that an epoch must exceed for its model to be saved. Above 0; default 0.001."""
     num_calibration_samples: PositiveInt | None = None
-    """Rows used to search the binary threshold. At least 1; empty: 10 000 000."""
+    """Number of rows used to search the binary threshold. At least 1; empty: 10 000 000."""
     f_beta: PositiveFloat = Field(1.0, title="F-Score Beta")
     """Weight of recall against precision in the F-score. Above 0; default 1.0."""
     accuracy_top_k: PositiveInt = 3
-    """A multiclass prediction counts as right among its k likeliest classes. At least 1; default 3."""
+    """A multiclass prediction is correct if the label is among its k most likely classes. At least 1; default 3."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -211,24 +211,24 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
     def _check_combination(self) -> Self:
         if self.loss != "auto" and self.loss not in LOSSES[self.predictor_type]:
             allowed = ", ".join(LOSSES[self.predictor_type])
-            raise HyperparameterError(f"loss {self.loss} is not one of a {self.predictor_type}: {allowed}, or auto")
+            raise HyperparameterError(f"loss {self.loss} is invalid for {self.predictor_type}: use {allowed}, or auto")
         if self.predictor_type == "multiclass_classifier" and (self.num_classes or 0) < 3:
             raise HyperparameterError("num_classes must be given, and at least 3, with multiclass_classifier")
         return self
 
     @property
     def positive_weight(self) -> float | None:
-        """The weight of a positive example; None where it is to balance the classes (`balanced`, `auto`)."""
+        """The weight of a positive example; None for `balanced` and `auto`, which derive it from the labels."""
         weight = self.positive_example_weight_mult
         return None if weight in {"balanced", "auto"} else float(weight)
 
     def uses(self, name: str) -> bool:
-        """Whether the container uses `name`, which depends on another hyperparameter."""
+        """Whether the container uses `name`, which may depend on another hyperparameter."""
         condition, values = CONDITIONS_OF_USE.get(name, (name, (getattr(self, name),)))
         return getattr(self, condition) in values
 
     def warnings(self) -> list[str]:
-        """One sentence for each value that was given and that the container does not use, or not as its name says."""
+        """One sentence for each given value that the container ignores, or does not use as its name suggests."""
         found = []
         for name, (condition, values) in CONDITIONS_OF_USE.items():
             if getattr(self, name) != type(self).model_fields[name].default and not self.uses(name):
@@ -238,15 +238,12 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
         if self.predictor_type != "multiclass_classifier":
             for name, values in MODEL_GRID.items():
                 if (value := getattr(self, name)) in values and self.uses(name):
-                    tried = ", ".join(map(to_wire_text, values))
-                    found.append(
-                        f"{name} {to_wire_text(value)} does not fix it: it is one of the values that the container "
-                        f"always tries ({tried})."
-                    )
+                    given, tried = to_wire_text(value), ", ".join(map(to_wire_text, values))
+                    found.append(f"{name} {given} does not exclude other values: the container always tries {tried}.")
         return found
 
     def to_wire(self) -> dict[str, str]:
-        """predictor_type and whatever differs from the container's default, as the strings CreateTrainingJob takes."""
+        """predictor_type and all values that differ from the container's defaults, as strings for CreateTrainingJob."""
         return {
             name: to_wire_text(getattr(self, name))
             for name, field in type(self).model_fields.items()
@@ -257,7 +254,7 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
     def from_wire(cls, mapping: Mapping[str, str]) -> Self:
         """Read a training job's hyperparameters; raise HyperparameterError for names and values the container refuses.
 
-        `auto` is read as None. The container's own settings (names with a leading underscore) are passed over.
+        `auto` is read as None. The container's internal settings (names with a leading underscore) are ignored.
         """
         given = {name: value for name, value in mapping.items() if not name.startswith("_")}
         if "predictor_type" not in given:
@@ -272,7 +269,7 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
 
 
 def _check_spelling(name: str, value: str, schemas: Mapping[str, Any]) -> None:
-    """Raise HyperparameterError for a name without a JSON schema, and a value that is not spelled as it says."""
+    """Raise HyperparameterError for an unknown name, and for a value that is not spelled as its JSON type requires."""
     if name not in schemas:
         close = get_close_matches(name, schemas, n=1)
         remedy = f"did you mean {close[0]}?" if close else "remove it"
@@ -286,12 +283,12 @@ def _check_spelling(name: str, value: str, schemas: Mapping[str, Any]) -> None:
 
 
 def to_wire_text(value: object) -> str:
-    """Spell a value for the wire; None is `auto`."""
+    """The spelling of a value on the wire; None is `auto`."""
     if value is None:
         return "auto"
     if isinstance(value, bool):
         return str(value).lower()
-    # Without an exponent: not every reader is known to take `1e-07` for a number.
+    # Without an exponent: not every reader is known to accept `1e-07` as a number.
     return format(Decimal(repr(value)), "f") if isinstance(value, float) else str(value)
 
 

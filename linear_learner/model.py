@@ -1,4 +1,4 @@
-"""Labelled examples, the linear model that is trained on them, and its predictions."""
+"""Labelled examples, the linear model, and its predictions."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from linear_learner.errors import DataError
 PredictorType = Literal["regressor", "binary_classifier", "multiclass_classifier"]
 
 CHUNK_SIZE = 2**20
-"""Numbers handled at a time wherever the data may be larger than memory."""
+"""Numbers processed at a time where the data may be larger than memory."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class LinearModel:
-    """`weights` (features, outputs) and `bias` (outputs,), float32; one output unless multiclass.
-
-    They apply to features, and give scores, in the units of the training data: nothing has to be standardised.
-    """
+    """`weights` (features, outputs), `bias` (outputs,), float32, in the data's units; one output unless multiclass."""
 
     predictor_type: PredictorType
     loss: str
@@ -48,7 +45,7 @@ class LinearModel:
 
     def __post_init__(self) -> None:
         if self.weights.ndim != 2 or self.bias.shape != self.weights.shape[1:]:
-            raise ValueError(f"weights {self.weights.shape} are not (features, outputs) of bias {self.bias.shape}")
+            raise ValueError(f"weights of shape {self.weights.shape} do not match bias of shape {self.bias.shape}")
         if (self.weights.shape[1] > 1) != (self.predictor_type == "multiclass_classifier"):
             raise ValueError(f"a {self.predictor_type} cannot have {self.weights.shape[1]} outputs")
         if self.feature_names is not None and len(self.feature_names) != len(self.weights):
@@ -56,16 +53,16 @@ class LinearModel:
 
     @property
     def has_sigmoid(self) -> bool:
-        """Whether a score is a probability; with hinge loss it is the distance from the plane (inferred)."""
+        """Whether a score is a probability; with hinge loss it is w·x + b (inferred)."""
         return self.predictor_type == "binary_classifier" and self.loss != "hinge_loss"
 
     def predict(self, features: ArrayLike) -> Predictions:
         """Score each row of `features` (rows, features), as the endpoint does, in float32.
 
-        A regressor's score is the value itself. A binary classifier's is a probability, and the label 1 where it is at
-        least `threshold`, compared in float32. A multiclass classifier's are probabilities that sum to one, and the
-        label is the first class with the highest. Rows of a memory map are read a few at a time. Raises DataError
-        when the number of features is not the model's.
+        A regressor's score is the predicted value. A binary classifier's is a probability (or w·x + b), and its label
+        1 if that is at least `threshold`, compared in float32. A multiclass classifier's are probabilities that sum to
+        1, and its label is the first class with the highest. A memory map is read in slices. Raises DataError if the
+        number of features is not the model's.
         """
         rows = np.asanyarray(features)
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
@@ -86,14 +83,14 @@ class LinearModel:
         return scores
 
     def activate(self, raw: NDArray[np.float32]) -> NDArray[np.float32]:
-        """What the endpoint answers for raw scores (rows, outputs): the value, or probabilities."""
+        """The endpoint's scores for raw scores (rows, outputs): the same values, or probabilities."""
         if self.predictor_type == "multiclass_classifier":
             exponentials = np.exp(raw - raw.max(axis=1, keepdims=True))
             return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True), np.float32)
         return sigmoid(raw) if self.has_sigmoid else raw
 
     def coefficients(self) -> dict[str, float]:
-        """Weight by feature name, `feature_0` and so on when unnamed; multiclass names carry the class: `age[2]`."""
+        """Weight by feature name, `feature_0`, … without names; multiclass keys include the class: `age[2]`."""
         names = self.feature_names or tuple(f"feature_{index}" for index in range(len(self.weights)))
         if self.weights.shape[1] == 1:
             return dict(zip(names, self.weights[:, 0].tolist(), strict=True))
@@ -106,7 +103,7 @@ class LinearModel:
 
 def sigmoid(raw: NDArray[np.float32]) -> NDArray[np.float32]:
     """1 / (1 + exp(-raw)) in float32, as MXNet's LogisticRegressionOutput computes it."""
-    with np.errstate(over="ignore"):  # exp overflows to infinity, and 1 / infinity is the 0 that is wanted
+    with np.errstate(over="ignore"):  # exp overflows to infinity, and 1 / infinity is 0
         return np.asarray(1 / (1 + np.exp(-raw)), np.float32)
 
 
@@ -118,6 +115,6 @@ def row_slices(rows: int, width: int) -> Iterator[slice]:
 
 def _wrong_shape(shape: tuple[int, ...], features: int) -> str:
     if len(shape) != 2:
-        return f"features must be a table of rows and columns; this has {len(shape)} dimension(s)"
+        return f"features must have 2 dimensions (rows, columns), but have {len(shape)}"
     label = ": leave the label out" if shape[1] == features + 1 else ""
-    return f"the rows have {shape[1]} features, the model was trained on {features}{label}"
+    return f"the rows have {shape[1]} features, but the model was trained on {features}{label}"

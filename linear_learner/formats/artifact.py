@@ -1,8 +1,8 @@
-"""The model artifact of a training job: a gzipped tar of one zip of an MXNet module, read and written in memory.
+"""The model artifact of a training job: a gzipped tar with a zip of an MXNet module, read and written in memory.
 
-`model.tar.gz` holds `model_algo-1`, a zip of stored members: the graph (`mx-mod-symbol.json`), the arrays
-(`mx-mod-0000.params`), `manifest.json` and `additional-params.json`. Weights are de-normalised; the graph has no
-scaler. An archive is untrusted: nothing is extracted to disk, and sizes are bounded before anything is read.
+`model.tar.gz` contains `model_algo-1`, a zip of uncompressed members: the graph (`mx-mod-symbol.json`), the arrays
+(`mx-mod-0000.params`), `manifest.json` and `additional-params.json`. Weights are for unscaled data; the graph has no
+scaler. Archives are not trusted: nothing is extracted to disk, and sizes are checked before anything is read.
 """
 
 import io
@@ -22,7 +22,7 @@ from linear_learner.errors import ArtifactError
 from linear_learner.formats.mxnet import encode_params, encode_symbol, has_sigmoid, read_params
 from linear_learner.model import LinearModel, PredictorType
 
-MAX_BYTES = 512 << 20  # of an archive, packed or unpacked: 134 million weights
+MAX_BYTES = 512 << 20  # of an archive, compressed or not: 134 million weights
 MODEL_FILE = "model_algo-1"
 
 _SYMBOL, _PARAMS = "mx-mod-symbol.json", "mx-mod-0000.params"
@@ -33,14 +33,14 @@ _DAMAGE_ERRORS += (ArithmeticError, struct.error, tarfile.TarError, zipfile.BadZ
 
 
 def read_model(path: Path) -> LinearModel:
-    """The model in `path`, a `model.tar.gz` or the bare `model_algo-1` inside one.
+    """The model in `path`, a `model.tar.gz` or a `model_algo-1` extracted from one.
 
-    Raises ArtifactError when the file is anything else, is damaged, is larger than 512 MiB unpacked, or holds weights
-    that are not finite.
+    Raises ArtifactError if the file has another format, is damaged, is larger than 512 MiB unpacked, or contains
+    weights that are not finite.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
-        raise ArtifactError(f"{path.name} has {size} bytes; more than {MAX_BYTES} are not read")
+        raise ArtifactError(f"{path.name} has {size} bytes; the limit is {MAX_BYTES}")
     data = path.read_bytes()
     try:
         return _build_model(_zip_members(_unpack_tar(data)))
@@ -51,7 +51,7 @@ def read_model(path: Path) -> LinearModel:
 
 
 def write_model(model: LinearModel, folder: Path) -> Path:
-    """Write `model_algo-1`, which the service then tars, into `folder`; the same model gives the same bytes."""
+    """Write `model_algo-1`, which the service then packs, to `folder`; the same model gives the same bytes."""
     additional_params = {
         "threshold": model.threshold,
         "loss_type": model.loss,
@@ -72,7 +72,7 @@ def write_model(model: LinearModel, folder: Path) -> Path:
 
 
 def pack_model(content: bytes, path: Path) -> None:
-    """Write a `model.tar.gz` of this `model_algo-1`; equal content gives equal bytes."""
+    """Write a `model.tar.gz` of the `model_algo-1` in `content`; the same content gives the same bytes."""
     member = tarfile.TarInfo(MODEL_FILE)
     member.size = len(content)
     with (
@@ -84,7 +84,7 @@ def pack_model(content: bytes, path: Path) -> None:
 
 
 def _unpack_tar(data: bytes) -> bytes:
-    """The `model_algo-1` in the archive, or `data` itself where it is one."""
+    """The `model_algo-1` in the archive, or `data` if that is one."""
     if data.startswith(b"PK\x03\x04"):
         return data
     if not data.startswith(b"\x1f\x8b"):
@@ -92,44 +92,43 @@ def _unpack_tar(data: bytes) -> bytes:
     unpacker = zlib.decompressobj(wbits=31)
     unpacked = unpacker.decompress(data, MAX_BYTES + 1)
     if len(unpacked) > MAX_BYTES:
-        raise ArtifactError(f"the archive unpacks to more than {MAX_BYTES} bytes, which are not read")
+        raise ArtifactError(f"the archive unpacks to more than the limit of {MAX_BYTES} bytes")
     if not unpacker.eof:
-        raise ArtifactError("the archive is cut short; download it again")
+        raise ArtifactError("the archive is truncated; download it again")
     with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
         members = list(islice(tar, _MAX_MEMBERS + 1))
         models = [member for member in members if _is_model(member, len(unpacked))]
         if len(members) > _MAX_MEMBERS:
-            raise ArtifactError(f"the archive holds more than {_MAX_MEMBERS} members; a model's holds one")
+            raise ArtifactError(f"the archive contains more than {_MAX_MEMBERS} members; a model's contains one")
         if len(models) != 1:
-            raise ArtifactError(f"the archive holds {len(models)} files named {MODEL_FILE!r} instead of one")
+            raise ArtifactError(f"the archive contains {len(models)} files named {MODEL_FILE!r} instead of one")
         content = tar.extractfile(models[0])
         return content.read() if content else b""
 
 
 def _is_model(member: tarfile.TarInfo, limit: int) -> bool:
-    """Whether it is the model; ArtifactError for what is neither a plain file nor a folder."""
+    """Whether the member is the model; ArtifactError unless it is a regular file or a folder."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
-        raise ArtifactError(f"the archive holds the path {member.name[:80]!r}, which leads out of it")
+        raise ArtifactError(f"the archive contains the path {member.name[:80]!r}, which is outside of it")
     if member.isdir():
         return False
     if member.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or member.issparse():
-        raise ArtifactError(f"the archive holds {member.name[:80]!r}, which is a link or a device, not a file")
+        raise ArtifactError(f"the archive contains {member.name[:80]!r}, which is a link or a device, not a file")
     if not 0 <= member.size <= limit:
-        raise ArtifactError(f"the archive claims {member.size} bytes for {member.name[:80]!r}")
+        raise ArtifactError(f"the archive declares {member.size} bytes for {member.name[:80]!r}")
     return name.name == MODEL_FILE
 
 
 def _zip_members(data: bytes) -> dict[str, bytes]:
-    """The members of a `model_algo-1` that a model is made of, by name."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         members = archive.infolist()
         if len({member.filename for member in members}) != len(members) or len(members) > _MAX_MEMBERS:
-            raise ArtifactError("the zip in the archive repeats a name or holds too many")
+            raise ArtifactError(f"the zip in the archive has a repeated name or more than {_MAX_MEMBERS} members")
         if any(member.compress_type != zipfile.ZIP_STORED or member.flag_bits & 1 for member in members):
             raise ArtifactError("the zip in the archive is compressed or encrypted; Linear Learner's is neither")
         if sum(member.file_size for member in members) > len(data):
-            raise ArtifactError("the zip in the archive claims more bytes than it has")
+            raise ArtifactError("the zip in the archive declares more bytes than it has")
         names = (_SYMBOL, _PARAMS, _MANIFEST, _ADDITIONAL_PARAMS)
         if missing := [name for name in names if name not in archive.namelist()]:
             raise ArtifactError(f"the archive has no {' and no '.join(missing)}: it is not a Linear Learner model")

@@ -1,4 +1,4 @@
-"""A channel as a training job finds it: a folder of files of one content type, read into one table."""
+"""A channel of a training job: a folder of files of one content type, read into one table."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,11 +36,11 @@ def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
                 rows, columns = rows + len(block.labels), block.features.shape[1]
                 width = width or columns
                 if columns != width:
-                    raise DataError(f"{name} has {columns} features where the channel has {width}")
+                    raise DataError(f"{name} has {columns} features, but the files before it have {width}")
                 features.write(np.ascontiguousarray(block.features, "<f4").data)
                 labels.write(np.ascontiguousarray(block.labels, "<f4").data)
         if not rows:
-            raise DataError(f"channel {folder.name!r} is empty: no file under it holds a row; check its S3 prefix")
+            raise DataError(f"channel {folder.name!r} is empty: no file in it contains a row; check its S3 prefix")
         return Examples(_load(features, (rows, width)), _load(labels, (rows,)))
 
 
@@ -52,19 +52,19 @@ def _load(file: SpooledTemporaryFile[bytes], shape: tuple[int, ...]) -> NDArray[
 
 
 def channel_files(folder: Path) -> list[Path]:
-    """Files under `folder`, sorted by path, without hidden and temporary ones and the empty markers of S3 folders."""
+    """Files under `folder`, sorted by path, without hidden, temporary and empty files (markers of S3 folders)."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.stat().st_size > 0]
     visible = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     return [path for path in visible if path.suffix != ".tmp"]
 
 
 def media_type(content_type: str) -> str:
-    """`text/csv` or `application/x-recordio-protobuf`; DataError names the right one for anything else."""
+    """`text/csv` or `application/x-recordio-protobuf`; DataError for any other content type."""
     kind, *parameters = (part.strip().lower() for part in content_type.split(";"))
     if kind not in _READERS:
         raise DataError(f"content type {content_type!r} is unknown to Linear Learner; use {CSV!r} or {RECORDIO!r}")
     if any(parameter.startswith("label_size") and parameter != "label_size=1" for parameter in parameters):
-        raise DataError(f"content type {content_type!r}: Linear Learner has one label; write label_size=1 or nothing")
+        raise DataError(f"content type {content_type!r}: Linear Learner has one label; set label_size=1 or omit it")
     return kind
 
 
@@ -77,7 +77,7 @@ def _read_csv(file: Path, name: str, rows_before: int) -> Iterator[Examples]:
             table = parse_block(block, columns, BlockPosition(name, rows, rows_before))
             columns, rows = table.shape[1], rows + len(table)
             if columns == 1:
-                raise DataError(f"{name} has one column; Linear Learner wants the label and at least one feature")
+                raise DataError(f"{name} has one column; Linear Learner needs the label and at least one feature")
             yield Examples(table[:, 1:], table[:, 0])
 
 

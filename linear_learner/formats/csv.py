@@ -1,4 +1,4 @@
-"""Lines of comma-separated numbers as a float32 matrix, fast; and, when that fails, exactly what is wrong and where."""
+"""Parse lines of comma-separated numbers into a float32 matrix, or report the first error with row and column."""
 
 import io
 import re
@@ -15,21 +15,19 @@ from linear_learner.errors import DataError
 _BLOCK_BYTES = 4 << 20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 _BLANKS = " \t\v\f"
-_MAX_MISSING_SHOWN = 16  # where the container stops counting, too
+_MAX_MISSING_SHOWN = 16  # as in the container's message
 
 
 @dataclass(frozen=True)
 class BlockPosition:
-    """Where a block of lines begins: the file, or what else they come from, and the rows before it."""
+    """The position of a block of lines: its source, and the rows before it in this file and in earlier files."""
 
     source: str
     rows_before: int = 0
-    """In this file."""
     channel_rows_before: int = 0
-    """In the files before this one."""
 
     def row(self, index: int) -> str:
-        """The row at `index` in the block, counted from 1 in its file and, if there were others, in the channel."""
+        """Row `index` of the block, counted from 1 in its file and, if other files precede it, in the channel."""
         row = self.rows_before + index + 1
         if not self.channel_rows_before:
             return f"{self.source}, row {row}"
@@ -37,7 +35,7 @@ class BlockPosition:
 
 
 def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
-    """Whole lines in blocks of about 4 MiB, without the last line end of each; empty lines end only the file."""
+    """Blocks of about 4 MiB of whole lines, without their last line end; empty lines at the file's end are dropped."""
     rest = stream.read(_BLOCK_BYTES)
     while more := stream.read(_BLOCK_BYTES):
         cut = rest.rfind(b"\n", 0, len(rest.rstrip(b"\r\n")))
@@ -49,7 +47,7 @@ def read_blocks(stream: BinaryIO) -> Iterator[bytes]:
 
 
 def parse_block(block: bytes, columns: int, position: BlockPosition) -> NDArray[np.float32]:
-    """The lines of a block as (rows, columns), float32; `columns` 0 takes the number of the first line.
+    """The lines of a block as (rows, columns), float32; with `columns` 0 the first line determines the number.
 
     Numbers may be in scientific notation and have blanks around them. Raises DataError with row and column for text,
     quotes, missing and non-finite values, empty lines and lines of another length.
@@ -58,14 +56,14 @@ def parse_block(block: bytes, columns: int, position: BlockPosition) -> NDArray[
     if block.strip() and block.isascii():
         with suppress(ValueError):
             numbers = np.loadtxt(io.BytesIO(block), np.float32, delimiter=",", comments=None, ndmin=2)
-            # numpy skips empty lines: the number of rows tells.
+            # numpy skips empty lines, which changes the number of rows.
             if numbers.shape == (block.count(b"\n") + 1, columns) and np.isfinite(numbers).all():
                 return numbers
     raise _diagnose(block.decode("utf-8", "backslashreplace"), columns, position)
 
 
 def _diagnose(block: str, columns: int, position: BlockPosition) -> DataError:
-    """The first thing wrong in a block that is known to be wrong; missing values are listed as the container does."""
+    """The first error in an invalid block; missing values are listed as in the container's message."""
     missing: list[str] = []
     for index, line in enumerate(block.split("\n")):
         fields = [field.strip(_BLANKS) for field in line.removesuffix("\r").split(",")]
@@ -80,7 +78,7 @@ def _diagnose(block: str, columns: int, position: BlockPosition) -> DataError:
     listed = "\n".join(shown)
     return DataError(
         f"Found at least {len(shown)} entries in {position.source} with missing values:\n{listed}\n"
-        "Fill them or drop their rows; Linear Learner takes no missing values."
+        "Fill them or drop their rows; Linear Learner does not accept missing values."
     )
 
 
@@ -90,7 +88,7 @@ def _find_line_problem(fields: list[str], columns: int, *, first: bool) -> str |
     if len(fields) != columns:
         return f" has {len(fields)} columns where {columns} are expected; every row needs the same number"
     if first and not any(_NUMBER.fullmatch(field) for field in fields) and any(fields):
-        return f" looks like a header: {','.join(fields)[:60]!r}; Linear Learner wants none, remove it"
+        return f" looks like a header: {','.join(fields)[:60]!r}; Linear Learner accepts none, remove it"
     for column, field in enumerate(fields, start=1):
         if field and (problem := _find_field_problem(field)):
             return f", column {column}: found {field[:40]!r}, {problem}"
@@ -103,7 +101,7 @@ def _find_field_problem(field: str) -> str | None:
     if _NUMBER.fullmatch(field):
         with np.errstate(over="ignore"):
             finite = np.isfinite(np.float32(field))
-        return None if finite else "which is beyond float32's ±3.4e38; rescale the column"
+        return None if finite else "which is outside float32's range of ±3.4e38; rescale the column"
     if field.lower().lstrip("+-") in {"nan", "inf", "infinity"}:
         return "which is not finite; fill it or drop the row"
     if field[0] in "\"'":

@@ -1,7 +1,7 @@
-"""What an endpoint with a Linear Learner model takes and answers.
+"""Requests to an endpoint with a Linear Learner model, and its responses.
 
-Formats as in Amazon's "Common data formats for inference" and "Linear learner response formats"; the answers of a real
-endpoint are `application/json` and `application/jsonlines`. Linear Learner takes CSV but does not answer in it.
+Formats as in Amazon's "Common data formats for inference" and "Linear learner response formats"; a real endpoint was
+observed to respond in `application/json` and `application/jsonlines`. CSV is accepted in requests only.
 """
 
 import io
@@ -26,7 +26,7 @@ def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
     """The rows of a request's body as (rows, features), float32.
 
     `text/csv` has features only; a JSON instance is `{"features": [...]}` or `{"data": {"features": {"values":
-    [...]}}}`, sparse with `keys` and `shape` beside the values; JSON lines has one instance a line. Raises DataError
+    [...]}}}`, sparse with `keys` and `shape` beside the values; JSON lines has one instance per line. Raises DataError
     with the row, and ArtifactError for damaged records.
     """
     media_type = _media_type(content_type)
@@ -47,7 +47,7 @@ def parse_request(body: bytes, content_type: str) -> NDArray[np.float32]:
 
 
 def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
-    """The body that answers with `predictions` in the media type `accept`: JSON, JSON lines or RecordIO-protobuf."""
+    """The response body of `predictions` in the media type `accept`: JSON, JSON lines or RecordIO-protobuf."""
     media_type = _media_type(accept)
     scores, labels = predictions.scores, predictions.labels
     if media_type == RECORDIO:
@@ -56,7 +56,7 @@ def render_response(predictions: Predictions, accept: str = JSON) -> bytes:
         write_tensors(stream, tensors if labels is None else [*tensors, (LABEL, "predicted_label", [labels])])
         return stream.getvalue()
     if media_type not in (JSON, JSONLINES):
-        raise DataError(f"Linear Learner does not answer in {accept!r}; accept {JSON}, {JSONLINES} or {RECORDIO}")
+        raise DataError(f"Linear Learner does not respond in {accept!r}; use {JSON}, {JSONLINES} or {RECORDIO}")
     rows: list[dict[str, Any]] = [{"score": score} for score in scores.tolist()]
     if labels is not None:
         rows = [row | {"predicted_label": int(label)} for row, label in zip(rows, labels, strict=True)]
@@ -84,7 +84,7 @@ def _stack_instances(instances: list[Any]) -> NDArray[np.float32]:
         except ValueError as error:
             raise DataError(f"row {number}: {error}") from error
         if rows and len(row) != len(rows[0]):
-            raise DataError(f"row {number} has {len(row)} features where the first has {len(rows[0])}")
+            raise DataError(f"row {number} has {len(row)} features, but row 1 has {len(rows[0])}")
         rows.append(row)
     if not rows:
         raise DataError("the request has no rows")
@@ -97,7 +97,7 @@ def _instance_features(instance: Any) -> NDArray[np.float32]:
     tensor = features if isinstance(features, dict) else {"values": features}
     values = tensor.get("values")
     if not isinstance(values, list) or not values:
-        raise ValueError('it has no "features": [...]')
+        raise ValueError('"features": [...] is missing or empty')
     for column, value in enumerate(values, start=1):
         if type(value) not in (int, float) or not abs(value) <= _FLOAT32_MAX:
             raise ValueError(f"feature {column} is {json.dumps(value)[:40]}, not a finite float32 number")

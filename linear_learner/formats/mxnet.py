@@ -33,26 +33,26 @@ def encode_params(arrays: Mapping[str, NDArray[np.float32]]) -> bytes:
 
 
 def read_params(data: bytes) -> dict[str, NDArray[np.float32]]:
-    """The arrays of a `.params` file by name, in the file's order; ArtifactError for anything else."""
+    """The arrays of a `.params` file by name, in the file's order; ArtifactError for any other content."""
     stream = io.BytesIO(data)
     magic, _, count = _unpack(stream, _FILE_HEADER)
     if magic != _FILE_MAGIC:
         raise ArtifactError(f"the .params file starts with {magic:#x} instead of MXNet's {_FILE_MAGIC:#x}")
     if count > _MAX_ARRAYS:
-        raise ArtifactError(f"the .params file claims {count} arrays; a linear model has two")
+        raise ArtifactError(f"the .params file declares {count} arrays; a linear model has two")
     arrays = [_read_array(stream) for _ in range(count)]
     if _unpack(stream, _COUNT) != (count,):
-        raise ArtifactError("the .params file has another number of names than of arrays")
+        raise ArtifactError("the .params file has different numbers of names and arrays")
     names = [_read_name(stream) for _ in arrays]
     if stream.read() or len(set(names)) != count:
-        raise ArtifactError("the .params file repeats a name or goes on after its last one")
+        raise ArtifactError("the .params file has a repeated name, or data after its last name")
     return dict(zip(names, arrays, strict=True))
 
 
 def _take(stream: io.BytesIO, size: int) -> bytes:
     left = len(stream.getbuffer()) - stream.tell()
     if size > left:
-        raise ArtifactError(f"the .params file is cut short: {size} bytes are needed where {left} are left")
+        raise ArtifactError(f"the .params file is truncated: {size} bytes are needed, but {left} are left")
     return stream.read(size)
 
 
@@ -84,7 +84,7 @@ _SIGMOID = "LogisticRegressionOutput"
 
 
 def encode_symbol(model: LinearModel) -> str:
-    """The graph in MXNet 1.3's JSON, which 1.9 loads too; shapes are weight (features, outputs), bias (1, outputs)."""
+    """The graph in MXNet 1.3's JSON, which 1.9 also loads; shapes are weight (features, outputs), bias (1, outputs)."""
     features, outputs = model.weights.shape
     output = {"multiclass_classifier": "SoftmaxOutput"}.get(model.predictor_type, "LinearRegressionOutput")
     output = _SIGMOID if model.has_sigmoid else output
@@ -113,11 +113,11 @@ def encode_symbol(model: LinearModel) -> str:
 
 
 def has_sigmoid(symbol: bytes) -> bool:
-    """Whether the graph turns the value into a probability; ArtifactError when it is not a linear model's graph."""
+    """Whether the graph's output is a sigmoid; ArtifactError if it is not a linear model's graph."""
     graph = json.loads(symbol)
     nodes = graph.get("nodes") if isinstance(graph, dict) else None
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise ArtifactError("the model's graph is not an MXNet symbol")
     if not {"data", "fc0_weight", "fc0_bias"} <= {str(node.get("name")) for node in nodes}:
-        raise ArtifactError("the model's graph has other inputs than data, fc0_weight and fc0_bias")
+        raise ArtifactError("the model's graph does not have the inputs data, fc0_weight and fc0_bias")
     return any(node.get("op") == _SIGMOID for node in nodes)

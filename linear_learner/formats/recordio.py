@@ -14,22 +14,22 @@ from linear_learner.model import Examples
 
 MAGIC = 0xCED7230A
 FEATURES, LABEL = 1, 2
-MAX_FEATURES = 10_000_000  # this project's bound: a few bytes of a sparse record could claim any width
+MAX_FEATURES = 10_000_000  # this project's limit: a few bytes of a sparse record can declare any width
 
 _HEADER = struct.Struct("<II")
 _MAX_LENGTH = (1 << 29) - 1  # the upper three bits of the length mark a record split over several frames
-_FLOAT32 = 2  # the only tensor that the service takes
+_FLOAT32 = 2  # field of the only tensor type that the service accepts
 _VARINT, _BYTES = 0, 2
 _FIXED_SIZES = {1: 8, 5: 4}
 _READ_BYTES = 4 << 20
-_WRITE_BYTES = 1 << 20  # of frames that are filled at once: the processor's cache holds them
+_WRITE_BYTES = 1 << 20  # of frames filled at a time: they fit into the processor's cache
 
 Tensor = tuple[int, str, Sequence[NDArray[Any]]]
 """Map (`FEATURES` or `LABEL`), key, and the columns (rows,) of its values."""
 
 
 def write_columns(stream: BinaryIO, labels: NDArray[Any], features: Sequence[NDArray[Any]]) -> None:
-    """Write one record per row of columns, each (rows,); DataError for what is not finite."""
+    """Write one record per row of columns, each (rows,); DataError for a value that is not finite."""
     write_tensors(stream, [(FEATURES, "values", features), (LABEL, "values", [labels])])
 
 
@@ -51,7 +51,7 @@ def write_tensors(stream: BinaryIO, tensors: Sequence[Tensor]) -> None:
 
 
 def _make_frame(tensors: Sequence[Tensor]) -> tuple[NDArray[np.uint8], list[slice]]:
-    """A frame whose floats are all zero, and where in it each tensor's floats are."""
+    """A frame whose floats are all zero, and the slice of each tensor's floats in it."""
     message, slots = b"", []
     for field, key, columns in tensors:
         size = 4 * len(columns)
@@ -69,7 +69,7 @@ def _encode_field(number: int, content: bytes) -> bytes:
 
 
 def encode_varint(number: int) -> bytes:
-    """Protobuf's encoding of a non-negative integer: seven bits a byte, lowest first."""
+    """Protobuf's encoding of a non-negative integer: seven bits per byte, lowest first."""
     encoded = bytearray()
     while number > 0x7F:
         encoded.append(number & 0x7F | 0x80)
@@ -80,10 +80,10 @@ def encode_varint(number: int) -> bytes:
 
 def _fill(floats: NDArray[np.float32], columns: Sequence[NDArray[Any]], start: int) -> None:
     """Write the rows from `start` on to `floats` (rows, columns)."""
-    with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite and refused below
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow gives infinity, which is refused below
         for target, values in zip(floats.T, columns, strict=True):
             target[:] = values[start : start + len(floats)]
-        suspicious = not np.isfinite(floats.sum())  # or a sum that overflowed
+        suspicious = not np.isfinite(floats.sum())  # or the sum has overflowed
     if suspicious and (found := np.argwhere(~np.isfinite(floats))).size:
         row, column = found[0]
         value = columns[column][start + row]
@@ -91,7 +91,7 @@ def _fill(floats: NDArray[np.float32], columns: Sequence[NDArray[Any]], start: i
 
 
 def read_records(source: bytes | Path, *, labelled: bool = True) -> Examples:
-    """All records of `source` in memory; the errors are those of `iter_records`, and DataError when there are none."""
+    """All records of `source` in memory; raises the errors of `iter_records`, and DataError if there are none."""
     with io.BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
         parts = list(iter_records(stream, labelled=labelled))
     if not parts:
@@ -100,11 +100,10 @@ def read_records(source: bytes | Path, *, labelled: bool = True) -> Examples:
 
 
 def iter_records(stream: BinaryIO, *, labelled: bool = True) -> Iterator[Examples]:
-    """Records in blocks of about 4 MiB at most, features (rows, features) and labels (rows,), float32.
+    """Records in blocks of at most about 4 MiB: features (rows, features), labels (rows,), float32.
 
-    Tensors are float32, as the service documents, dense or sparse; labels are NaN where `labelled` is false. Raises
-    ArtifactError where the file is damaged and DataError where a record cannot be an example, each with the record's
-    number, from 1.
+    Tensors are float32, as the service documents, dense or sparse; labels are NaN if `labelled` is false. Raises
+    ArtifactError for a damaged file and DataError for an invalid example, with the record's number, from 1.
     """
     buffer, number, width = b"", 1, 0
     while block := stream.read(max(_READ_BYTES, _frame_size(buffer, 0, number) - len(buffer))):
@@ -121,16 +120,16 @@ def iter_records(stream: BinaryIO, *, labelled: bool = True) -> Iterator[Example
             number, start = number + len(features), start + size * len(features)
         buffer = buffer[start:]
     if buffer:
-        raise ArtifactError(f"record {number} is cut short: its last {len(buffer)} bytes are all there is")
+        raise ArtifactError(f"record {number} is truncated: the file ends after its first {len(buffer)} bytes")
 
 
 def _frame_size(buffer: bytes, start: int, number: int) -> int:
-    """Bytes of the frame at `start`, padding included; of its header alone where `buffer` has no more of it."""
+    """Size in bytes of the frame at `start`, with padding; of its header if `buffer` ends before the header does."""
     if len(buffer) - start < _HEADER.size:
         return _HEADER.size
     magic, length = _HEADER.unpack_from(buffer, start)
     if magic != MAGIC:
-        hint = "; is the content type right?" if number == 1 else ""
+        hint = "; check the content type" if number == 1 else ""
         raise ArtifactError(f"record {number} does not start with RecordIO's magic number{hint}")
     if length > _MAX_LENGTH:
         raise ArtifactError(f"record {number} is split over several frames, which is not supported")
@@ -144,7 +143,7 @@ def _check_examples(
         labels = np.full((len(features), 1), np.nan, np.float32)
     for wrong, what in (
         (width == 0, "has no features"),
-        (features.shape[1] != width, f"has {features.shape[1]} features where the first has {width}"),
+        (features.shape[1] != width, f"has {features.shape[1]} features, but record 1 has {width}"),
         (labels.shape[1] == 0, "has no label"),
         (labels.shape[1] > 1, f"has {labels.shape[1]} labels; one is needed"),
     ):
@@ -152,12 +151,12 @@ def _check_examples(
             raise DataError(f"record {number} {what}")
     finite = np.isfinite(features).all(axis=1) & (np.isfinite(labels[:, 0]) | (not labelled))
     if not finite.all():
-        raise DataError(f"record {number + int(finite.argmin())} holds a value that is not finite; fill or drop it")
+        raise DataError(f"record {number + int(finite.argmin())} contains a value that is not finite; fill or drop it")
     return Examples(features, labels[:, 0])
 
 
 class _TensorLayout(NamedTuple):
-    """Where in a frame a float32 tensor's values are; keys and shape are those of a sparse one."""
+    """Position of a float32 tensor's values in a frame, and a sparse tensor's keys and shape."""
 
     slots: list[slice]
     keys: list[int]
@@ -174,10 +173,7 @@ class _TensorLayout(NamedTuple):
 
 
 def _decode_alike(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features and labels of the first frame, and of those after it that differ in their values alone.
-
-    ValueError says what is wrong with the first.
-    """
+    """Features and labels of the first frames that differ only in values; ValueError if the first is invalid."""
     frame, layouts = frames[0].tobytes(), {}
     length = _HEADER.unpack_from(frame)[1]
     for field, entry in _iter_fields(frame, slice(_HEADER.size, _HEADER.size + length)):
@@ -188,18 +184,18 @@ def _decode_alike(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArr
     if FEATURES not in layouts:
         raise ValueError('it has no feature tensor named "values"')
     features, label = layouts[FEATURES], layouts.get(LABEL, _TensorLayout([], [], []))
-    # A sparse record need not hold what its width promises: one is enough.
+    # Sparse records are decoded one at a time: a few bytes can declare a wide row.
     count = 1 if features.is_sparse or label.is_sparse else _count_alike(frames, features.slots + label.slots)
     return features.read(frames[:count]), label.read(frames[:count])
 
 
 def _count_alike(frames: NDArray[np.uint8], slots: Sequence[slice]) -> int:
-    """How many of the first frames differ from the very first in `slots` alone."""
+    """The number of leading frames that differ from the first only in `slots`."""
     edges = sorted([0, frames.shape[1], *(edge for slot in slots for edge in (slot.start, slot.stop))])
     spans = [slice(*span) for span in zip(edges[::2], edges[1::2], strict=True)]
     count = 1
     while count < len(frames):
-        part = frames[count : 2 * count]  # so that not all are compared where the second differs already
+        part = frames[count : 2 * count]  # doubled each time, so that few are compared if the second differs
         alike = np.ones(len(part), bool)
         for span in spans:
             alike &= (part[:, span] == frames[0, span]).all(axis=1)
@@ -215,19 +211,19 @@ def _find_tensor(frame: bytes, value: slice) -> _TensorLayout:
             raise ValueError("its tensor is not float32")
         parts = list(_iter_fields(frame, tensor))
         keys, shape = (
-            [number for part, content in parts if part == wanted for number in _read_integers(frame, content)]
-            for wanted in (2, 3)
+            [number for part, content in parts if part == integers for number in _read_integers(frame, content)]
+            for integers in (2, 3)
         )
         return _TensorLayout([content for part, content in parts if part == 1 and frame[content]], keys, shape)
     raise ValueError("its tensor is empty")
 
 
 def scatter(values: NDArray[np.float32], keys: Any, shape: Any) -> NDArray[np.float32]:
-    """The dense row of a sparse tensor, whose parts are not trusted; ValueError says what is wrong."""
+    """The dense row of a sparse tensor; ValueError describes an invalid part, as the parts are not trusted."""
     if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or not 0 < shape[0] <= MAX_FEATURES:
         raise ValueError(f"its sparse tensor has shape {shape!r:.60}; one number up to {MAX_FEATURES} is needed")
     if not isinstance(keys, list) or len(keys) != len(values):
-        raise ValueError(f"its sparse tensor has {len(values)} values and another number of keys")
+        raise ValueError(f"its sparse tensor has {len(values)} values and a different number of keys")
     if not all(type(key) is int and 0 <= key < shape[0] for key in keys):
         raise ValueError(f"its sparse tensor has a key that is not a whole number below {shape[0]}")
     row = np.zeros(shape[0], np.float32)
@@ -236,7 +232,7 @@ def scatter(values: NDArray[np.float32], keys: Any, shape: Any) -> NDArray[np.fl
 
 
 def _iter_fields(frame: bytes, message: slice) -> Iterator[tuple[int, slice]]:
-    """Number and place of each field of the message at `message`; a varint's content is its own bytes."""
+    """Number and slice of each field of the message at `message`; a varint's slice is that of its own bytes."""
     offset = message.start
     while offset < message.stop:
         tag, start = _read_varint(frame, offset, message.stop)
@@ -251,7 +247,7 @@ def _iter_fields(frame: bytes, message: slice) -> Iterator[tuple[int, slice]]:
         else:
             raise ValueError("its protobuf message is damaged")
         if offset > message.stop:
-            raise ValueError("its protobuf message is cut short")
+            raise ValueError("its protobuf message is truncated")
         yield tag >> 3, slice(start, offset)
 
 
@@ -268,4 +264,4 @@ def _read_varint(frame: bytes, offset: int, end: int) -> tuple[int, int]:
         number |= (frame[position] & 0x7F) << 7 * (position - offset)
         if frame[position] < 0x80:
             return number, position + 1
-    raise ValueError("its protobuf message is " + ("cut short" if end - offset < 10 else "damaged"))
+    raise ValueError("its protobuf message is " + ("truncated" if end - offset < 10 else "damaged"))

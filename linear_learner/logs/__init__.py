@@ -1,1 +1,1 @@
-"""The training log: written as the container writes it, and read again."""
+"""The training log: a writer in the container's format, and a reader."""

@@ -1,4 +1,4 @@
-"""The metrics SageMaker reads off a Linear Learner job's log, by name: the 37 regular expressions AWS registers."""
+"""The 37 metrics that SageMaker extracts from a Linear Learner job's log, with the regular expressions of AWS."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -41,5 +41,5 @@ METRIC_DEFINITIONS: Final[Mapping[str, str]] = (
         "train:throughput": r"#throughput_metric: host=\S+, train throughput=(\S+) records/second",
     }
 )
-"""Metric name to regular expression; `train:objective_loss` and `validation:objective_loss` follow model 0, not the
-best model (read off real logs). The source is the response of a real DescribeTrainingJob."""
+"""Metric name to regular expression, from a real DescribeTrainingJob response; `train:objective_loss` and
+`validation:objective_loss` are those of model 0, not of the best model (observed in real logs)."""

@@ -1,4 +1,4 @@
-"""Read a training job's log, line by line, into a report."""
+"""Read a training job's log line by line into a report."""
 
 import re
 from collections import defaultdict
@@ -10,14 +10,14 @@ from typing import Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 MAX_CURVE_POINTS = 200
-"""Epochs in a condensed report; of a longer job it has every second, fourth, … epoch."""
+"""Maximum number of epochs in a condensed report; longer jobs have every second, fourth, … epoch."""
 DIVERGENCE_FACTOR = 1000.0
-"""Times the lowest loss so far: no learning rate schedule brings that back within the epochs that are left."""
+"""A loss this many times the lowest so far does not recover in the remaining epochs, with any learning rate."""
 _MODEL_CONFIG = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 
 class EpochReport(BaseModel):
-    """One pass over the training data; losses are keyed by the model's index, speed is in records per second."""
+    """One pass over the training data; losses are by model index, throughput is in records per second."""
 
     model_config = _MODEL_CONFIG
 
@@ -31,30 +31,28 @@ class EpochReport(BaseModel):
 
 
 class LogReport(BaseModel):
-    """A whole log, finished or not. `progress` is in percent; scores are by channel (train, validation, test)."""
+    """A report on a log, finished or not. `progress` is in percent; scores are by channel (train, validation, test)."""
 
     model_config = _MODEL_CONFIG
 
     objective: str | None = None
-    """What was minimised, such as `mse`."""
+    """The minimised loss, e.g. `mse`."""
     criterion: str | None = None
-    """What decided between models and about stopping, such as `mse_objective`."""
+    """The value that selects the model and stops training, e.g. `mse_objective`."""
     lower_is_better: bool = True
-    """Of the criterion."""
     configuration: dict[str, str] = Field(default_factory=dict)
     model_count: int = 0
-    """How many models were trained side by side."""
     epoch_count: int = 0
-    """How many epochs were trained; a condensed report holds fewer."""
+    """Number of trained epochs; a condensed report may contain fewer."""
     epochs: tuple[EpochReport, ...] = ()
     best_epoch: int | None = None
-    """The epoch with the best finite value of the criterion; the first is 0."""
+    """The epoch, from 0, with the best finite value of the criterion."""
     best_value: float | None = None
     saved_epoch: int | None = None
-    """The epoch whose model was saved: the last that improved by more than the tolerance."""
+    """The epoch of the saved model: the last that improved by more than early stopping's tolerance."""
     saved_value: float | None = None
     saved_model: int | None = None
-    """The saved model's index; None where models were compared by something the log does not print for each."""
+    """The saved model's index; None if the log does not print the criterion of every model."""
     progress: float | None = None
     throughput: float | None = None
     scores: dict[str, dict[str, float]] = Field(default_factory=dict)
@@ -64,21 +62,14 @@ class LogReport(BaseModel):
 
     @property
     def discarded_improvement(self) -> float | None:
-        """The share by which the best epoch was better than the saved one; 0 when they are the same.
-
-        The saved epoch is the last that improved by more than early stopping's tolerance; smaller improvements after
-        it are discarded.
-        """
+        """Fraction by which the best epoch is better than the saved one: 0 if they are the same, None if unknown."""
         if self.saved_value is None or self.best_value is None:
             return None
         gap = abs(self.best_value - self.saved_value)
         return gap / abs(self.saved_value) if gap and self.saved_value else 0.0
 
     def condensed(self) -> Self:
-        """The report with at most MAX_CURVE_POINTS epochs, which hold one finite loss per channel, or none.
-
-        It is the loss of the saved model or, where that is not known, the lowest of the epoch.
-        """
+        """At most MAX_CURVE_POINTS epochs with the finite losses of the saved model or, if unknown, the lowest."""
         epochs = [
             epoch.model_copy(
                 update={"train": self._main_loss(epoch.train), "validation": self._main_loss(epoch.validation)}
@@ -93,7 +84,7 @@ class LogReport(BaseModel):
 
 
 def thin_out(epochs: Sequence[EpochReport], limit: int) -> Sequence[EpochReport]:
-    """At most `limit` of the epochs: all, or every second, fourth, …, the last one included."""
+    """At most `limit` of the epochs: all, or every second, fourth, …, always with the last one."""
     step = 1
     while len(epochs) / step > limit:
         step *= 2
@@ -107,14 +98,14 @@ def _lowest(values: dict[int, float]) -> int | None:
 
 
 def lower_is_better(criteria: str | None) -> bool:
-    """Whether early stopping watches a loss; other criteria seen, like `sampled_accuracy`, are scores."""
+    """Whether the criterion is a loss; other observed criteria, e.g. `sampled_accuracy`, are scores."""
     return criteria is None or criteria.endswith("_objective")
 
 
 def describe_divergence(epochs: Sequence[EpochReport]) -> str | None:
-    """What is wrong with the best model's loss, e.g. "its loss is inf in epoch 3"; None as long as nothing is.
+    """Describe the divergence of the best model's loss, e.g. "its loss is inf in epoch 3"; None without divergence.
 
-    One of many models may diverge without harm; early stopping's criterion is the best model's. Scores are passed over.
+    Other models may diverge without harm. Epochs whose criterion is a score are ignored.
     """
     values = [
         (epoch.index, epoch.value) for epoch in epochs if epoch.value is not None and lower_is_better(epoch.criteria)
@@ -147,7 +138,7 @@ _STATEMENTS: Final = {
     "winner": rf"Best model found for hyperparameters: ({_FLAT})",
     "failure": r"(?:(?:Customer|Algorithm|Platform) Error:|Failed\. Reason:) ?(.*)",
 }
-# The containers differ in the order of JSON keys and in the repr of text (u'' in Python 2), not in these statements.
+# Container versions differ in the order of JSON keys and in the repr of text (u'' in Python 2), not in the patterns.
 _STATEMENT: Final = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _STATEMENTS.items()))
 _SETTING: Final = re.compile(r"u?'([^']*)': u?'([^']*)'")
 _OBJECTIVE: Final = re.compile(r"(train|validation)_(\S+)_objective")
@@ -161,13 +152,13 @@ class _Metrics(BaseModel):
 
 
 class LogReader:
-    """Feed it one host's lines as they come; ask it for a report at any time."""
+    """Parse the log of one host, fed line by line; a report is available at any time."""
 
     def __init__(self) -> None:
         self.progress: float | None = None
-        """The last progress in the log, in percent of the epochs."""
+        """The last logged progress, in percent of the epochs."""
         self.is_complete = False
-        """Whether the log ended as logs end: with the container's total time, or with its failure."""
+        """Whether the log contains its last entry: the container's total time, or its failure."""
         self._epochs: defaultdict[int, dict[str, Any]] = defaultdict(lambda: {"train": {}, "validation": {}})
         self._last: int | None = None
         self._fields: dict[str, object] = {}
@@ -178,14 +169,13 @@ class LogReader:
 
     @classmethod
     def read(cls, lines: Iterable[str]) -> LogReport:
-        """Report on a whole log."""
         reader = cls()
         for line in lines:
             reader.feed(line)
         return reader.report()
 
     def feed(self, text: str) -> tuple[EpochReport, ...]:
-        """Take in one line, or several; return the epochs that end in it, which is when their speed is printed."""
+        """Parse one line or several; return the epochs that end in them, with a throughput line."""
         self._completed.clear()
         for line in text.splitlines() or [""]:
             self._in_failure = self._in_failure and not _NEXT_STATEMENT.match(line)
@@ -197,7 +187,6 @@ class LogReader:
         return tuple(self._report_epoch(index) for index in self._completed)
 
     def report(self) -> LogReport:
-        """Report on what was fed so far."""
         epochs = [self._report_epoch(index) for index in sorted(self._epochs)]
         criterion = next((epoch.criteria for epoch in epochs if epoch.criteria), None)
         lower = lower_is_better(criterion)
@@ -268,7 +257,7 @@ class LogReader:
         self._scores[channel][name] = float(value)
 
     def _read_final_quality(self, channel: str, name: str, value: str) -> None:
-        # The same scores once more; Python 2 containers print fewer digits here.
+        # The same scores again; Python 2 containers print fewer digits here.
         self._scores[channel].setdefault(name, float(value))
 
     def _read_winner(self, text: str) -> None:
@@ -276,7 +265,7 @@ class LogReader:
             self._fields["best_hyperparameters"] = _SETTINGS_ADAPTER.validate_json(text)
 
     def _read_failure(self, message: str) -> None:
-        # SageMaker's own reason repeats the container's message: the first stands.
+        # SageMaker's reason repeats the container's message, so only the first is stored.
         if not self._failure:
             self._failure.append(message.rstrip())
             self._in_failure = self.is_complete = True

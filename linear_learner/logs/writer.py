@@ -1,4 +1,4 @@
-"""Write a training job's log in the words of the newest container, so that SageMaker's metric regexes apply to it."""
+"""Write a training job's log in the format of the newest container, so that SageMaker's metric regexes match it."""
 
 import json
 import os
@@ -27,11 +27,11 @@ DEFAULTS: Final = {
     "_tuning_objective_metric": "",
     "_enable_profiler": "false",
 }
-"""The container's default configuration, as it prints it."""
+"""The container's default configuration, as its log prints it."""
 
 
 class TrainingLog:
-    """One job's log; every call writes whole lines and flushes them."""
+    """The log of one job; every call writes whole lines and flushes the stream."""
 
     def __init__(self, stream: TextIO, clock: Callable[[], float] = time.time) -> None:
         self._stream, self._clock = stream, clock
@@ -40,17 +40,16 @@ class TrainingLog:
         self._records = self._batches = 0
 
     def write(self, text: str, level: str = "INFO") -> None:
-        """Write one line."""
         self._write([self._line(text, level)])
 
     def write_configuration(self, provided: Mapping[str, str], source: str) -> None:
-        """Write the defaults, what was provided in the file `source`, and the two merged."""
+        """Write the defaults, the hyperparameters provided in the file `source`, and both merged."""
         self.write(f"Reading default configuration from linear_learner.hyperparameters: {DEFAULTS}")
         self.write(f"Merging with provided configuration from {source}: {dict(provided)}")
         self.write(f"Final configuration: {DEFAULTS | dict(provided)}")
 
     def write_epoch(self, epoch: Epoch, epochs: int) -> None:
-        """Write one epoch of at most `epochs`."""
+        """Write one epoch; `epochs` is the maximum number of epochs."""
         self._records += epoch.records
         self._batches += epoch.batches
         throughput = epoch.records / max(epoch.seconds, 1e-9)
@@ -83,7 +82,7 @@ class TrainingLog:
         self._write([*map(self._line, [*scores, winner, *test]), self._metrics(self._started, end, {}, timing)])
 
     def write_failure(self, message: str, origin: str = "Customer") -> None:
-        """Write why the job failed; `origin` is `Customer` for a mistake in the input, or `Algorithm`."""
+        """Write why the job failed; `origin` is `Customer` for invalid input, or `Algorithm`."""
         self.write(f"{origin} Error: {message}", "ERROR")
 
     def _write(self, lines: list[str]) -> None:
@@ -100,12 +99,12 @@ class TrainingLog:
         now = self._clock()
         for model, loss in enumerate(losses.tolist()):
             yield self._metrics(now, now, {"epoch": epoch, "model": model}, {name.replace(" ", "_"): [loss]})
-        # Model 0's value, whichever model is the best: that is what the container prints here.
+        # Like the container, the value of model 0, even if another model is the best.
         yield self._line(f"#quality_metric: host={HOST}, epoch={epoch}, {name} <loss>={float(losses[0])!r}")
 
     def _epoch_lines(self, epoch: Epoch, epochs: int) -> Iterator[str]:
-        watched = f"epoch={epoch.index}, criteria={epoch.criteria}, value={float(epoch.value)!r}"
-        yield f"#early_stopping_criteria_metric: host={HOST}, {watched}"
+        criterion = f"epoch={epoch.index}, criteria={epoch.criteria}, value={float(epoch.value)!r}"
+        yield f"#early_stopping_criteria_metric: host={HOST}, {criterion}"
         if epoch.improved:
             yield f"Epoch {epoch.index}: Loss improved. Updating best model"
         if epoch.extended:
@@ -129,8 +128,8 @@ class TrainingLog:
     ) -> str:
         dimensions = {"Algorithm": "Linear Learner", "Host": HOST, "Operation": "training", **extra_dimensions}
         metrics = {
-            name: {"sum": float(sum(seen)), "count": len(seen), "min": min(seen), "max": max(seen)}
-            for name, seen in values.items()
+            name: {"sum": float(sum(numbers)), "count": len(numbers), "min": min(numbers), "max": max(numbers)}
+            for name, numbers in values.items()
         }
         content = {"StartTime": start, "EndTime": end, "Dimensions": dimensions, "Metrics": metrics}
         return f"#metrics {json.dumps(content)}"

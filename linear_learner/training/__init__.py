@@ -1,1 +1,1 @@
-"""Training: every model at once, as the container does it."""
+"""Training of all models at once, as in the container."""

@@ -1,4 +1,4 @@
-"""Examples as training sees them: in file order, standardised, in full mini-batches."""
+"""Training data in file order, standardised, in full mini-batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from linear_learner.training.losses import Loss
 from linear_learner.training.scaling import Scaling
 
 MAX_RESIDENT_SIZE = 2**24
-"""Standardised numbers that may stay in memory from epoch to epoch."""
+"""Maximum count of standardised numbers that stay in memory between epochs."""
 
 
 @dataclass(frozen=True)
 class Block:
     """Consecutive mini-batches.
 
-    `features` (batches, rows, features + 1), the last column being the bias's input; `targets` (batches, rows, 1, 1) as
-    the loss wants them; `weights` of the same shape, or None when all weigh 1.
+    `features` (batches, rows, features + 1), the last column for the bias; `targets` (batches, rows, 1, 1) as returned
+    by the loss; `weights` of the same shape, or None if all are 1.
     """
 
     features: NDArray[np.float32]
@@ -29,15 +29,14 @@ class Block:
     weights: NDArray[np.float32] | None
 
     def select(self, first: int, last: int) -> Self:
-        """The mini-batches from first to before last."""
         weights = None if self.weights is None else self.weights[first:last]
         return type(self)(self.features[first:last], self.targets[first:last], weights)
 
 
 class Batches:
-    """The full mini-batches of a channel; the rows left over at its end are not trained on.
+    """The full mini-batches of a channel; the rows after the last one are not used for training.
 
-    Small channels are standardised once; larger ones, which may be memory maps, anew in blocks in every epoch.
+    Small channels are standardised once; larger ones, which may be memory maps, in blocks in every epoch.
     """
 
     def __init__(self, examples: Examples, settings: Hyperparameters, scaling: Scaling, loss: Loss) -> None:
@@ -51,7 +50,7 @@ class Batches:
         self._buffer = np.empty((self._step * self._size, examples.features.shape[1] + 1), dtype=np.float32)
 
     def blocks(self) -> Iterator[Block]:
-        """All mini-batches, in order; a block's arrays are only valid until the next one is asked for."""
+        """All mini-batches, in order; a block's arrays are valid only until the next block is requested."""
         if self._resident_block is not None:
             yield self._resident_block
             return

@@ -1,4 +1,4 @@
-"""Training: every model of the grid at once, one matrix product per mini-batch."""
+"""Training of all models of the grid at once: the epochs, early stopping and the saved model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -18,14 +18,14 @@ from linear_learner.training.models import make_model_grid
 from linear_learner.training.selection import LOSS_CRITERIA, EarlyStopping, find_best_threshold
 
 MAX_CALIBRATION_SCORES = 2**24
-"""Scores held at once when thresholds are searched for many models."""
+"""Maximum count of scores in memory during the threshold search for many models."""
 DEFAULT_CALIBRATION_SAMPLES = 10_000_000
-"""The container's num_calibration_samples=auto."""
+"""The container's value of num_calibration_samples=auto."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training data, seen from every model trained at once."""
+    """One pass over the training data, for all models."""
 
     index: int
     objective: str
@@ -35,16 +35,16 @@ class Epoch:
     validation: NDArray[np.float64] | None
     """(models,) validation objective over all rows; None without a validation channel."""
     criteria: str
-    """Name of what early stopping watches, as the log prints it."""
+    """Name of the early stopping criterion in the log."""
     value: float
-    """The best model's value of it."""
+    """The criterion's value for the best model."""
     best_model: int
     improved: bool
-    """The value fell by more than the tolerance, and this epoch's best model replaced the saved one."""
+    """The value improved by more than the tolerance, so this epoch's best model is saved."""
     extended: bool
-    """Patience was exhausted, but starts again, as this epoch is better than all since the last improvement."""
+    """Patience was exhausted but restarts: this epoch is better than all since the last improvement."""
     stop: bool
-    """Patience is exhausted; this was the last epoch."""
+    """Patience is exhausted; this is the last epoch."""
     records: int
     batches: int
     seconds: float
@@ -52,14 +52,12 @@ class Epoch:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """The saved model, its scores and the epochs of its training."""
-
     model: LinearModel
     epochs: tuple[Epoch, ...]
     best_model: int
     best_epoch: int
     hyperparameters: Mapping[str, object]
-    """The winner's, in the words of the log's `Best model found for hyperparameters`."""
+    """Those of the saved model, as in the log's `Best model found for hyperparameters`."""
     scores: Mapping[str, tuple[Score, ...]]
     """Per channel (`train`, `validation`, `test`), in the container's order."""
 
@@ -74,11 +72,10 @@ def train(
 ) -> TrainingResult:
     """Train Linear Learner on `train` and select the best model, as the container does.
 
-    Rows are used in their order and initial weights are the container's, so the same input gives the same model. Arrays
-    may be memory maps larger than memory.
-    `on_epoch` is called after every epoch. Scores are of `validation`, or of `train` without it, and of `test`.
-    Raises DataError or HyperparameterError, before training, for what cannot be trained on, and HyperparameterError
-    when no model's loss stays finite.
+    Rows are used in file order and initial weights are the container's, so the same input gives the same model. Arrays
+    may be memory maps larger than memory. `on_epoch` is called after every epoch. Scores are computed on `validation`
+    (without it on `train`) and `test`. Raises DataError or HyperparameterError for invalid input before training, and
+    HyperparameterError if no model's loss is ever finite.
     """
     given = {"train": train, "validation": validation, "test": test}
     channels = {name: examples for name, examples in given.items() if examples is not None}
@@ -92,8 +89,6 @@ def train(
 
 
 class _TrainingRun:
-    """One training run and the best model it has seen."""
-
     def __init__(self, settings: Hyperparameters, train: Examples, validation: Examples | None) -> None:
         self.settings, self.train, self.validation = settings, train, validation
         self.loss, self.grid = make_loss(settings, train.labels), make_model_grid(settings)
@@ -110,7 +105,7 @@ class _TrainingRun:
         self._calibration = Examples(held_out.features[:rows], held_out.labels[:rows])
 
     def epochs(self) -> Iterator[Epoch]:
-        """Train until early stopping or the last epoch; the parameters of the best model so far are saved."""
+        """Train until early stopping or the last epoch, saving the parameters of the best model so far."""
         stopping = EarlyStopping(self.settings.early_stopping_patience, self.settings.early_stopping_tolerance)
         for index in range(self.settings.epochs):
             started = perf_counter()
@@ -143,7 +138,7 @@ class _TrainingRun:
                 break
 
     def result(self, epochs: tuple[Epoch, ...], channels: Mapping[str, Examples]) -> TrainingResult:
-        """The saved model and its scores, of the training data only when there is no validation channel."""
+        """The saved model and its scores; the training data is scored only without a validation channel."""
         model = self._model()
         return TrainingResult(
             model=model,
@@ -159,10 +154,10 @@ class _TrainingRun:
         )
 
     def _model(self) -> LinearModel:
-        """In the units of the data, with its threshold."""
+        """The saved model in the units of the data, with its threshold."""
         if self.best_parameters is None:
             raise HyperparameterError(
-                "The loss of every model overflowed in every epoch; lower learning_rate, or leave normalize_data on."
+                "The loss of every model overflowed in every epoch; lower learning_rate, or set normalize_data to true."
             )
         weights, bias = self.learner.scaling.unscale_parameters(self.best_parameters)
         params = _metrics_params(self.settings, self.loss)
@@ -170,13 +165,13 @@ class _TrainingRun:
         if self._has_threshold:
             scores = model.activate(model.raw_scores(self._calibration.features))[:, 0]
             return replace(model, threshold=find_best_threshold(scores, self._calibration.labels, self.settings)[0])
-        # Inferred: the other criteria name no threshold, so the loss's own decision boundary serves.
+        # Inferred: the other criteria determine no threshold, so the loss's decision boundary is used.
         return replace(model, threshold=0.0) if self.loss.name == "hinge_loss" else model
 
     def _criterion_values(
         self, train: NDArray[np.float64], validation: NDArray[np.float64] | None
     ) -> NDArray[np.float64]:
-        """(models,) what early stopping and the choice of the best model minimise; infinite where it is not finite."""
+        """(models,) values that early stopping and model selection minimise; infinite if the loss is not finite."""
         loss = train if validation is None else validation
         values = -self._best_criterion_values() if self._samples_thresholds else loss
         return np.where(np.isfinite(loss), values, np.inf)
@@ -196,7 +191,7 @@ class _TrainingRun:
 
 
 def _metrics_params(settings: Hyperparameters, loss: Loss) -> dict[str, object]:
-    """What the artifact says of how the model is measured; what the loss or the predictor type does not use is null."""
+    """The artifact's parameters of loss and metrics; those that loss or predictor type do not use are null."""
     names = ("quantile", "huber_delta", "margin", "loss_insensitivity")
     weights, binary = loss.class_weights, settings.predictor_type == "binary_classifier"
     return {

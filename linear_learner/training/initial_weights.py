@@ -1,6 +1,6 @@
-"""The weights before training, as MXNet's random number generator for CPUs draws them.
+"""Initial weights, equal to those of MXNet's random number generator for CPUs.
 
-Read off real jobs: their losses in the first epoch determine the generator, its seed and the order of the models.
+Inferred from real jobs: their losses in the first epoch determine the generator, its seed and the order of the models.
 """
 
 import numpy as np
@@ -24,7 +24,7 @@ def draw_uniform_weights(models: int, features: int, outputs: int, scale: float)
     words = np.empty((models, size), np.uint32)
     for stream, start in enumerate(range(0, size, step)):
         count = min(step, size - start)
-        # All 32 bits: randint then returns the words of the generator as they are.
+        # For all 32 bits, randint returns the generator's words unchanged.
         drawn = np.random.RandomState(stream).randint(0, 2**32, (models, count), np.uint32)
         words[:, start : start + count] = drawn
     weights = np.empty((models, features, outputs), np.float32)
@@ -36,6 +36,6 @@ def draw_uniform_weights(models: int, features: int, outputs: int, scale: float)
 
 
 def draw_normal_weights(models: int, features: int, outputs: int, sigma: float) -> NDArray[np.float32]:
-    """Weights (features, outputs, models), float32, of a normal distribution; no such job is known, these are ours."""
+    """Normal weights (features, outputs, models), float32; not the container's, as no such job is known."""
     drawn = np.random.default_rng(0).normal(0, sigma, (features, outputs, models))
     return drawn.astype(np.float32)

@@ -11,22 +11,22 @@ from linear_learner.model import Examples, row_slices
 
 
 def check_channels(hyperparameters: Hyperparameters, channels: Mapping[str, Examples]) -> None:
-    """Raise DataError or HyperparameterError when these channels (one is `train`) cannot be trained on or scored."""
+    """Raise DataError or HyperparameterError if these channels (`train` is required) cannot be trained on or scored."""
     train = channels["train"]
     rows, width = train.features.shape
     if hyperparameters.feature_dim not in (None, width):
         raise HyperparameterError(
             f"feature_dim is {hyperparameters.feature_dim}, but the train channel has {width} feature columns;"
-            f" set it to {width} or leave it to auto."
+            f" set it to {width} or auto."
         )
     for name, examples in channels.items():
         if examples.features.shape[1] != width:
             raise DataError(
-                f"{name} channel: {examples.features.shape[1]} feature columns where the train channel has {width};"
+                f"{name} channel: {examples.features.shape[1]} feature columns, but the train channel has {width};"
                 " give both the same columns."
             )
         if not len(examples.labels):
-            raise DataError(f"{name} channel: no rows; leave the channel out or give it data.")
+            raise DataError(f"{name} channel: no rows; omit the channel or add data.")
         _check_finite(name, examples)
         _check_labels(name, examples.labels, hyperparameters)
     if hyperparameters.mini_batch_size > rows:
@@ -57,13 +57,13 @@ def _check_labels(name: str, labels: NDArray[np.float32], hyperparameters: Hyper
     classes = class_count(hyperparameters)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes) | (labels != np.floor(labels)))
     if wrong.size:
-        wanted = "0 or 1" if classes == 2 else f"a whole number from 0 to {classes - 1} (num_classes - 1)"
+        expected = "0 or 1" if classes == 2 else f"a whole number from 0 to {classes - 1} (num_classes - 1)"
         raise DataError(
-            f"{name} channel, row {wrong[0] + 1}: label {labels[wrong[0]]:g}; a {hyperparameters.predictor_type} wants"
-            f" {wanted}. Is the label the first column?"
+            f"{name} channel, row {wrong[0] + 1}: label {labels[wrong[0]]:g}; a {hyperparameters.predictor_type} needs"
+            f" {expected}. Check that the label is the first column."
         )
 
 
 def class_count(hyperparameters: Hyperparameters) -> int:
-    """How many classes the labels name: 2 for a binary classifier."""
+    """Number of classes: 2 for a binary classifier."""
     return 2 if hyperparameters.predictor_type == "binary_classifier" else hyperparameters.num_classes or 0

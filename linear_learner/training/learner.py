@@ -1,4 +1,4 @@
-"""All models of the grid, trained at once: one matrix product per mini-batch and direction."""
+"""Train all models of the grid at once: two matrix products per mini-batch, for scores and gradient."""
 
 from collections.abc import Iterable, Iterator
 from itertools import repeat
@@ -19,11 +19,11 @@ from linear_learner.training.scaling import fit_scaling
 
 MAX_SLAB_SCORES = 2**16
 MAX_SLAB_RATES = 2**18
-"""Scores, and learning rates, held at once: the mini-batches of a slab share the cost of many numpy calls."""
+"""Scores and learning rates in memory at a time: the mini-batches of a slab share the cost of numpy calls."""
 
 
 class Learner:
-    """The parameters of all models, (features + 1, outputs·models), the bias last, and how they learn."""
+    """The parameters of all models, (features + 1, outputs·models) with the bias last, and their training."""
 
     def __init__(self, settings: Hyperparameters, grid: ModelGrid, loss: Loss, train: Examples) -> None:
         self._settings, self._loss, self.models = settings, loss, grid.model_count
@@ -39,7 +39,7 @@ class Learner:
         return self.parameters.reshape(-1, self.outputs, self.models)[:, :, model].copy()
 
     def train_epoch(self) -> NDArray[np.float64]:
-        """Train on every mini-batch once; (models,) mean objective, each mini-batch under the weights it met."""
+        """Train on every mini-batch once; return (models,) mean objective, with the weights before each update."""
         total = np.zeros(self.models)
         rows, columns = self._settings.mini_batch_size, self.parameters.shape[1]
         slab_batches = max(
@@ -54,7 +54,7 @@ class Learner:
                 batch_scores = scores[: len(slab.features)]
                 targets = slab.targets
                 if self.outputs == 1:
-                    # Broadcasting costs more than the copy, which serves every call of the slab.
+                    # One copy for all calls of the slab costs less than broadcasting in each.
                     targets = np.broadcast_to(targets, batch_scores.shape).copy()
                 self._update(slab, targets, batch_scores, residual)
                 loss = self._loss.value(batch_scores, targets)
@@ -64,7 +64,7 @@ class Learner:
         return total / (self._batches.count * rows)
 
     def mean_loss(self, examples: Examples) -> NDArray[np.float64]:
-        """(models,) objective on all rows, in the label's own units."""
+        """(models,) mean objective of all rows, in the label's units."""
         total = np.zeros(self.models)
         for rows, scores in self.iter_scores(examples, self.parameters):
             losses = self._loss.weighted_value(scores, np.asarray(examples.labels[rows]))
@@ -74,7 +74,7 @@ class Learner:
     def iter_scores(
         self, examples: Examples, parameters: NDArray[np.float32]
     ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Scores (rows, outputs, models) of slices of the examples, in the label's own units."""
+        """Scores (rows, outputs, models) of slices of the examples, in the label's units."""
         for rows in row_slices(len(examples.labels), max(parameters.shape)):
             scores = self.scaling.scale_features(examples.features[rows]) @ parameters
             yield rows, self.scaling.unscale_scores(scores).reshape(len(scores), self.outputs, -1)
@@ -91,7 +91,7 @@ class Learner:
     def _update(
         self, block: Block, targets: NDArray[Any], scores: NDArray[np.float32], residual: NDArray[np.float32]
     ) -> None:
-        """One update per mini-batch; the scores each was met with go to `scores`."""
+        """Update the parameters once per mini-batch; write the scores before each update to `scores`."""
         parameters, gradient, step = self.parameters, self._optimizer.gradient, self._optimizer.step
         flat_scores = scores.reshape(*scores.shape[:2], -1)
         flat_residual = residual.reshape(len(residual), -1)

@@ -1,4 +1,4 @@
-"""The losses and their gradients, and the loss that a job's hyperparameters ask for."""
+"""The losses, their gradients and their class weights."""
 
 from abc import ABC, abstractmethod
 from math import log
@@ -11,17 +11,17 @@ from linear_learner.hyperparameters import LOSSES, Hyperparameters
 
 MIN_PROBABILITY = 1e-10
 MAX_SOFTMAX_LOSS = -log(MIN_PROBABILITY)
-"""Softmax loss is clipped where the label's probability is lower."""
+"""Upper limit of the softmax loss, where the label's probability is lower than MIN_PROBABILITY."""
 
 Floats = NDArray[np.floating]
 Targets = NDArray[Any]
 
 
 class Loss(ABC):
-    """One loss; `residual` times `slope` is its derivative by the score.
+    """A loss; `residual` times `slope` is its derivative with respect to the score.
 
-    `name` is as the hyperparameter `loss` and the artifact's `loss_type` spell it; `class_weights` (classes,) is what
-    an example of each class weighs, None when all weigh 1.
+    `name` is the value of the hyperparameter `loss` and of the artifact's `loss_type`; `class_weights` (classes,) are
+    the weights of examples by class, None if all are 1.
     """
 
     slope: ClassVar[float] = 1.0
@@ -31,7 +31,7 @@ class Loss(ABC):
 
     @property
     def objective(self) -> str:
-        """As the log spells it, before `_objective`; inferred but for squared, absolute, logistic and softmax loss."""
+        """Name in the log, before `_objective`; inferred except for squared, absolute, logistic and softmax loss."""
         weighted = "" if self.class_weights is None else "weighted_"
         objectives = {
             "squared_loss": "mse",
@@ -41,25 +41,25 @@ class Loss(ABC):
         return objectives.get(self.name, self.name)
 
     def targets(self, labels: Floats) -> Targets:
-        """Labels (rows,) as `residual` and `value` want them: (rows, 1, 1)."""
+        """Labels (rows,) in the form that `residual` and `value` take: (rows, 1, 1)."""
         return labels[:, None, None]
 
     def weights(self, labels: Floats) -> NDArray[np.float32] | None:
-        """What these labels (rows,) weigh: (rows, 1, 1), or None when all weigh 1."""
+        """Weights of examples with these labels (rows,): (rows, 1, 1), or None if all are 1."""
         return None if self.class_weights is None else self.class_weights[labels.astype(np.intp)][:, None, None]
 
     def weighted_value(self, score: Floats, labels: Floats) -> Floats:
-        """The loss of every row, times its weight, under every model: `score`'s shape with one output."""
+        """The loss of every row and model, times the row's weight: `score`'s shape with one output."""
         losses, weights = self.value(score, self.targets(labels)), self.weights(labels)
         return losses if weights is None else losses * weights
 
     @abstractmethod
     def residual(self, score: Floats, target: Targets, out: Floats) -> None:
-        """Write the derivative by the score, over `slope`, to `out`; all of `score`'s shape."""
+        """Write the derivative with respect to the score, divided by `slope`, to `out`; all of `score`'s shape."""
 
     @abstractmethod
     def value(self, score: Floats, target: Targets) -> Floats:
-        """The loss of every row under every model: `score`'s shape with one output."""
+        """The loss of every row and model: `score`'s shape with one output."""
 
 
 class RegressionLoss(Loss):
@@ -74,7 +74,7 @@ class RegressionLoss(Loss):
 
     @abstractmethod
     def _differentiate(self, error: Floats) -> None:
-        """Replace errors by the loss's derivative, over `slope`."""
+        """Replace errors by the loss's derivative, divided by `slope`."""
 
     @abstractmethod
     def _evaluate(self, error: Floats) -> Floats:
@@ -82,7 +82,7 @@ class RegressionLoss(Loss):
 
 
 class SquaredLoss(RegressionLoss):
-    """The container reports e² but follows the gradient of e²/2 (its weight decay shows which)."""
+    """The container reports e² but uses the gradient of e²/2, as the effect of weight decay shows."""
 
     def _differentiate(self, error: Floats) -> None:
         pass
@@ -113,7 +113,7 @@ class QuantileLoss(RegressionLoss):
 
 
 class HuberLoss(RegressionLoss):
-    """e²/2 within delta, delta·|e| - delta²/2 outside; delta is in the units the scores are in."""
+    """e²/2 within delta, delta·|e| - delta²/2 outside; delta is in the units of the scores."""
 
     def _differentiate(self, error: Floats) -> None:
         np.clip(error, -self.settings.huber_delta, self.settings.huber_delta, out=error)
@@ -155,7 +155,7 @@ class SignedLoss(Loss):
 
 
 class LogisticLoss(SignedLoss):
-    """log(1 + exp(-s·f)); sigmoid(f) - y = (tanh(f/2) - s)/2, and tanh is the cheapest way there."""
+    """log(1 + exp(-s·f)); the derivative sigmoid(f) - y equals (tanh(f/2) - s)/2, which is faster to compute."""
 
     slope = 0.5
 
@@ -187,7 +187,7 @@ class HingeLoss(SignedLoss):
 
 
 class SoftmaxLoss(Loss):
-    """-log max(p, 1e-10), p being the label's probability; a row below 1e-10 has no gradient. Targets are classes."""
+    """-log max(p, 1e-10), where p is the label's probability; the gradient below 1e-10 is 0. Targets are classes."""
 
     def targets(self, labels: Floats) -> Targets:
         return labels.astype(np.intp)[:, None, None]
@@ -225,16 +225,15 @@ LOSS_TYPES: Final[dict[str, type[Loss]]] = {
 
 
 def make_loss(settings: Hyperparameters, train_labels: NDArray[np.float32]) -> Loss:
-    """The loss the hyperparameters ask for, with the class weights they ask for."""
     name = LOSSES[settings.predictor_type][0] if settings.loss == "auto" else settings.loss
     return LOSS_TYPES[name](name, settings, compute_class_weights(settings, train_labels))
 
 
 def compute_class_weights(settings: Hyperparameters, labels: NDArray[np.float32]) -> NDArray[np.float32] | None:
-    """(classes,) weights of the classes, or None when all weigh 1.
+    """(classes,) weights of the classes, or None if all are 1.
 
-    `balanced` and `auto` weigh positive examples by negatives over positives, as logs show. Multiclass weights are
-    inversely proportional to the rows of a class (documented) and sum to 1 (inferred from one log).
+    With `balanced` and `auto` the weight of positive examples is negatives / positives, as logs show. Multiclass
+    weights are inversely proportional to the rows of a class (documented) and sum to 1 (inferred from one log).
     """
     if settings.predictor_type == "binary_classifier":
         weight = settings.positive_weight

@@ -1,4 +1,4 @@
-"""The final figures of a channel, in the container's names and order."""
+"""The final scores of a channel, with the container's names and in its order."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Score:
-    """One final figure in the container's words, e.g. `Score("mse", 0.25, "loss")`; `kind` is `loss` or `score`."""
+    """One final score with the container's name, e.g. `Score("mse", 0.25, "loss")`; `kind` is `loss` or `score`."""
 
     name: str
     value: float
@@ -22,7 +22,7 @@ class Score:
 
 
 def channel_scores(model: LinearModel, examples: Examples, loss: Loss, settings: Hyperparameters) -> tuple[Score, ...]:
-    """All final figures of `model` on `examples`, the objective first, as the newest known containers print them."""
+    """All final scores of `model` on `examples`, the objective first, as the newest known containers print them."""
     raw, labels = model.raw_scores(examples.features), np.asarray(examples.labels)
     objective = Score(f"{loss.objective}_objective", _mean_loss(loss, raw, labels), "loss")
     if model.predictor_type == "regressor":
@@ -44,7 +44,7 @@ def _mean_loss(loss: Loss, raw: NDArray[np.float32], labels: NDArray[np.float32]
 
 
 def _regression_scores(scores: Floats, labels: Floats) -> dict[str, float]:
-    """The last three are of newer containers; that they too are printed as losses is inferred."""
+    """The last three are from newer containers; that they are also printed as losses is inferred."""
     error = scores - labels
     mse, mae = float(np.square(error).mean()), float(np.abs(error).mean())
     variance = float(labels.var())
@@ -58,7 +58,7 @@ def _binary_scores(
     served = model.activate(raw)
     predicted = served >= np.float32(model.threshold)
     true_positives = float(np.count_nonzero(predicted & positive))
-    # The container squashes the served score once more before these two: its balanced accuracy is always one half.
+    # The container applies the sigmoid to the served score again for these two: balanced accuracy is always 0.5.
     squashed = sigmoid(served).astype(np.float64)
     right = (squashed >= 0.5) == positive
     return {
@@ -98,7 +98,7 @@ def _multiclass_scores(
 
 
 def area_under_curve(scores: NDArray[np.float32], positive: NDArray[np.bool_]) -> float:
-    """The chance that a positive row scores above a negative one, ties counting half; NaN without either."""
+    """Probability that a positive row scores above a negative one, ties counting half; NaN without both classes."""
     above, below = np.sort(scores[positive]), np.sort(scores[~positive])
     if not (len(above) and len(below)):
         return float("nan")

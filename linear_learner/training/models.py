@@ -1,4 +1,4 @@
-"""The models that are trained side by side: one row of hyperparameters each."""
+"""The models that are trained at once, and the hyperparameters of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from linear_learner.hyperparameters import MODEL_GRID, Hyperparameters
 
 MULTICLASS_MODELS: Final = 28
-"""Models of a multiclass job; in 17 of 20 logs, others have 27 or 32."""
+"""Number of models of a multiclass job in 17 of 20 logs; the others have 27 or 32."""
 MULTICLASS_DEFAULTS: Final[Mapping[str, float]] = {
     "learning_rate": 0.02,
     "l1": 0.02,
@@ -21,7 +21,7 @@ MULTICLASS_DEFAULTS: Final[Mapping[str, float]] = {
     "lr_scheduler_minimum_lr": 1e-5,
     "bias_lr_mult": 10,
 }
-"""The first model of a multiclass job; the others are drawn around it."""
+"""The first model of a multiclass job; the others are drawn at random around it."""
 GRID_DEFAULTS: Final[Mapping[str, float]] = {"l1": 0.0, "lr_scheduler_factor": 0.99, "bias_lr_mult": 10}
 _REPORTED = ("learning_rate", "wd", "l1", "lr_scheduler_step", "lr_scheduler_factor", "lr_scheduler_minimum_lr")
 _Values = dict[str, NDArray[np.float64]]
@@ -42,8 +42,7 @@ class ModelGrid:
     def learning_rates(self, first: int, count: int) -> NDArray[np.float64]:
         """(count, models) rates of the mini-batches first, first + 1, … counted from 1 over all epochs.
 
-        max(rate·factor^((t - 1) // step), minimum), as logged jobs show; a minimum above the rate itself, never seen,
-        is taken to leave the rate as it is.
+        max(rate·factor^((t - 1) // step), minimum), as logged jobs show; inferred: a minimum above the rate is ignored.
         """
         rate = self.hyperparameters["learning_rate"]
         if not self.scheduled:
@@ -63,7 +62,6 @@ class ModelGrid:
 
 
 def make_model_grid(hyperparameters: Hyperparameters) -> ModelGrid:
-    """The models that a job with these hyperparameters trains."""
     if hyperparameters.predictor_type == "multiclass_classifier":
         optimizers, values = _search_models(hyperparameters)
     else:
@@ -74,8 +72,8 @@ def make_model_grid(hyperparameters: Hyperparameters) -> ModelGrid:
 def _grid_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]:
     """The container's 32 models for regression and binary classification, or the first `num_models` of them.
 
-    A value that the user gives and that is in the grid leaves the grid as it is (seen in logs). Inferred: any other
-    value replaces those of the grid, and above 32 models the grid repeats.
+    A given value that is in the grid does not change the grid (observed in logs). Inferred: any other value replaces
+    those of the grid, and above 32 models the grid repeats.
     """
     axes = {}
     for name, axis in MODEL_GRID.items():
@@ -92,11 +90,11 @@ def _grid_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]:
 
 
 def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]:
-    """The user's own values for the first model, and a random search around them for the others.
+    """The given values for the first model, and a random search around them for the others.
 
-    As decoded from real logs, where it gives the winner of 20 of 20: numpy's legacy generator with seed 0, in this
-    order. Inferred: `num_models` is the number of all models, and a value that the user gives for lr_scheduler_step,
-    lr_scheduler_minimum_lr, bias_lr_mult or optimizer applies to every model.
+    Decoded from 20 real logs, all of whose best models it reproduces: numpy's legacy generator with seed 0, in this
+    order. Inferred: `num_models` counts all models, and a given lr_scheduler_step, lr_scheduler_minimum_lr,
+    bias_lr_mult or optimizer applies to every model.
     """
     random = np.random.RandomState(0)
     count = (settings.num_models or MULTICLASS_MODELS) - 1
@@ -105,7 +103,7 @@ def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]
 
     def draw(low: float, high: float) -> NDArray[np.float64]:
         uniform = random.random_sample(count)
-        if not high:  # around 0
+        if not high:  # the centre is 0
             return np.zeros(count)
         return np.asarray(np.exp(np.log(low) + (np.log(high) - np.log(low)) * uniform))
 
@@ -114,7 +112,7 @@ def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]
         for name, factor in (("learning_rate", 8), ("l1", 20), ("wd", 20))
     }
     drawn["lr_scheduler_step"] = np.round(draw(10, 1000))
-    reduction = 1 - first["lr_scheduler_factor"]  # that it is the centre shows in the last digit of logged factors
+    reduction = 1 - first["lr_scheduler_factor"]  # the centre, as the last digit of logged factors shows
     drawn["lr_scheduler_factor"] = 1 - draw(reduction / 5, reduction * 5)
     random.random_sample()
     drawn["lr_scheduler_minimum_lr"] = draw(1e-6, 1e-3)
@@ -125,9 +123,9 @@ def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]
         if given[name] is not None:
             drawn[name][:] = given[name]
     values = {name: np.append(first[name], drawn[name]) for name in first}
-    own = _fixed_optimizer(settings)
-    others = [own or ("adam", "rmsprop")[index] for index in rmsprop]
-    return (own or "adam", *others), values
+    optimizer = _fixed_optimizer(settings)
+    others = [optimizer or ("adam", "rmsprop")[index] for index in rmsprop]
+    return (optimizer or "adam", *others), values
 
 
 def _fixed_optimizer(settings: Hyperparameters) -> str | None:

@@ -1,10 +1,10 @@
-"""How weights follow gradients: MXNet's adam, sgd and rmsprop, for all models at once.
+"""MXNet's optimizers adam, sgd and rmsprop, for all models at once.
 
 The parameters are one (features + 1, columns) float32 matrix whose last row is the bias, one column per model and
-output. A step of small models costs its numpy calls, half a microsecond each, so nothing is allocated, broadcast or
-converted in it, and every constant factor is folded: gradients arrive as sums of residuals, `gradient_scale` short of
-the mean gradient, and stay so; learning rates, moments' weights and bias correction are one number per parameter and
-step, computed in advance, in blocks.
+output. With small models the numpy calls, half a microsecond each, determine the time of a step, so a step does not
+allocate, broadcast or convert, and constant factors are combined: `gradient` is a sum of residuals (the mean gradient
+divided by `gradient_scale`), and the learning rate, the moments' weights and the bias correction are one number per
+parameter and step, computed in advance for blocks of steps.
 """
 
 from abc import ABC, abstractmethod
@@ -20,13 +20,13 @@ EPSILON: Final = 1e-8
 RMSPROP_DECAY: Final = 0.9
 
 MAX_CONSTANT_ARRAY_SIZE: Final = 2**13
-"""Parameters up to which an array of equal numbers is faster to multiply by than the number."""
+"""Number of parameters up to which a full array of constants multiplies faster than a broadcast row."""
 
 Floats = NDArray[np.float32]
 
 
 class Optimizer(ABC):
-    """State of one optimizer over `weights`, which it changes in place; adam and sgd as of MXNet 1.3 and later."""
+    """An optimizer that updates `weights` in place; adam and sgd are those of MXNet 1.3 and later."""
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
         self.weights = weights
@@ -39,11 +39,11 @@ class Optimizer(ABC):
         self._rate_mults[-1] = np.tile(grid.hyperparameters["bias_lr_mult"], self._outputs)
         bias_wd = 0.0 if settings.bias_wd_mult is None else settings.bias_wd_mult
         self._wd = self._make_penalty(grid.hyperparameters["wd"] / self.gradient_scale, bias_wd)
-        # The container divides l1, unlike wd, by the mini-batch size; seen in one job.
+        # The container divides l1, unlike wd, by the mini-batch size; observed in one job.
         self._l1 = self._make_penalty(grid.hyperparameters["l1"] / slope, 0.0)
 
     def step(self, rate: Floats) -> None:
-        """Move the weights by `gradient`, at the rates of one mini-batch out of `rates`."""
+        """Update the weights with `gradient` and one mini-batch's entry of `rates`."""
         if self._wd is not None:
             np.multiply(self.weights, self._wd, out=self._change)
             self.gradient += self._change
@@ -69,7 +69,7 @@ class Optimizer(ABC):
         return penalty.astype(np.float32)
 
     def _make_constant(self, values: NDArray[np.float64] | float) -> Floats:
-        """A factor per model (models,), or one for all, in the shape that the weights are fastest to multiply by."""
+        """A factor per model (models,), or one for all, in the shape with the fastest multiplication."""
         row = np.tile(np.broadcast_to(values, self._grid.model_count), self._outputs).astype(np.float32)
         return np.ascontiguousarray(np.broadcast_to(row, self.weights.shape)) if self._is_small else row
 
@@ -79,22 +79,22 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _compute_change(self) -> None:
-        """Write the change to be made, short of the rate, to `_change`."""
+        """Write the update, before multiplication by the rate, to `_change`."""
 
     @abstractmethod
     def _rate_correction(self, update: NDArray[np.int64]) -> NDArray[np.float64] | float:
-        """What the learning rates of these updates (count, 1) are multiplied by."""
+        """The factor of the learning rates of these updates (count, 1)."""
 
     def _apply_change(self) -> None:
         self.weights -= self._change
 
 
 class Adaptive(Optimizer):
-    """Adam and rmsprop, side by side: rmsprop is adam without a mean, with epsilon within the root.
+    """Adam and rmsprop at once: rmsprop is adam without the mean, and with epsilon inside the root.
 
     adam: m ← β1·m + (1 - β1)·g, n ← β2·n + (1 - β2)·g², w ← w - rate·m/(√n + ε), with bias correction in the rate;
-    rmsprop: n ← 0.9·n + 0.1·g², w ← w - rate·g/√(n + ε). Moments stay undivided by 1 - β, which moves those factors
-    into the rate and epsilon.
+    rmsprop: n ← 0.9·n + 0.1·g², w ← w - rate·g/√(n + ε). The moments omit the
+    factors 1 - β, which are part of the rate and epsilon instead.
     """
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:
@@ -154,5 +154,4 @@ class Sgd(Optimizer):
 
 
 def make_optimizer(weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> Optimizer:
-    """The optimizer of all models."""
     return (Sgd if "sgd" in grid.optimizers else Adaptive)(weights, grid, settings, slope)

@@ -1,4 +1,4 @@
-"""Standardising features and, for regression, the label; and taking it back out of the trained weights."""
+"""Standardise features and, for regression, the label; convert trained weights to the units of the data."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from linear_learner.model import Examples, row_slices
 
 @dataclass(frozen=True)
 class Scaling:
-    """Standardisation: subtract `mean`, divide by `deviation`, both (features,); and the same for the label."""
+    """Standardisation: subtract `mean`, divide by `deviation`, both (features,); likewise for the label."""
 
     mean: NDArray[np.float32]
     deviation: NDArray[np.float32]
@@ -21,7 +21,7 @@ class Scaling:
     def scale_features(
         self, raw: NDArray[np.float32], *, bias: bool = True, out: NDArray[np.float32] | None = None
     ) -> NDArray[np.float32]:
-        """The standardised features (rows, features + 1), with a last column of ones, or of zeros to train no bias."""
+        """The standardised features (rows, features + 1); the last column is 1, or 0 without a bias."""
         rows = np.empty((len(raw), raw.shape[1] + 1), np.float32) if out is None else out
         np.subtract(raw, self.mean, out=rows[:, :-1])
         rows[:, :-1] /= self.deviation
@@ -33,11 +33,11 @@ class Scaling:
         return (raw - np.float32(self.label_mean)) / np.float32(self.label_deviation)
 
     def unscale_scores(self, scores: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scores in the label's own units."""
+        """Scores in the label's units."""
         return scores * np.float32(self.label_deviation) + np.float32(self.label_mean)
 
     def unscale_parameters(self, parameters: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Weights (features, outputs) and bias (outputs,) for raw data, of parameters (features + 1, outputs)."""
+        """Weights (features, outputs) and bias (outputs,) for raw data, from parameters (features + 1, outputs)."""
         weights = parameters[:-1] * (self.label_deviation / self.deviation.astype(np.float64))[:, None]
         bias = parameters[-1] * self.label_deviation + self.label_mean - self.mean.astype(np.float64) @ weights
         return weights.astype(np.float32), bias.astype(np.float32)
@@ -46,9 +46,9 @@ class Scaling:
 def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
     """The scaling of the first full mini-batches, until they exceed `num_point_for_scaler` rows.
 
-    Population mean and standard deviation; a constant column keeps its spread of 1. Without a bias features are not
-    centred, and divided by their root mean square (seen in a log). `auto` is yes, and for the label yes in regression
-    only, as in every log that shows it.
+    Population mean and standard deviation; a constant column is divided by 1. Without a bias, features are not centred
+    and are divided by their root mean square (observed in a log). `auto` is true, for the label in regression only, as
+    in every log that shows it.
     """
     batch = hyperparameters.mini_batch_size
     rows = min(hyperparameters.num_point_for_scaler // batch + 1, len(train.labels) // batch) * batch
@@ -66,10 +66,8 @@ def fit_scaling(hyperparameters: Hyperparameters, train: Examples) -> Scaling:
 
 
 def _moments(matrix: NDArray[np.float32], *, centred: bool = True) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Column means and population deviations, or zeros and root mean squares.
-
-    They are computed in float64, means around the first row, so that constants come out exact.
-    """
+    """Column means and population deviations, or zeros and root mean squares if not `centred`."""
+    # In float64 and relative to the first row, so that the deviation of a constant column is exactly 0.
     origin = matrix[0].astype(np.float64) if centred else np.zeros(matrix.shape[1])
     total, squares = np.zeros_like(origin), np.zeros_like(origin)
     for rows in row_slices(*matrix.shape):

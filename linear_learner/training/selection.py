@@ -10,20 +10,19 @@ from linear_learner.hyperparameters import Hyperparameters, LossCriteria
 Floats = NDArray[np.float64]
 
 LOSS_CRITERIA: Final = get_args(LossCriteria)
-"""Values of binary_classifier_model_selection_criteria that compare models by their loss and name no threshold."""
-
+"""Values of binary_classifier_model_selection_criteria that compare models by loss and determine no threshold."""
 
 CANDIDATE_STEP: Final = 5
-"""Every fifth of the ranked scores is a candidate for the threshold."""
+"""Every fifth score in ascending order is a candidate for the threshold."""
 
 
 def find_best_threshold(
     scores: NDArray[np.float32], labels: NDArray[np.float32], settings: Hyperparameters
 ) -> tuple[float, float]:
-    """The threshold for scores (rows,) with labels 0 and 1, and the criterion's best value, 0 if its target is missed.
+    """The best threshold for scores (rows,) with labels 0 and 1, and the criterion's value, 0 if its target is missed.
 
-    Candidates are every fifth score in ascending order, from the lowest on, and the first best one wins, as in three
-    real jobs with the criterion accuracy; for the other criteria it is inferred.
+    Candidates are every fifth score in ascending order from the lowest, and the first best one is selected, as in three
+    real jobs with the criterion accuracy; for the other criteria this is inferred.
     """
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]
@@ -45,7 +44,7 @@ def find_best_threshold(
 def _criterion_values(
     true_positives: Floats, predicted_positives: Floats, positives: int, rows: int, settings: Hyperparameters
 ) -> Floats:
-    """(cuts,) the selection criterion for every way to cut rows ranked by score; below 0 where its target is missed."""
+    """(candidates,) the selection criterion for every candidate threshold; below 0 if its target is missed."""
     criterion = settings.binary_classifier_model_selection_criteria
     if criterion == "accuracy":
         return (rows - positives - predicted_positives + 2 * true_positives) / rows
@@ -55,28 +54,25 @@ def _criterion_values(
     precision, recall = true_positives / predicted_positives, true_positives / max(positives, 1)
     if criterion == "precision_at_target_recall":
         return np.where(recall >= settings.target_recall, precision, precision - 1)
-    # Where the precision is missed, the more precise the higher.
+    # Below the target, higher precision gives a higher value.
     return np.where(precision >= settings.target_precision, recall, precision - 1)
 
 
 class Progress(NamedTuple):
-    """What one epoch means for early stopping."""
+    """The state of early stopping after an epoch; see `Epoch`."""
 
     improved: bool
-    """The best model of this epoch replaces the saved one."""
     extended: bool
-    """Patience was exhausted, but starts again."""
     stop: bool
-    """This epoch is the last."""
 
 
 class EarlyStopping:
-    """The container's rule, on a value to be minimised; one to be maximised is given negated.
+    """The container's rule for a value to be minimised; a value to be maximised is negated by the caller.
 
-    An epoch improves on the best value so far when it is below it by more than `tolerance` of it. For a negated, hence
-    negative, value that lets through every epoch less than `tolerance` worse than the best: such jobs are logged to
-    improve in every epoch, and do not stop early. When patience is exhausted, an epoch that is better by more than the
-    tolerance than all epochs since the last improvement lets it start again. All 164 known logs agree with this.
+    An epoch improves if it is below the best value so far by more than `tolerance` times that value. With negative
+    (negated) values this includes epochs that are worse by less than `tolerance`: in logs such jobs improve in every
+    epoch and do not stop early. Exhausted patience restarts if an epoch is better by more than the tolerance than all
+    epochs since the last improvement. All 164 known logs agree with this.
     """
 
     def __init__(self, patience: int, tolerance: float) -> None:
@@ -85,7 +81,7 @@ class EarlyStopping:
         self._waiting_since = 0
 
     def observe(self, epoch: int, value: float) -> Progress:
-        """Take in the value of the next epoch."""
+        """The state of early stopping after the next epoch, with this value."""
         improved = bool(np.isfinite(value)) and self._is_better(value, self._best)
         exhausted = not improved and epoch - self._waiting_since > self._patience
         extended = exhausted and bool(np.isfinite(value)) and self._is_better(value, self._best_since)

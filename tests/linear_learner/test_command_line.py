@@ -33,7 +33,7 @@ def stdin(monkeypatch):
     return feed
 
 
-def answers(capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
+def responses(capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
@@ -46,24 +46,24 @@ def answers(capsys: pytest.CaptureFixture[str]) -> list[dict[str, float]]:
         b'\n { "instances" : [{"features": [2, 1]}, {"features": [4, 0]}]}',
     ],
 )
-def test_rows_of_any_format_are_scored_in_json_lines(model, stdin, capsys, body):
+def test_rows_in_any_format_are_scored_as_json_lines(model, stdin, capsys, body):
     stdin(body)
     assert main(["predict", model]) == 0
-    assert answers(capsys) == [{"score": 0.0}, {"score": 3.0}]
+    assert responses(capsys) == [{"score": 0.0}, {"score": 3.0}]
 
 
 def test_records_in_a_file_are_scored(model, tmp_path, capsys):
     file = tmp_path / "rows"
     file.write_bytes(records(np.array([[2, 1], [4, 0]]), np.zeros(2)))
     assert main(["predict", model, str(file)]) == 0
-    assert answers(capsys) == [{"score": 0.0}, {"score": 3.0}]
+    assert responses(capsys) == [{"score": 0.0}, {"score": 3.0}]
 
 
-def test_a_classifier_answers_with_the_label_its_threshold_gives(tmp_path, stdin, capsys):
+def test_a_classifier_predicts_labels_with_its_threshold(tmp_path, stdin, capsys):
     model = write_model(BINARY, tmp_path)
     stdin(b"0\n3\n")
     assert main(["predict", str(model)]) == 0
-    assert [answer["predicted_label"] for answer in answers(capsys)] == [0, 1]
+    assert [response["predicted_label"] for response in responses(capsys)] == [0, 1]
 
 
 def test_a_model_is_described_with_its_largest_coefficients_first(model, capsys):
@@ -73,7 +73,7 @@ def test_a_model_is_described_with_its_largest_coefficients_first(model, capsys)
     assert out.index("feature_1") < out.index("feature_0")
 
 
-def test_a_description_can_be_had_as_json(model, capsys):
+def test_a_model_is_described_as_json(model, capsys):
     assert main(["inspect", "--json", model]) == 0
     described = json.loads(capsys.readouterr().out)
     assert described["predictor_type"] == "regressor"
@@ -81,7 +81,7 @@ def test_a_description_can_be_had_as_json(model, capsys):
     assert list(described["coefficients"].items()) == [("feature_1", -2.0), ("feature_0", 0.5)]
 
 
-def test_coefficients_carry_the_names_of_the_record_beside_the_model(model, tmp_path, capsys):
+def test_coefficients_have_the_names_in_run_json_beside_the_model(model, tmp_path, capsys):
     (tmp_path / "run.json").write_text(json.dumps({"format": 1, "features": ["age", "größe, m²"]}), encoding="utf-8")
     assert main(["inspect", "--json", model]) == 0
     assert list(json.loads(capsys.readouterr().out)["coefficients"].items()) == [("größe, m²", -2.0), ("age", 0.5)]
@@ -107,7 +107,7 @@ def test_coefficients_carry_the_names_of_the_record_beside_the_model(model, tmp_
         b'{"features": ["age", "pay", "area"]}',
     ],
 )
-def test_a_record_that_does_not_fit_is_passed_over(model, tmp_path, capsys, record):
+def test_an_invalid_run_json_is_ignored(model, tmp_path, capsys, record):
     (tmp_path / "run.json").write_bytes(record)
     assert main(["inspect", "--json", model]) == 0
     assert list(json.loads(capsys.readouterr().out)["coefficients"]) == ["feature_1", "feature_0"]
@@ -124,7 +124,7 @@ def test_a_log_is_summarised_as_json(tmp_path, capsys):
     ("body", "words"),
     [(b"1,2,3\n", "3 features"), (b"1,x\n", "x"), (b"{nonsense\n", "row 1"), (b'{"instances": 3}', "instances")],
 )
-def test_rows_that_cannot_be_scored_are_refused_in_one_sentence(model, stdin, capsys, body, words):
+def test_invalid_rows_are_refused_in_one_sentence(model, stdin, capsys, body, words):
     stdin(body)
     assert main(["predict", model]) == 2
     assert_one_sentence(capsys, words)
@@ -141,7 +141,7 @@ def test_rows_that_cannot_be_scored_are_refused_in_one_sentence(model, stdin, ca
         (["train", "/does/not/exist"], "/does/not/exist is not a folder"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_named_in_one_sentence(model, capsys, arguments, words):
+def test_an_unusable_file_is_reported_in_one_sentence(model, capsys, arguments, words):
     assert main([model if argument == "MODEL" else argument for argument in arguments]) == 2
     assert_one_sentence(capsys, words)
 
@@ -165,7 +165,7 @@ def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, **options)
 
 
-def test_a_job_is_trained_predicted_with_and_its_log_summarised(tmp_path):
+def test_train_predict_and_metrics_work_together(tmp_path):
     (tmp_path / "input" / "config").mkdir(parents=True)
     (tmp_path / "input" / "data" / "train").mkdir(parents=True)
     config = tmp_path / "input" / "config"
@@ -182,7 +182,7 @@ def test_a_job_is_trained_predicted_with_and_its_log_summarised(tmp_path):
     assert json.loads(predicted.stdout)["score"] == pytest.approx(151, abs=40)
 
 
-def test_a_reader_that_has_seen_enough_gets_no_complaint(model, tmp_path):
+def test_a_closed_stdout_ends_the_command_without_an_error_message(model, tmp_path):
     rows = tmp_path / "rows.csv"
     rows.write_text("2,1\n" * 30_000)
     command = [sys.executable, "-m", "linear_learner", "predict", model, str(rows)]
@@ -193,12 +193,12 @@ def test_a_reader_that_has_seen_enough_gets_no_complaint(model, tmp_path):
         assert process.wait(timeout=60) == 141
 
 
-def test_help_needs_neither_numpy_nor_pydantic():
+def test_help_imports_neither_numpy_nor_pydantic():
     program = "import linear_learner.__main__, sys; assert not {'numpy', 'pydantic'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False, env=os.environ).returncode == 0
 
 
-def test_training_without_anyone_reading_its_log_is_not_success(tmp_path):
+def test_training_fails_when_stdout_is_closed(tmp_path):
     (tmp_path / "input" / "config").mkdir(parents=True)
     command = [sys.executable, "-m", "linear_learner", "train", str(tmp_path)]
     reading, writing = os.pipe()

@@ -18,7 +18,7 @@ CSV = "text/csv"
 
 
 def table(rows: int = 200, seed: int = 1) -> np.ndarray:
-    """Label first: 5 plus 3 times the first feature minus 2 times the second, and a little noise."""
+    """Rows of label and two features; label = 5 + 3·first - 2·second + noise."""
     rng = np.random.default_rng(seed)
     features = rng.normal(size=(rows, 2))
     label = features @ [3.0, -2.0] + 5 + rng.normal(scale=0.01, size=rows)
@@ -26,7 +26,7 @@ def table(rows: int = 200, seed: int = 1) -> np.ndarray:
 
 
 class Job:
-    """A job's folder, as SageMaker lays it out."""
+    """The folder of a training job, with SageMaker's layout."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -75,7 +75,7 @@ def job(tmp_path):
     return Job(tmp_path)
 
 
-def test_a_job_leaves_a_model_that_predicts(job):
+def test_a_job_writes_a_model_that_predicts(job):
     code, report, _ = job.run()
     assert code == 0
     assert report.scores["train"]["mse"] < 0.1
@@ -85,21 +85,21 @@ def test_a_job_leaves_a_model_that_predicts(job):
     assert not (job.base / "output" / "failure").exists()
 
 
-def test_the_same_input_gives_the_same_bytes_of_model(job):
+def test_the_same_input_gives_the_same_model_file(job):
     job.run()
     first = job.model.read_bytes()
     job.run()
     assert job.model.read_bytes() == first
 
 
-def test_nothing_but_the_model_is_left_behind(job):
+def test_a_job_writes_only_the_model(job):
     before = {path.relative_to(job.base) for path in job.base.rglob("*")}
     job.run()
     after = {path.relative_to(job.base) for path in job.base.rglob("*")}
     assert after - before == {Path("model"), Path("model/model_algo-1")}
 
 
-def test_validation_and_test_are_scored_and_train_is_not_as_the_container_does(job):
+def test_with_a_validation_channel_only_validation_and_test_are_scored(job):
     job.channel("validation", table(seed=2))
     job.channel("test", table(seed=3))
     _, report, log = job.run()
@@ -118,7 +118,7 @@ def test_a_channel_without_content_type_is_recordio(job):
 
 
 @pytest.mark.parametrize("weight", ["1.0", "3", "balanced"])
-def test_the_log_names_the_objective_that_was_trained(job, weight):
+def test_the_log_contains_the_name_of_the_objective(job, weight):
     rows = table()
     rows[:, 0] = rows[:, 0] > 7
     job.channel("train", rows)
@@ -134,7 +134,7 @@ def test_the_log_names_the_objective_that_was_trained(job, weight):
     assert f"{report.objective}_objective" in report.scores["validation"]
 
 
-def test_three_classes_are_trained(job):
+def test_a_multiclass_job_is_trained(job):
     rows = table()
     rows[:, 0] = np.digitize(rows[:, 0], [4, 6])
     job.channel("train", rows)
@@ -145,14 +145,14 @@ def test_three_classes_are_trained(job):
     assert read_model(job.model).weights.shape == (2, 3)
 
 
-def test_useless_hyperparameters_are_warned_of_in_the_log(job):
+def test_the_log_warns_of_hyperparameters_without_effect(job):
     job.hyperparameters(REGRESSION | {"target_recall": "0.9"})
     code, _, log = job.run()
     assert code == 0
     assert re.search(r"WARNING \d+\] target_recall has no effect", log)
 
 
-def customers_mistakes():
+def invalid_inputs():
     yield "unknown name", lambda job: job.hyperparameters(REGRESSION | {"epoch": "3"}), "did you mean epochs"
     yield "bad value", lambda job: job.hyperparameters(REGRESSION | {"epochs": "0"}), "epochs is '0'"
     yield "no type", lambda job: job.hyperparameters({}), "predictor_type is missing"
@@ -172,10 +172,10 @@ def customers_mistakes():
 
 
 @pytest.mark.parametrize(
-    ("mistake", "words"), [pytest.param(do, words, id=name) for name, do, words in customers_mistakes()]
+    ("change", "words"), [pytest.param(change, words, id=name) for name, change, words in invalid_inputs()]
 )
-def test_a_customers_mistake_is_code_2_and_reported_in_the_failure_file_and_the_log(job, mistake, words):
-    mistake(job)
+def test_invalid_input_gives_exit_code_2_and_the_reason_in_failure_file_and_log(job, change, words):
+    change(job)
     code, report, log = job.run()
     assert code == 2
     assert words in job.failure
@@ -185,7 +185,7 @@ def test_a_customers_mistake_is_code_2_and_reported_in_the_failure_file_and_the_
     assert not job.model.exists()
 
 
-def test_our_own_error_is_code_1_with_the_traceback_in_the_log(job):
+def test_an_internal_error_gives_exit_code_1_and_the_traceback_in_the_log(job):
     (job.base / "model").write_text("a file where the folder should be")
     code, report, log = job.run()
     assert code == 1
@@ -203,7 +203,7 @@ def attrition(tmp_path, corpus):
     return job, LogReader.read((source / "job.log").read_text().splitlines())
 
 
-def test_a_real_job_ends_as_it_did_on_sagemaker(attrition):
+def test_a_real_job_has_the_same_result_as_on_sagemaker(attrition):
     job, real = attrition
     code, report, _ = job.run()
     assert code == 0

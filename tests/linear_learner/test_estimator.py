@@ -1,4 +1,4 @@
-"""A model as a scikit-learn estimator answers what the model answers."""
+"""The scikit-learn estimator of a model predicts the same as the model."""
 
 import pickle
 from dataclasses import replace
@@ -32,14 +32,14 @@ BINARY = model("binary_classifier", "logistic", threshold=0.83)
 HINGE = model("binary_classifier", "hinge_loss", threshold=-0.4)
 MULTICLASS = model("multiclass_classifier", "softmax_loss", outputs=4)
 TWO_CLASSES = model("multiclass_classifier", "softmax_loss", outputs=2)
-EVERY = [REGRESSOR, BINARY, HINGE, MULTICLASS, TWO_CLASSES]
+MODELS = [REGRESSOR, BINARY, HINGE, MULTICLASS, TWO_CLASSES]
 each_model = pytest.mark.parametrize(
-    "model", EVERY, ids=["regressor", "logistic", "hinge", "multiclass", "two classes"]
+    "model", MODELS, ids=["regressor", "logistic", "hinge", "multiclass", "two classes"]
 )
 
 
 def scores(fitted: Any, predictor_type: str, loss: str) -> Any:
-    """What the endpoint would call the score."""
+    """The estimator's values that correspond to the endpoint's scores."""
     if predictor_type == "regressor":
         return fitted.predict(ROWS)
     if loss == "hinge_loss":
@@ -49,49 +49,47 @@ def scores(fitted: Any, predictor_type: str, loss: str) -> Any:
 
 
 @each_model
-def test_it_scores_and_labels_every_row_as_the_model_does(model: LinearModel) -> None:
-    fitted, own = to_estimator(model), model.predict(ROWS)
-    np.testing.assert_allclose(scores(fitted, model.predictor_type, model.loss), own.scores, rtol=2e-5, atol=2e-6)
-    if own.labels is not None:
-        assert fitted.predict(ROWS).tolist() == own.labels.tolist()
-        assert len(set(own.labels)) == len(fitted.classes_), "every class is predicted for some row"
+def test_scores_and_labels_equal_the_models(model: LinearModel) -> None:
+    fitted, expected = to_estimator(model), model.predict(ROWS)
+    np.testing.assert_allclose(scores(fitted, model.predictor_type, model.loss), expected.scores, rtol=2e-5, atol=2e-6)
+    if expected.labels is not None:
+        assert fitted.predict(ROWS).tolist() == expected.labels.tolist()
+        assert len(set(expected.labels)) == len(fitted.classes_), "every class is predicted for some row"
 
 
 @each_model
-def test_it_has_the_attributes_that_fitting_would_have_set(model: LinearModel) -> None:
+def test_attributes_equal_those_of_a_fitted_estimator(model: LinearModel) -> None:
     fitted = to_estimator(model)
     fresh = clone(fitted).fit(
         ROWS.astype(np.float64), ROWS[:, 0] if is_regressor(fitted) else np.arange(400) % len(fitted.classes_)
     )
     assert fitted.n_features_in_ == 5
     for name in ("coef_", "intercept_", *(("classes_",) if is_classifier(fitted) else ())):
-        mine, theirs = np.asarray(getattr(fitted, name)), np.asarray(getattr(fresh, name))
-        assert (mine.shape, mine.dtype) == (theirs.shape, theirs.dtype), name
+        found, expected = np.asarray(getattr(fitted, name)), np.asarray(getattr(fresh, name))
+        assert (found.shape, found.dtype) == (expected.shape, expected.dtype), name
     assert not hasattr(fitted, "feature_names_in_")
 
 
 @each_model
-def test_it_survives_pickling(model: LinearModel) -> None:
+def test_a_pickled_estimator_predicts_the_same(model: LinearModel) -> None:
     fitted = to_estimator(model)
-    again = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - our own
-    assert again.predict(ROWS).tolist() == fitted.predict(ROWS).tolist()
+    unpickled = pickle.loads(pickle.dumps(fitted))  # noqa: S301 - pickled above
+    assert unpickled.predict(ROWS).tolist() == fitted.predict(ROWS).tolist()
 
 
-@pytest.mark.parametrize(("model", "least"), [(BINARY, 0.83), (HINGE, -0.4)], ids=["logistic", "hinge"])
-def test_a_score_of_the_threshold_itself_is_a_one_and_the_threshold_is_not_scikit_learns(
-    model: LinearModel, least: float
-) -> None:
+@pytest.mark.parametrize(("model", "threshold"), [(BINARY, 0.83), (HINGE, -0.4)], ids=["logistic", "hinge"])
+def test_a_score_equal_to_the_models_threshold_is_labelled_one(model: LinearModel, threshold: float) -> None:
     fitted = to_estimator(model)
     found = scores(fitted, model.predictor_type, model.loss)
-    assert (fitted.predict(ROWS) == (found >= least)).all()
-    usual = 0.5 if model is BINARY else 0.0
-    assert (fitted.predict(ROWS) != (found >= usual)).any()
-    at_it = replace(model, weights=np.zeros((5, 1), np.float32), bias=np.zeros(1, np.float32), threshold=usual)
-    assert to_estimator(at_it).predict(ROWS[:1]).tolist() == [1]
+    assert (fitted.predict(ROWS) == (found >= threshold)).all()
+    default = 0.5 if model is BINARY else 0.0
+    assert (fitted.predict(ROWS) != (found >= default)).any()
+    zero_model = replace(model, weights=np.zeros((5, 1), np.float32), bias=np.zeros(1, np.float32), threshold=default)
+    assert to_estimator(zero_model).predict(ROWS[:1]).tolist() == [1]
 
 
 @each_model
-def test_the_models_names_are_those_of_the_columns_and_their_order_is_checked(model: LinearModel) -> None:
+def test_feature_names_are_set_and_the_order_of_columns_is_checked(model: LinearModel) -> None:
     fitted = to_estimator(replace(model, feature_names=NAMES))
     assert fitted.feature_names_in_.tolist() == list(NAMES)
     frame = pd.DataFrame(ROWS, columns=NAMES)
@@ -101,14 +99,14 @@ def test_the_models_names_are_those_of_the_columns_and_their_order_is_checked(mo
 
 
 @each_model
-def test_rows_of_another_width_are_refused(model: LinearModel) -> None:
+def test_rows_with_a_wrong_number_of_features_are_refused(model: LinearModel) -> None:
     with pytest.raises(ValueError, match="4 features"):
         to_estimator(model).predict(ROWS[:, :4])
     with pytest.raises(DataError):
         model.predict(ROWS[:, :4])
 
 
-def test_scikit_learns_metrics_and_inspections_take_it() -> None:
+def test_scikit_learns_metrics_and_inspection_accept_the_estimator() -> None:
     labels = BINARY.predict(ROWS).labels
     assert labels is not None
     fitted = to_estimator(BINARY)
@@ -123,7 +121,7 @@ def test_scikit_learns_metrics_and_inspections_take_it() -> None:
 
 
 @pytest.mark.parametrize("model", [BINARY, HINGE], ids=["logistic", "hinge"])
-def test_a_clone_keeps_the_threshold_and_can_be_fitted_anew(model: LinearModel) -> None:
+def test_a_clone_keeps_the_threshold_and_can_be_fitted(model: LinearModel) -> None:
     copy = clone(to_estimator(model))
     assert not hasattr(copy, "coef_")
     assert copy.threshold == model.threshold

@@ -87,43 +87,43 @@ REFUSED = [(name, value) for name, (_, bad) in (NEVER_AUTO | OR_AUTO).items() fo
 REFUSED += [(name, "auto") for name in NEVER_AUTO]
 
 
-def test_every_hyperparameter_has_values_to_accept_and_to_refuse():
+def test_every_hyperparameter_has_valid_and_invalid_test_values():
     assert set(NEVER_AUTO | OR_AUTO) == set(Hyperparameters.model_fields)
 
 
 @pytest.mark.parametrize(("name", "value"), ACCEPTED)
-def test_a_good_value_is_accepted_and_means_the_same_on_the_wire(name, value):
+def test_a_valid_value_survives_a_round_trip_over_the_wire(name, value):
     read = Hyperparameters.from_wire(REGRESSOR | {name: value})
     assert Hyperparameters.from_wire(read.to_wire()) == read
 
 
 @pytest.mark.parametrize(("name", "value"), REFUSED)
-def test_a_bad_value_is_refused_with_its_name_and_what_was_found(name, value):
+def test_an_invalid_value_is_refused_with_name_and_value(name, value):
     with pytest.raises(HyperparameterError) as error:
         Hyperparameters.from_wire(REGRESSOR | {name: value})
     assert name in str(error.value)
     assert value in str(error.value)
 
 
-def test_every_bad_value_is_named_at_once():
+def test_all_invalid_values_are_reported_at_once():
     with pytest.raises(HyperparameterError, match=r"epochs is '0'.*; wd is '-1'"):
         Hyperparameters.from_wire(REGRESSOR | {"epochs": "0", "wd": "-1"})
 
 
-def test_an_unknown_name_is_refused_with_the_likeliest_one_meant():
+def test_an_unknown_name_is_refused_with_a_similar_one():
     with pytest.raises(HyperparameterError, match="did you mean learning_rate"):
         Hyperparameters.from_wire(REGRESSOR | {"learning_rat": "0.1"})
     with pytest.raises(HyperparameterError, match="xyzzy is not a hyperparameter"):
         Hyperparameters.from_wire(REGRESSOR | {"xyzzy": "0.1"})
 
 
-def test_predictor_type_is_required_on_the_wire_and_always_sent():
+def test_predictor_type_is_required_and_always_sent():
     with pytest.raises(HyperparameterError, match="predictor_type is missing"):
         Hyperparameters.from_wire({"epochs": "3"})
     assert Hyperparameters().to_wire() == REGRESSOR
 
 
-def test_only_what_differs_from_the_containers_default_is_sent_and_as_text():
+def test_only_values_other_than_the_containers_defaults_are_sent_as_text():
     chosen = Hyperparameters(
         predictor_type="binary_classifier", epochs=15, mini_batch_size=32, use_bias=False, wd=0.1, normalize_data=None
     )
@@ -139,16 +139,16 @@ def test_small_numbers_are_sent_without_an_exponent():
     assert Hyperparameters(l1=1e-7).to_wire()["l1"] == "0.0000001"
 
 
-def test_the_containers_own_settings_are_passed_over():
+def test_the_containers_internal_settings_are_ignored():
     tuned = REGRESSOR | {"_tuning_objective_metric": "validation:mse"}
     assert Hyperparameters.from_wire(tuned) == Hyperparameters()
 
 
-def test_auto_is_understood_in_python_too():
+def test_auto_is_accepted_in_python():
     assert Hyperparameters.model_validate({"learning_rate": "auto"}).learning_rate is None
 
 
-def test_nothing_can_be_changed_afterwards():
+def test_hyperparameters_are_immutable():
     with pytest.raises(ValidationError, match="frozen"):
         Hyperparameters().epochs = 3
 
@@ -162,7 +162,7 @@ def test_a_loss_of_another_predictor_type_is_refused(predictor_type):
             if owner == predictor_type:
                 assert Hyperparameters.from_wire(wire).loss == loss
             else:
-                with pytest.raises(HyperparameterError, match=f"loss {loss} is not one of a {predictor_type}"):
+                with pytest.raises(HyperparameterError, match=f"loss {loss} is invalid for {predictor_type}"):
                     Hyperparameters.from_wire(wire)
 
 
@@ -173,7 +173,7 @@ def test_multiclass_needs_at_least_three_classes(classes):
 
 
 @pytest.mark.parametrize(
-    ("wire", "useless"),
+    ("wire", "unused"),
     [
         (BINARY | {"num_classes": "2"}, "num_classes"),
         (BINARY | {"target_recall": "0.9"}, "target_recall"),
@@ -198,9 +198,9 @@ def test_multiclass_needs_at_least_three_classes(classes):
         (BINARY | {"balance_multiclass_weights": "true"}, "balance_multiclass_weights"),
     ],
 )
-def test_a_value_that_will_not_be_used_is_warned_of(wire, useless):
+def test_a_value_without_effect_gives_a_warning(wire, unused):
     (warning,) = Hyperparameters.from_wire(wire).warnings()
-    assert warning.startswith(f"{useless} has no effect")
+    assert warning.startswith(f"{unused} has no effect")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_value_that_will_not_be_used_is_warned_of(wire, useless):
         BINARY | {"binary_classifier_model_selection_criteria": "precision_at_target_recall", "target_recall": "0.9"},
     ],
 )
-def test_a_combination_that_is_used_is_not_warned_of(wire):
+def test_values_with_effect_give_no_warning(wire):
     assert Hyperparameters.from_wire(wire).warnings() == []
 
 
@@ -224,11 +224,11 @@ def test_the_positive_weight_may_be_given_as_a_number(number, spelling):
 
 
 @pytest.mark.parametrize(("spelling", "weight"), [("balanced", None), ("auto", None), ("2", 2.0)])
-def test_the_positive_weight_is_a_number_or_left_to_the_data(spelling, weight):
+def test_the_positive_weight_is_a_number_or_derived_from_the_labels(spelling, weight):
     assert Hyperparameters(positive_example_weight_mult=spelling).positive_weight == weight
 
 
-def test_each_is_a_field_of_one_flat_model():
+def test_all_hyperparameters_are_fields_of_one_flat_model():
     assert Hyperparameters.model_validate({"normalize_data": False}).normalize_data is False
     both = Hyperparameters.model_validate({"l1": 1, "beta_1": 0.5})
     assert (both.l1, both.beta_1) == (1, 0.5)
@@ -236,7 +236,7 @@ def test_each_is_a_field_of_one_flat_model():
     assert set(Hyperparameters.model_json_schema()["properties"]) == set(Hyperparameters.model_fields)
 
 
-def test_a_form_can_be_made_of_it():
+def test_the_json_schema_is_sufficient_for_a_form():
     properties = Hyperparameters.model_json_schema()["properties"]
     for name, schema in properties.items():
         assert schema["title"], name
@@ -265,7 +265,7 @@ fields = {
 
 
 @given(st.fixed_dictionaries({}, optional=fields))
-def test_whatever_is_sent_is_read_back_the_same(chosen):
+def test_sent_values_are_read_back_unchanged(chosen):
     hyperparameters = Hyperparameters(predictor_type="binary_classifier", **chosen)
     wire = hyperparameters.to_wire()
     assert all(isinstance(value, str) for value in wire.values())

@@ -1,4 +1,4 @@
-"""A model scores as a real endpoint did, and refuses what it was not trained on."""
+"""Predictions equal those of a real endpoint, and invalid input is refused."""
 
 import json
 from pathlib import Path
@@ -23,35 +23,35 @@ def model(
 
 def test_the_predictions_of_a_real_endpoint_are_reproduced(corpus: Path) -> None:
     real = read_model(corpus / "artifacts" / "binary_adult_aws.model.tar.gz")
-    answered = 0
+    count = 0
     for _, kind, request, _, response, _ in json.loads((corpus / "adult" / "captured_predictions.json").read_text()):
         lines = response.splitlines() if kind.endswith("lines") else [response]
         expected = [json.loads(line) for line in lines]
         if not kind.endswith("lines"):
             expected = expected[0]["predictions"]
         predictions = real.predict(parse_request(request.encode(), kind))
-        np.testing.assert_allclose(predictions.scores, [answer["score"] for answer in expected], rtol=0, atol=1e-6)
+        np.testing.assert_allclose(predictions.scores, [row["score"] for row in expected], rtol=0, atol=1e-6)
         assert predictions.labels is not None
-        assert predictions.labels.tolist() == [answer["predicted_label"] for answer in expected]
-        answered += len(expected)
-    assert answered == 344
+        assert predictions.labels.tolist() == [row["predicted_label"] for row in expected]
+        count += len(expected)
+    assert count == 344
 
 
-def test_a_real_job_s_accuracy_follows_from_its_model_and_data(corpus: Path) -> None:
+def test_the_accuracy_of_a_real_job_is_reproduced(corpus: Path) -> None:
     rows = np.loadtxt(corpus / "jobs" / "attrition" / "train.csv", delimiter=",", dtype=np.float32)
     labels = read_model(corpus / "jobs" / "attrition" / "model_algo-1").predict(rows[:, 1:]).labels
     assert labels is not None
     assert np.mean(labels == rows[:, 0]) == pytest.approx(0.7112095, abs=1e-7)
 
 
-def test_a_regressor_answers_with_the_value_and_no_label() -> None:
+def test_a_regressor_predicts_a_value_and_no_label() -> None:
     predictions = model().predict([[1, 2], [0, -1]])
     assert predictions.scores.tolist() == [5.5, -1.5]
     assert predictions.scores.dtype == np.float32
     assert predictions.labels is None
 
 
-def test_a_logistic_score_is_a_probability_and_a_hinge_score_a_distance() -> None:
+def test_a_logistic_score_is_a_probability_and_a_hinge_score_is_not() -> None:
     rows = [[0.0, -0.25], [0.0, 0.0]]
     logistic = model("binary_classifier", "logistic").predict(rows)
     assert logistic.scores.tolist() == pytest.approx([0.5, 1 / (1 + np.exp(-0.5))])
@@ -70,7 +70,7 @@ def test_a_score_equal_to_the_threshold_in_float32_is_labelled_one() -> None:
         assert labels.tolist() == [label]
 
 
-def test_multiclass_scores_are_a_softmax_and_the_label_its_first_highest_class() -> None:
+def test_multiclass_scores_are_a_softmax_and_the_label_is_the_first_highest_class() -> None:
     multiclass = model("multiclass_classifier", "softmax_loss", outputs=3)
     predictions = multiclass.predict([[0.1, 0.2], [0.0, 0.0], [1000.0, 1000.0]])
     np.testing.assert_allclose(predictions.scores.sum(axis=1), 1, rtol=1e-6)
@@ -79,11 +79,11 @@ def test_multiclass_scores_are_a_softmax_and_the_label_its_first_highest_class()
     assert predictions.labels.tolist() == [2, 0, 2]
 
 
-def test_extreme_values_saturate_without_a_warning() -> None:
+def test_the_sigmoid_of_extreme_values_is_0_or_1_without_a_warning() -> None:
     assert sigmoid(np.array([-1e30, 0, 1e30], np.float32)).tolist() == [0, 0.5, 1]
 
 
-def test_a_memory_map_is_scored_in_parts_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_memory_map_is_scored_in_slices_with_the_same_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = np.random.default_rng(0).normal(size=(1000, 2)).astype(np.float32)
     rows.tofile(tmp_path / "rows")
     whole = model().predict(rows).scores
@@ -95,17 +95,17 @@ def test_a_memory_map_is_scored_in_parts_with_the_same_result(tmp_path: Path, mo
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        (np.zeros((1, 5)), "the rows have 5 features, the model was trained on 2$"),
-        (np.zeros((1, 3)), "the rows have 3 features, the model was trained on 2: leave the label out"),
-        (np.zeros(2), "a table of rows and columns; this has 1 dimension"),
+        (np.zeros((1, 5)), "the rows have 5 features, but the model was trained on 2$"),
+        (np.zeros((1, 3)), "the rows have 3 features, but the model was trained on 2: leave the label out"),
+        (np.zeros(2), r"2 dimensions \(rows, columns\), but have 1"),
     ],
 )
-def test_rows_of_another_shape_are_refused(rows: Any, message: str) -> None:
+def test_rows_of_a_wrong_shape_are_refused(rows: Any, message: str) -> None:
     with pytest.raises(DataError, match=message):
         model().predict(rows)
 
 
-def test_coefficients_carry_the_names_of_features_and_classes() -> None:
+def test_coefficients_have_the_names_of_features_and_classes() -> None:
     assert model().coefficients() == {"feature_0": 1, "feature_1": 2}
     assert model(feature_names=("age", "rooms")).coefficients() == {"age": 1, "rooms": 2}
     many = model("multiclass_classifier", "softmax_loss", outputs=3, feature_names=("age", "rooms")).coefficients()
@@ -122,6 +122,6 @@ def test_coefficients_carry_the_names_of_features_and_classes() -> None:
         (np.zeros((2, 1)), np.zeros(1), ("a",), "1 feature names for 2 weights"),
     ],
 )
-def test_arrays_that_make_no_model_are_refused(weights: Any, bias: Any, names: Any, message: str) -> None:
+def test_inconsistent_arrays_are_refused(weights: Any, bias: Any, names: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         LinearModel("regressor", "squared_loss", weights, bias, feature_names=names)

@@ -115,7 +115,7 @@ def test_a_table_named_by_its_key_is_found_where_it_was(
 def test_what_is_said_is_checked_together_with_what_was_recorded(said: dict[str, Any]) -> None:
     split = Replay.of(load_workspace("flows"), {**said, "split": {"method": "time", "column": "score"}}).arguments.split
     assert (split.method, split.column, split.holdout_size) == ("time", "score", 0.3)
-    with pytest.raises(DataError, match=r"^loss logistic is not one of a regressor"):
+    with pytest.raises(DataError, match=r"^loss logistic is invalid for regressor"):
         Replay.of(load_workspace("flows"), {**said, "hyperparameters": {"loss": "logistic"}})
     with pytest.raises(DataError, match=r"^--split\.test_size: Input should be less than 1; found '7'$"):
         Replay.of(load_workspace("flows"), {**said, "split": {"test_size": "7"}})

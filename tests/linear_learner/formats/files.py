@@ -1,4 +1,4 @@
-"""Whole files of the algorithm's formats, for tests."""
+"""Test helpers that write complete files in the algorithm's formats."""
 
 import io
 from pathlib import Path
@@ -13,13 +13,13 @@ from linear_learner.model import LinearModel
 
 
 def write_archive(model: LinearModel, path: Path) -> None:
-    """Write the `model.tar.gz` of a model, as a training job does."""
+    """Write a model's `model.tar.gz`, like a training job."""
     with TemporaryDirectory() as folder:
         pack_model(write_model(model, Path(folder)).read_bytes(), path)
 
 
 def records(features: NDArray[np.generic], labels: NDArray[np.generic] | None = None) -> bytes:
-    """The RecordIO file of these features (rows, features) and labels (rows,)."""
+    """A RecordIO file of these features (rows, features) and labels (rows,)."""
     stream = io.BytesIO()
     if labels is None:
         write_tensors(stream, [(FEATURES, "values", list(features.T))])

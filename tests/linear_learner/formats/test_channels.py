@@ -1,4 +1,4 @@
-"""Channels: files of a folder become one table; whatever a paid job would fail on is named by file, row and column."""
+"""Channels: the files of a folder are read into one table; errors have the file, row and column."""
 
 import re
 from pathlib import Path
@@ -23,7 +23,7 @@ def channel(tmp_path: Path) -> Path:
     return folder
 
 
-def refusal(channel: Path, content: bytes) -> str:
+def error_of(channel: Path, content: bytes) -> str:
     (channel / "a.csv").write_bytes(content)
     with pytest.raises(DataError) as caught:
         read_channel(channel, CSV, channel.parent / "spool")
@@ -40,7 +40,7 @@ def test_files_are_read_in_the_order_of_their_paths(channel: Path, tmp_path: Pat
     assert examples.features.dtype == examples.labels.dtype == np.float32
 
 
-def test_hidden_temporary_and_empty_files_are_not_data(channel: Path, tmp_path: Path) -> None:
+def test_hidden_temporary_and_empty_files_are_ignored(channel: Path, tmp_path: Path) -> None:
     (channel / "a.csv").write_text("1,10")
     (channel / "folder_marker").write_bytes(b"")
     (channel / "half.tmp").write_text("header")
@@ -49,7 +49,7 @@ def test_hidden_temporary_and_empty_files_are_not_data(channel: Path, tmp_path: 
     assert read_channel(channel, CSV, tmp_path / "spool").labels.tolist() == [1]
 
 
-def test_the_same_rows_come_from_csv_and_recordio_of_a_real_job(corpus: Path, tmp_path: Path) -> None:
+def test_csv_and_recordio_of_a_real_job_give_the_same_rows(corpus: Path, tmp_path: Path) -> None:
     for kind, suffix, source in [
         (CSV, "csv", "jobs/ufo/validation.csv"),
         (RECORDIO, "data", "recordio/ufo-validation.data"),
@@ -66,7 +66,7 @@ def test_the_same_rows_come_from_csv_and_recordio_of_a_real_job(corpus: Path, tm
 
 
 @pytest.mark.parametrize("content_type", [CSV, RECORDIO])
-def test_a_large_channel_is_spooled_to_files_with_the_same_rows(
+def test_a_large_channel_is_spooled_to_a_file_with_the_same_rows(
     channel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content_type: str
 ) -> None:
     table = np.random.default_rng(0).normal(size=(500, 4)).astype(np.float32)
@@ -84,17 +84,17 @@ def test_a_large_channel_is_spooled_to_files_with_the_same_rows(
     assert not list((tmp_path / "spool").iterdir())
     np.testing.assert_array_equal(spooled.features, in_memory.features)
     np.testing.assert_array_equal(np.column_stack([spooled.labels, spooled.features]), table)
-    again = read_channel(channel, content_type, tmp_path / "spool")
-    np.testing.assert_array_equal(again.features, spooled.features)
+    reread = read_channel(channel, content_type, tmp_path / "spool")
+    np.testing.assert_array_equal(reread.features, spooled.features)
 
 
-def test_a_file_of_many_blocks_is_read_whole_and_its_rows_are_counted(channel: Path, tmp_path: Path) -> None:
+def test_a_file_of_many_blocks_is_read_and_errors_have_the_row_in_the_file(channel: Path, tmp_path: Path) -> None:
     lines = [f"{row},{row / 7!r}" for row in range(300_000)]
     (channel / "a.csv").write_text("\n".join(lines))
     examples = read_channel(channel, CSV, tmp_path / "spool")
     np.testing.assert_array_equal(examples.labels, np.arange(300_000, dtype=np.float32))
     lines[290_000] = "1,x"
-    assert "train/a.csv, row 290001, column 2: found 'x'" in refusal(channel, "\n".join(lines).encode())
+    assert "train/a.csv, row 290001, column 2: found 'x'" in error_of(channel, "\n".join(lines).encode())
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_file_of_many_blocks_is_read_whole_and_its_rows_are_counted(channel: P
         (b"1e-3,.5\n-2.5E+2,5.", [np.float32(0.001), -250]),
     ],
 )
-def test_every_usual_way_to_end_lines_and_write_numbers_is_read(
+def test_usual_line_ends_and_number_formats_are_read(
     channel: Path, tmp_path: Path, content: bytes, labels: list[float]
 ) -> None:
     (channel / "a.csv").write_bytes(content)
@@ -123,7 +123,7 @@ def test_every_usual_way_to_end_lines_and_write_numbers_is_read(
         (b"1,2\n\n3,4", "row 2 is empty"),
         (b"\n1,2", "row 1 is empty"),
         (b"1,2\n \n", "row 2 is empty"),
-        (b"price,rooms\n1,2\n", "row 1 looks like a header: 'price,rooms'; Linear Learner wants none"),
+        (b"price,rooms\n1,2\n", "row 1 looks like a header: 'price,rooms'; Linear Learner accepts none"),
         (b"1,2\nprice,rooms\n", "row 2, column 1: found 'price', which is not a number"),
         (b"1,2\n3,abc\n", "row 2, column 2: found 'abc', which is not a number"),
         (b"1,1 000\n", "row 1, column 2: found '1 000', which is not a number"),
@@ -131,76 +131,76 @@ def test_every_usual_way_to_end_lines_and_write_numbers_is_read(
         (b'1,"2.5"\n', "row 1, column 2: found '\"2.5\"', which is quoted"),
         (b"1,2\n3,nan\n", "row 2, column 2: found 'nan', which is not finite"),
         (b"1,2\n-inf,1\n", "row 2, column 1: found '-inf', which is not finite"),
-        (b"1,2\n3,4e38\n", "row 2, column 2: found '4e38', which is beyond float32"),
+        (b"1,2\n3,4e38\n", "row 2, column 2: found '4e38', which is outside float32's range"),
         (b"\xef\xbb\xbf1,2\n", "row 1, column 1: found '\\ufeff1', a UTF-8 byte order mark"),
         ("1,2\n3,4".encode("utf-16"), "row 1 looks like a header"),
         (b"1,2\r3,4\r", "row 1 has 3 columns|row 1, column 2: found '2\\\\r3'"),
-        (b"1\n2\n", "train/a.csv has one column; Linear Learner wants the label and at least one feature"),
+        (b"1\n2\n", "train/a.csv has one column; Linear Learner needs the label and at least one feature"),
         (b"\n\r\n", "channel 'train' is empty"),
     ],
 )
-def test_what_cannot_be_trained_on_is_named_by_row_and_column(channel: Path, content: bytes, message: str) -> None:
-    found = refusal(channel, content)
+def test_invalid_data_is_refused_with_row_and_column(channel: Path, content: bytes, message: str) -> None:
+    found = error_of(channel, content)
     assert message in found or re.search(message, found)
 
 
-def test_missing_values_are_listed_as_the_container_lists_them(channel: Path) -> None:
-    message = refusal(channel, b"1,2,3\n,2,\n1, ,3\n")
+def test_missing_values_are_listed_as_in_the_container(channel: Path) -> None:
+    message = error_of(channel, b"1,2,3\n,2,\n1, ,3\n")
     assert message.startswith(
         "Found at least 3 entries in train/a.csv with missing values:\n"
         "Row 2, column 1\nRow 2, column 3\nRow 3, column 2\n"
     )
 
 
-def test_missing_values_are_listed_up_to_the_first_line_that_is_wrong_otherwise(channel: Path) -> None:
-    message = refusal(channel, b"1,2,3\n,2,\n\n,2,3\n")
+def test_missing_values_are_listed_up_to_the_first_line_with_another_error(channel: Path) -> None:
+    message = error_of(channel, b"1,2,3\n,2,\n\n,2,3\n")
     assert message.startswith("Found at least 2 entries in train/a.csv with missing values:\nRow 2, column 1\n")
 
 
 def test_at_most_sixteen_missing_values_are_listed(channel: Path) -> None:
-    message = refusal(channel, b"1,\n" * 40)
+    message = error_of(channel, b"1,\n" * 40)
     assert message.startswith("Found at least 16 entries")
     assert message.count("Row ") == 16
 
 
-def test_a_row_of_a_later_file_is_numbered_in_its_file_and_in_the_channel(channel: Path, tmp_path: Path) -> None:
+def test_an_error_in_a_later_file_has_the_row_in_the_file_and_in_the_channel(channel: Path, tmp_path: Path) -> None:
     (channel / "a.csv").write_text("1,2\n" * 10)
     (channel / "b.csv").write_text("1,2\n1,x\n")
     with pytest.raises(DataError, match=re.escape("train/b.csv, row 2 (row 12 of the channel), column 2: found 'x'")):
         read_channel(channel, CSV, tmp_path / "spool")
     (channel / "b.csv").write_text("1,2,3\n")
-    with pytest.raises(DataError, match=r"train/b\.csv has 2 features where the channel has 1"):
+    with pytest.raises(DataError, match=r"train/b\.csv has 2 features, but the files before it have 1"):
         read_channel(channel, CSV, tmp_path / "spool")
 
 
 def test_a_channel_without_rows_is_refused(channel: Path, tmp_path: Path) -> None:
-    for folder in (channel, tmp_path / "absent"):
+    for folder in (channel, tmp_path / "missing"):
         with pytest.raises(DataError, match=f"channel '{folder.name}' is empty"):
             read_channel(folder, RECORDIO, tmp_path / "spool")
 
 
-def test_a_file_of_the_other_format_is_recognised(channel: Path, tmp_path: Path) -> None:
+def test_a_file_of_another_format_than_the_content_type_is_refused(channel: Path, tmp_path: Path) -> None:
     (channel / "a").write_bytes(records(np.ones((1, 1)), np.ones(1)))
     with pytest.raises(DataError, match="train/a is RecordIO, not CSV; set the channel's content type"):
         read_channel(channel, CSV, tmp_path / "spool")
     (channel / "a").write_text("1,2\n3,4\n5,6\n")
-    with pytest.raises(ArtifactError, match=r"train/a: record 1 does not start with .* is the content type right"):
+    with pytest.raises(ArtifactError, match=r"train/a: record 1 does not start with .* check the content type"):
         read_channel(channel, RECORDIO, tmp_path / "spool")
 
 
 @pytest.mark.parametrize("content_type", ["text/csv", "Text/CSV ", "text/csv;label_size=1", "text/csv; charset=utf-8"])
-def test_spellings_of_csv_are_understood(content_type: str) -> None:
+def test_spellings_of_the_csv_content_type_are_accepted(content_type: str) -> None:
     assert media_type(content_type) == CSV
 
 
 @pytest.mark.parametrize("content_type", ["csv", "", "text/plain", "application/json", "libsvm", "text/csv2"])
-def test_another_content_type_is_refused_naming_the_right_ones(content_type: str) -> None:
+def test_an_unknown_content_type_is_refused_with_the_known_ones(content_type: str) -> None:
     with pytest.raises(DataError, match=r"use 'text/csv' or 'application/x-recordio-protobuf'"):
         media_type(content_type)
 
 
 @pytest.mark.parametrize("label_size", ["0", "2", "", "1.0", "x"])
-def test_another_label_size_than_one_is_refused(label_size: str) -> None:
+def test_a_label_size_other_than_one_is_refused(label_size: str) -> None:
     with pytest.raises(DataError, match="one label"):
         media_type(f"text/csv;label_size={label_size}")
 
@@ -210,7 +210,7 @@ SPELLINGS = st.sampled_from(["{!r}", " {!r}", "{!r} ", "{:.3e}", "{:+.2f}"])
 
 
 @given(st.lists(st.lists(st.tuples(NUMBERS, SPELLINGS), min_size=3, max_size=3), min_size=1, max_size=20))
-def test_numbers_are_read_as_python_reads_them(rows: list[list[tuple[float, str]]]) -> None:
+def test_numbers_are_read_as_in_python(rows: list[list[tuple[float, str]]]) -> None:
     texts = [[spelling.format(number) for number, spelling in row] for row in rows]
     parsed = parse_block("\n".join(map(",".join, texts)).encode(), 0, BlockPosition("a"))
     np.testing.assert_array_equal(parsed, np.array([[float(text) for text in row] for row in texts], np.float32))
@@ -225,7 +225,7 @@ def test_numbers_are_read_as_python_reads_them(rows: list[list[tuple[float, str]
 @example("1,2\n3,\x0b")
 @example("1,2\n3,4\x00")
 @given(st.text(alphabet='0123456789.,+-eE \t\r\n"naifx_\x00\x0b\x0c\u0663', max_size=30))
-def test_any_text_is_either_a_table_or_refused_for_a_reason(text: str) -> None:
+def test_any_text_is_either_parsed_or_refused_with_its_position(text: str) -> None:
     try:
         with np.errstate(over="ignore"):
             expected = [

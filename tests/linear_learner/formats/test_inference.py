@@ -1,4 +1,4 @@
-"""Requests of every documented form become the same rows; answers have the documented form."""
+"""Requests and responses in every documented format."""
 
 import json
 import struct
@@ -39,7 +39,7 @@ SPARSE = [
         (records(ROWS), "application/x-recordio-protobuf"),
     ],
 )
-def test_every_documented_form_of_a_request_gives_the_same_rows(body: bytes, content_type: str) -> None:
+def test_requests_in_all_documented_formats_give_the_same_rows(body: bytes, content_type: str) -> None:
     rows = parse_request(body, content_type)
     assert rows.dtype == np.float32
     np.testing.assert_array_equal(rows, ROWS)
@@ -55,11 +55,11 @@ def test_every_documented_form_of_a_request_gives_the_same_rows(body: bytes, con
         ({"features": [1, 1e39, 3]}, r"row 2: feature 2 is 1e\+39"),
         ({"features": [1, float("nan"), 3]}, "row 2: feature 2 is NaN"),
         ({"features": [1, [2], 3]}, r"row 2: feature 2 is \[2\]"),
-        ({"features": [1, 2]}, "row 2 has 2 features where the first has 3"),
-        ({"features": []}, 'row 2: it has no "features"'),
-        ({"feature": [1, 2, 3]}, 'row 2: it has no "features"'),
-        ([1, 2, 3], 'row 2: it has no "features"'),
-        ({"data": 1}, 'row 2: it has no "features"'),
+        ({"features": [1, 2]}, "row 2 has 2 features, but row 1 has 3"),
+        ({"features": []}, r'row 2: "features": \[...\] is missing or empty'),
+        ({"feature": [1, 2, 3]}, r'row 2: "features": \[...\] is missing or empty'),
+        ([1, 2, 3], r'row 2: "features": \[...\] is missing or empty'),
+        ({"data": 1}, r'row 2: "features": \[...\] is missing or empty'),
         ({"data": {"features": {"keys": [3], "shape": [3], "values": [1]}}}, "row 2: its sparse tensor has a key"),
         ({"data": {"features": {"keys": [-1], "shape": [3], "values": [1]}}}, "row 2: its sparse tensor has a key"),
         (
@@ -70,7 +70,7 @@ def test_every_documented_form_of_a_request_gives_the_same_rows(body: bytes, con
         ({"data": {"features": {"keys": [0], "shape": [10**12], "values": [1]}}}, "row 2: its sparse tensor has shape"),
     ],
 )
-def test_a_malformed_instance_is_refused_with_its_row(instance: object, message: str) -> None:
+def test_an_invalid_instance_is_refused_with_its_row(instance: object, message: str) -> None:
     instances = [DENSE[0], instance]
     for body, kind in [
         (json.dumps({"instances": instances}), JSON),
@@ -95,17 +95,17 @@ def test_a_malformed_instance_is_refused_with_its_row(instance: object, message:
         (b"1", "image/png", "content type 'image/png' is unknown; use text/csv"),
     ],
 )
-def test_a_request_that_is_no_request_is_refused(body: bytes, content_type: str, message: str) -> None:
+def test_an_invalid_request_is_refused(body: bytes, content_type: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         parse_request(body, content_type)
 
 
 def test_a_damaged_record_in_a_request_is_refused_with_its_number() -> None:
-    with pytest.raises(ArtifactError, match="record 2 is cut short"):
+    with pytest.raises(ArtifactError, match="record 2 is truncated"):
         parse_request(records(ROWS)[:-4], "application/x-recordio-protobuf")
 
 
-def test_json_answers_have_the_documented_form() -> None:
+def test_json_responses_have_the_documented_format() -> None:
     assert json.loads(render_response(REGRESSION)) == {"predictions": [{"score": 0.25}, {"score": -3}]}
     labelled = [{"score": 0.25, "predicted_label": 0}, {"score": 0.75, "predicted_label": 1}]
     assert json.loads(render_response(BINARY, JSON)) == {"predictions": labelled}
@@ -114,26 +114,26 @@ def test_json_answers_have_the_documented_form() -> None:
     }
 
 
-def test_json_lines_answer_row_by_row() -> None:
+def test_json_lines_responses_have_one_line_per_row() -> None:
     assert render_response(BINARY, JSONLINES) == (
         b'{"score": 0.25, "predicted_label": 0}\n{"score": 0.75, "predicted_label": 1}\n'
     )
 
 
-def test_recordio_answers_hold_score_and_label_in_the_label_map() -> None:
+def test_recordio_responses_have_score_and_label_in_the_label_map() -> None:
     body = render_response(MULTICLASS, "application/x-recordio-protobuf")
     score = b"\x12\x19\x0a\x05score\x12\x10\x12\x0e\x0a\x0c" + struct.pack("<3f", 0.25, 0.5, 0.25)
     label = b"\x12\x1b\x0a\x0fpredicted_label\x12\x08\x12\x06\x0a\x04" + struct.pack("<f", 1)
     assert body == struct.pack("<II", MAGIC, len(score + label)) + score + label + b"\0" * (-len(score + label) % 4)
 
 
-def test_csv_answers_are_refused_as_linear_learner_gives_none() -> None:
-    with pytest.raises(DataError, match="does not answer in 'text/csv'"):
+def test_csv_responses_are_refused() -> None:
+    with pytest.raises(DataError, match="does not respond in 'text/csv'"):
         render_response(BINARY, "text/csv")
 
 
 @given(st.binary(max_size=60), st.sampled_from(["text/csv", JSON, JSONLINES, "application/x-recordio-protobuf"]))
-def test_arbitrary_bytes_are_rows_or_refused(body: bytes, content_type: str) -> None:
+def test_arbitrary_bytes_are_parsed_or_refused(body: bytes, content_type: str) -> None:
     try:
         rows = parse_request(body, content_type)
     except (DataError, ArtifactError):

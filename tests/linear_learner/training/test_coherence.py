@@ -1,4 +1,4 @@
-"""At convergence every loss and penalty agrees with scikit-learn, or with scipy where that has no such model."""
+"""At convergence every loss and penalty agrees with scikit-learn, or with scipy if scikit-learn has no such model."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from linear_learner.training.losses import make_loss
 from linear_learner.training.models import make_model_grid
 
 ROWS, FEATURES, UPDATES = 300, 4, 3000
-# One mini-batch holds all rows, so that these settings follow the exact gradient all the way down.
+# One mini-batch contains all rows, so that the gradient is exact.
 CONVERGED: dict[str, Any] = {
     "num_models": 1,
     "mini_batch_size": ROWS,
@@ -43,7 +43,7 @@ CLASSES = np.digitize(LINE + RNG.normal(size=ROWS), [-1, 1]).astype(np.float32)
 
 
 def learned(examples: Examples, **options: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Weights and bias after all updates; the engine would keep the epoch of the least loss, penalties aside."""
+    """Weights and bias after all updates; the engine would save the epoch with the lowest loss without penalties."""
     settings = Hyperparameters(**{**CONVERGED, **options})
     learner = Learner(settings, make_model_grid(settings), make_loss(settings, examples.labels), examples)
     for _ in range(UPDATES):
@@ -73,7 +73,7 @@ def test_l1_over_the_mini_batch_size_is_lasso():
 def test_quantile_loss_is_quantile_regression(quantile):
     exact = QuantileRegressor(quantile=quantile, alpha=0).fit(X, Y)
     found = fitted(Y, loss="quantile_loss", quantile=quantile)
-    # The optimum is flat: its value is compared, not where it lies.
+    # The optimum is flat, so its value is compared instead of its position.
     best = mean_pinball_loss(Y, exact.predict(X), alpha=quantile)
     assert mean_pinball_loss(Y, X @ found[:-1] + found[-1], alpha=quantile) == pytest.approx(best, rel=2e-3)
 
@@ -125,7 +125,7 @@ def test_softmax_loss_is_multinomial_logistic_regression():
     assert_allclose(softmax(X @ weights + bias, axis=1), exact.predict_proba(X), atol=3e-3)
 
 
-def test_scaling_leaves_the_unpenalised_optimum_where_it_is():
+def test_scaling_does_not_change_the_optimum_without_penalties():
     stretched = Examples(X * np.float32(50) + np.float32(1000), Y * np.float32(30) - np.float32(500))
     weights, bias = learned(stretched, normalize_data=True, unbias_data=None, normalize_label=None, unbias_label=None)
     exact, *_ = np.linalg.lstsq(np.c_[stretched.features, np.ones(ROWS)].astype(float), stretched.labels, rcond=None)

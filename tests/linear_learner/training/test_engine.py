@@ -30,7 +30,7 @@ def scores(training: TrainingResult, channel: str) -> dict[str, float]:
     return {score.name: score.value for score in training.scores[channel]}
 
 
-def same(one: TrainingResult, other: TrainingResult) -> bool:
+def equal_results(one: TrainingResult, other: TrainingResult) -> bool:
     return (
         bool(np.array_equal(one.model.weights, other.model.weights))
         and bool(np.array_equal(one.model.bias, other.model.bias))
@@ -41,7 +41,7 @@ def same(one: TrainingResult, other: TrainingResult) -> bool:
 @pytest.mark.parametrize("kind", ["regressor", "binary_classifier", "multiclass_classifier"])
 def test_the_same_input_gives_the_same_model(kind):
     settings = Hyperparameters(predictor_type=kind, num_classes=3, **SHORT)
-    assert same(train(settings, rows(kind=kind)), train(settings, rows(kind=kind)))
+    assert equal_results(train(settings, rows(kind=kind)), train(settings, rows(kind=kind)))
 
 
 @pytest.mark.parametrize("kind", ["regressor", "binary_classifier", "multiclass_classifier"])
@@ -63,7 +63,7 @@ def test_data_larger_than_memory_gives_the_same_model(kind, tmp_path, monkeypatc
     assert found.best_model == expected.best_model
 
 
-def test_the_rows_after_the_last_full_mini_batch_are_scored_but_not_trained_on():
+def test_rows_after_the_last_full_mini_batch_are_scored_but_not_used_for_training():
     whole = rows(205)
     labels = whole.labels.copy()
     labels[200:] += 1000
@@ -74,7 +74,7 @@ def test_the_rows_after_the_last_full_mini_batch_are_scored_but_not_trained_on()
     assert (one.epochs[0].records, one.epochs[0].batches) == (205, 11)
 
 
-def test_the_scaler_sees_full_mini_batches_until_they_exceed_its_points():
+def test_the_scaler_uses_full_mini_batches_until_they_exceed_num_point_for_scaler():
     whole = rows(205)
     for points, used in ((39, 40), (40, 60), (41, 60), (10_000, 200)):
         found = scaling.fit_scaling(Hyperparameters(num_point_for_scaler=points, **SHORT), whole)
@@ -83,13 +83,13 @@ def test_the_scaler_sees_full_mini_batches_until_they_exceed_its_points():
         assert found.label_deviation == pytest.approx(whole.labels[:used].std(), rel=1e-5)
 
 
-def test_a_large_offset_does_not_spoil_the_scaler():
+def test_the_scaler_is_accurate_with_a_large_offset():
     values = (np.float32(1.7e9) + 128 * np.arange(200, dtype=np.float32))[:, None]
     found = scaling.fit_scaling(Hyperparameters(**SHORT), Examples(values, values[:, 0]))
     assert found.deviation[0] == pytest.approx(values.astype(float).std(), rel=1e-6)
 
 
-def test_a_constant_feature_and_a_constant_label_are_survived():
+def test_a_constant_feature_and_a_constant_label_can_be_trained_on():
     whole = rows()
     features = np.c_[whole.features, np.full(len(whole.labels), 0.1)].astype(np.float32)
     training = train(Hyperparameters(**SHORT), Examples(features, np.full(len(features), 7.3, np.float32)))
@@ -99,7 +99,7 @@ def test_a_constant_feature_and_a_constant_label_are_survived():
 
 
 @pytest.mark.parametrize("kind", ["regressor", "binary_classifier", "multiclass_classifier"])
-def test_the_model_predicts_raw_data(kind):
+def test_the_model_predicts_unscaled_data(kind):
     settings = Hyperparameters(predictor_type=kind, num_classes=3, mini_batch_size=20, epochs=15)
     training = train(settings, rows(kind=kind), rows(kind=kind, seed=1), rows(kind=kind, seed=2))
     assert list(training.scores) == ["validation", "test"]
@@ -107,7 +107,7 @@ def test_the_model_predicts_raw_data(kind):
     assert scores(training, "test")[name] > 0.85
 
 
-def test_without_a_bias_the_model_passes_through_the_origin():
+def test_without_use_bias_the_bias_is_0():
     settings = Hyperparameters(use_bias=False, unbias_label=False, **SHORT)
     assert train(settings, rows()).model.bias == 0
 
@@ -119,7 +119,7 @@ def test_without_a_bias_features_are_divided_by_their_root_mean_square():
     assert_allclose(found.deviation, np.sqrt(np.square(whole.features.astype(float)).mean(axis=0)), rtol=1e-6)
 
 
-def test_validation_is_measured_in_the_labels_own_units_and_training_is_not():
+def test_the_validation_loss_is_in_the_labels_units_and_the_training_loss_is_scaled():
     epochs = train(Hyperparameters(num_models=1, **SHORT), rows(), rows(seed=1)).epochs
     variance = rows().labels.var()
     assert epochs[-1].train[0] * variance == pytest.approx(epochs[-1].validation[0], rel=0.5)
@@ -128,7 +128,7 @@ def test_validation_is_measured_in_the_labels_own_units_and_training_is_not():
 
 
 @pytest.mark.parametrize(
-    ("criterion", "channel", "watched"),
+    ("criterion", "channel", "expected"),
     [
         ("accuracy", None, "binary_classification_cross_entropy_objective"),
         ("accuracy", "validation", "sampled_accuracy"),
@@ -138,16 +138,16 @@ def test_validation_is_measured_in_the_labels_own_units_and_training_is_not():
         ("cross_entropy_loss", "validation", "binary_classification_cross_entropy_objective"),
     ],
 )
-def test_early_stopping_watches_the_criterion_of_the_validation_channel(criterion, channel, watched):
+def test_early_stopping_uses_the_criterion_on_the_validation_channel(criterion, channel, expected):
     settings = Hyperparameters(binary_classifier_model_selection_criteria=criterion, **BINARY)
     validation = rows(kind="binary_classifier", seed=1) if channel else None
     training = train(settings, rows(kind="binary_classifier"), validation)
-    assert {epoch.criteria for epoch in training.epochs} == {watched}
-    if watched.startswith("sampled"):
+    assert {epoch.criteria for epoch in training.epochs} == {expected}
+    if expected.startswith("sampled"):
         assert all(0 <= epoch.value <= 1 for epoch in training.epochs)
 
 
-def test_recall_is_held_on_the_validation_channel():
+def test_the_target_recall_is_reached_on_the_validation_channel():
     settings = Hyperparameters(
         binary_classifier_model_selection_criteria="precision_at_target_recall", target_recall=0.95, **BINARY
     )
@@ -157,31 +157,31 @@ def test_recall_is_held_on_the_validation_channel():
 
 def test_the_threshold_is_searched_on_the_calibration_samples_only():
     validation = rows(kind="binary_classifier", seed=1)
-    spoilt = Examples(validation.features, np.where(np.arange(205) < 50, validation.labels, 1).astype(np.float32))
+    changed = Examples(validation.features, np.where(np.arange(205) < 50, validation.labels, 1).astype(np.float32))
     settings = Hyperparameters(num_calibration_samples=50, num_models=1, **BINARY)
-    one, other = (train(settings, rows(kind="binary_classifier"), channel) for channel in (validation, spoilt))
+    one, other = (train(settings, rows(kind="binary_classifier"), channel) for channel in (validation, changed))
     assert one.model.threshold == other.model.threshold
 
 
-def test_the_retained_model_is_of_the_last_improved_epoch():
+def test_the_saved_model_is_from_the_last_improved_epoch():
     settings = Hyperparameters(mini_batch_size=20, epochs=15, early_stopping_tolerance=0.2, num_models=4)
     training = train(settings, rows())
     improved = [epoch for epoch in training.epochs if epoch.improved]
     assert training.best_epoch == improved[-1].index < training.epochs[-1].index
     assert training.best_model == improved[-1].best_model
     shorter = train(settings.model_copy(update={"epochs": training.best_epoch + 1}), rows())
-    assert same(training, shorter)
+    assert equal_results(training, shorter)
 
 
 def test_every_epoch_is_reported_as_it_ends():
-    seen: list[Any] = []
-    training = train(Hyperparameters(**SHORT), rows(), on_epoch=seen.append)
-    assert tuple(seen) == training.epochs
-    assert [epoch.index for epoch in seen] == [0, 1, 2]
-    assert all(epoch.train.shape == (32,) for epoch in seen)
+    reported: list[Any] = []
+    training = train(Hyperparameters(**SHORT), rows(), on_epoch=reported.append)
+    assert tuple(reported) == training.epochs
+    assert [epoch.index for epoch in reported] == [0, 1, 2]
+    assert all(epoch.train.shape == (32,) for epoch in reported)
 
 
-def test_models_that_diverge_do_not_win():
+def test_diverging_models_are_not_selected():
     settings = Hyperparameters(optimizer="sgd", use_lr_scheduler=False, mini_batch_size=20, epochs=30, num_models=32)
     training = train(settings, rows())
     assert not np.isfinite(training.epochs[-1].train).all()
@@ -189,13 +189,13 @@ def test_models_that_diverge_do_not_win():
     assert scores(training, "train")["r2"] > 0.9
 
 
-def test_a_run_in_which_every_model_diverges_says_so():
+def test_divergence_of_all_models_is_an_error():
     settings = Hyperparameters(optimizer="sgd", learning_rate=1e30, normalize_data=False, **SHORT)
     with pytest.raises(HyperparameterError, match="lower learning_rate"):
         train(settings, rows())
 
 
-def test_the_artifact_gets_only_the_parameters_its_loss_uses():
+def test_the_artifact_has_only_the_parameters_that_its_loss_uses():
     huber = train(Hyperparameters(loss="huber_loss", huber_delta=2.0, **SHORT), rows()).model.metrics_params
     assert huber["huber_delta"] == 2.0
     assert [huber[name] for name in ("quantile", "margin", "loss_insensitivity", "f_beta", "class_weights")] == [
@@ -205,7 +205,7 @@ def test_the_artifact_gets_only_the_parameters_its_loss_uses():
     assert train(weighted, rows(kind="binary_classifier")).model.metrics_params["positive_example_weight_mult"] == 4.0
 
 
-def test_positive_weights_move_predictions_up():
+def test_a_higher_positive_weight_gives_higher_predictions():
     light, heavy = (
         train(
             Hyperparameters(
@@ -223,7 +223,7 @@ def test_positive_weights_move_predictions_up():
     assert light.predict(features).scores.mean() < heavy.predict(features).scores.mean() - 0.1
 
 
-def spoiled(value: float, row: int = 4, column: int = 1) -> Examples:
+def rows_with(value: float, row: int = 4, column: int = 1) -> Examples:
     whole = rows()
     features = whole.features.copy()
     features[row, column] = value
@@ -235,11 +235,11 @@ def spoiled(value: float, row: int = 4, column: int = 1) -> Examples:
     [
         ({"mini_batch_size": 206}, [rows()], HyperparameterError, "mini_batch_size is 206, .* 205 rows"),
         ({"feature_dim": 4}, [rows()], HyperparameterError, "feature_dim is 4, .* 3 feature columns"),
-        ({}, [rows(), rows(width=4)], DataError, "validation channel: 4 feature columns where .* 3"),
+        ({}, [rows(), rows(width=4)], DataError, "validation channel: 4 feature columns, but .* 3"),
         ({}, [rows(), rows(), rows(width=2)], DataError, "test channel: 2 feature columns"),
         ({}, [rows(), rows(0)], DataError, "validation channel: no rows"),
-        ({}, [spoiled(np.nan)], DataError, "train channel, row 5, feature column 2: nan"),
-        ({}, [rows(), spoiled(-np.inf, 204, 2)], DataError, "validation channel, row 205, feature column 3: -inf"),
+        ({}, [rows_with(np.nan)], DataError, "train channel, row 5, feature column 2: nan"),
+        ({}, [rows(), rows_with(-np.inf, 204, 2)], DataError, "validation channel, row 205, feature column 3: -inf"),
         (
             {},
             [Examples(rows().features, np.where(np.arange(205) == 9, np.nan, 1).astype(np.float32))],
@@ -257,13 +257,13 @@ def spoiled(value: float, row: int = 4, column: int = 1) -> Examples:
     ],
     ids=str,
 )
-def test_what_cannot_be_trained_on_is_refused_with_its_place(options, channels, error, message):
+def test_invalid_input_is_refused_with_its_position(options, channels, error, message):
     settings = Hyperparameters(**{**SHORT, **options})
     with pytest.raises(error, match=message):
         train(settings, *channels)
 
 
-def test_large_finite_values_are_not_mistaken_for_infinite_ones():
+def test_large_finite_values_are_accepted():
     whole = rows()
     features = whole.features.copy()
     features[:, 0] = 3e38

@@ -4,7 +4,7 @@ import pytest
 from linear_learner.training.initial_weights import draw_normal_weights, draw_uniform_weights
 
 
-def test_weights_are_the_words_of_mersenne_twisters_in_the_order_of_the_models_names():
+def test_weights_are_drawn_from_a_mersenne_twister_in_the_order_of_the_models_names():
     weights = draw_uniform_weights(models=12, features=3, outputs=1, scale=0.07)
     twister = np.random.MT19937()
     twister._legacy_seeding(0)
@@ -24,7 +24,7 @@ def test_a_model_with_many_weights_draws_from_several_streams():
 
 
 @pytest.mark.parametrize("features", [1, 64, 65, 70_000])
-def test_weights_are_spread_evenly_between_minus_scale_and_scale(features):
+def test_uniform_weights_are_between_minus_scale_and_scale(features):
     weights = draw_uniform_weights(models=3, features=features, outputs=1, scale=0.5)
     assert weights.shape == (features, 1, 3)
     assert weights.dtype == np.float32
@@ -32,6 +32,6 @@ def test_weights_are_spread_evenly_between_minus_scale_and_scale(features):
     assert len(np.unique(weights)) > 0.99 * weights.size
 
 
-def test_normal_weights_have_their_standard_deviation():
+def test_normal_weights_have_the_given_standard_deviation():
     weights = draw_normal_weights(models=4, features=5000, outputs=1, sigma=0.01)
     assert weights.std() == pytest.approx(0.01, rel=0.02)

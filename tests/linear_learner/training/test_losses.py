@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from scipy.special import expit, log_softmax
 
 from linear_learner.hyperparameters import Hyperparameters
-from linear_learner.training.losses import Loss, compute_class_weights, make_loss
+from linear_learner.training.losses import MAX_SOFTMAX_LOSS, Loss, compute_class_weights, make_loss
 
 
 def loss_of(name: str, predictor_type: str = "regressor", **options: Any) -> Loss:
@@ -30,8 +30,8 @@ BINARY: list[tuple[Loss, Any]] = [
     (loss_of("hinge_loss", "binary_classifier", margin=1.0), lambda m: max(0, 1 - m)),
     (loss_of("hinge_loss", "binary_classifier", margin=0.2), lambda m: max(0, 0.2 - m)),
 ]
-# The gradient of the reported e² would be twice the one the container follows.
-REPORTED_OVER_FOLLOWED = {"squared_loss": 2.0}
+# The gradient of the reported e² is twice the gradient that the container uses.
+REPORTED_OVER_USED = {"squared_loss": 2.0}
 
 
 def finite_difference(loss: Loss, score: np.ndarray, target: np.ndarray, index: tuple[int, ...]) -> float:
@@ -44,7 +44,7 @@ def finite_difference(loss: Loss, score: np.ndarray, target: np.ndarray, index: 
 
 @pytest.mark.parametrize(("loss", "formula"), REGRESSION, ids=lambda value: getattr(value, "name", ""))
 @given(label=st.floats(-3, 3), error=st.floats(-3, 3))
-def test_a_regression_loss_is_its_formula(loss, formula, label, error):
+def test_a_regression_loss_equals_its_formula(loss, formula, label, error):
     score = np.array([[[label + error]]])
     value = loss.value(score, loss.targets(np.array([label])))
     assert_allclose(value, [[[formula(label + error - label)]]], atol=1e-12)
@@ -52,7 +52,7 @@ def test_a_regression_loss_is_its_formula(loss, formula, label, error):
 
 @pytest.mark.parametrize(("loss", "formula"), BINARY, ids=lambda value: getattr(value, "name", ""))
 @given(label=st.sampled_from([0.0, 1.0]), score=st.floats(-30, 30))
-def test_a_binary_loss_is_its_formula_of_the_signed_score(loss, formula, label, score):
+def test_a_binary_loss_equals_its_formula(loss, formula, label, score):
     value = loss.value(np.array([[[score]]]), loss.targets(np.array([label])))
     assert_allclose(value, [[[formula(score if label else -score)]]], rtol=1e-9, atol=1e-12)
 
@@ -66,24 +66,24 @@ def test_the_residual_is_the_derivative_of_the_value(loss, seed):
     target, residual = loss.targets(labels), np.empty_like(score)
     loss.residual(score, target, residual)
     for index in np.ndindex(score.shape):
-        numeric = finite_difference(loss, score, target, index) / REPORTED_OVER_FOLLOWED.get(loss.name, 1.0)
+        numeric = finite_difference(loss, score, target, index) / REPORTED_OVER_USED.get(loss.name, 1.0)
         assert_allclose(residual[index] * loss.slope, numeric, atol=1e-4)
 
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 1000))
-def test_softmax_is_the_cross_entropy_and_its_residual_the_derivative(seed):
+def test_softmax_loss_is_the_clipped_cross_entropy_and_its_residual_the_derivative(seed):
     rng = np.random.default_rng(seed)
     loss, score, labels = SOFTMAX, 5 * rng.normal(size=(4, 3, 2)), rng.integers(0, 3, 4)
     target, residual = loss.targets(labels), np.empty_like(score)
-    expected = -log_softmax(score, axis=1)[np.arange(4), labels][:, None]
-    assert_allclose(loss.value(score, target), expected, atol=1e-12)
+    cross_entropy = -log_softmax(score, axis=1)[np.arange(4), labels][:, None]
+    assert_allclose(loss.value(score, target), np.minimum(cross_entropy, MAX_SOFTMAX_LOSS), atol=1e-12)
     loss.residual(score, target, residual)
     for index in np.ndindex(score.shape):
         assert_allclose(residual[index], finite_difference(loss, score, target, index), atol=1e-6)
 
 
-def test_float32_logistic_loss_stays_finite_and_right_for_extreme_scores():
+def test_float32_logistic_loss_is_accurate_for_extreme_scores():
     loss = LOGISTIC
     score = np.array([-100, -20, 0, 20, 100], dtype=np.float32)[:, None, None]
     target = loss.targets(np.ones(5, dtype=np.float32))
@@ -103,14 +103,14 @@ def test_float32_softmax_is_clipped_at_1e_minus_10_and_has_no_gradient_below():
 
 
 @pytest.mark.parametrize("weight", ["balanced", "auto"])
-def test_balanced_positives_weigh_negatives_over_positives(weight):
+def test_the_balanced_weight_of_positives_is_negatives_over_positives(weight):
     chosen = Hyperparameters(predictor_type="binary_classifier", positive_example_weight_mult=weight)
     labels = np.array([0, 0, 0, 1], dtype=np.float32)
     assert_allclose(compute_class_weights(chosen, labels), [1, 3])
     assert_allclose(make_loss(chosen, labels).weights(labels)[:, 0, 0], [1, 1, 1, 3])
 
 
-def test_a_weight_for_positives_renames_the_logistic_objective():
+def test_a_positive_weight_changes_the_name_of_the_logistic_objective():
     labels = np.array([0, 1], dtype=np.float32)
     plain = make_loss(Hyperparameters(predictor_type="binary_classifier"), labels)
     weighted = make_loss(

@@ -13,10 +13,10 @@ from linear_learner.training.metrics import area_under_curve, channel_scores
 LOSS = {"regressor": "squared_loss", "binary_classifier": "logistic", "multiclass_classifier": "softmax_loss"}
 
 
-def some(
+def random_case(
     predictor_type: PredictorType, seed: int = 0, classes: int = 4, **options: object
 ) -> tuple[LinearModel, Examples, dict[str, float]]:
-    """A random model, random rows it is scored on, and the scores by name."""
+    """A random model, random rows, and the scores by name."""
     rng = np.random.default_rng(seed)
     outputs = classes if predictor_type == "multiclass_classifier" else 1
     model = LinearModel(
@@ -35,8 +35,8 @@ def some(
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
-def test_regression_scores_are_scikit_learns(seed):
-    model, examples, scores = some("regressor", seed)
+def test_regression_scores_equal_scikit_learns(seed):
+    model, examples, scores = random_case("regressor", seed)
     predicted = model.predict(examples.features).scores
     assert list(scores) == ["mse_objective", "mse", "absolute_loss", "rmse", "r2", "mae"]
     expected = {
@@ -52,10 +52,10 @@ def test_regression_scores_are_scikit_learns(seed):
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
-def test_binary_scores_are_scikit_learns(seed):
-    model, examples, scores = some("binary_classifier", seed, f_beta=2.0)
+def test_binary_scores_equal_scikit_learns(seed):
+    model, examples, scores = random_case("binary_classifier", seed, f_beta=2.0)
     labels, served = examples.labels, model.predict(examples.features)
-    # Not of the served float32 scores: close to 1 they have lost the digits that the loss is made of.
+    # In float64, because float32 scores close to 1 lack the digits that determine the loss.
     exact = expit((examples.features.astype(np.float64) @ model.weights + model.bias)[:, 0])
     expected = {
         "binary_classification_cross_entropy_objective": metrics.log_loss(labels, exact),
@@ -73,8 +73,8 @@ def test_binary_scores_are_scikit_learns(seed):
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 10_000))
-def test_multiclass_scores_are_scikit_learns(seed):
-    model, examples, scores = some("multiclass_classifier", seed, accuracy_top_k=2)
+def test_multiclass_scores_equal_scikit_learns(seed):
+    model, examples, scores = random_case("multiclass_classifier", seed, accuracy_top_k=2)
     labels, served = examples.labels.astype(int), model.predict(examples.features)
     named = {"labels": range(4), "average": "macro", "zero_division": 0}
     gains, probabilities = np.eye(4)[labels], served.scores.astype(float)
@@ -92,17 +92,17 @@ def test_multiclass_scores_are_scikit_learns(seed):
     assert scores == pytest.approx(expected, abs=1e-5)
 
 
-def test_losses_are_marked_as_the_log_marks_them():
-    model, examples, _ = some("binary_classifier")
+def test_the_objective_is_a_loss_and_other_binary_scores_are_scores():
+    model, examples, _ = random_case("binary_classifier")
     chosen = Hyperparameters(predictor_type="binary_classifier")
     kinds = [score.kind for score in channel_scores(model, examples, make_loss(chosen, examples.labels), chosen)]
     assert kinds == ["loss"] + ["score"] * 7
 
 
-def test_the_objective_weighs_positive_examples():
-    _, examples, plain = some("binary_classifier")
-    _, _, weighted = some("binary_classifier", positive_example_weight_mult="3")
-    model, _, _ = some("binary_classifier")
+def test_the_objective_uses_the_weight_of_positive_examples():
+    _, examples, plain = random_case("binary_classifier")
+    _, _, weighted = random_case("binary_classifier", positive_example_weight_mult="3")
+    model, _, _ = random_case("binary_classifier")
     probability = model.predict(examples.features).scores.astype(float)
     losses = -np.log(np.where(examples.labels == 1, probability, 1 - probability))
     expected = np.mean(losses * np.where(examples.labels == 1, 3, 1))
@@ -121,12 +121,12 @@ def test_the_area_under_the_curve_counts_ties_half(rows):
         assert area_under_curve(scores, positive) == pytest.approx(metrics.roc_auc_score(positive, scores))
 
 
-def test_top_k_beyond_the_number_of_classes_is_always_right():
-    _, _, scores = some("multiclass_classifier", classes=3, accuracy_top_k=9)
+def test_top_k_accuracy_is_1_for_k_above_the_number_of_classes():
+    _, _, scores = random_case("multiclass_classifier", classes=3, accuracy_top_k=9)
     assert scores["multiclass_top_k_accuracy_9"] == 1.0
 
 
-def test_a_constant_label_leaves_r2_undefined():
+def test_r2_of_a_constant_label_is_nan():
     chosen = Hyperparameters()
     model = LinearModel("regressor", "squared_loss", np.ones((1, 1), np.float32), np.zeros(1, np.float32))
     examples = Examples(np.ones((3, 1), np.float32), np.full(3, 2, np.float32))

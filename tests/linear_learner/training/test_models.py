@@ -16,24 +16,24 @@ FIXED: dict[str, Any] = {
 }
 
 
-def test_the_rate_falls_by_the_factor_every_step_down_to_the_minimum():
+def test_the_learning_rate_is_multiplied_by_the_factor_down_to_the_minimum():
     rates = make_model_grid(Hyperparameters(**FIXED)).learning_rates(1, 30)
     assert_allclose(rates[[0, 6, 7, 13, 14, 20, 21, 29], 0], [0.05, 0.05, 0.025, 0.025, 0.0125, 0.0125, 0.01, 0.01])
     assert_allclose(make_model_grid(Hyperparameters(**FIXED)).learning_rates(8, 23), rates[7:])
 
 
-def test_the_rate_stays_without_the_scheduler():
+def test_the_learning_rate_is_constant_without_the_scheduler():
     grid = make_model_grid(Hyperparameters(learning_rate=0.2, use_lr_scheduler=False, num_models=1))
     assert_allclose(grid.learning_rates(1, 1000), 0.2)
     assert "lr_scheduler_step" not in grid.hyperparameters_of(0)
 
 
-def test_a_minimum_above_the_rate_does_not_raise_it():
+def test_a_minimum_above_the_learning_rate_is_ignored():
     grid = make_model_grid(Hyperparameters(learning_rate=1e-6, num_models=1))
     assert grid.learning_rates(1, 1).max() == pytest.approx(1e-6)
 
 
-def test_the_grid_is_the_containers_with_its_lowest_bit_first():
+def test_the_grid_equals_the_containers_in_its_order():
     rows = [make_model_grid(Hyperparameters()).hyperparameters_of(model) for model in range(32)]
     steps = [row["lr_scheduler_step"] for row in rows]
     assert steps == [10, 100] * 16
@@ -52,7 +52,7 @@ def test_the_grid_is_the_containers_with_its_lowest_bit_first():
     ]
 
 
-def test_fewer_models_are_the_first_of_the_grid_and_more_repeat_it():
+def test_fewer_models_are_the_first_of_the_grid_and_more_models_repeat_it():
     full = make_model_grid(Hyperparameters())
     for count in (1, 16, 40):
         some = make_model_grid(Hyperparameters(num_models=count))
@@ -62,23 +62,23 @@ def test_fewer_models_are_the_first_of_the_grid_and_more_repeat_it():
         ]
 
 
-def test_a_value_that_is_not_in_the_grid_replaces_its_axis_and_leaves_the_number_of_models():
+def test_a_value_that_is_not_in_the_grid_replaces_its_axis():
     grid = make_model_grid(Hyperparameters(wd=0.5, lr_scheduler_step=77))
     assert grid.model_count == 32
     assert {(row["wd"], row["lr_scheduler_step"]) for row in map(grid.hyperparameters_of, range(32))} == {(0.5, 77)}
     assert {row["learning_rate"] for row in map(grid.hyperparameters_of, range(32))} == {0.005, 0.1}
 
 
-def test_a_value_that_is_in_the_grid_leaves_it_as_it_is_and_is_warned_of():
+def test_a_value_in_the_grid_does_not_change_it_and_gives_a_warning():
     settings = Hyperparameters(learning_rate=0.1, lr_scheduler_step=100)
     assert rows_of(make_model_grid(settings)) == rows_of(make_model_grid(Hyperparameters()))
     assert [warning.split(":")[0] for warning in settings.warnings()] == [
-        "lr_scheduler_step 100 does not fix it",
-        "learning_rate 0.1 does not fix it",
+        "lr_scheduler_step 100 does not exclude other values",
+        "learning_rate 0.1 does not exclude other values",
     ]
 
 
-def test_values_outside_the_grid_are_those_of_the_container_or_of_the_user():
+def test_hyperparameters_outside_the_grid_have_the_given_or_the_default_value():
     grid = make_model_grid(Hyperparameters(l1=0.3, bias_lr_mult=2.0, optimizer="sgd"))
     assert set(grid.optimizers) == {"sgd"}
     assert set(grid.hyperparameters["l1"]) == {0.3}
@@ -94,7 +94,7 @@ def multiclass(**options: Any) -> ModelGrid:
     return make_model_grid(Hyperparameters(predictor_type="multiclass_classifier", num_classes=3, **options))
 
 
-def test_a_multiclass_search_has_28_models_of_two_optimizers():
+def test_a_multiclass_search_has_28_models_and_two_optimizers():
     grid = multiclass()
     assert len({tuple(row.items()) for row in rows_of(grid)}) == 28
     assert set(grid.optimizers) == {"adam", "rmsprop"}
@@ -110,7 +110,7 @@ def test_a_multiclass_search_has_28_models_of_two_optimizers():
     }
 
 
-def test_given_values_recentre_a_multiclass_search():
+def test_given_values_are_the_centre_of_a_multiclass_search():
     plain, given = multiclass(), multiclass(learning_rate=0.1, l1=0.002)
     for name, factor in (("learning_rate", 5), ("l1", 0.1), ("wd", 1)):
         assert_allclose(given.hyperparameters[name], factor * plain.hyperparameters[name])
@@ -123,7 +123,7 @@ def test_other_given_values_apply_to_all_models_of_a_multiclass_search():
     assert set(grid.hyperparameters["lr_scheduler_step"]) == {7}
 
 
-def test_the_multiclass_search_is_the_decoded_one(corpus):
+def test_the_multiclass_search_equals_the_decoded_one(corpus):
     grid = multiclass()
     table = (corpus / "multiclass_models.tsv").read_text().splitlines()
     names = {"step": "lr_scheduler_step", "factor": "lr_scheduler_factor", "minimum_lr": "lr_scheduler_minimum_lr"}
@@ -135,7 +135,7 @@ def test_the_multiclass_search_is_the_decoded_one(corpus):
             assert grid.hyperparameters[names.get(column, column)][int(model)] == pytest.approx(float(value), rel=1e-14)
 
 
-def test_the_winner_of_every_real_log_is_one_of_the_models(corpus):
+def test_the_best_model_of_every_real_log_is_one_of_the_models(corpus):
     found = 0
     for log in sorted(corpus.glob("**/*.log")):
         report = LogReader.read(log.read_text(encoding="utf-8").splitlines())

@@ -22,7 +22,7 @@ FIXED: dict[str, Any] = {
 
 
 def reference(settings: Hyperparameters, start: np.ndarray, sums: np.ndarray) -> np.ndarray:
-    """MXNet's definitions, written out for one parameter matrix in float64."""
+    """The weights according to MXNet's formulas, in float64."""
     weights = start.astype(np.float64)
     mean, square, velocity = (np.zeros_like(weights) for _ in range(3))
     mults = np.ones((len(weights), 1))
@@ -59,7 +59,7 @@ def reference(settings: Hyperparameters, start: np.ndarray, sums: np.ndarray) ->
     ],
     ids=str,
 )
-def test_the_folded_optimizer_is_mxnets(options):
+def test_optimizers_equal_mxnets(options):
     settings = Hyperparameters(**FIXED, **options)
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 4)).astype(np.float32)
@@ -73,18 +73,19 @@ def test_the_folded_optimizer_is_mxnets(options):
     assert_allclose(weights, reference(settings, start, sums), rtol=2e-4, atol=2e-5)
 
 
-def test_adam_and_rmsprop_side_by_side_are_what_they_are_alone():
+def test_adam_and_rmsprop_at_once_equal_separate_runs():
     settings = Hyperparameters(predictor_type="multiclass_classifier", num_classes=3, mini_batch_size=BATCH)
     grid = make_model_grid(settings)
     rng = np.random.default_rng(0)
     start = rng.normal(size=(5, 3 * grid.model_count)).astype(np.float32)
     sums = rng.normal(size=(STEPS, *start.shape)).astype(np.float32)
-    together = run(start, sums, grid, settings)
+    combined = run(start, sums, grid, settings)
     for model, name in enumerate(grid.optimizers):
-        own = {key: values[[model]] for key, values in grid.hyperparameters.items()}
+        hyperparameters = {key: values[[model]] for key, values in grid.hyperparameters.items()}
         columns = np.arange(3) * grid.model_count + model
-        alone = run(start[:, columns], sums[:, :, columns], ModelGrid((name,), own, scheduled=True), settings)
-        assert_allclose(together[:, columns], alone, rtol=1e-5, atol=1e-6)
+        one_model = ModelGrid((name,), hyperparameters, scheduled=True)
+        separate = run(start[:, columns], sums[:, :, columns], one_model, settings)
+        assert_allclose(combined[:, columns], separate, rtol=1e-5, atol=1e-6)
 
 
 def run(start: np.ndarray, sums: np.ndarray, grid: ModelGrid, settings: Hyperparameters) -> np.ndarray:

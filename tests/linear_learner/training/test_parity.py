@@ -1,4 +1,4 @@
-"""Real jobs, trained again from their data: every loss, the saved model and epoch, the scores and the threshold."""
+"""Training of real jobs' data reproduces their losses, saved model and epoch, scores and threshold."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def read_csv(path: Path) -> Examples:
 
 def channels(job: Path) -> list[Examples]:
     """The training channel, and the validation channel if the job had one."""
-    if job.name == "salary":  # the rows that its notebook chose
+    if job.name == "salary":  # the job's notebook trained on this split
         table = [line.split(",") for line in (job / "salary.csv").read_text().split()[1:]]
         months, salary = np.array([row[1:] for row in table], dtype=np.float32).T
         months, _, salary, _ = train_test_split(months[:, None], salary, test_size=0.3, random_state=0)
@@ -54,7 +54,7 @@ def training(job: Path, report: LogReport) -> TrainingResult:
     return train(settings_of(report), *channels(job))
 
 
-def test_every_loss_of_every_model_and_epoch_is_the_logged_one(training: TrainingResult, report: LogReport) -> None:
+def test_losses_of_all_models_and_epochs_equal_the_logged_ones(training: TrainingResult, report: LogReport) -> None:
     optimizers = make_model_grid(settings_of(report)).optimizers
     differences: dict[str, list[float]] = {}
     for logged, trained in zip(report.epochs, training.epochs, strict=True):
@@ -67,16 +67,14 @@ def test_every_loss_of_every_model_and_epoch_is_the_logged_one(training: Trainin
     assert np.median(differences.get("rmsprop", [0.0])) < RMSPROP_TOLERANCE
 
 
-def test_the_same_model_and_epoch_are_saved_and_the_same_epoch_is_the_last(
-    training: TrainingResult, report: LogReport
-) -> None:
+def test_the_saved_model_and_the_last_epoch_equal_the_logged_ones(training: TrainingResult, report: LogReport) -> None:
     assert (training.best_model, training.best_epoch) == (report.saved_model, report.saved_epoch)
     assert len(training.epochs) == len(report.epochs)
     assert training.epochs[-1].stop == report.stopped_early
     assert training.hyperparameters == report.best_hyperparameters
 
 
-def test_every_printed_score_is_reproduced(training: TrainingResult, report: LogReport) -> None:
+def test_scores_equal_the_logged_ones(training: TrainingResult, report: LogReport) -> None:
     for channel, logged in report.scores.items():
         trained = {score.name: score.value for score in training.scores[channel]}
         for name, value in logged.items():
