@@ -1,5 +1,5 @@
-# Two commands: `make run` trains a model in the sandbox, `make test` runs the tests. Both set up what is missing.
-# For contributors: `make test-e2e` runs the slow tests, `make check` lint, types and layers.
+# Two commands: `make run` trains a model in the sandbox, `make test` runs the tests. Both create .venv if necessary.
+# For contributors: `make test-e2e` runs the slow tests, `make check` runs lint, type and layer checks.
 
 PYTHON ?= python3
 EXTRAS := sandbox,dask,dev
@@ -25,11 +25,11 @@ check: .venv/ready
 	.venv/bin/mypy
 	.venv/bin/lint-imports
 
-# uv installs in a third of pip's time; pip does it where uv does not run, or finds no packages as pip is configured to.
+# uv takes a third of pip's time; pip is used if uv does not run, or does not find packages through pip's configuration.
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --quiet --constraint constraints.txt uv || true
 	@.venv/bin/uv pip install --system-certs --python .venv --compile-bytecode $(PROJECT) || $(PIP) $(PROJECT)
-	@.venv/bin/python -c 'import matplotlib.font_manager'  # looks for the machine's fonts once, which takes up to two seconds
+	@.venv/bin/python -c 'import matplotlib.font_manager'  # builds matplotlib's list of fonts once, which takes up to two seconds
 	@touch $@

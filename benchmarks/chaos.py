@@ -1,9 +1,9 @@
-"""Whether runs that are killed again and again pay twice, leave a job or half a file, or approve what was rejected.
+"""Kill runs repeatedly and check for duplicate jobs, unattended jobs, partial files and wrong approvals.
 
-`python -m benchmarks.chaos [KILLS=100 [SEED=0]]`; a hundred take some ten minutes. Real runs of `flows.train` share
-a sandbox, a Prefect server and a home. Each input is run, and ended by SIGKILL, at six of the seven moments, then run
-to its end. A run that was over before its moment came counts as completed. All are to approve what passes; every other
-input is held to a margin that none can pass. Exit code 1 if anything is wrong.
+`python -m benchmarks.chaos [KILLS=100 [SEED=0]]`; 100 kills take about ten minutes. The runs of `flows.train` share a
+sandbox, a Prefect server and a home directory. For each input, runs are killed by SIGKILL at six of the seven moments;
+then one run completes. A run that ends before its moment counts as completed. All runs approve models that pass the
+gate; every second input has a margin that no model can pass. The exit code is 1 if any check fails.
 """
 
 import json
@@ -34,22 +34,22 @@ from sandbox.samples import SAMPLES
 from sandbox.server import make_client
 
 PATIENCE, SLOW_JOB = 180.0, 12.0
-"""Seconds: no run takes as long; a job outlasts the kill of the run that created it, and of the next one."""
+"""Seconds: the limit of a run, and the duration of a job, which is longer than the time until the next two kills."""
 FOLDERS = ("cache/train-linear-learner/work", "cache/train-linear-learner/following", "models", ".prefect/storage")
 HALF_WRITTEN = re.compile(r"/work/|(\.[0-9a-fA-F]{8}|\.part|\.partial|\.csv\.\d+)$")
 COLUMNS = ("kills", "completed", "started", "adopted", "reused", "duplicates", "left running", "half-written")
-"""What the last two count is for the next run to pick up; after those to the end there must be none."""
+"""The next run continues what the last two columns count; after a run that completes they must be 0."""
 
 
 class Moment(NamedTuple):
-    """When to kill: up to so many `seconds` after one of the first calls, which some runs find faulty."""
+    """When to kill a run: up to `seconds` after one of the first `calls` of `action`, in which a fault may occur."""
 
     seconds: float
     calls: int = 0
     action: str | None = None
     faults: tuple[str, ...] = ()
 
-    def has_come(self, made: Counter[str], share: float) -> bool:
+    def is_reached(self, made: Counter[str], share: float) -> bool:
         return (made[self.action] if self.action else made.total()) >= share * self.calls
 
 
@@ -62,78 +62,84 @@ MOMENTS = {
     "downloading": Moment(0.3, 1, "s3:GetObject", ("slow-answer",)),
     "registering": Moment(0.3, 1, "sagemaker:CreateModelPackage", ("slow-answer", "lost-answer")),
 }
-"""In the order in which an input meets them."""
-HOPELESS = ("--gate.margin", "0.99")
+"""In the order in which they are applied to an input."""
+IMPOSSIBLE_GATE = ("--gate.margin", "0.99")
 GROUP = "chaos"
 
 
 class Session:
-    """One sandbox and one home, and what was found there so far."""
+    """One sandbox and one home directory, with the results so far."""
 
     def __init__(self, home: Path, url: str, seed: int) -> None:
         self.home, self._url, self._random = home, url, random.Random(seed)  # noqa: S311 - no secrets
         self._sagemaker, self._s3 = (
             make_client(name, url, user_agent_extra=INTERNAL_USER_AGENT) for name in ("sagemaker", "s3")
         )
-        self.rows = {moment: Counter[str]() for moment in (*MOMENTS, "to the end")}
-        self.calls_per_job, self.wrong = list[int](), list[str]()
+        self.rows = {moment: Counter[str]() for moment in (*MOMENTS, "uninterrupted")}
+        self.calls_per_job, self.errors = list[int](), list[str]()
 
     def calls(self) -> Counter[str]:
         return Counter(client.call_counts(self._url))
 
     def jobs(self, others: Container[str] = ()) -> dict[str, str]:
-        """Every job that was ever created, each paid for, and its status; but for the others."""
+        """Return the status of every job that was created, except for `others`."""
         pages = self._sagemaker.get_paginator("list_training_jobs").paginate()
         found = pages.search("TrainingJobSummaries[].[TrainingJobName, TrainingJobStatus]")
         return {name: status for name, status in found if name not in others}
 
     def try_input(self, state: int, moments: list[str]) -> None:
-        """Kill runs of one input at these moments, let another one come to its end, and see what there is."""
+        """Kill runs of one input at these moments, let one more run complete, and check the results."""
         calls, others = self.calls(), self.jobs()
-        for moment in (*moments, "to the end"):
+        for moment in (*moments, "uninterrupted"):
             self._run(moment, state, others)
         self.calls_per_job.append((self.calls() - calls).total())
-        if list((own := self.jobs(others)).values()) == ["Completed"]:
-            self._check_model(next(iter(own)), state)
+        if list((jobs := self.jobs(others)).values()) == ["Completed"]:
+            self._check_model(next(iter(jobs)), state)
         else:
-            self.wrong.append(f"input {state} came to {own}")
-        packages = self._packages(list(own))
-        if len(packages) != 1 or (packages == ["Approved"] and _is_hopeless(state)):
-            self.wrong.append(f"input {state} has the packages {packages}")
-        said = f"{', '.join(moments)}: {own}, {packages}, {self.calls_per_job[-1]} API calls"
-        print(f"input {state}: {said}", flush=True)
+            self.errors.append(f"input {state}: expected one Completed job, found {jobs}")
+        packages = self._packages(list(jobs))
+        if len(packages) != 1 or (packages == ["Approved"] and _must_be_rejected(state)):
+            self.errors.append(f"input {state}: unexpected model packages {packages}")
+        summary = f"{', '.join(moments)}: {jobs}, {packages}, {self.calls_per_job[-1]} API calls"
+        print(f"input {state}: {summary}", flush=True)
 
     def _packages(self, jobs: list[str]) -> list[str]:
-        """Statuses of the packages of these jobs' models."""
+        """Return the approval statuses of the packages of these jobs' models."""
         pages = self._sagemaker.get_paginator("list_model_packages").paginate(ModelPackageGroupName=GROUP)
         found = pages.search("ModelPackageSummaryList[].[ModelPackageDescription, ModelApprovalStatus]")
         return [status for description, status in found if description.partition(":")[0] in jobs]
 
     def _run(self, moment: str, state: int, others: Container[str]) -> None:
-        had = len(self.jobs(others))
-        killed, code, said = self._command(state, MOMENTS.get(moment))
-        own, left = self.jobs(others).values(), self._half_written()
-        how = ("followed: training job" in said, "reused: training job" in said)
-        ends = (max(0, len(own) - max(had, 1)), sum(status not in FINAL_STATUSES for status in own), len(left))
-        self.rows[moment].update(dict(zip(COLUMNS, (killed, not killed, len(own) - had, *how, *ends), strict=True)))
-        if (killed or code or left) if moment not in MOMENTS else (code and not killed):
-            self.wrong.append(f"input {state}, {moment}: exit code {code}, leaves {left or 'nothing'}\n{said[-3000:]}")
+        before = len(self.jobs(others))
+        killed, code, output = self._command(state, MOMENTS.get(moment))
+        jobs, files = self.jobs(others).values(), self._half_written()
+        how = ("followed: training job" in output, "reused: training job" in output)
+        ends = (max(0, len(jobs) - max(before, 1)), sum(job not in FINAL_STATUSES for job in jobs), len(files))
+        self.rows[moment].update(dict(zip(COLUMNS, (killed, not killed, len(jobs) - before, *how, *ends), strict=True)))
+        if (killed or code or files) if moment not in MOMENTS else (code and not killed):
+            self.errors.append(f"input {state}, {moment}: exit code {code}, partial files {files}\n{output[-3000:]}")
 
     def _command(self, state: int, moment: Moment | None) -> tuple[bool, int, str]:
-        """One run: whether it was killed, its exit code, what it said."""
+        """Start one run; return whether it was killed, its exit code and its output."""
         faults.clear(self._url)
         faults.inject(self._url, kind="slow-job", seconds=SLOW_JOB)
         if moment and (kind := self._random.choice(("", *moment.faults))):
             faults.inject(self._url, kind=kind, action=str(moment.action).partition(":")[2])
         before, share, end = self.calls(), self._random.random(), time.monotonic() + PATIENCE
         log, command = self.home / "run.log", [sys.executable, "-m", "flows.train", "--split.random_state", str(state)]
-        command += ["--registry.group", GROUP, "--registry.approve", "true", *(HOPELESS if _is_hopeless(state) else ())]
-        with log.open("wb") as said:
-            # In a group of its own, which has neither the sandbox nor the server in it.
-            run = subprocess.Popen(command, cwd=self.home, stdout=said, stderr=said, start_new_session=True)
+        command += [
+            "--registry.group",
+            GROUP,
+            "--registry.approve",
+            "true",
+            *(IMPOSSIBLE_GATE if _must_be_rejected(state) else ()),
+        ]
+        with log.open("wb") as output:
+            # A separate process group, so that the kill does not end the sandbox and the server.
+            run = subprocess.Popen(command, cwd=self.home, stdout=output, stderr=output, start_new_session=True)
         try:
-            while moment and run.poll() is None and not moment.has_come(self.calls() - before, share):
-                assert time.monotonic() < end, f"the run hangs: {log.read_text()[-3000:]}"
+            while moment and run.poll() is None and not moment.is_reached(self.calls() - before, share):
+                assert time.monotonic() < end, f"the run does not end: {log.read_text()[-3000:]}"
                 time.sleep(0.002)
             with suppress(subprocess.TimeoutExpired):
                 run.wait(self._random.uniform(0, moment.seconds) if moment else PATIENCE)
@@ -144,12 +150,12 @@ class Session:
         return killed, code, log.read_text()
 
     def _half_written(self) -> list[str]:
-        """Files that only an unfinished run has a use for, and kept results that do not parse."""
+        """Return the files that only an unfinished run uses, and stored results that are not valid JSON."""
         folders = (self.home / folder for folder in FOLDERS)
         return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file() and _is_half(path)]
 
     def _check_model(self, job: str, state: int) -> None:
-        """Compare what was downloaded with what S3 holds, and with what the table gives by no flow and no S3."""
+        """Compare the downloaded model with the object in S3, and with a model trained without flow and S3."""
         import pandas as pd
 
         from tasks.data.row_assignment import assign_rows
@@ -158,7 +164,7 @@ class Session:
         path = self.home / "models" / job / "model.tar.gz"
         stored = self._s3.get_object(Bucket=BUCKET, Key=f"linear-learner/models/{job}/output/model.tar.gz")
         if stored["Body"].read() != path.read_bytes():
-            self.wrong.append(f"input {state}: {path} is not what S3 holds")
+            self.errors.append(f"input {state}: {path} differs from the object in S3")
         with tarfile.open(path) as archive, TemporaryDirectory(dir=self.home) as name:
             folder = Path(name)
             prepare_folder(folder, TrainingJob.load(client.default_state_dir() / "jobs" / job))
@@ -170,12 +176,12 @@ class Session:
                 frame.iloc[rows].to_csv(file, header=False, index=False)
             command = [sys.executable, "-m", "linear_learner", "train", name]
             subprocess.run(command, env=os.environ | SINGLE_THREAD_ENVIRONMENT, stdout=subprocess.DEVNULL, check=True)
-            learned = {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
-            if {member.name: archive.extractfile(member).read() for member in archive} != learned:  # type: ignore[union-attr]
-                self.wrong.append(f"input {state}: {path} is not the model that is learned undisturbed")
+            expected = {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
+            if {member.name: archive.extractfile(member).read() for member in archive} != expected:  # type: ignore[union-attr]
+                self.errors.append(f"input {state}: {path} differs from the model of an uninterrupted training")
 
 
-def _is_hopeless(state: int) -> bool:
+def _must_be_rejected(state: int) -> bool:
     return state % 2 == 1
 
 
@@ -188,7 +194,7 @@ def _is_half(path: Path) -> bool:
 
 @contextmanager
 def session(seed: int) -> Iterator[Session]:
-    """A new home with a sandbox and a Prefect server in it; both end with the block."""
+    """Start a sandbox and a Prefect server in a new home directory; stop them at the end of the block."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "PREFECT_"))]:
         del os.environ[name]
     with TemporaryDirectory(prefix="chaos-") as home:
@@ -201,23 +207,25 @@ def session(seed: int) -> Iterator[Session]:
 
 
 def main() -> int:
-    kills, seed = [int(given) for given in sys.argv[1:]] + [100, 0][len(sys.argv) - 1 :]
-    with session(seed) as found:
+    kills, seed = [int(argument) for argument in sys.argv[1:]] + [100, 0][len(sys.argv) - 1 :]
+    with session(seed) as results:
         for state in range(2 * kills):
-            if (left := kills - sum(row["kills"] for row in found.rows.values())) <= 0:
+            if (remaining := kills - sum(row["kills"] for row in results.rows.values())) <= 0:
                 break
-            spared = state % len(MOMENTS)
-            found.try_input(state, [name for number, name in enumerate(MOMENTS) if number != spared][:left])
+            skipped = state % len(MOMENTS)
+            results.try_input(state, [name for number, name in enumerate(MOMENTS) if number != skipped][:remaining])
         orphans = [
-            f"{job} runs, and nobody follows" for job, status in found.jobs().items() if status not in FINAL_STATUSES
+            f"{job} is running without a run that follows it"
+            for job, status in results.jobs().items()
+            if status not in FINAL_STATUSES
         ]
     print(f"\n{'moment':<14}" + "".join(f"{column:>13}" for column in COLUMNS))
-    for moment, row in found.rows.items():
+    for moment, row in results.rows.items():
         print(f"{moment:<14}" + "".join(f"{row[column]:>13}" for column in COLUMNS))
-    calls, wrong = found.calls_per_job, [*found.wrong, *orphans]
-    print(f"\nAPI calls per completed job, by all its runs: median {statistics.median(calls):.0f}, most {max(calls)}")
-    print(*wrong, f"{kills} kills, {len(calls)} inputs: {len(wrong) or 'nothing'} wrong", sep="\n")
-    return int(bool(wrong))
+    calls, errors = results.calls_per_job, [*results.errors, *orphans]
+    print(f"\nAPI calls of all runs of an input: median {statistics.median(calls):.0f}, maximum {max(calls)}")
+    print(*errors, f"{kills} kills, {len(calls)} inputs: {len(errors)} errors", sep="\n")
+    return int(bool(errors))
 
 
 if __name__ == "__main__":

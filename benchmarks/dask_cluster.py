@@ -1,9 +1,9 @@
-"""Prepare a table of many files alone and on a local Dask cluster of two workers: what the cluster costs.
+"""Measure the overhead of a Dask cluster: prepare a table of many files without and with two local workers.
 
     python -m benchmarks.dask_cluster [FILES [ROWS_EACH]]
 
-Both load, split, format and upload to the sandbox, in a Prefect flow. A cluster on one machine has no more processors
-to offer, so the difference is overhead: files through the bucket instead of the disk, tasks, processes.
+Both variants load, split, format and upload to the sandbox in a Prefect flow. A cluster on one machine has no
+additional processors, so the difference is overhead: files in the bucket instead of on disk, tasks, processes.
 """
 
 import os
@@ -42,34 +42,37 @@ def compare(url: str, files: int, rows_each: int) -> int:
     from tasks.split import split_rows
     from tasks.upload import Uploaded, upload
 
-    alone = make_workspace(url)
+    workspace = make_workspace(url)
     for number in range(files):
-        alone.client("s3").put_object(
-            Bucket=alone.bucket.bucket_name,
+        workspace.client("s3").put_object(
+            Bucket=workspace.bucket.bucket_name,
             Key=f"table/{number:04d}.csv",
             Body=employees(rows_each, seed=number).to_csv(index=False).encode(),
         )
 
     @flow(persist_result=False)
     def prepare(prefix: str, scheduler: str | None) -> tuple[float, Uploaded]:
-        where = alone.model_copy(update={"prefix": prefix, "dask_scheduler": scheduler})
+        target = workspace.model_copy(update={"prefix": prefix, "dask_scheduler": scheduler})
         begin = time.perf_counter()
         dataset = Dataset(source="table/")
-        table = load.with_options(persist_result=False)(where, find(where, dataset), dataset)
-        rows = split_rows.with_options(persist_result=False)(where, table, Split())
-        formatted = format_channels.with_options(persist_result=False)(where, table, rows)
-        uploaded = upload.with_options(persist_result=False)(where, formatted)
+        table = load.with_options(persist_result=False)(target, find(target, dataset), dataset)
+        rows = split_rows.with_options(persist_result=False)(target, table, Split())
+        formatted = format_channels.with_options(persist_result=False)(target, table, rows)
+        uploaded = upload.with_options(persist_result=False)(target, formatted)
         return time.perf_counter() - begin, uploaded
 
-    single, here = prepare("alone", None)
+    local_seconds, local = prepare("local", None)
     with LocalCluster(  # type: ignore[no-untyped-call] # has no types
         n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None
     ) as cluster:
-        many, there = prepare("together", cluster.scheduler_address)
-    same = [file.sha256 for file in here.files] == [file.sha256 for file in there.files]
-    print(f"{files} files of {rows_each:,} rows: this machine {single:.1f} s, a cluster of two workers {many:.1f} s")
-    print(f"{'ok ' if same else 'NOT'} the same channels; overhead {many - single:+.1f} s, {many / single:.2f} times")
-    return not same
+        cluster_seconds, distributed = prepare("cluster", cluster.scheduler_address)
+    equal = [file.sha256 for file in local.files] == [file.sha256 for file in distributed.files]
+    print(f"{files} files of {rows_each:,} rows: without a cluster {local_seconds:.1f} s, with {cluster_seconds:.1f} s")
+    print(
+        f"overhead {cluster_seconds - local_seconds:+.1f} s, {cluster_seconds / local_seconds:.2f} times the duration"
+    )
+    print(f"{'ok' if equal else 'FAILED'}: the channels are equal")
+    return not equal
 
 
 if __name__ == "__main__":

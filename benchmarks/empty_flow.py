@@ -1,4 +1,4 @@
-"""A Prefect flow of seven empty tasks, started as the training flow is: what Prefect itself takes."""
+"""A Prefect flow of seven empty tasks, started like the training flow, to measure the time of Prefect itself."""
 
 from prefect import flow, task
 

@@ -1,11 +1,11 @@
-"""How fast the engine trains, beside as many scikit-learn fits, measured in one run: `python -m benchmarks.engine`.
+"""Measure training speed, and compare it with the same number of scikit-learn fits: `python -m benchmarks.engine`.
 
-Every figure is the best of several repeats; the models being compared are checked to be equally good first.
+The comparison takes the fastest of several repeats and requires that the engine's validation loss is not worse.
 """
 
 import os
 
-# One thread each: products this small gain little from more, and lose much when the other core is busy.
+# One thread: products this small gain little from more threads, and lose much when the other core is busy.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ REPEATS = 3
 
 
 def examples(rows: int, features: int, kind: PredictorType, seed: int = 0, folder: Path | None = None) -> Examples:
-    """Random rows of one fixed model, with noise; on disk, as memory maps, when a folder is given."""
+    """Return random rows of one fixed model with noise; as memory maps on disk if a folder is given."""
     weights = np.random.default_rng(1).standard_normal(features, dtype=np.float32) / np.float32(features**0.5)
     rng = np.random.default_rng(seed)
     made: list[NDArray[np.float32]] = [np.empty((rows, features), np.float32), np.empty(rows, np.float32)]
@@ -46,7 +46,7 @@ def examples(rows: int, features: int, kind: PredictorType, seed: int = 0, folde
 
 
 def records_per_second(data: Examples, kind: PredictorType, mini_batch: int, epochs: int = 4) -> float:
-    """Of the fastest epoch, 32 models at once; the result must have learnt something."""
+    """Return the records per second of the fastest epoch with 32 models; checks that the best model fits the data."""
     settings = Hyperparameters(
         predictor_type=kind, mini_batch_size=mini_batch, epochs=epochs, early_stopping_patience=epochs
     )
@@ -75,8 +75,8 @@ def growth() -> Iterator[str]:
         yield f"{rows:>12,} rows {speed:>12,.0f} records/s {1e9 / speed:>8.0f} ns per record"
 
 
-def rivals(kind: PredictorType, epochs: int | None) -> list[Any]:
-    """32 settings of scikit-learn's stochastic gradient descent, over the same penalties and rates as the grid."""
+def scikit_learn_models(kind: PredictorType, epochs: int | None) -> list[Any]:
+    """Return 32 models with stochastic gradient descent, over the penalties and learning rates of the engine's grid."""
     stop: dict[str, Any] = {"tol": None, "max_iter": epochs} if epochs else {}
     made = []
     for alpha, rate, power, average in product((1e-4, 1e-2, 1, 100), (0.005, 0.1), (0.25, 0.5), (False, True)):
@@ -89,7 +89,7 @@ def rivals(kind: PredictorType, epochs: int | None) -> list[Any]:
 
 
 def fastest(run: Callable[[], float]) -> tuple[float, float]:
-    """Seconds of the fastest repeat, and the validation loss."""
+    """Return the seconds of the fastest repeat and its validation loss."""
     timings = []
     for _ in range(REPEATS):
         started = perf_counter()
@@ -99,7 +99,7 @@ def fastest(run: Callable[[], float]) -> tuple[float, float]:
 
 
 def against_scikit_learn(kind: PredictorType, epochs: int | None) -> str:
-    """Both train 32 models and pick the best on a validation channel; `epochs` None leaves stopping to each."""
+    """Train 32 models with both and select the best on validation rows; without `epochs` each stops early."""
     data, held_out = examples(100_000, 16, kind), examples(20_000, 16, kind, seed=2)
     settings = Hyperparameters(
         predictor_type=kind,
@@ -108,23 +108,24 @@ def against_scikit_learn(kind: PredictorType, epochs: int | None) -> str:
         **({"epochs": epochs, "early_stopping_patience": epochs} if epochs else {}),
     )
 
-    def ours() -> float:
+    def train_engine() -> float:
         scores = train(settings, data, held_out).scores["validation"]
         return scores[0].value
 
-    def theirs() -> float:
+    def train_scikit_learn() -> float:
         scaled, unseen = ((part.features.astype(np.float64) - 10) / 3 for part in (data, held_out))
-        fits = Parallel(n_jobs=2)(delayed(rival.fit)(scaled, data.labels) for rival in rivals(kind, epochs))
+        models = scikit_learn_models(kind, epochs)
+        fits = Parallel(n_jobs=2)(delayed(model.fit)(scaled, data.labels) for model in models)
         if kind == "regressor":
             return float(min(mean_squared_error(held_out.labels, fit.predict(unseen)) for fit in fits))
         return float(min(log_loss(held_out.labels, fit.predict_proba(unseen)) for fit in fits))
 
-    (ours_seconds, ours_loss), (seconds, loss) = fastest(ours), fastest(theirs)
-    assert ours_loss < loss * 1.01, f"the engine's validation loss is worse: {ours_loss} against {loss}"
-    stop = f"{epochs} epochs each" if epochs else "each stops by itself"
+    (engine_seconds, engine_loss), (seconds, loss) = fastest(train_engine), fastest(train_scikit_learn)
+    assert engine_loss < loss * 1.01, f"the engine's validation loss is worse: {engine_loss}, scikit-learn's is {loss}"
+    stop = f"{epochs} epochs" if epochs else "early stopping"
     return (
-        f"{kind:>18}, {stop:<21} engine {ours_seconds:6.2f} s, loss {ours_loss:.4f};"
-        f" 32 fits on two cores {seconds:6.2f} s, loss {loss:.4f}: {seconds / ours_seconds:5.1f} times as fast"
+        f"{kind:>18}, {stop:<15} engine {engine_seconds:6.2f} s, loss {engine_loss:.4f};"
+        f" 32 fits on two cores {seconds:6.2f} s, loss {loss:.4f}: {seconds / engine_seconds:5.1f} times as fast"
     )
 
 

@@ -1,7 +1,7 @@
-"""How fast a model is scored and judged, and how often noise is taken for a model: `python -m benchmarks.judge`.
+"""Measure the speed of scoring and evaluation, and how often noise is rejected: `python -m benchmarks.judge`.
 
-Each time is the best of three, in one process, with scikit-learn imported before. A regressor, a binary classifier and
-a multiclass of ten are judged on 100,000 rows beside a champion, with 1,000 rounds for every interval.
+Each time is the fastest of three, in one process, after scikit-learn was imported. A regressor, a binary classifier and
+a multiclass classifier of ten classes are evaluated on 100,000 rows with a champion and 1,000 bootstrap rounds.
 """
 
 import sys
@@ -28,7 +28,7 @@ GATE = Gate()
 
 
 def fastest(run: Callable[[], object]) -> float:
-    """Seconds of the fastest of three runs."""
+    """Return the seconds of the fastest of three runs."""
     seconds = []
     for _ in range(3):
         started = perf_counter()
@@ -38,7 +38,7 @@ def fastest(run: Callable[[], object]) -> float:
 
 
 def problem(kind: PredictorType, rows: int) -> tuple[LinearModel, Examples]:
-    """Rows of a random linear model, with noise, and that model itself."""
+    """Return a random linear model, and rows of it with noise."""
     rng = np.random.default_rng(0)
     outputs = OUTPUTS[kind]
     weights = rng.standard_normal((FEATURES, outputs), np.float32)
@@ -53,24 +53,25 @@ def scoring() -> Iterator[bool]:
     for kind in get_args(PredictorType):
         model, data = problem(kind, SCORED_ROWS)
         speed = SCORED_ROWS / fastest(lambda m=model, d=data: m.predict(d.features)) / 1e6  # type: ignore[misc]
-        yield said(f"million rows per second scored, {kind}", speed, 3, least=True)
+        yield meets(f"million rows scored per second, {kind}", speed, 3, least=True)
 
 
-def judging() -> Iterator[bool]:
+def evaluation_speed() -> Iterator[bool]:
     for kind in get_args(PredictorType):
         model, data = problem(kind, ROWS)
         weights = model.weights * np.float32(1.1)
         weights[0] += 0.3
-        predictions, champion = (one.predict(data.features) for one in (model, replace(model, weights=weights)))
+        models = (model, replace(model, weights=weights))
+        predictions, champion = (candidate.predict(data.features) for candidate in models)
         evaluation = assess(model, data.labels, predictions, GATE, champion=champion)
         assert evaluation.rounds == 1000
         assert make_verdict(evaluation, GATE, has_champion=True).passed
         seconds = fastest(lambda m=model, d=data, p=predictions, r=champion: assess(m, d.labels, p, GATE, champion=r))  # type: ignore[misc]
-        yield said(f"seconds to judge {ROWS:,} rows beside a champion, {kind}", seconds, 3)
+        yield meets(f"seconds to evaluate {ROWS:,} rows with a champion, {kind}", seconds, 3)
 
 
 def rejected(kind: PredictorType, seed: int) -> bool:
-    """Whether a model trained on labels that have nothing to do with the features is told from a real one."""
+    """Whether a model is rejected that was trained on labels independent of the features."""
     rng = np.random.default_rng(seed)
     classes = NOISE_CLASSES.get(kind, 0)
     features = rng.standard_normal((900, 5), np.float32)
@@ -83,20 +84,20 @@ def rejected(kind: PredictorType, seed: int) -> bool:
 
 def noise(seeds: int) -> Iterator[bool]:
     for kind in get_args(PredictorType):
-        found = 100 * sum(rejected(kind, seed) for seed in range(seeds)) / seeds
-        yield said(f"per cent of {seeds} models of noise are no better than guessing, {kind}", found, 95, least=True)
+        share = 100 * sum(rejected(kind, seed) for seed in range(seeds)) / seeds
+        yield meets(f"percent of {seeds} models of noise that are rejected, {kind}", share, 95, least=True)
 
 
-def said(claim: str, value: float, limit: float, *, least: bool = False) -> bool:
-    good = value >= limit if least else value <= limit
-    print(
-        f"{'ok ' if good else 'NOT'} {claim}: {value:.2f} ({'at least' if least else 'at most'} {limit:g})", flush=True
-    )
-    return good
+def meets(name: str, value: float, limit: float, *, least: bool = False) -> bool:
+    """Print a measured value with its limit; return whether the value is within the limit."""
+    passed = value >= limit if least else value <= limit
+    bound = f"{'at least' if least else 'at most'} {limit:g}"
+    print(f"{'ok' if passed else 'FAILED'}: {name}: {value:.2f} ({bound})", flush=True)
+    return passed
 
 
 def main(seeds: int = SEEDS) -> int:
-    return 0 if all([*scoring(), *judging(), *noise(seeds)]) else 1
+    return 0 if all([*scoring(), *evaluation_speed(), *noise(seeds)]) else 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Whether Apache MXNet, the library real artifacts are made with, loads a written artifact and predicts the same.
+"""Check that Apache MXNet, with which SageMaker writes artifacts, loads this project's and predicts the same.
 
     python benchmarks/mxnet_check.py /path/to/python-with-mxnet
 
-The argument is a Python that has MXNet 1.9.1 (Python 3.8, `pip install mxnet==1.9.1 'numpy<1.24'`). It takes artifacts
-apart itself and shares no code with this project.
+The argument is a Python with MXNet 1.9.1 (Python 3.8, `pip install mxnet==1.9.1 'numpy<1.24'`). The code that it runs
+unpacks the artifacts itself and shares no code with this project.
 """
 
 import subprocess
@@ -41,10 +41,10 @@ KINDS: list[tuple[PredictorType, str, int]] = [
 
 
 def difference(python: str, model: LinearModel, rows: np.ndarray[tuple[int, int], np.dtype[np.float32]]) -> float:
-    """The largest difference between MXNet's scores and ours.
+    """Return the largest difference between the scores of MXNet and of this project.
 
-    Probabilities are compared as they are. Other scores are sums in float32, whose order the two libraries choose for
-    themselves, so their difference is taken relative to the magnitudes that are summed.
+    Differences of probabilities are absolute. Other scores are float32 sums, which the two libraries may compute in
+    different orders, so their differences are relative to the sum of the magnitudes.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -54,11 +54,11 @@ def difference(python: str, model: LinearModel, rows: np.ndarray[tuple[int, int]
         done = subprocess.run([python, "-c", WITH_MXNET, *files], capture_output=True, text=True, check=False)
         if done.returncode:
             sys.exit(done.stderr)
-        theirs = np.load(folder / "scores.npy").reshape(len(rows), -1)
-    ours = model.predict(rows).scores.reshape(len(rows), -1)
+        expected = np.load(folder / "scores.npy").reshape(len(rows), -1)
+    scores = model.predict(rows).scores.reshape(len(rows), -1)
     is_probability = model.has_sigmoid or model.predictor_type == "multiclass_classifier"
     scale = 1 if is_probability else np.abs(rows) @ np.abs(model.weights) + np.abs(model.bias)
-    return float(np.max(np.abs(theirs - ours) / scale))
+    return float(np.max(np.abs(expected - scores) / scale))
 
 
 def main(python: str) -> int:
@@ -70,8 +70,8 @@ def main(python: str) -> int:
         model = LinearModel(predictor_type, loss, weights, random.normal(size=outputs).astype(np.float32))
         found = difference(python, model, rows)
         worst = max(worst, found)
-        print(f"{predictor_type:<22} {loss:<14} largest difference of 1000 rows: {found:.1e}")
-    print("within 1e-6" if worst <= 1e-6 else "NOT within 1e-6")
+        print(f"{predictor_type:<22} {loss:<14} largest difference in 1000 rows: {found:.1e}")
+    print("ok: within 1e-6" if worst <= 1e-6 else "FAILED: not within 1e-6")
     return int(worst > 1e-6)
 
 

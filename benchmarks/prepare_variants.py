@@ -1,4 +1,4 @@
-"""The variants of `benchmarks.prepare`: `VARIANT CSV FOLDER` does one of them and tells its times as JSON."""
+"""The variants of `benchmarks.prepare`: arguments `VARIANT CSV FOLDER` run one of them and print its times as JSON."""
 
 import json
 import sys
@@ -35,8 +35,8 @@ def recipe(source: Path, folder: Path) -> None:
                 ordered.to_csv(folder / name, header=False, index=False)
 
 
-def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
-    import sklearn.model_selection  # noqa: F401 - as the recipe's, before the clock starts
+def project(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
+    import sklearn.model_selection  # noqa: F401 - imported before the timing, as in the recipe
 
     from sandbox.client import make_workspace
     from tasks.data.row_assignment import count_rows
@@ -45,14 +45,14 @@ def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
     from tasks.parameters import Dataset, Split
     from tasks.split import Rows
 
-    nowhere = make_workspace("http://127.0.0.1:9")  # files of this machine: no call is made
+    workspace = make_workspace("http://127.0.0.1:9")  # not called, as all files are local
     with timed("all"):
         with timed("load"):
             dataset = Dataset(source=f"file://{source}", target="bonus")
-            table = load.fn(nowhere, find.fn(nowhere, dataset), dataset)
+            table = load.fn(workspace, find.fn(workspace, dataset), dataset)
         with timed("split and write"):
             formatted = format_channels.fn(
-                nowhere, table, Rows(parameters=Split(), **count_rows(table.rows, Split())), form, 1
+                workspace, table, Rows(parameters=Split(), **count_rows(table.rows, Split())), form, 1
             )
     for file in formatted.files:
         path = formatted.path(file)
@@ -60,14 +60,14 @@ def ours(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> None:
 
 
 def formats(source: Path, folder: Path) -> None:
-    """Write the table's columns, in memory already, and as many real numbers, once in each format."""
+    """Write the table and a table of real numbers of the same size, both in memory, once in each format."""
     import numpy as np
     import polars as pl
 
     from tasks.data.writer import write_rows
 
     table = pl.read_csv(source)
-    table = pl.DataFrame([one.shrink_dtype() if one.dtype.is_integer() else one for one in table]).rechunk()
+    table = pl.DataFrame([s.shrink_dtype() if s.dtype.is_integer() else s for s in table]).rechunk()
     real = pl.DataFrame(np.random.default_rng(0).normal(size=table.shape), table.columns).rechunk()
     for name, frame in (("table", table), ("real", real)):
         for form in ("csv", "recordio"):
@@ -87,5 +87,5 @@ if __name__ == "__main__":
     elif variant == "formats":
         formats(source, folder)
     else:
-        ours(source, folder, "csv" if variant == "csv" else "recordio")
+        project(source, folder, "csv" if variant == "csv" else "recordio")
     print(json.dumps({**TIMES, "peak": peak_mebibytes()}))

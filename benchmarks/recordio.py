@@ -1,9 +1,9 @@
-"""How fast rows become RecordIO-protobuf and back, and CSV becomes rows, beside doing it row by row.
+"""Measure the speed of writing and reading RecordIO-protobuf and of reading CSV, and compare with a row-wise writer.
 
     python benchmarks/recordio.py [rows] [features]
 
-The row-by-row writer builds each record's message field by field, as the SageMaker SDK v2's
-`write_numpy_to_dense_tensor` does; both must give the same bytes. Times are the processor's, the best of three runs.
+The row-wise writer builds the message of each record field by field, like `write_numpy_to_dense_tensor` of the
+SageMaker SDK v2; both writers must give the same bytes. Times are processor times, the fastest of three runs.
 """
 
 import io
@@ -52,10 +52,10 @@ def main(rows: int = 500_000, features: int = 16) -> None:
     table = np.random.default_rng(0).normal(size=(rows, features)).astype(np.float32)
     labels = (table[:, 0] > 0).astype(np.float32)
     few = max(1, rows // 20)
-    ours, theirs = io.BytesIO(), io.BytesIO()
-    write_columns(ours, labels[:few], list(table[:few].T))
-    write_row_by_row(theirs, table[:few], labels[:few])
-    assert ours.getvalue() == theirs.getvalue(), "the two writers disagree"
+    written, expected = io.BytesIO(), io.BytesIO()
+    write_columns(written, labels[:few], list(table[:few].T))
+    write_row_by_row(expected, table[:few], labels[:few])
+    assert written.getvalue() == expected.getvalue(), "the two writers give different bytes"
 
     fast = rows / seconds(lambda: write_columns(io.BytesIO(), labels, list(table.T)))
     slow = few / seconds(lambda: write_row_by_row(io.BytesIO(), table[:few], labels[:few]))

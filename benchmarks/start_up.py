@@ -1,7 +1,7 @@
-"""How long `python -m flows.train` takes beside a Prefect flow of seven empty tasks, both in homes that are new.
+"""Compare the time of `python -m flows.train` with a Prefect flow of seven empty tasks, in new home directories.
 
-`python -m benchmarks.start_up [ROUNDS]`; the rounds alternate, and each figure is the median of its rounds. A home has
-what `make .venv/ready` leaves there, matplotlib's list of fonts, and nothing else.
+`python -m benchmarks.start_up [ROUNDS]`; the two commands alternate, and the results are medians of all rounds. A home
+directory contains only what `make .venv/ready` creates there: matplotlib's list of fonts.
 """
 
 import os
@@ -18,11 +18,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def environment(home: Path) -> dict[str, str]:
-    strange = ("PREFECT_", "AWS_", "XDG_", "MPL")
-    saved = {name: value for name, value in os.environ.items() if not name.startswith(strange)}
-    # Two of the machine's test homes at once would share nothing; a cold server has taken more than Prefect's 20 s.
-    own = {"HOME": str(home), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PYTHONPATH": str(ROOT)}
-    return {**saved, **own}
+    excluded = ("PREFECT_", "AWS_", "XDG_", "MPL")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(excluded)}
+    # The first start of a server in a new home may take longer than Prefect's limit of 20 s.
+    added = {"HOME": str(home), "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120", "PYTHONPATH": str(ROOT)}
+    return {**inherited, **added}
 
 
 def seconds(module: str, home: Path) -> float:

@@ -60,7 +60,7 @@ def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
     """Remove the lease of the flow run `run`; return whether the job has no active lease now.
 
     When two runs release their leases at once, at least one call returns True, because each removes its lease before
-    it reads the tags. Also returns True when AWS fails: a needless stop costs less than a job that nobody follows.
+    it reads the tags. Also returns True when AWS fails: a needless stop costs less than a job that no run follows.
     """
     try:
         with translate_errors(f"removing a tag from {arn}"):

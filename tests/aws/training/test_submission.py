@@ -244,13 +244,13 @@ def test_concurrent_callers_follow_one_job(workspace: Workspace, make_spec: Make
 def test_a_job_whose_creation_response_was_lost_belongs_to_this_run(
     request: pytest.FixtureRequest, make_spec: MakeSpec, inject: Inject, calls: Calls, client: str, if_exists: IfExists
 ) -> None:
-    asking: Workspace = request.getfixturevalue(client)
+    block: Workspace = request.getfixturevalue(client)
     spec = make_spec(held=True)
     inject(kind="lost-answer", action="CreateTrainingJob")
     before = calls()
-    assert submit(asking, spec, MINE, if_exists) == ("started", spec.name(1))
-    assert jobs(asking, spec) == [spec.name(1)]
-    # boto3 asks a second time by itself, and is told that there is a job of this name.
+    assert submit(block, spec, MINE, if_exists) == ("started", spec.name(1))
+    assert jobs(block, spec) == [spec.name(1)]
+    # boto3 repeats the call, and the response is that a job with this name exists.
     assert (calls() - before)["sagemaker:CreateTrainingJob"] == (2 if client == "workspace" else 1)
 
 
