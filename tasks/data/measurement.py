@@ -25,12 +25,9 @@ from tasks.data.reader import (
 from tasks.data.source import make_local_copy
 
 MAX_EXAMPLE_LENGTH = 60
-MAX_FLOAT32 = float(np.finfo(np.float32).max)
-"""The largest number the algorithm can represent, about 3.4e38."""
-_BLOCK_CELLS = 1 << 18
-"""Cells measured at once: few enough for the processor's cache."""
-_INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64())
-"""In ascending order of width."""
+MAX_FLOAT32 = float(np.finfo(np.float32).max)  # the algorithm computes with float32
+_BLOCK_CELLS = 1 << 18  # measured at once; they fit into the processor's cache
+_INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64())  # the narrowest first
 
 Floats = NDArray[np.float64]
 Facts = dict[str, NDArray[Any]]

@@ -33,7 +33,6 @@ class ColumnProfile(BaseModel, frozen=True):
     infinite: int
     infinite_row: int | None
     text: int
-    """Cells that are not numbers."""
     text_row: int | None
     text_example: str | None
     too_large: int

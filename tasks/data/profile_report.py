@@ -7,8 +7,7 @@ from tasks.data.profile import ColumnProfile, Profile
 from tasks.data.rules.finding import MAX_NAME_LENGTH as MAX_NAME_LENGTH  # noqa: PLC0414 - for the model's report
 from tasks.data.rules.finding import Finding, format_label, shorten
 
-MAX_LISTED_LABELS = 20
-"""The most labels that are listed one by one; for more, their range is shown."""
+MAX_LISTED_LABELS = 20  # of more labels, only the range is shown
 MAX_LISTED_COLUMNS = 200
 _MARKUP = re.compile(r"[\\`*_\[\]~]")
 _HTML = re.compile(r"[&<>|]")  # HTML entities: not every renderer accepts a backslash before a bar in a table

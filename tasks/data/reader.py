@@ -32,7 +32,6 @@ BLOCK_BYTES = 8 << 20
 """Bytes of text read at once: enough to use all cores, few enough to reuse the same memory."""
 FIRST_BLOCK_BYTES = 128 << 10
 PARQUET_CHUNK_ROWS = 1 << 19
-"""Rows of Parquet read at once."""
 MISSING_VALUES = (
     "", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "#NA", "?",
 )  # fmt: skip

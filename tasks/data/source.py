@@ -33,7 +33,6 @@ class Source(BaseModel, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes of all parts, as stored."""
         return sum(part.size for part in self.parts)
 
 

@@ -47,9 +47,8 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     """
     gate_metric = select_gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
     actual, candidate = ActualLabels.of(model, labels), CandidatePredictions.of(model, predictions)
-    values, baseline, of_champion = _resample(
-        actual, candidate, CandidatePredictions.of(model, champion) if champion else None
-    )
+    other = CandidatePredictions.of(model, champion) if champion else None
+    values, baseline, of_champion = _resample(actual, candidate, other)
     return Evaluation(
         predictor_type=model.predictor_type,
         rows=len(labels),

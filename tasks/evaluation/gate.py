@@ -34,10 +34,7 @@ _ROUNDING_ERROR = 1e-6
 def select_gate_metric(
     predictor_type: PredictorType, loss: str, gate: Gate, weighted_classes: bool = False
 ) -> MetricName:
-    """The metric of the gate.
-
-    Raises HyperparameterError for a metric that the predictor type does not have, or that the loss does not define.
-    """
+    """The gate metric; raises HyperparameterError if it does not apply to the predictor type or the loss."""
     loss = LOSSES[predictor_type][0] if loss == "auto" else loss
     allowed = _GATE_METRICS[loss]
     if gate.metric == "auto":

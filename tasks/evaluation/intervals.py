@@ -20,10 +20,7 @@ def count_samples(rows: int, classes: int = 1) -> int:
 
 
 def draw_samples(rows: int, samples: int) -> Counts:
-    """How often each sample contains each row, shape (1 + samples, rows); the first sample is the rows themselves.
-
-    Each other sample is `rows` draws with replacement, with a fixed seed.
-    """
+    """How often each sample contains each row, (1 + samples, rows); the first is the test set itself."""
     counts = np.ones((1 + samples, rows), np.uint8)
 
     def draw(index: int) -> None:

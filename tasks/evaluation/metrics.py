@@ -39,7 +39,6 @@ class ActualLabels:
 
     @property
     def metric_names(self) -> tuple[MetricName, ...]:
-        """The reported metrics, in the order of the report."""
         if self.num_classes:
             return ("accuracy", "balanced_accuracy", *RATES, "roc_auc", "pr_auc", "log_loss")
         return ("rmse", "mae", "median_error", "r2", *(("pinball",) if self.quantile else ()))
@@ -233,7 +232,7 @@ def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Co
     order = np.argsort(-scores, kind="stable")
     positive_order = order[positive[order]]
     ranked, ranked_hits = -scores[order], -scores[positive_order]
-    # For each positive row: the rows with a higher score, those with at least its score, and the positive ones of these.
+    # For each positive row: the rows with a higher score, those with at least its score, and the positive of these.
     above, through = (np.searchsorted(ranked, ranked_hits, side) for side in ("left", "right"))
     hits_through = np.searchsorted(ranked_hits, ranked_hits, "right")
     rows_up_to, hits_up_to = np.zeros(len(order) + 1, np.int32), np.zeros(len(positive_order) + 1, np.int32)

@@ -49,12 +49,11 @@ METRICS: Final[dict[MetricName, MetricInfo]] = {
 
 
 class Metric(BaseModel, frozen=True):
-    """A metric on the test set; None where it is not defined, such as ROC-AUC with only one class."""
+    """A metric on the test set, and its bootstrap interval; None where undefined, as ROC-AUC with only one class."""
 
     name: MetricName
     value: float | None
     low: float | None
-    """The lower end of the bootstrap interval."""
     high: float | None
     baseline: float | None
     """The metric of the best constant prediction for the same rows."""
@@ -113,7 +112,6 @@ class Evaluation(BaseModel, frozen=True):
     classes: tuple[ClassMetrics, ...]
     slices: tuple[Slice, ...]
     slice_by: str | None = None
-    """The column that defines the slices."""
     residual_quantiles: dict[float, float] = {}
     """Quantiles of actual - predicted, from 0.01 to 0.99; only for a regressor."""
     confusion: tuple[tuple[int, ...], ...] = ()

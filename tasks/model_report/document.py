@@ -37,7 +37,6 @@ class TrainingRun(TrainedModel):
 
     @property
     def cost(self) -> str:
-        """The cost in USD, on one line."""
         reused = self.submission.how == "reused"
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
 

@@ -30,9 +30,8 @@ class Effect:
 def compute_effects(model: LinearModel, profile: Profile) -> list[Effect]:
     """The effects of all features, the largest first, those of unknown size last.
 
-    The output of a regressor is the prediction, in the unit of the target; of a binary classifier, the log-odds of
-    label 1 (with hinge loss, the distance from the separating plane); of a multiclass classifier, each class's score
-    before softmax.
+    Outputs are the prediction of a regressor, in the unit of the target; the log-odds of label 1 of a binary classifier
+    (with hinge loss, the distance from the separating plane); the scores before softmax of a multiclass classifier.
     """
     names = model.feature_names or tuple(f"feature_{index}" for index in range(len(model.weights)))
     spreads = {column.name: column.std for column in profile.columns}

@@ -34,16 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
-CELLS = 40
-"""Cells along each axis of a histogram."""
+CELLS = 40  # along each axis of a histogram
 CALIBRATION_BINS = 10
 MAX_BARS = 10
 MAX_MARKED_EPOCHS = 30
-MAX_COUNTED_CLASSES = 10
-"""The most classes for which the confusion matrix has room for numbers."""
+MAX_COUNTED_CLASSES = 10  # the confusion matrix of more classes has no room for numbers
 _LOSS_LINES = {"validation": (BLUE, "-"), "train": (ORANGE, "--")}
-_DRAWING = Lock()
-"""Held while matplotlib's settings, which all threads share, are changed."""
+_DRAWING = Lock()  # held while matplotlib's settings, which all threads share, are changed
 
 
 def draw_plots(

@@ -53,10 +53,8 @@ STYLE: dict[Any, Any] = {
     "legend.handlelength": 3,
     "savefig.dpi": 200,
 }
-"""Settings of matplotlib."""
 MAX_COLORS = 64
-THOUSANDS = "{x:,.10g}"
-"""Format of the numbers on an axis: 25,000."""
+THOUSANDS = "{x:,.10g}"  # 25,000
 _UNKNOWN_GLYPH = "\N{WHITE SQUARE}"
 
 

@@ -33,7 +33,7 @@ _PROBLEMS = {
         f"Rescale the target {_RESCALE}.",
     ),
 }
-"""For each count of a column profile: the message for one column, for many, the remedy, and the remedy for the target."""
+"""For each count of a profile: the message for one column, for many, the remedy, and the remedy for the target."""
 
 
 def find_cell_problems(features: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[Finding]:

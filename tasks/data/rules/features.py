@@ -38,9 +38,7 @@ def find_feature_problems(features: Sequence[ColumnProfile], target: ColumnProfi
     originals = {column.digest: column.name for column in reversed(others)}
     twins = {column.name: originals[column.digest] for column in others if originals[column.digest] != column.name}
     what = f"the same values in every row as {quote_columns([*dict.fromkeys(twins.values())])}"
-    keep = (
-        "Keep one of each, as equal columns share one weight; leave out the others with the dataset's ignore parameter."
-    )
+    keep = "Keep one of each, as equal columns share a weight; leave out the others with the ignore parameter."
     yield from _warn([*twins], what, keep)
     indices = [column.name for column in features if _INDEX_NAME.fullmatch(column.name)]
     what = "looks like a row number that pandas wrote as a column"

@@ -33,7 +33,6 @@ def warning(where: str, what: str, remedy: str) -> Finding:
 
 
 def shorten(name: str) -> str:
-    """Cut a column's name to MAX_NAME_LENGTH characters."""
     return name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…"
 
 

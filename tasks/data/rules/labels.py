@@ -57,10 +57,8 @@ def _suggest_remedy(profile: Profile) -> str:
     if not 0 < len(values) <= MAX_CLASS_LABELS:
         if profile.fractional_label_row is not None:
             return "The target is continuous: set predictor_type to regressor."
-        regressor = (
-            "If the target is a quantity, set predictor_type to regressor. If the labels are classes, number them"
-        )
-        return f"{regressor} from 0, and set predictor_type to multiclass_classifier and num_classes to their number."
+        number = "For a numeric target, set predictor_type to regressor. If the labels are classes, number them from"
+        return f"{number} 0, and set predictor_type to multiclass_classifier and num_classes to their number."
     count, classes = len(values), range(len(values))
     kind = "binary_classifier" if count == 2 else f"multiclass_classifier and num_classes to {count}"
     mapping = f"Map the {count} labels {format_labels(values)} to {format_labels(classes)}. "
