@@ -7,7 +7,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
-from aws.preflight import check_workspace as find_obstacles
+from aws.preflight import check_workspace as preflight_warnings
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.caching.policy import RETRIES, UNCACHED
@@ -26,7 +26,7 @@ ARTIFACT_KEY = "data-profile"
 @task(name="check workspace", task_run_name="check {workspace.bucket.bucket_name}", **UNCACHED, **RETRIES)
 def check_workspace(workspace: Workspace) -> None:
     """Check that the workspace can be used; raises an AwsError that lists all its problems."""
-    for warning in find_obstacles(workspace):
+    for warning in preflight_warnings(workspace):
         get_run_logger().warning("%s", warning)
 
 

@@ -105,16 +105,15 @@ def scatter(
     record, row = _record_type(types), 0
     folder.mkdir(parents=True, exist_ok=True)
     for frame in frames:
-        in_frame = positions[row : row + frame.height]
+        current = positions[row : row + frame.height]
         row += frame.height
         records = np.empty(frame.height, record)
-        for field, values in zip(
-            record.fields or (), (in_frame, *(column.to_numpy() for column in frame)), strict=True
-        ):
+        columns = (column.to_numpy() for column in frame)
+        for field, values in zip(record.fields or (), (current, *columns), strict=True):
             records[field] = values
-        order = np.argsort(in_frame)
+        order = np.argsort(current)
         ordered = records.take(order)
-        edges = pairwise(np.searchsorted(in_frame, np.asarray(starts, np.uint32), sorter=order).tolist())
+        edges = pairwise(np.searchsorted(current, np.asarray(starts, np.uint32), sorter=order).tolist())
         for start, (first, end) in zip(starts[:-1], edges, strict=True):
             if end > first:
                 with (folder / str(start)).open("ab") as file:
