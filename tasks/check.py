@@ -1,4 +1,4 @@
-"""Check: say all that is wrong with the workspace and with the data, before anything is uploaded or paid for."""
+"""Check: report all problems of the workspace and of the data before anything is uploaded or paid for."""
 
 from contextlib import suppress
 
@@ -7,7 +7,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
-from aws.preflight import check_workspace as find_obstacles
+from aws.preflight import check_workspace as preflight_warnings
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.caching.policy import RETRIES, UNCACHED
@@ -20,25 +20,25 @@ from tasks.parameters import RunParameters, fit_batch_size
 from tasks.split import Rows
 
 ARTIFACT_KEY = "data-profile"
-"""The same for every run, so that Prefect keeps their history together."""
+"""The same key for every run, so that Prefect shows their history together."""
 
 
 @task(name="check workspace", task_run_name="check {workspace.bucket.bucket_name}", **UNCACHED, **RETRIES)
 def check_workspace(workspace: Workspace) -> None:
-    """See that the workspace can be used; raises an AwsError that names everything that is wrong with it."""
-    for warning in find_obstacles(workspace):
+    """Check that the workspace can be used; raises an AwsError that lists all its problems."""
+    for warning in preflight_warnings(workspace):
         get_run_logger().warning("%s", warning)
 
 
 @task(name="check", task_run_name="check {table.rows} rows", **UNCACHED)
 def check(table: Table, rows: Rows, parameters: RunParameters) -> tuple[Finding, ...]:
-    """Check the table against the hyperparameters, the split and the gate, and show its profile; returns the warnings.
+    """Check the table for the hyperparameters, the split and the gate, publish its profile, and return the warnings.
 
     Raises DataError with all errors, HyperparameterError for a mini_batch_size or a gate metric that does not apply.
     """
     ignored = parameters.split.left_out
     findings = find_problems(table.profile, rows.by_channel, parameters.hyperparameters, ignored)
-    with suppress(httpx.HTTPError):  # the log and the error say it, too
+    with suppress(httpx.HTTPError):  # the log and the error contain the findings as well
         report = render_profile(table.profile, findings, ignored)
         create_markdown_artifact(report, key=ARTIFACT_KEY, description=f"Data of {table.source.uri}")
     for finding in findings:
@@ -47,7 +47,7 @@ def check(table: Table, rows: Rows, parameters: RunParameters) -> tuple[Finding,
     errors = [finding for finding in findings if finding.level == "error"]
     if errors:
         raise DataError(error_message(table.source.uri, errors))
-    # Either would otherwise be refused after the upload, or after the training job was paid for.
+    # Without these checks, the run would fail after the upload, or after the training job was paid for.
     fit_batch_size(parameters.hyperparameters, rows.train)
     check_gate(parameters, table.columns)
     return findings

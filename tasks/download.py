@@ -1,4 +1,4 @@
-"""Download: fetch the model, see that it is whole and opens, say what is in it."""
+"""Download: fetch the model of a training job and check that it can be read."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tasks.upload import Uploaded
 
 
 class ModelFile(Result):
-    """A model on this machine: where, its size in bytes, its checksum, its number of features."""
+    """A model on this machine: its path, its size in bytes, its SHA-256 and its number of features."""
 
     uri: str
     path: Path
@@ -26,7 +26,7 @@ class ModelFile(Result):
     features: int
 
     def missing(self, workspace: Workspace) -> list[str]:
-        """The file, if it is not on this machine as it was."""
+        """The path of the file, if it was changed or removed."""
         del workspace
         return [] if self.path.exists() and sha256_of(self.path) == self.sha256 else [str(self.path)]
 
@@ -46,16 +46,16 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(task_run_name="download {job.name}", **cached("download", _facts), **RETRIES)
 def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFile:
-    """Fetch `model.tar.gz` into a folder named as the job; raises ArtifactError when it does not open as a model."""
+    """Fetch `model.tar.gz` into a folder with the name of the job; raises ArtifactError when it is not a model."""
     path = _folder(model_dir) / job.name / "model.tar.gz"
     download_object(workspace, job.model, path)
     size, features = path.stat().st_size, len(read_model(path).weights)
-    get_run_logger().info("%s: %d bytes, a model of %d features", path, size, features)
+    get_run_logger().info("%s: %d bytes, a model with %d features", path, size, features)
     return ModelFile(uri=job.model.uri, path=path, size=size, sha256=sha256_of(path), features=features)
 
 
 class TrainedModel(Result):
-    """A model, and all that it was made of."""
+    """A model, and the results of the steps that produced it."""
 
     table: Table
     rows: Rows

@@ -29,13 +29,13 @@ LOG_SUMMARY_VERSION = 2
 
 
 class TrainingLogSummary(Result):
-    """What the log tells, or why there is nothing to tell."""
+    """The summary of the training log, or the reason why there is none."""
 
     summary: LogReport | None
     objection: str | None
 
     def missing(self, workspace: Workspace) -> list[str]:
-        """A log that could not be read is looked for again."""
+        """A log that could not be read, so that it is read again."""
         del workspace
         return [] if self.summary else ["the log of the job"]
 
@@ -117,18 +117,18 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 # Monitor, which calls it, is retried: retries of its own would multiply.
 @task(name="read log", task_run_name="read the log of {job}", **cached("read log", _facts))
 def read_training_log(workspace: Workspace, job: str, created: datetime) -> TrainingLogSummary:
-    """Summarise the log of a job that is over, for the report; a log that cannot be read is no reason to fail.
+    """Summarise the log of a finished job for the report; a log that cannot be read does not fail the run.
 
     The result is cached: CloudWatch may have deleted the log by the time the job is reused.
     """
-    del created  # decides only whether a result is reused
+    del created  # only part of the cache key
     try:
         report = LogReader.read(read_log_lines(workspace, job))
     except AwsError as error:
         if error.retryable:
             raise
-        get_run_logger().warning("The report will not tell how the model was trained. %s", error)
+        get_run_logger().warning("The report will have no training summary. %s", error)
         return TrainingLogSummary(summary=None, objection=str(error))
     if not report.epochs:
-        return TrainingLogSummary(summary=None, objection="CloudWatch holds no log of the job (any more).")
+        return TrainingLogSummary(summary=None, objection="CloudWatch has no log of the job, or has deleted it.")
     return TrainingLogSummary(summary=report.condensed(), objection=None)

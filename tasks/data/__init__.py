@@ -1,1 +1,1 @@
-"""The table: found, read, profiled, checked, divided into channels, shuffled and written."""
+"""Find, read, profile, check, split, shuffle and write the table."""

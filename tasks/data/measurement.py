@@ -1,4 +1,4 @@
-"""One pass over each file of a table: what its columns hold, and the narrowest types that hold them."""
+"""Column statistics of a table, computed in one pass per file, and the narrowest types that store the columns."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,19 +25,16 @@ from tasks.data.reader import (
 from tasks.data.source import make_local_copy
 
 MAX_EXAMPLE_LENGTH = 60
-MAX_FLOAT32 = float(np.finfo(np.float32).max)
-"""The largest number the algorithm can hold, about 3.4e38."""
-_BLOCK_CELLS = 1 << 18
-"""Cells measured at once: so few that they stay in the processor's cache."""
-_INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64())
-"""The narrowest first."""
+MAX_FLOAT32 = float(np.finfo(np.float32).max)  # the algorithm computes with float32
+_BLOCK_CELLS = 1 << 18  # measured at once; they fit into the processor's cache
+_INTEGERS = (pl.Int8(), pl.Int16(), pl.Int32(), pl.Int64())  # the narrowest first
 
 Floats = NDArray[np.float64]
 Facts = dict[str, NDArray[Any]]
 
 
 def storage_types(profile: Profile) -> dict[str, pl.DataType]:
-    """The narrowest types of numbers that hold the columns without loss, true and false as 1 and 0."""
+    """The narrowest numeric type for each column that loses no value; booleans are stored as 1 and 0."""
     return {column.name: _storage_type(column) for column in profile.columns}
 
 
@@ -49,37 +46,33 @@ def _storage_type(column: ColumnProfile) -> pl.DataType:
 
 
 def numpy_type(kind: pl.DataType) -> np.dtype[Any]:
-    """The same type as numpy calls it."""
     return np.dtype(str(kind).lower())
 
 
 def row_bytes(types: Mapping[str, pl.DataType]) -> int:
-    """Bytes of a row."""
     return sum(numpy_type(kind).itemsize for kind in types.values())
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What is known of some successive rows of a table: enough to check them without reading them again.
+    """Statistics of consecutive rows of a table, enough to check the rows without reading them again.
 
-    Each of the `facts` is an array (columns,). Those named `…_row` are the first row with such a cell, from 1, and
-    infinite where there is none; `known` are the finite cells, `square` and `product` the sums of the squares of their
-    deviations from the mean, and of these times the target's.
+    Each of the `facts` is an array (columns,). `…_row` is the first row with such a cell, from 1, infinite if there is
+    none; `known` counts the finite cells; `square` is the sum of their squared deviations from the mean, and `product`
+    the sum of their deviations times those of the target.
     """
 
     names: tuple[str, ...]
     target: str
     facts: Facts
     labels: pl.DataFrame | None
-    """The target's finite values, with the number of their rows and the first; None for more than MAX_LABELS."""
+    """Each finite value of the target, its number of rows and its first row; None for more than MAX_LABELS values."""
 
     @property
     def rows(self) -> int:
-        """The number of rows."""
         return int(self.facts["rows"][0])
 
     def profile(self) -> Profile:
-        """The profile of these rows."""
         facts, target = self.facts, self.names.index(self.target)
         constant, whole = facts["minimum"] == facts["maximum"], facts["known"] == facts["rows"]
         with np.errstate(all="ignore"):
@@ -108,7 +101,7 @@ class Measurement:
 
 
 def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str], target: str) -> Measurement:
-    """What the file's columns hold; raises DataError when it lacks one."""
+    """Measure the `wanted` columns of a file; raises DataError when one is missing."""
     path = make_local_copy(workspace, part)
     names = read_column_names(path, part.uri)
     for column in wanted:
@@ -117,17 +110,16 @@ def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str]
     return measure_chunks(prefetch(chunks, f"reading {part.uri}"), wanted, target)
 
 
-def measure_chunks(chunks: Iterable[Chunk], wanted: Sequence[str], target: str) -> Measurement:
-    """What the `wanted` columns of a file's chunks hold."""
-    found = _measure_chunk(Chunk(pl.DataFrame(np.empty((0, len(wanted)), np.bool_)), {}), wanted, target)
+def measure_chunks(chunks: Iterable[Chunk], columns: Sequence[str], target: str) -> Measurement:
+    """Measure the `columns` of all chunks of a file."""
+    found = _measure_chunk(Chunk(pl.DataFrame(np.empty((0, len(columns)), np.bool_)), {}), columns, target)
     for chunk in chunks:
-        more = _measure_chunk(chunk, wanted, target, list_labels=found.labels is not None)
-        found = merge([found, more])
+        found = merge([found, _measure_chunk(chunk, columns, target, list_labels=found.labels is not None)])
     return found
 
 
 def merge(parts: Sequence[Measurement]) -> Measurement:
-    """What the rows of all parts come to, each part's following those of the part before it."""
+    """The measurement of the rows of all parts, one part after another."""
     parts = [part for part in parts if part.rows] or parts[:1]
     labels, start = [], 0
     for part in parts:
@@ -142,7 +134,7 @@ def merge(parts: Sequence[Measurement]) -> Measurement:
 def _measure_chunk(chunk: Chunk, names: Sequence[str], target: str, *, list_labels: bool = True) -> Measurement:
     values, label = chunk.frame.cast(pl.Float64).to_numpy().T, names.index(target)
     step = max(1024, _BLOCK_CELLS // len(names))
-    with np.errstate(over="ignore", invalid="ignore"):  # of values that no float32 holds, and that are reported
+    with np.errstate(over="ignore", invalid="ignore"):  # values beyond float32 are reported later
         blocks = [_measure_block(values[:, at : at + step], label) for at in range(0, max(chunk.height, 1), step)]
         facts = _merge_facts(blocks, label)
         spread = facts["maximum"] - facts["minimum"]
@@ -184,10 +176,10 @@ def _sum_labels(labels: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def _measure_block(values: Floats, label: int) -> Facts:
-    """Facts of values (columns, rows) of which the row `label` is the target."""
+    """Facts about values (columns, rows), of which `values[label]` is the target."""
     columns, rows = values.shape
     low, high = values.min(axis=1, initial=np.inf), values.max(axis=1, initial=-np.inf)
-    sound = bool(((low >= -MAX_FLOAT32) & (high <= MAX_FLOAT32)).all())  # none is NaN either
+    sound = bool(((low >= -MAX_FLOAT32) & (high <= MAX_FLOAT32)).all())  # false for NaN as well
     unsound = values[:, :0] if sound else values
     finite, known, cells = values, np.full(columns, rows), np.isfinite(unsound)
     if not sound:
@@ -202,7 +194,7 @@ def _measure_block(values: Floats, label: int) -> Facts:
     fraction_row[label] = _count(finite[label] != np.floor(finite[label]))[1]
     return {
         "rows": np.full(columns, rows),
-        "digest": _digest((values + 0.0).view(np.uint64)),  # 0 makes -0 a 0, which it equals
+        "digest": _digest((values + 0.0).view(np.uint64)),  # + 0.0 turns -0 into 0, which it equals
         "fraction_row": fraction_row,
         "minimum": low,
         "maximum": high,
@@ -218,7 +210,7 @@ def _count_problems(values: Floats) -> Facts:
     problems = {
         "missing": np.isnan(values),
         "infinite": np.isinf(values),
-        "text": np.zeros(values.shape, np.bool_),  # missing here
+        "text": np.zeros(values.shape, np.bool_),  # NaN here, and counted separately
         "too_large": np.isfinite(values) & (np.abs(values) > MAX_FLOAT32),
     }
     facts: Facts = {}
@@ -228,15 +220,15 @@ def _count_problems(values: Floats) -> Facts:
 
 
 def _count(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats]:
-    """How many cells are set along the last axis, and the first of them, from 1."""
+    """The number of true cells along the last axis, and the position of the first, from 1."""
     rows = np.where(mask, np.arange(1, mask.shape[-1] + 1), np.inf)
     return mask.sum(axis=-1), rows.min(axis=-1, initial=np.inf)
 
 
 def _digest(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """A number for each row of words that depends on their order: equal for equal rows, and hardly for others."""
+    """A hash of each row of words that depends on their order; different rows very probably have different hashes."""
     keys = np.random.default_rng(0).integers(2**64, size=words.shape[1], dtype=np.uint64) | np.uint64(1)
-    # The upper half folded into the lower: the last bits of a whole number are zeros, and so would be its product's.
+    # Fold the upper half into the lower: as a float64, a whole number ends in zero bits, and so would its product.
     folded = words >> np.uint64(32)
     folded ^= words
     folded *= keys

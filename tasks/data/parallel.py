@@ -1,4 +1,4 @@
-"""Work on a table's files: in this process or on a Dask cluster, with the next chunk prefetched and progress logged."""
+"""Process a table's files in this process or on a Dask cluster; prefetch chunks and log the progress."""
 
 import inspect
 import time
@@ -20,7 +20,7 @@ LOG_INTERVAL_SECONDS: Final = 10.0
 
 
 class HasHeight(Protocol):
-    """A number of rows, such as a chunk or a polars frame."""
+    """An object with a number of rows, such as a chunk or a polars frame."""
 
     @property
     def height(self) -> int: ...
@@ -31,9 +31,9 @@ Rows = TypeVar("Rows", bound=HasHeight)
 
 
 def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any], **common: Any) -> list[T]:
-    """`step(workspace, ...)` for each of the items that stand side by side, with what all have in common; in order.
+    """Call `step(workspace, *one, **common)` for each tuple of `zip(*items)`; returns the results in order.
 
-    With a `dask_scheduler` in the workspace every call is a Prefect task of its own, run and retried on the cluster.
+    With a `dask_scheduler` in the workspace, every call is a separate Prefect task, run and retried on the cluster.
     """
     calls = [(workspace, *one) for one in zip(*items, strict=True)]
     if workspace.dask_scheduler is None:
@@ -42,11 +42,11 @@ def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any
     task = Task(step, name=step.__name__.replace("_", " "), cache_policy=NO_CACHE, persist_result=False, **RETRIES)
     get_run_logger().info("%s: %d on Dask at %s", task.name, len(calls), workspace.dask_scheduler)
     try:
-        from prefect_dask.task_runners import DaskTaskRunner  # an extra, and a second of importing
+        from prefect_dask.task_runners import DaskTaskRunner  # an optional dependency; the import takes a second
     except ModuleNotFoundError as error:
         raise HyperparameterError(
             "The workspace names a Dask scheduler, but prefect-dask is not installed. Install the extra "
-            "`train-linear-learner[dask]`, on the cluster's workers too."
+            "`train-linear-learner[dask]` here and on the cluster's workers."
         ) from error
     with DaskTaskRunner(address=workspace.dask_scheduler) as runner:
         futures = [runner.submit(task, {**dict(zip(names, call, strict=False)), **common}) for call in calls]
@@ -54,7 +54,7 @@ def map_files(workspace: Workspace, step: Callable[..., T], *items: Sequence[Any
 
 
 def prefetch(items: Iterator[Rows], activity: str) -> Iterator[Rows]:
-    """Yield the same chunks or frames while a thread makes the next; log from time to time how many rows were done."""
+    """Yield the items while a thread produces the next one; log the number of rows at regular intervals."""
     rows, last = 0, time.monotonic()
     with ThreadPoolExecutor(1) as thread:
         pending = thread.submit(next, items, None)
@@ -64,5 +64,5 @@ def prefetch(items: Iterator[Rows], activity: str) -> Iterator[Rows]:
             rows += item.height
             if time.monotonic() - last >= LOG_INTERVAL_SECONDS:
                 last = time.monotonic()
-                with suppress(MissingContextError):  # outside of a run nobody reads it
+                with suppress(MissingContextError):  # there is no logger outside a run
                     get_run_logger().info("%s: %s rows so far", activity, f"{rows:,}")

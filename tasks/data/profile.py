@@ -1,4 +1,4 @@
-"""What a table holds: enough to check it without reading it again."""
+"""The profile of a table: statistics that are enough to check it without reading it again."""
 
 from typing import Literal, NamedTuple, get_args
 
@@ -7,23 +7,23 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 ColumnKind = Literal["boolean", "integer", "number", "text"]
-"""What the cells of a column are written as, the narrowest first."""
+"""The type of a column's cells, in ascending order of generality."""
 COLUMN_KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)
 MAX_LABELS = 1000
-"""A target of more different values has no classes, or more than can be listed."""
+"""The most distinct labels that a profile lists."""
 
 
 class TextCells(NamedTuple):
-    """The cells of a chunk's column that are no numbers: their rows, from 0 and ascending, and the first such cell."""
+    """The non-numeric cells of a chunk's column: their row numbers, from 0 and ascending, and the first such cell."""
 
     rows: NDArray[np.intp]
     example: str
 
 
 class ColumnProfile(BaseModel, frozen=True):
-    """One column; each count of cells comes with the first row that has one, 1 being the first below the header.
+    """One column; for each count of cells, the first such row is given (1 is the first row below the header).
 
-    Figures are of the finite values, and None where there are none or where a float64 cannot hold the figure.
+    Statistics are of the finite values. They are None if there are none, or if a float64 cannot represent the result.
     """
 
     name: str
@@ -33,27 +33,26 @@ class ColumnProfile(BaseModel, frozen=True):
     infinite: int
     infinite_row: int | None
     text: int
-    """Cells that are no number."""
     text_row: int | None
     text_example: str | None
     too_large: int
-    """Finite cells beyond what a float32 holds."""
+    """Finite cells beyond the range of float32."""
     too_large_row: int | None
     minimum: float | None
     maximum: float | None
     mean: float | None
     std: float | None
-    """With ddof 0."""
+    """Population standard deviation (ddof 0)."""
     correlation: float | None
-    """Pearson's, with the target; None where a cell of either is not finite."""
+    """Pearson's correlation with the target; None if a cell of either column is not finite."""
     distinct: bool
-    """Whether the column is of integers none of which is missing, or comes twice within any chunk."""
+    """Whether all cells are integers, none is missing, and none is repeated within a chunk."""
     digest: str
-    """Equal for columns of this table of equal values in every row."""
+    """A hash that is equal for columns of this table with equal values in every row."""
 
 
 class LabelCount(BaseModel, frozen=True):
-    """How many rows have a label, and the first of them."""
+    """A label, its number of rows and its first row."""
 
     value: float
     rows: int
@@ -61,12 +60,12 @@ class LabelCount(BaseModel, frozen=True):
 
 
 class Profile(BaseModel, frozen=True):
-    """A table: its columns in file order, the target among them."""
+    """The profile of a table: its columns in file order, including the target."""
 
     rows: int
     target: str
     columns: tuple[ColumnProfile, ...]
     labels: tuple[LabelCount, ...] | None
-    """The target's finite values in ascending order; None when there are more than 1000."""
+    """The target's finite values in ascending order; None for more than MAX_LABELS."""
     fractional_label_row: int | None
-    """The first row whose label is no whole number."""
+    """The first row whose label is not a whole number."""

@@ -1,4 +1,4 @@
-"""What people see of their data in the UI: the findings, the labels, the columns; as markdown."""
+"""The report on a table as markdown, for the UI: findings, labels and columns."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -7,33 +7,32 @@ from tasks.data.profile import ColumnProfile, Profile
 from tasks.data.rules.finding import MAX_NAME_LENGTH as MAX_NAME_LENGTH  # noqa: PLC0414 - for the model's report
 from tasks.data.rules.finding import Finding, format_label, shorten
 
-MAX_LISTED_LABELS = 20
-"""Labels that are listed with their rows; of more, the range is shown."""
+MAX_LISTED_LABELS = 20  # of more labels, only the range is shown
 MAX_LISTED_COLUMNS = 200
 _MARKUP = re.compile(r"[\\`*_\[\]~]")
-_HTML = re.compile(r"[&<>|]")  # entities, as a bar in a table's cell has no other spelling that all readers know
+_HTML = re.compile(r"[&<>|]")  # HTML entities: not every renderer accepts a backslash before a bar in a table
 _HEADER = ("column", "role", "kind", "missing", "infinite", "minimum", "mean", "maximum", "std", "correlation")
 
 
 def render_profile(profile: Profile, findings: Sequence[Finding], ignored: Collection[str] = ()) -> str:
-    """The report on a table: what is wrong with it, how its labels are spread, what its columns hold."""
+    """The findings, the distribution of the labels and the columns of a table."""
     lines = [f"- **{finding.level}** {escape_markdown(str(finding))}" for finding in findings]
     sections = {
-        "Findings": "\n".join(lines) or "Nothing to object to.",
+        "Findings": "\n".join(lines) or "No problems found.",
         f"Labels: {escape_markdown(profile.target)}": labels_table(profile),
-        f"Columns: {len(profile.columns)} of {profile.rows} rows": columns_table(profile, ignored),
+        f"Columns: {len(profile.columns)}, rows: {profile.rows}": columns_table(profile, ignored),
     }
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
 
 
 def escape_markdown(text: str) -> str:
-    """Text that markdown shows as it is, on one line."""
+    """Escape text so that markdown shows it unchanged, on one line."""
     shown = _HTML.sub(lambda found: f"&#{ord(found[0])};", _MARKUP.sub(r"\\\g<0>", text))
     return "".join(char if char.isprintable() else " " for char in shown)
 
 
 def labels_table(profile: Profile) -> str:
-    """How the labels are spread."""
+    """The rows of each label; for many labels, their range and mean."""
     if profile.labels and len(profile.labels) <= MAX_LISTED_LABELS:
         rows = [
             (format_label(label.value), str(label.rows), f"{label.rows / profile.rows:.1%}", str(label.first_row))
@@ -42,17 +41,17 @@ def labels_table(profile: Profile) -> str:
         return _table(("label", "rows", "share", "first row"), rows)
     target = next(column for column in profile.columns if column.name == profile.target)
     if target.minimum is None:
-        return "No numbers."
+        return "The target has no numbers."
     figures = (target.minimum, target.mean, target.maximum, target.std)
     return _table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
 
 
 def columns_table(profile: Profile, ignored: Collection[str] = ()) -> str:
-    """What the columns hold, at most 200 of them."""
+    """The statistics of the first MAX_LISTED_COLUMNS columns."""
     shown = profile.columns[:MAX_LISTED_COLUMNS]
     table = _table(_HEADER, [_row(column, profile.target, ignored) for column in shown])
     more = len(profile.columns) - len(shown)
-    return f"{table}\n\nand {more} more" if more else table
+    return f"{table}\n\nand {more} more columns" if more else table
 
 
 def _row(column: ColumnProfile, target: str, ignored: Collection[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""A table's files, CSV or Parquet, compressed or not, read in chunks of typed columns with bounded memory."""
+"""Read a table's files (CSV, compressed CSV or Parquet) in chunks of typed columns, with bounded memory."""
 
 import csv
 import gzip
@@ -29,14 +29,13 @@ else:
     from backports import zstd
 
 BLOCK_BYTES = 8 << 20
-"""Bytes of text read at once: enough to keep the cores busy, few enough to stay in memory that is used again."""
+"""Bytes of text read at once: enough to use all cores, few enough to reuse the same memory."""
 FIRST_BLOCK_BYTES = 128 << 10
 PARQUET_CHUNK_ROWS = 1 << 19
-"""Rows of Parquet read at once."""
 MISSING_VALUES = (
     "", "NA", "N/A", "n/a", "NaN", "nan", "-nan", "-NaN", "NULL", "null", "None", "<NA>", "#N/A", "#NA", "?",
 )  # fmt: skip
-"""What stands for a missing value; pandas' list, and the question mark of many public tables."""
+"""Texts that mean a missing value: pandas' list, and the question mark of many public tables."""
 _BOOLEANS = {"true": True, "false": False}
 _DECOMPRESSORS: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
@@ -56,7 +55,7 @@ _OTHER_FORMATS = {
     b"{": "JSON",
     b"\x89HDF": "an HDF5 file",
 }
-"""How files begin that are taken for CSV now and then."""
+"""First bytes of formats that users mistake for CSV."""
 _BLANK_LINE = re.compile(rb"(?<=\n)[ \t]*\r?\n")
 _MAX_LINE_BYTES = 8 << 20
 
@@ -64,75 +63,74 @@ ColumnTypes = Mapping[str, pl.DataType]
 
 
 class Chunk(NamedTuple):
-    """Some rows: columns of numbers or booleans, null where a value is missing or text, and what text there was."""
+    """Some rows: columns of numbers or booleans, null where a value is missing or text, and the text cells."""
 
     frame: pl.DataFrame
     texts: Mapping[str, TextCells]
 
     @property
     def height(self) -> int:
-        """The number of rows."""
         return self.frame.height
 
 
 def read_column_names(path: Path, name: str) -> tuple[str, ...]:
-    """Names of the file's columns; raises DataError, with the file called `name`, when it is not a table."""
+    """The names of the file's columns; raises DataError, which names the file `name`, when it is not a table."""
     if _is_parquet(path):
         with _parquet_errors(name):
             names = tuple(pl.read_parquet_schema(path))
     else:
         with _open_text(path, name) as stream:
             names = _read_header(stream, name)
-    twice = [column for column, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(f"{name} has more than one column named {twice[0]!r}. Rename or remove one of them.")
-    for separator, called in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+    repeated = [column for column, count in Counter(names).items() if count > 1]
+    if repeated:
+        raise DataError(f"{name} has more than one column named {repeated[0]!r}. Rename or remove one of them.")
+    for separator, plural in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         if len(names) == 1 and separator in names[0]:
-            raise DataError(f"{name} seems to be separated by {called}. Separate it by commas.")
+            raise DataError(f"{name} seems to be separated by {plural}. Separate it by commas.")
     return names
 
 
 def select_columns(path: Path, name: str, target: str, ignore: Sequence[str]) -> tuple[str, ...]:
-    """The file's columns but the ignored ones; raises DataError for unknown names, and when no feature is left."""
+    """The file's columns without the ignored ones; raises DataError for unknown names, or when no feature is left."""
     names = read_column_names(path, name)
     check_column_exists(names, target, "to predict", name)
     for column in ignore:
         check_column_exists(names, column, "to ignore", name)
     chosen = tuple(column for column in names if column not in ignore)
     if len(chosen) == 1:
-        message = f"{name} has only the column {target!r} to use."
-        raise DataError(f"{message} Linear Learner needs at least one feature beside it.")
+        message = f"{name} has only the column {target!r} that is not ignored."
+        raise DataError(f"{message} Linear Learner also needs at least one feature.")
     return chosen
 
 
 def check_column_exists(names: Sequence[str], column: str, purpose: str, name: str) -> None:
-    """Raise DataError, with the likely name, when `column` is none of `names`."""
+    """Raise DataError, with the most similar name, when `column` is not in `names`."""
     if column not in names:
         close = get_close_matches(column, names, n=1)
         hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(names[:30])[:300]}."
         raise DataError(f"{name} has no column {column!r} {purpose}. {hint}")
 
 
-def read_chunks(path: Path, name: str, wanted: Sequence[str]) -> Iterator[Chunk]:
-    """The `wanted` columns, in that order, in chunks of bounded size; the types are found out chunk by chunk.
+def read_chunks(path: Path, name: str, columns: Sequence[str]) -> Iterator[Chunk]:
+    """The `columns`, in that order, in chunks of bounded size; the types are inferred for each chunk.
 
-    Raises DataError with row (1 is the first below the header) for lines of another length than the header and bytes
-    that are not UTF-8.
+    Raises DataError with the row (1 is the first below the header) for a line with more or fewer values than the header
+    and for bytes that are not UTF-8.
     """
     if _is_parquet(path):
-        yield from map(_to_chunk, _read_parquet(path, name, wanted))
+        yield from map(_to_chunk, _read_parquet(path, name, columns))
         return
     with _open_text(path, name) as stream:
-        file, seen = _CsvFile(stream, name, wanted), None
+        file, types = _CsvFile(stream, name, columns), None
         for block in read_blocks(stream):
-            chunk = _to_chunk(file.parse(block, {} if seen is None else seen.schema))
+            chunk = _to_chunk(file.parse(block, {} if types is None else types.schema))
             yield chunk
             found = chunk.frame.clear().cast(dict.fromkeys(chunk.texts, pl.String()))
-            seen = found if seen is None else pl.concat([seen, found], how="vertical_relaxed")  # to the wider types
+            types = found if types is None else pl.concat([types, found], how="vertical_relaxed")  # the wider types
 
 
 def read_text_column(path: Path, name: str, column: str) -> pl.Series:
-    """One whole column as text, whatever it holds; null where it is empty."""
+    """One whole column as text; null where a cell is empty."""
     if _is_parquet(path):
         found = [frame[column].cast(pl.String) for frame in _read_parquet(path, name, [column])]
     else:
@@ -143,14 +141,13 @@ def read_text_column(path: Path, name: str, column: str) -> pl.Series:
 
 
 def _is_parquet(path: Path) -> bool:
-    """Whether the file begins as Parquet does; its name does not matter."""
     with path.open("rb") as file:
         return file.read(len(_PARQUET_MAGIC)) == _PARQUET_MAGIC
 
 
-def _read_parquet(path: Path, name: str, wanted: Sequence[str]) -> Iterator[pl.DataFrame]:
+def _read_parquet(path: Path, name: str, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
     with _parquet_errors(name):
-        table = pl.scan_parquet(path).select(wanted)
+        table = pl.scan_parquet(path).select(columns)
         height = table.select(pl.len()).collect().item()
         for start in range(0, height, PARQUET_CHUNK_ROWS):
             yield table.slice(start, PARQUET_CHUNK_ROWS).collect().rechunk()
@@ -167,7 +164,7 @@ def _parquet_errors(name: str) -> Iterator[None]:
 
 @contextmanager
 def _open_text(path: Path, name: str) -> Iterator[BinaryIO]:
-    """The file's text, decompressed by what its first bytes say; raises DataError, with `name`, for what is no CSV."""
+    """Open the file's text, decompressed; the first bytes identify the format. Raises DataError for other formats."""
     with path.open("rb") as file:
         start = file.peek(8)
         stream: Any = next((open_(file) for magic, open_ in _DECOMPRESSORS.items() if start.startswith(magic)), file)
@@ -182,12 +179,12 @@ def _open_text(path: Path, name: str) -> Iterator[BinaryIO]:
 
 
 def _read_header(stream: BinaryIO, name: str) -> tuple[str, ...]:
-    """Names of the columns, from the first line, or several when a quoted name holds line ends; reads no further."""
+    """Read the column names and no further: one line, or several if a quoted name contains line ends."""
     lines = iter(lambda: stream.readline(_MAX_LINE_BYTES).decode("utf-8-sig"), "")
     try:
         names = next(csv.reader(lines), [])
     except csv.Error as error:
-        raise DataError(f"{name} has no readable header ({error}). Is a quote never closed?") from error
+        raise DataError(f"{name} has no readable header ({error}). Check for an unclosed quote.") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{name} is not text in UTF-8 ({error.reason}). Save it as a CSV file in UTF-8.") from error
     if not any(names):
@@ -196,15 +193,15 @@ def _read_header(stream: BinaryIO, name: str) -> tuple[str, ...]:
 
 
 def read_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
-    """The lines behind the header in blocks of about `size` bytes; a quoted line end cuts nothing in two.
+    """Yield the lines below the header in blocks of about `size` bytes; a block never ends within quotes.
 
-    The first is small, as it is parsed as text, from which the types to expect are found out.
+    The first block is small: it is parsed as text, to infer the types of the next blocks.
     """
     sizes = chain([min(size, FIRST_BLOCK_BYTES)], repeat(size))
     while block := stream.read(next(sizes)):
         lines = [block, stream.readline(size)]
         within = sum(line.count(b'"') for line in lines) % 2
-        # A quote that is never closed must not take the rest of the file with it.
+        # An unclosed quote must not load the rest of the file into memory.
         left = size
         while within and left > 0 and (more := stream.readline(left)):
             lines.append(more)
@@ -214,20 +211,20 @@ def read_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
 
 
 class _CsvFile:
-    """A CSV file that is parsed block by block, from the stream that stands at its header."""
+    """A CSV file that is parsed block by block, from a stream positioned at its header."""
 
-    def __init__(self, stream: BinaryIO, name: str, wanted: Sequence[str]) -> None:
+    def __init__(self, stream: BinaryIO, name: str, columns: Sequence[str]) -> None:
         self.name, self.header = name, _read_header(stream, name)
-        self._wanted, self._places = wanted, [self.header.index(column) for column in wanted]
+        self._columns, self._positions = columns, [self.header.index(column) for column in columns]
         self._rows = 0
 
     def parse(self, block: bytes, types: ColumnTypes) -> pl.DataFrame:
-        """The wanted columns of the next block, as `types` or wider integers, else as text; raises DataError."""
+        """The columns of the next block, as `types` or wider integers, else as text; raises DataError."""
         wide = {column: pl.Int64() if kind.is_integer() else kind for column, kind in types.items()}
         for kinds in (types, wide) if types else ():
             with suppress(pl.exceptions.PolarsError):
                 frame = self._read(block, kinds)
-                # Otherwise there may be empty lines, which are read as rows of missing values.
+                # If every column has a null, there may be empty lines, which are read as rows of missing values.
                 if any(column.dtype != pl.String and not column.null_count() for column in frame):
                     self._rows += frame.height
                     return frame
@@ -241,8 +238,8 @@ class _CsvFile:
 
     def _read(self, block: bytes, types: ColumnTypes) -> pl.DataFrame:
         schema = {name: types.get(name, pl.String()) for name in self.header}
-        frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._places)
-        return frame.select(self._wanted).rechunk()
+        frame = pl.read_csv(block, has_header=False, schema=schema, columns=self._positions)
+        return frame.select(self._columns).rechunk()
 
     def _parse_error(self, block: bytes, error: Exception) -> DataError:
         try:
@@ -255,13 +252,13 @@ class _CsvFile:
         with suppress(csv.Error):
             for row, cells in enumerate(csv.reader(lines), start=self._rows + 1):
                 if cells and len(cells) != width:
-                    found = f"{len(cells)} value{'s' * (len(cells) > 1)} where the header names {width}"
-                    return DataError(f"{self.name}, row {row}: {found}. Repair it; is a quote or a comma too many?")
-        return DataError(f"{self.name} cannot be read as CSV behind row {self._rows}: {str(error).splitlines()[0]}")
+                    found = f"{len(cells)} value{'s' * (len(cells) > 1)}, but the header has {width}"
+                    return DataError(f"{self.name}, row {row}: {found}. Repair the row: check its quotes and commas.")
+        return DataError(f"{self.name} cannot be read as CSV after row {self._rows}: {str(error).splitlines()[0]}")
 
 
 def _drop_blank_lines(block: bytes) -> bytes:
-    """The block as pandas reads it, which skips empty lines; among quotes they stay, as they may be part of a text."""
+    """Remove blank lines, which pandas skips too; a block with quotes is unchanged, as they may be part of a text."""
     return block if b'"' in block else _BLANK_LINE.sub(b"", b"\n" + block)[1:]
 
 
@@ -280,7 +277,7 @@ def _to_chunk(frame: pl.DataFrame) -> Chunk:
 
 
 def _to_numbers(cells: pl.Series) -> pl.Series:
-    """Numbers or booleans, null where there are none; of dates, lists and the like every cell counts as text."""
+    """Convert to numbers or booleans, null where a cell is neither; other types, such as dates, count as text."""
     kind = cells.dtype
     if kind == pl.String:
         flags = cells.str.to_lowercase().replace_strict(_BOOLEANS, default=None, return_dtype=pl.Boolean)
@@ -296,14 +293,14 @@ def _to_numbers(cells: pl.Series) -> pl.Series:
 
 
 def spill_folder(part: StoredObject, columns: Sequence[str]) -> Path:
-    """The folder for the spilled chunks of these columns of this file."""
+    """The folder for the chunks of these columns of this file between two passes."""
     return local_copy_folder(part) / f"chunks-{fingerprint(*columns)}"
 
 
 def spill_chunks(chunks: Iterable[Chunk], folder: Path) -> Iterator[Chunk]:
-    """Yield the same chunks and store them in `folder`, which exists only once the last one has been read.
+    """Yield the chunks and store them in `folder`, which is created after the last chunk.
 
-    Parsing is most of the work of a pass; columns in their narrowest types are read again twenty times as fast.
+    Parsing takes most of the time of a pass; stored chunks are read twenty times as fast.
     """
     with write_atomically(folder) as temporary:
         rmtree(temporary, ignore_errors=True)
@@ -315,13 +312,13 @@ def spill_chunks(chunks: Iterable[Chunk], folder: Path) -> Iterator[Chunk]:
 
 
 def take_spilled_chunks(folder: Path) -> Iterator[pl.DataFrame] | None:
-    """The chunks in `folder`, each deleted once it has been read; None when there is no such folder."""
-    own = folder.with_name(f"{folder.name}.{uuid4().hex}")
+    """The chunks in `folder`, each deleted after it is read; None when the folder does not exist."""
+    renamed = folder.with_name(f"{folder.name}.{uuid4().hex}")
     try:
-        folder.rename(own)
+        folder.rename(renamed)
     except FileNotFoundError:
         return None
-    return _read_and_delete(own)
+    return _read_and_delete(renamed)
 
 
 def _read_and_delete(folder: Path) -> Iterator[pl.DataFrame]:

@@ -1,4 +1,4 @@
-"""Which rows train, which validate and which test: what scikit-learn's train_test_split would choose."""
+"""Assign rows to train, validation and test, with the same result as scikit-learn's splitters."""
 
 from collections.abc import Sequence
 from math import ceil
@@ -17,25 +17,25 @@ from tasks.parameters import CHANNELS, Split
 
 RowIndices = NDArray[np.intp]
 SplitKeys = NDArray[np.uint32]
-"""For each row of a table the rank of the value that decides about it."""
+"""For each row of a table, the rank of the value to split by."""
 
 
 def count_rows(rows: int, split: Split) -> dict[str, int]:
-    """Rows per channel of a random split, which need no shuffle to be counted: scikit-learn rounds held out rows up."""
+    """The rows per channel of a random split, computed without a shuffle; scikit-learn rounds held-out rows up."""
     holdout = ceil(rows * split.holdout_size)
     test = ceil(holdout * split.test_size)
     counts = dict(zip(CHANNELS, (rows - holdout, holdout - test, test), strict=True))
     if min(counts.values()) < 1:
         counted = ", ".join(f"{count} rows to {channel}" for channel, count in counts.items())
-        raise DataError(f"{rows} rows cannot be split into train, validation and test: {counted}. Give the table more.")
+        raise DataError(f"{rows} rows cannot be split into train, validation and test: {counted}. Add rows.")
     return counts
 
 
 def assign_rows(rows: int, split: Split, keys: SplitKeys | None = None, holdout_rows: int = 0) -> dict[str, RowIndices]:
-    """Row numbers per channel, in order: what two calls of train_test_split on the whole frame would choose.
+    """The row numbers of each channel, in order, as two calls of train_test_split on the whole frame choose them.
 
-    `keys`, shape (rows,), are the classes, times or groups of the other methods. The last `holdout_rows` rows, when
-    there are any, are the test set as they stand, and one call splits the others.
+    `keys`, shape (rows,), are the classes, times or groups of the other methods. The last `holdout_rows` rows, if any,
+    are the test set, and one call splits the other rows. Raises DataError when the rows cannot be split.
     """
     last = rows - holdout_rows
     try:
@@ -50,11 +50,11 @@ def assign_rows(rows: int, split: Split, keys: SplitKeys | None = None, holdout_
 
 
 def _split_once(rows: int, share: float, split: Split, keys: SplitKeys | None) -> tuple[RowIndices, RowIndices]:
-    """Two parts of the numbers below `rows`, the second with `share` of them, or of the groups."""
-    from sklearn import model_selection  # takes a second
+    """Split the row numbers below `rows` in two; the second part gets `share` of the rows, or of the groups."""
+    from sklearn import model_selection  # the import takes a second
 
     if split.method == "time":
-        ordered = np.argsort(keys, kind="stable")  # type: ignore[arg-type] # the method has keys
+        ordered = np.argsort(keys, kind="stable")  # type: ignore[arg-type] # not None for this method
         last = rows - ceil(share * rows)
         if not 0 < last < rows:
             raise ValueError(f"with a share of {share:g} of {rows} rows one part is empty")
@@ -65,15 +65,15 @@ def _split_once(rows: int, share: float, split: Split, keys: SplitKeys | None) -
         "group": model_selection.GroupShuffleSplit,
     }
     splitter = splitters[split.method](n_splits=1, test_size=share, random_state=split.random_state)
-    nothing = np.broadcast_to(0, rows)  # what is in the rows decides nothing; takes no memory
-    first, second = next(splitter.split(nothing, keys, keys if split.method == "group" else None))
+    features = np.broadcast_to(0, rows)  # the features do not affect a split; this array takes no memory
+    first, second = next(splitter.split(features, keys, keys if split.method == "group" else None))
     return first, second
 
 
 def read_split_keys(workspace: Workspace, parts: Sequence[StoredObject], target: str, split: Split) -> SplitKeys | None:
-    """For each row of the table in `parts` the rank of what decides about it, (rows,); None where chance alone does.
+    """The rank of each row's value to split by, shape (rows,); None for a random split.
 
-    Numbers are ranked by size, anything else as text, so ISO dates by time.
+    Numbers are ranked by size, other values as text, so that ISO dates are ranked by time.
     """
     if split.method == "random":
         return None
@@ -91,9 +91,9 @@ def _read_keys(workspace: Workspace, part: StoredObject, column: str) -> pl.Seri
     return cells
 
 
-def read_cells(workspace: Workspace, part: StoredObject, column: str, what: str) -> pl.Series:
-    """The values of one column as text, null where there is none; `what` says in an error what it is for."""
+def read_cells(workspace: Workspace, part: StoredObject, column: str, purpose: str) -> pl.Series:
+    """The values of one column as text, null where a cell is empty; errors contain `purpose` ("to split by")."""
     path = make_local_copy(workspace, part)
-    check_column_exists(read_column_names(path, part.uri), column, what, part.uri)
+    check_column_exists(read_column_names(path, part.uri), column, purpose, part.uri)
     cells = read_text_column(path, part.uri, column).str.strip_chars()
     return cells.replace("", None)

@@ -1,4 +1,4 @@
-"""Rows of many files into the order of a split, with little memory: scattered to buckets, gathered bucket by bucket."""
+"""Shuffle the rows of many files with little memory: scatter them to buckets, then gather them bucket by bucket."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,32 +28,31 @@ _BLOCK_ROWS = 1 << 20
 
 @dataclass(frozen=True)
 class Shuffle:
-    """What every worker has to know to bring a table's rows into the order of the channels laid end to end."""
+    """What a worker needs to put a table's rows into the order of the concatenated channels."""
 
     columns: tuple[str, ...]
-    """Those that were read when the table was measured."""
+    """The columns that were read when the table was measured."""
     types: ColumnTypes
-    """The columns to write, the target among them."""
+    """The types of the columns to write, including the target."""
     starts: tuple[int, ...]
-    """The buckets' first positions, which name the buckets, and the end of the last."""
+    """The first position of each bucket, which is its name, and the end of the last bucket."""
     target: str
     file_format: Format
     folder: str
-    """For the buckets: a path on this machine; with `shared` a key in the workspace's bucket."""
+    """Where the buckets are: a path on this machine, or with `shared` a key in the workspace's S3 bucket."""
     shared: bool
 
     def read_bucket(self, workspace: Workspace, bucket: int) -> bytes:
-        """The records of a bucket, which are removed from this machine."""
+        """Read the records of a bucket; a bucket on this machine is deleted."""
         if self.shared:
             files = list_objects(workspace, workspace.uri(self.folder, str(bucket)) + "/")
             return b"".join(read_object(workspace, file.uri)[0] for file in files)
         path = Path(self.folder, str(bucket))
         records = path.read_bytes()
-        path.unlink()  # what is written instead needs as much room
+        path.unlink()  # makes room for the file that is written next
         return records
 
     def remove(self, workspace: Workspace) -> None:
-        """Remove all buckets."""
         if self.shared:
             delete_objects(workspace, workspace.uri(self.folder) + "/")
         else:
@@ -61,59 +60,60 @@ class Shuffle:
 
 
 def assign_positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -> Positions:
-    """For each row of the table its place in the channels laid end to end."""
+    """The position of each table row, shape (rows,), in the concatenated channels."""
     if rows > MAX_ROWS:
-        raise DataError(f"{rows} rows are more than the {MAX_ROWS} that can be shuffled. Train on a sample of them.")
+        raise DataError(f"{rows} rows are more than the {MAX_ROWS} that can be shuffled. Train on a sample.")
     positions, start = np.empty(rows, np.uint32), 0
-    for chosen in channels:
-        for block in np.split(chosen, range(_BLOCK_ROWS, len(chosen), _BLOCK_ROWS)):
+    for row_numbers in channels:
+        for block in np.split(row_numbers, range(_BLOCK_ROWS, len(row_numbers), _BLOCK_ROWS)):
             positions[block] = np.arange(start, start + len(block), dtype=np.uint32)
             start += len(block)
     return positions
 
 
 def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions, shuffle: Shuffle) -> None:
-    """Write the rows of a file of the table to the buckets of their `positions`."""
+    """Write the rows of one file to the buckets that contain their `positions`, shape (rows,)."""
     types = shuffle.types
     found = take_spilled_chunks(spill_folder(part, shuffle.columns)) or (
         chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types))
     )
     frames = prefetch((_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
-    with TemporaryDirectory() as own:
-        folder = Path(own if shuffle.shared else shuffle.folder)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary if shuffle.shared else shuffle.folder)
         scatter(frames, positions, shuffle.starts, types, folder)
         if shuffle.shared:
-            name = uuid4().hex  # what a second try writes once more has the same positions
+            name = uuid4().hex  # a retry writes records with the same positions again, which is harmless
             for bucket in folder.iterdir():
                 write_file(workspace, bucket, workspace.uri(shuffle.folder, bucket.name, name))
-            rmtree(local_copy_folder(part), ignore_errors=True)  # nobody comes back to this worker to do it
+            rmtree(local_copy_folder(part), ignore_errors=True)  # no later step removes it from this worker
 
 
 def _cast_frame(frame: pl.DataFrame, types: ColumnTypes, name: str) -> pl.DataFrame:
     try:
         return frame.select(list(types)).cast(types)  # type: ignore[arg-type] # by name
     except pl.exceptions.PolarsError as error:
-        raise DataError(f"{name} is not what it was when it was checked. Run again to take the new one.") from error
+        raise DataError(f"{name} has changed since it was checked. Run again to use the new content.") from error
 
 
 def scatter(
     frames: Iterable[pl.DataFrame], positions: Positions, starts: Sequence[int], types: ColumnTypes, folder: Path
 ) -> None:
-    """Append each row, a record of its position and its columns, to its bucket's file in `folder`.
+    """Append each row, as a record of its position and its columns, to the file of its bucket in `folder`.
 
-    `starts` are the buckets' first positions, which name their files, and the end of the last.
+    `starts` are the first positions of the buckets, which name their files, and the end of the last bucket.
     """
     record, row = _record_type(types), 0
     folder.mkdir(parents=True, exist_ok=True)
     for frame in frames:
-        here = positions[row : row + frame.height]
+        current = positions[row : row + frame.height]
         row += frame.height
         records = np.empty(frame.height, record)
-        for field, values in zip(record.fields or (), (here, *(column.to_numpy() for column in frame)), strict=True):
+        columns = (column.to_numpy() for column in frame)
+        for field, values in zip(record.fields or (), (current, *columns), strict=True):
             records[field] = values
-        order = np.argsort(here)
+        order = np.argsort(current)
         ordered = records.take(order)
-        edges = pairwise(np.searchsorted(here, np.asarray(starts, np.uint32), sorter=order).tolist())
+        edges = pairwise(np.searchsorted(current, np.asarray(starts, np.uint32), sorter=order).tolist())
         for start, (first, end) in zip(starts[:-1], edges, strict=True):
             if end > first:
                 with (folder / str(start)).open("ab") as file:
@@ -121,17 +121,17 @@ def scatter(
 
 
 def gather(content: bytes, edges: tuple[int, int], types: ColumnTypes) -> pl.DataFrame:
-    """The rows of a bucket, from one position to another, in their order, from all records that were written of it."""
+    """The rows of a bucket, in the order of their positions; `edges` are its first position and its end."""
     start, end = edges
     record = _record_type(types)
     records, ordered = np.frombuffer(content, record), np.empty(end - start, record)
-    as_bytes = f"V{record.itemsize}"  # a record copied as bytes takes a tenth of the time of its fields
+    as_bytes = f"V{record.itemsize}"  # ten times as fast as copying field by field
     ordered.view(as_bytes)[records["position"] - np.uint32(start)] = records.view(as_bytes)
     columns = [ordered[field] for field in record.names or ()]
     return pl.DataFrame(dict(zip(types, columns[1:], strict=True)))
 
 
 def _record_type(types: ColumnTypes) -> np.dtype[np.void]:
-    """Fields are numbered, as a column may have any name."""
+    """The type of a record; its fields are numbered, as a column may have any name."""
     columns = [(f"column {number}", numpy_type(kind)) for number, kind in enumerate(types.values())]
     return np.dtype([("position", "<u4"), *columns])

@@ -1,4 +1,4 @@
-"""Where a table is: one object, a prefix with many, or a file of this machine; and what identifies its content."""
+"""The files of a table (an S3 object, an S3 prefix or a local path) and the identity of their content."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ class Source(BaseModel, frozen=True):
 
     @property
     def identity(self) -> str:
-        """What changes when the content does, or the order of the parts."""
+        """A text that changes when the content or the order of the parts changes."""
         if len(self.parts) == 1:
             return self.parts[0].identity
         listing = "\n".join(f"{part.uri.removeprefix(self.uri)} {part.identity}" for part in self.parts)
@@ -33,15 +33,14 @@ class Source(BaseModel, frozen=True):
 
     @property
     def size(self) -> int:
-        """Bytes of all parts as they are stored."""
         return sum(part.size for part in self.parts)
 
 
 def find_table(workspace: Workspace, source: str) -> Source:
-    """The table at `source`; raises NotFound when nothing is there.
+    """The table at `source`; raises NotFound when there is no file.
 
-    `source` is an `s3://` URI or a key in the workspace's bucket, with a slash at its end when it is a prefix; or a
-    file or folder of this machine, as `file://` URI or absolute path.
+    `source` is an `s3://` URI or a key in the workspace's bucket, and a prefix if it ends with a slash; or a file or
+    folder on this machine, as `file://` URI or absolute path.
     """
     if source.startswith((FILE_SCHEME, "/")):
         return _find_local_table(Path(source.removeprefix(FILE_SCHEME)))
@@ -57,11 +56,11 @@ def find_table(workspace: Workspace, source: str) -> Source:
 
 
 def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
-    """The part as a file of this machine, downloaded unless it is here already."""
+    """The path of the part on this machine, downloaded if necessary; raises DataError when a local file changed."""
     if part.uri.startswith(FILE_SCHEME):
         path = Path(part.uri.removeprefix(FILE_SCHEME))
         if not path.is_file() or _stat_file(path) != part:
-            raise DataError(f"{path} was changed or removed while it was used. Run again to take the new one.")
+            raise DataError(f"{path} was changed or removed while it was used. Run again to use the new file.")
         return path
     path = local_copy_folder(part) / "part"
     if not path.exists():
@@ -76,9 +75,9 @@ def local_copy_folder(part: StoredObject) -> Path:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """The path to write to instead of `path`, which it becomes at the end; after an error there is no new `path`."""
+    """Yield a temporary path that replaces `path` at the end; after an error `path` is not replaced."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same file
     yield temporary
     temporary.replace(path)
 
@@ -95,11 +94,11 @@ def _stat_file(file: Path) -> StoredObject:
     status = file.stat()
     if not status.st_size:
         raise DataError(f"{file} is empty. It needs a header line and rows of numbers, separated by commas.")
-    # A file has no ETag; a change of content changes the time of modification, and at worst a step runs once more.
-    whole = file.resolve()
-    return StoredObject(uri=f"{FILE_SCHEME}{whole}", size=status.st_size, etag=f"{whole}:{status.st_mtime_ns}")
+    # A file has no ETag. Its modification time changes with its content; if only the time changes, a step runs again.
+    path = file.resolve()
+    return StoredObject(uri=f"{FILE_SCHEME}{path}", size=status.st_size, etag=f"{path}:{status.st_mtime_ns}")
 
 
 def _is_hidden(path: str) -> bool:
-    """Markers that Spark and Hive leave among the parts, such as _SUCCESS."""
+    """Whether a file is a marker that Spark or Hive writes beside the parts, such as _SUCCESS."""
     return any(name.startswith((".", "_")) for name in path.split("/") if name != ".")

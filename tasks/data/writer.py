@@ -1,4 +1,4 @@
-"""Rows as a training job reads them: target first, no header, as CSV or RecordIO-protobuf."""
+"""Write rows for a training job: target first, no header, as CSV or RecordIO-protobuf."""
 
 from collections.abc import Iterable
 from itertools import pairwise
@@ -17,19 +17,19 @@ from tasks.parameters import Format
 
 
 class PlannedFile(NamedTuple):
-    """One file of a channel: where it is written, its key below the workspace's prefix, the positions of its rows."""
+    """One file of a channel: its local path, its key below the workspace's prefix and the positions of its rows."""
 
     channel: str
     path: Path
     key: str
     starts: tuple[int, ...]
-    """The first positions of the shuffle's buckets that hold the rows, and the end of the last."""
+    """The first positions of the shuffle's buckets with the rows, and the end of the last bucket."""
 
 
 def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_format: Format) -> None:
-    """Write the frames one after another; nothing half-written keeps the name.
+    """Write the frames one after another; `path` is never an incomplete file.
 
-    CSV is what pandas' to_csv writes but for numbers below 1e-4, which it would give an exponent.
+    CSV is the same as from pandas' to_csv, except for numbers below 1e-4, which pandas writes with an exponent.
     """
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         for frame in frames:
@@ -42,7 +42,7 @@ def write_rows(frames: Iterable[pl.DataFrame], target: str, path: Path, file_for
 
 
 def gather_file(workspace: Workspace, output: PlannedFile, shuffle: Shuffle) -> tuple[int, str]:
-    """Write one file of a channel from its buckets; returns its size in bytes and SHA-256."""
+    """Write one file of a channel from its buckets; returns its size in bytes and its SHA-256."""
     path = output.path
     frames = (
         gather(shuffle.read_bucket(workspace, edges[0]), edges, shuffle.types) for edges in pairwise(output.starts)

@@ -1,4 +1,4 @@
-"""A model's metrics beside those of the best constant and of the champion, with bootstrap intervals."""
+"""The metrics of a model, the best constant prediction and the champion, with bootstrap intervals."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ from tasks.evaluation.results import METRICS, Evaluation, Improvement, Metric, M
 from tasks.parameters import Gate
 
 MIN_IMPROVEMENT = -1e9
-"""The improvement over a candidate without any error, instead of minus infinity, which JSON does not have."""
+"""The improvement over a candidate without error, used instead of minus infinity, which JSON cannot represent."""
 MAX_CONFUSION_CLASSES = 20
 RESIDUAL_QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
@@ -40,24 +40,25 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     slices: Sequence[tuple[str, NDArray[np.intp]]] = (),
     champion_objection: str | None = None,
 ) -> Evaluation:
-    """What `predictions` of `model` for rows with these `labels` (rows,) come to; the same input gives the same.
+    """Evaluate the `predictions` of `model` for rows with these `labels` (rows,); deterministic.
 
-    `champion` are the champion's predictions for the same rows, `slices` names and row indices. Raises DataError, with
-    the row, for labels and scores that cannot be compared, HyperparameterError for a metric the model does not have.
+    `champion` are the champion's predictions for the same rows, `slices` are names and row indices. Raises DataError,
+    with the row, for a prediction that is not finite, and HyperparameterError for a metric that does not apply.
     """
     gate_metric = select_gate_metric(model.predictor_type, model.loss, gate, weighted_classes)
     actual, candidate = ActualLabels.of(model, labels), CandidatePredictions.of(model, predictions)
-    own, baseline, other = _resample(actual, candidate, CandidatePredictions.of(model, champion) if champion else None)
+    other = CandidatePredictions.of(model, champion) if champion else None
+    values, baseline, of_champion = _resample(actual, candidate, other)
     return Evaluation(
         predictor_type=model.predictor_type,
         rows=len(labels),
-        metrics=tuple(_metric(name, own, baseline, other, gate.confidence) for name in actual.metric_names),
+        metrics=tuple(_metric(name, values, baseline, of_champion, gate.confidence) for name in actual.metric_names),
         gate_metric=gate_metric,
-        over_baseline=_improvement(gate_metric, own, baseline, gate.confidence),
-        over_champion=_improvement(gate_metric, own, other, gate.confidence),
+        over_baseline=_improvement(gate_metric, values, baseline, gate.confidence),
+        over_champion=_improvement(gate_metric, values, of_champion, gate.confidence),
         champion_objection=champion_objection,
         confidence=gate.confidence,
-        rounds=len(own[actual.metric_names[0]]) - 1,
+        rounds=len(values[actual.metric_names[0]]) - 1,
         classes=compute_class_metrics(actual, candidate),
         slices=_assess_slices(actual, candidate, slices),
         slice_by=gate.slice_by,
@@ -69,38 +70,38 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
 def _resample(
     actual: ActualLabels, model: CandidatePredictions, champion: CandidatePredictions | None
 ) -> tuple[BootstrapValues, BootstrapValues, BootstrapValues]:
-    """The values of the model, of the constants that are best for each metric, and of the champion, empty without one.
+    """The metrics of the model, of the best constant for each metric, and of the champion (empty without a champion).
 
-    The first value of each metric is that on the rows themselves, the others are those in the bootstrap samples.
+    The first value of each metric is computed on the rows themselves, the others on the bootstrap samples.
     """
     candidates = [model, *([champion] if champion else []), *best_constants(actual)]
     rows = len(actual.labels)
     counts = draw_samples(rows, count_samples(rows))
     area_counts = counts[: 1 + count_samples(rows, max(1, len(actual.curve_classes)))]
     with ThreadPoolExecutor(WORKERS) as pool:
-        own, *others = pool.map(lambda one: compute_sample_metrics(actual, one, counts, area_counts), candidates)
+        of_model, *others = pool.map(lambda one: compute_sample_metrics(actual, one, counts, area_counts), candidates)
     of_champion = others.pop(0) if champion else {}
-    return own, {name: values for constant in others for name, values in constant.items()}, of_champion
+    return of_model, {name: values for constant in others for name, values in constant.items()}, of_champion
 
 
 def _metric(
-    name: MetricName, own: BootstrapValues, baseline: BootstrapValues, champion: BootstrapValues, confidence: float
+    name: MetricName, of_model: BootstrapValues, baseline: BootstrapValues, champion: BootstrapValues, confidence: float
 ) -> Metric:
     value, of_baseline, of_champion = (
         None if name not in values or np.isnan(values[name][0]) else float(values[name][0])
-        for values in (own, baseline, champion)
+        for values in (of_model, baseline, champion)
     )
-    low, high = percentile_interval(own[name][1:], confidence)
+    low, high = percentile_interval(of_model[name][1:], confidence)
     of_baseline = None if value is None else of_baseline
     return Metric(name=name, value=value, low=low, high=high, baseline=of_baseline, champion=of_champion)
 
 
 def _improvement(
-    name: MetricName, own: BootstrapValues, other: BootstrapValues, confidence: float
+    name: MetricName, of_model: BootstrapValues, other: BootstrapValues, confidence: float
 ) -> Improvement | None:
     if name not in other:
         return None
-    shares = error_reduction(name, own[name], other[name])
+    shares = error_reduction(name, of_model[name], other[name])
     low, high = percentile_interval(shares[1:], confidence)
     if np.isnan(shares[0]) or low is None or high is None:
         return None
@@ -108,10 +109,10 @@ def _improvement(
 
 
 def error_reduction(name: MetricName, values: Floats, others: Floats) -> Floats:
-    """The share of the others' error that is gone: 1 - error / other error, elementwise.
+    """The relative reduction of the error, 1 - error / other error, elementwise.
 
-    The error is the metric, or what is missing from 1 where more of it is better. Beside no error at all it is 0 for
-    none and MIN_IMPROVEMENT for any.
+    The error is the metric, or 1 - metric where higher is better. If the other error is 0, the result is 0 for an error
+    of 0 and MIN_IMPROVEMENT for a larger one.
     """
     error, other = (1 - of if METRICS[name].higher_is_better else of for of in (values, others))
     share = np.divide(error, other, out=np.where(error > 0, np.inf, 1.0), where=other > 0)

@@ -1,4 +1,4 @@
-"""Whether a model may be used: clearly better than the best constant prediction, and not worse than the champion."""
+"""The gate: a model must be better than the best constant prediction and than the champion."""
 
 from collections.abc import Sequence
 
@@ -23,21 +23,18 @@ _GATE_METRICS: dict[str, tuple[MetricName, ...]] = {
     "hinge_loss": _CLASSES,
     "softmax_loss": ("log_loss", *_CLASSES),
 }
-"""By loss, the metrics that can decide, first the one that `auto` means: the nearest to what was trained for.
+"""The gate metrics for each loss. The first one is the default (`auto`): it is the nearest to the loss.
 
-Hinge loss trains for no probabilities, and so has no log loss; pinball loss needs the quantile of quantile_loss.
+A model with hinge loss has no probabilities, and so no log loss; pinball loss needs the quantile of quantile_loss.
 """
 _ROUNDING_ERROR = 1e-6
-"""A share of the error below which a difference is that of two computations, not of two models."""
+"""A smaller relative difference of the error is due to rounding, not to the models."""
 
 
 def select_gate_metric(
     predictor_type: PredictorType, loss: str, gate: Gate, weighted_classes: bool = False
 ) -> MetricName:
-    """The metric that decides; known before anything is trained.
-
-    Raises HyperparameterError for one that the predictor type does not have, or that the loss leaves undefined.
-    """
+    """The gate metric; raises HyperparameterError if it does not apply to the predictor type or the loss."""
     loss = LOSSES[predictor_type][0] if loss == "auto" else loss
     allowed = _GATE_METRICS[loss]
     if gate.metric == "auto":
@@ -45,7 +42,7 @@ def select_gate_metric(
         return "balanced_accuracy" if weighted else allowed[0]
     if gate.metric not in allowed:
         raise HyperparameterError(
-            f"gate.metric {gate.metric} cannot judge a {predictor_type} with {loss}: give auto, or one of"
+            f"gate.metric {gate.metric} does not apply to a {predictor_type} with {loss}: set it to auto, or to one of"
             f" {', '.join(allowed)}"
         )
     return gate.metric
@@ -54,26 +51,27 @@ def select_gate_metric(
 def make_verdict(evaluation: Evaluation, gate: Gate, *, has_champion: bool) -> Verdict:
     """Whether the model may be used, by the first of these rules that applies.
 
-    1. It is `no better than the baseline` unless, at the lower end of the interval, at least `gate.margin` of the best
-       constant's error is gone, and more than none of it: a tie is no better.
-    2. Without a champion it is the `first model`.
-    3. It is `no better than the champion` when that cannot be compared; a person can still approve the model.
-    4. It is `no better than the champion` without less error on the test rows themselves, as a copy of it, or when more
-       than `gate.tolerance` more error cannot be ruled out.
-    5. Else it is `promoted`.
+    1. `no better than the baseline`, unless the error is reduced, and by at least `gate.margin`, at the lower end of
+       the interval.
+    2. `first model`, if there is no champion.
+    3. `no better than the champion`, if the champion cannot be compared; a person can still approve the model.
+    4. `no better than the champion`, if the error on the test rows is not lower, as with a copy, or if the interval
+       includes more than `gate.tolerance` more error.
+    5. Otherwise `promoted`.
     """
     metric, baseline = evaluation[evaluation.gate_metric], evaluation.over_baseline
     title = METRICS[metric.name].title
     if baseline is None:
-        reason = f"{title} is not defined on these {evaluation.rows} test rows: give the test set more of them."
+        reason = f"{title} is not defined on these {evaluation.rows} test rows. Use a larger test set."
         return Verdict(outcome="no better than the baseline", reason=reason)
     reason = (
-        f"{title} {format_number(metric.value)} instead of {format_number(metric.baseline)} for the best constant,"
+        f"{title} {format_number(metric.value)}, compared with {format_number(metric.baseline)} for the best constant:"
         f" {_format_improvement(baseline, evaluation.confidence)}"
     )
     if baseline.low <= 0 or baseline.low < gate.margin:
-        wanted = f"at least {100 * gate.margin:g} % less" if gate.margin else "less error"
-        return Verdict(outcome="no better than the baseline", reason=f"{reason}; {wanted} had to be certain.")
+        required = f"at least {100 * gate.margin:g} % less" if gate.margin else "less error"
+        reason = f"{reason}; the gate requires {required} at the lower end of the interval."
+        return Verdict(outcome="no better than the baseline", reason=reason)
     if not has_champion:
         return Verdict(outcome="first model", reason=f"{reason}; there is no champion yet.")
     return _compare_with_champion(evaluation, gate, reason)
@@ -83,16 +81,18 @@ def _compare_with_champion(evaluation: Evaluation, gate: Gate, reason: str) -> V
     metric, champion = evaluation[evaluation.gate_metric], evaluation.over_champion
     title = METRICS[metric.name].title
     if champion is None:
-        why = evaluation.champion_objection or f"its scores are no probabilities, so it has no {title}"
-        ending = f"the champion cannot be compared: {why.rstrip('. ')}. A person can approve this model."
-        return Verdict(outcome="no better than the champion", reason=f"{reason}; {ending}")
+        why = evaluation.champion_objection or f"its scores are not probabilities, so it has no {title}"
+        reason = f"{reason}; the champion cannot be compared: {why.rstrip('. ')}. A person can approve this model."
+        return Verdict(outcome="no better than the champion", reason=reason)
     improvement = _format_improvement(champion, evaluation.confidence)
-    reason = f"{reason}; the champion has {format_number(metric.champion)}, so it has {improvement} here"
+    reason = f"{reason}; compared with {format_number(metric.champion)} for the champion: {improvement}"
     if champion.value <= _ROUNDING_ERROR:
         return Verdict(outcome="no better than the champion", reason=f"{reason}.")
     if champion.low < -gate.tolerance:
         possible = _format_share(-champion.low)
-        reason = f"{reason}; up to {possible} more error cannot be ruled out, and {100 * gate.tolerance:g} % may be."
+        reason = (
+            f"{reason}; up to {possible} more error is possible, but the gate tolerates {100 * gate.tolerance:g} %."
+        )
         return Verdict(outcome="no better than the champion", reason=reason)
     return Verdict(outcome="promoted", reason=f"{reason}.")
 
@@ -114,10 +114,7 @@ def _format_share(share: float) -> str:
 
 
 def check_gate(parameters: RunParameters, columns: Sequence[str]) -> None:
-    """See that the gate applies to a table with these columns.
-
-    Raises HyperparameterError for a metric that the predictor type does not have, DataError for an unknown column.
-    """
+    """Raise HyperparameterError for a gate metric that does not apply, DataError for an unknown `gate.slice_by`."""
     hyperparameters, gate = parameters.hyperparameters, parameters.gate
     select_gate_metric(
         hyperparameters.predictor_type, hyperparameters.loss, gate, hyperparameters.balance_multiclass_weights
@@ -125,4 +122,4 @@ def check_gate(parameters: RunParameters, columns: Sequence[str]) -> None:
     known = (*columns, *parameters.dataset.ignore)
     if gate.slice_by is not None and gate.slice_by not in known:
         shown = ", ".join(known[:30])[:300]
-        raise DataError(f"gate.slice_by names {gate.slice_by!r}, which is no column of the table. It has: {shown}.")
+        raise DataError(f"gate.slice_by names {gate.slice_by!r}, which is not a column of the table. It has: {shown}.")

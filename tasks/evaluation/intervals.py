@@ -1,4 +1,4 @@
-"""Bootstrap intervals: metrics of samples of the test set's rows, the same samples for every candidate."""
+"""Bootstrap intervals, from the same samples of the test rows for every candidate."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
@@ -12,23 +12,20 @@ WORKERS: Final = 2
 
 
 def count_samples(rows: int, classes: int = 1) -> int:
-    """How many bootstrap samples are drawn: 1000, of large test sets as few as 100, so that work stays bounded.
+    """The number of bootstrap samples: 1000, and down to 100 for large test sets, to bound the computation.
 
-    Fewer are used for areas of a multiclass, whose `classes` are sorted one by one.
+    The areas under the curves of a multiclass model use fewer, as each of the `classes` is sorted separately.
     """
     return int(np.clip(200_000_000 // (rows * classes), 100, 1000))
 
 
 def draw_samples(rows: int, samples: int) -> Counts:
-    """(1 + samples, rows) how often each sample holds each row; the first is the rows themselves.
-
-    The others are `rows` draws with replacement, the same ones every time.
-    """
+    """How often each sample contains each row, (1 + samples, rows); the first is the test set itself."""
     counts = np.ones((1 + samples, rows), np.uint8)
 
     def draw(index: int) -> None:
         chosen = np.random.default_rng([SEED, index]).integers(0, rows, rows)
-        # That a row is drawn more than 255 times happens once in 10^500 samples.
+        # uint8 suffices: a row is drawn more than 255 times in one of 10^500 samples.
         counts[1 + index] = np.bincount(chosen, minlength=rows)
 
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -37,7 +34,7 @@ def draw_samples(rows: int, samples: int) -> Counts:
 
 
 def percentile_interval(values: Floats, confidence: float) -> tuple[float, float] | tuple[None, None]:
-    """The percentile interval of the values that are defined; none where fewer than half of them are."""
+    """The percentile interval of the values that are defined; (None, None) if fewer than half of them are."""
     defined = values[~np.isnan(values)]
     if 2 * len(defined) < len(values) or not len(defined):
         return None, None

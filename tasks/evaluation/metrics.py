@@ -1,4 +1,4 @@
-"""The metrics of predictions on labelled rows, or on samples of these, and the best constant predictions."""
+"""The metrics of predictions on labelled rows or on samples of them, and the best constant predictions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +15,13 @@ Floats = NDArray[np.float64]
 Counts = NDArray[np.uint8]
 MetricValues = dict[MetricName, float | None]
 BootstrapValues = dict[MetricName, Floats]
-"""By metric the values in each sample."""
+"""For each metric, the values (samples,)."""
 RATES: tuple[MetricName, ...] = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
 class ActualLabels:
-    """The labels (rows,) of the test set: float64, or classes from 0, and the quantile that was to be predicted."""
+    """The labels (rows,) of the test set, float64 or classes from 0, and the quantile that a regressor predicts."""
 
     labels: NDArray[np.float64] | NDArray[np.intp]
     num_classes: int = 0
@@ -30,7 +30,7 @@ class ActualLabels:
 
     @classmethod
     def of(cls, model: LinearModel, labels: NDArray[np.floating]) -> Self:
-        """The labels as `model` means them; that they are finite, and of its classes, was checked with the table."""
+        """The labels, converted for the type of `model`; the check of the table has already validated them."""
         classes = {"regressor": 0, "binary_classifier": 2}.get(model.predictor_type, len(model.bias))
         if classes:
             return cls(labels.astype(np.intp), classes)
@@ -39,58 +39,55 @@ class ActualLabels:
 
     @property
     def metric_names(self) -> tuple[MetricName, ...]:
-        """The metrics that are reported, in the report's order."""
         if self.num_classes:
             return ("accuracy", "balanced_accuracy", *RATES, "roc_auc", "pr_auc", "log_loss")
         return ("rmse", "mae", "median_error", "r2", *(("pinball",) if self.quantile else ()))
 
     @property
     def curve_classes(self) -> range:
-        """The classes that have curves of their own: of two, the second says it all."""
+        """The classes for which curves are computed; of two classes, the second is enough."""
         return range(1, 2) if self.num_classes == 2 else range(self.num_classes)
 
     def select_rows(self, rows: NDArray[np.intp]) -> Self:
-        """The same for some rows."""
         return replace(self, labels=self.labels[rows])
 
 
 @dataclass(frozen=True)
 class CandidatePredictions:
-    """What a model, the champion or a constant predicts: `scores` (rows,) or (rows, classes), and labels (rows,)."""
+    """The predictions of a model, the champion or a constant: `scores` (rows,) or (rows, classes), labels (rows,)."""
 
     scores: NDArray[np.floating]
     labels: NDArray[np.intp] | None = None
     probabilities: bool = False
     metric_names: Sequence[MetricName] = ()
-    """The metrics to compute; all of the predictor type where none is named."""
+    """The metrics to compute; empty: all metrics of the predictor type."""
 
     @classmethod
     def of(cls, model: LinearModel, predictions: Predictions) -> Self:
-        """The predictions of `model`, or of its champion; raises DataError, with the row, where one is not finite."""
+        """Predictions of `model` or the champion; raises DataError, with the row, if one is not finite."""
         scores = predictions.scores
         finite = np.isfinite(scores).reshape(len(scores), -1).all(axis=1)
         if not finite.all():
             found = f"the prediction for row {finite.argmin() + 1} of the test set is not finite"
-            raise DataError(f"{found}: its features are beyond what the model can hold; correct them, or drop the row.")
+            raise DataError(f"{found}: its features are too large for the model. Correct them, or drop the row.")
         labels = None if predictions.labels is None else predictions.labels.astype(np.intp)
-        # The champion of a logistic model may be one with hinge loss, whose scores are no probabilities.
+        # The champion of a logistic model may have hinge loss; then its scores are not probabilities.
         within = model.has_sigmoid and bool(((scores >= 0) & (scores <= 1)).all())
         return cls(scores, labels, probabilities=within or model.predictor_type == "multiclass_classifier")
 
     def select_rows(self, rows: NDArray[np.intp]) -> Self:
-        """The same for some rows."""
         return replace(self, scores=self.scores[rows], labels=None if self.labels is None else self.labels[rows])
 
 
 def compute_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> MetricValues:
-    """The metrics of one candidate; None where these rows, or scores that are no probabilities, do not define it."""
+    """The metrics of one candidate; None if a metric is not defined for these rows or without probabilities."""
     once = np.ones((1, len(actual.labels)), np.uint8)
     values = compute_sample_metrics(actual, predictions, once, once)
     return {name: None if np.isnan(value) else float(value) for name, (value,) in values.items()}
 
 
 def compute_class_metrics(actual: ActualLabels, predictions: CandidatePredictions) -> tuple[ClassMetrics, ...]:
-    """Each class against the others; none for a regressor."""
+    """The metrics of each class against the others; empty for a regressor."""
     if not actual.num_classes:
         return ()
     from sklearn.metrics import precision_recall_fscore_support
@@ -98,7 +95,7 @@ def compute_class_metrics(actual: ActualLabels, predictions: CandidatePrediction
     classes = range(actual.num_classes)
     rates = precision_recall_fscore_support(actual.labels, predictions.labels, labels=classes, zero_division=0)
     (areas,), _ = _class_areas(actual, predictions, np.ones((1, len(actual.labels)), np.uint8))
-    # Of two classes, both have the same area.
+    # Both classes of a binary classifier have the same area.
     roc_aucs = [None if np.isnan(area) else float(area) for area in np.broadcast_to(areas, actual.num_classes)]
     columns = zip(classes, *(rate.tolist() for rate in rates), roc_aucs, strict=True)
     return tuple(
@@ -110,11 +107,11 @@ def compute_class_metrics(actual: ActualLabels, predictions: CandidatePrediction
 def compute_sample_metrics(
     actual: ActualLabels, predictions: CandidatePredictions, counts: Counts, area_counts: Counts
 ) -> BootstrapValues:
-    """The candidate's metrics in samples that hold each row as often as `counts` (samples, rows) says.
+    """The candidate's metrics on samples; `counts` (samples, rows) is how often a sample contains a row.
 
-    Returns (samples,) values, NaN where a sample does not define a metric. They are what scikit-learn computes of the
-    rows of a sample, but of all samples at once. Areas, of the samples in `area_counts`, are means over the classes
-    that have rows of both kinds.
+    Returns values (samples,), NaN where a metric is not defined on a sample. They equal those of scikit-learn on the
+    rows of the sample. Areas under curves use the samples in `area_counts`, and are means over the classes that have
+    positive and negative rows.
     """
     if not actual.num_classes:
         return _regression_values(actual, predictions, counts)
@@ -126,12 +123,12 @@ def compute_sample_metrics(
 
 
 def best_constants(actual: ActualLabels) -> list[CandidatePredictions]:
-    """The best constant predictions in hindsight, chosen for these very rows, each with the metrics it is best for.
+    """The best constant predictions for these rows, each with the metrics for which it is the best.
 
-    No constant does better on them, so a model that beats it shows more than one that beats a constant learnt from
-    the training rows, and those are not needed. It is the mean (RMSE, R²), the median (MAE, and median absolute error,
-    where it is customary rather than best), the quantile (pinball loss), the largest class, or the shares of the
-    classes as probabilities. Precision, recall and F1 of two classes are best when every row is called a 1.
+    No constant is better on these rows, not even one from the training rows, which are therefore not needed. The
+    constant is the mean (RMSE, R²), the median (MAE, and by convention median absolute error), the quantile (pinball
+    loss), the most frequent class, or the shares of the classes as probabilities. Precision, recall and F1 of a binary
+    classifier are best when every row is predicted as 1.
     """
     rows, labels = len(actual.labels), actual.labels
     if actual.num_classes:
@@ -148,13 +145,13 @@ def best_constants(actual: ActualLabels) -> list[CandidatePredictions]:
         (np.median(labels), ("mae", "median_error")),
     ]
     if actual.quantile:
-        # A label itself: between two of them, where quantiles are often put, the loss can be higher.
+        # One of the labels: at an interpolated quantile between two labels, the loss can be higher.
         values.append((np.quantile(labels, actual.quantile, method="inverted_cdf"), ("pinball",)))
     return [CandidatePredictions(np.full(rows, value), metric_names=names) for value, names in values]
 
 
 def baseline_metrics(actual: ActualLabels, constants: Sequence[CandidatePredictions]) -> MetricValues:
-    """Each metric of the constant that is best for it."""
+    """For each metric, the value of the constant that is best for it."""
     return {name: value for one in constants for name, value in compute_metrics(actual, one).items()}
 
 
@@ -172,12 +169,12 @@ def _regression_values(actual: ActualLabels, predictions: CandidatePredictions, 
 
 
 def _means(counts: Counts, values: NDArray[Any]) -> Floats:
-    """(samples,) means of values (rows,); a product of matrices would copy the counts as floats."""
+    """Means (samples,) of values (rows,); unlike a matrix product, einsum does not copy the counts as floats."""
     return np.asarray(np.einsum("sr,r->s", counts, values, dtype=np.float64) / counts.shape[1])
 
 
 def _variances(counts: Counts, labels: NDArray[Any]) -> Floats:
-    """(samples,) variances of the labels; NaN where a sample's labels are all equal, up to rounding."""
+    """Variances (samples,) of the labels; NaN where all labels of a sample are equal, up to rounding."""
     centred = labels - labels.mean()
     squares = _means(counts, np.square(centred))
     found = squares - np.square(_means(counts, centred))
@@ -185,22 +182,22 @@ def _variances(counts: Counts, labels: NDArray[Any]) -> Floats:
 
 
 def _medians(counts: Counts, values: Floats) -> Floats:
-    """(samples,) medians of values (rows,): of an even number of rows the mean of the two in the middle."""
+    """Medians (samples,) of values (rows,)."""
     order = np.argsort(values)
     ranked, rows = values[order], len(values)
     middle = [(rows + 1) // 2, rows // 2 + 1]
-    places = (np.searchsorted(np.cumsum(sample[order], dtype=np.int32), middle) for sample in counts)
-    return np.array([ranked[two].mean() for two in places])
+    positions = (np.searchsorted(np.cumsum(sample[order], dtype=np.int32), middle) for sample in counts)
+    return np.array([ranked[two].mean() for two in positions])
 
 
 def _label_values(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> BootstrapValues:
-    """Accuracy to F1, from how many rows of a sample are of a class, are predicted to be, and are both.
+    """Accuracy, balanced accuracy, precision, recall and F1 of each sample.
 
-    Precision, recall and F1 are of class 1 where there are two classes; else means over the classes that are actual or
-    predicted, as scikit-learn's macro averages are, an undefined one counting 0.
+    Precision, recall and F1 are of class 1 for two classes; otherwise means over the classes that are actual or
+    predicted, as scikit-learn's macro averages, where an undefined value counts as 0.
     """
     classes = actual.num_classes
-    # Few pairs of actual and predicted class occur: rows are counted by pair, and pairs by class.
+    # Rows are counted by pair of actual and predicted class, of which few occur, and then pairs by class.
     pairs, pair_of_row = np.unique(actual.labels * classes + np.asarray(predictions.labels), return_inverse=True)
     labels, predicted = np.divmod(pairs, classes)
     rows, predicted_rows, hits = np.empty((3, len(counts), classes))
@@ -222,32 +219,32 @@ def _label_values(actual: ActualLabels, predictions: CandidatePredictions, count
 
 
 def _class_areas(actual: ActualLabels, predictions: CandidatePredictions, counts: Counts) -> Floats:
-    """(2, samples, classes) areas under the ROC and the precision-recall curve of each class that has curves."""
+    """Areas under the ROC and the precision-recall curve of each curve class, shape (2, samples, classes)."""
     columns = zip(actual.curve_classes, predictions.scores.reshape(len(actual.labels), -1).T, strict=True)
     return np.stack([_areas(actual.labels == label, scores, counts) for label, scores in columns], axis=2)
 
 
 def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Counts) -> Floats:
-    """(2, samples) areas under both curves, from the ranks of the positive rows; ties are one step of a curve."""
-    if scores.min() == scores.max():  # as of a constant: no rows to rank
+    """Areas under both curves, (2, samples), from the ranks of the positive rows; ties are one step of a curve."""
+    if scores.min() == scores.max():  # a constant prediction: there are no ranks
         shares = _means(counts, positive)
         return np.where((shares > 0) & (shares < 1), [np.full(len(counts), 0.5), shares], np.nan)
     order = np.argsort(-scores, kind="stable")
-    order_of_hits = order[positive[order]]
-    ranked, ranked_hits = -scores[order], -scores[order_of_hits]
-    # Of each positive row: the rows with a higher score, with at least its score, and the positive ones of these.
+    positive_order = order[positive[order]]
+    ranked, ranked_hits = -scores[order], -scores[positive_order]
+    # For each positive row: the rows with a higher score, those with at least its score, and the positive of these.
     above, through = (np.searchsorted(ranked, ranked_hits, side) for side in ("left", "right"))
     hits_through = np.searchsorted(ranked_hits, ranked_hits, "right")
-    rows_up_to, hits_up_to = np.zeros(len(order) + 1, np.int32), np.zeros(len(order_of_hits) + 1, np.int32)
+    rows_up_to, hits_up_to = np.zeros(len(order) + 1, np.int32), np.zeros(len(positive_order) + 1, np.int32)
     found = np.full((2, len(counts)), np.nan)
     for index, sample in enumerate(counts):
-        drawn = sample[order_of_hits]
+        drawn = sample[positive_order]
         np.cumsum(sample[order], out=rows_up_to[1:])
         np.cumsum(drawn, out=hits_up_to[1:])
         hits = float(hits_up_to[-1])
         if 0 < hits < len(order):
             rows_through = rows_up_to[through]
-            # Half of the positive rows themselves are among the rows above a positive one, ties counting half.
+            # Ties count half. Pairs of two positive rows contribute hits**2 / 2, which is subtracted.
             ranks = np.einsum("r,r", drawn, rows_up_to[above] + rows_through, dtype=np.float64) / 2 - hits**2 / 2
             found[0, index] = 1 - ranks / (hits * (len(order) - hits))
             precision = hits_up_to[hits_through] / np.maximum(rows_through, 1)
@@ -256,7 +253,7 @@ def _areas(positive: NDArray[np.bool_], scores: NDArray[np.floating], counts: Co
 
 
 def _log_losses(actual: ActualLabels, predictions: CandidatePredictions) -> Floats:
-    """(rows,) log losses, the probabilities clipped at the precision they have; NaN without probabilities."""
+    """Log losses (rows,), with probabilities clipped at the precision of their type; NaN without probabilities."""
     rows, scores = np.arange(len(actual.labels)), predictions.scores
     if not predictions.probabilities:
         return np.full(len(rows), np.nan)

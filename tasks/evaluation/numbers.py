@@ -1,13 +1,12 @@
-"""Numbers as people read them in reports and messages."""
+"""Format numbers for reports and messages."""
 
 from math import floor, isfinite, log10
 
 NO_VALUE = "\N{EN DASH}"
-"""What stands where there is no figure."""
 
 
 def format_number(figure: float | None, digits: int = 4) -> str:
-    """A figure with so many significant digits, or NO_VALUE; whole numbers in full: 0.9134, 12.35, 1,234,567."""
+    """Format with `digits` significant digits; large whole numbers in full: 0.9134, 12.35, 1,234,567."""
     if figure is None or not isfinite(figure):
         return NO_VALUE
     size = floor(log10(abs(figure))) if figure else 0
@@ -18,7 +17,7 @@ def format_number(figure: float | None, digits: int = 4) -> str:
 
 
 def format_share(figure: float | None) -> str:
-    """A share of one, in per cent."""
+    """Format a share from 0 to 1 in per cent."""
     return NO_VALUE if figure is None or not isfinite(figure) else f"{format_number(100 * figure, 3)} %"
 
 

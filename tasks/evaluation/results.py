@@ -1,4 +1,4 @@
-"""What an evaluation came to, and the verdict on it; small enough to keep as JSON."""
+"""The results of an evaluation and the verdict of the gate; small enough to store as JSON."""
 
 from typing import Final, Literal, NamedTuple
 
@@ -24,7 +24,7 @@ MetricName = Literal[
 
 
 class MetricInfo(NamedTuple):
-    """How a metric is called, and whether more of it is better."""
+    """The title of a metric, and whether higher values are better."""
 
     title: str
     higher_is_better: bool
@@ -45,26 +45,25 @@ METRICS: Final[dict[MetricName, MetricInfo]] = {
     "pr_auc": MetricInfo("PR-AUC", higher_is_better=True),
     "log_loss": MetricInfo("log loss", higher_is_better=False),
 }
-"""In the order of a report. Precision, recall, F1 and the areas of a multiclass are macro averages over its classes."""
+"""In the order of the report. Precision, recall, F1 and areas of a multiclass model are macro averages over classes."""
 
 
 class Metric(BaseModel, frozen=True):
-    """One figure on the test set; None where it is not defined, as the area under a curve of one class is not."""
+    """A metric on the test set, and its bootstrap interval; None where undefined, as ROC-AUC with only one class."""
 
     name: MetricName
     value: float | None
     low: float | None
-    """Lower end of the bootstrap interval."""
     high: float | None
     baseline: float | None
-    """Of the best constant prediction for these very rows."""
+    """The metric of the best constant prediction for the same rows."""
     champion: float | None = None
 
 
 class Improvement(BaseModel, frozen=True):
-    """The share of another's error that is gone, 1 for all of it, below 0 for more error; with its paired interval.
+    """The relative reduction of the error, 1 for no error, below 0 for more error; with its paired interval.
 
-    The error is the gate's metric itself where less is better, and what is missing from 1 where more is.
+    The error is the gate metric if lower is better, else 1 - the gate metric.
     """
 
     value: float
@@ -73,7 +72,7 @@ class Improvement(BaseModel, frozen=True):
 
 
 class ClassMetrics(BaseModel, frozen=True):
-    """One class: its rows in the test set, and how well it is told from the others."""
+    """One class: its rows in the test set, and its metrics against the other classes."""
 
     label: int
     rows: int
@@ -84,40 +83,39 @@ class ClassMetrics(BaseModel, frozen=True):
 
 
 class Slice(BaseModel, frozen=True):
-    """The rows with one value of the chosen column, or of one range of values."""
+    """The metrics of the rows with one value, or one range of values, of a column."""
 
     value: str
     rows: int
     metrics: dict[MetricName, float | None]
     baseline: dict[MetricName, float | None]
-    """Of the same constant prediction as the whole test set's."""
+    """The metrics of the constant prediction that is the best for the whole test set."""
 
 
 class Evaluation(BaseModel, frozen=True):
-    """A model on the rows it was not trained on."""
+    """The evaluation of a model on the test set."""
 
     predictor_type: PredictorType
     rows: int
     metrics: tuple[Metric, ...]
     gate_metric: MetricName
     over_baseline: Improvement | None
-    """By the gate's metric; None where that is not defined on these rows."""
+    """Of the gate metric; None if it is not defined on these rows."""
     over_champion: Improvement | None
-    """None without a champion that can score these rows."""
+    """Of the gate metric; None without a champion that can score these rows."""
     champion_objection: str | None
-    """Why the champion cannot score these rows, if so."""
+    """Why the champion cannot score these rows, if it cannot."""
     confidence: float
-    """Of all intervals, such as 0.95."""
+    """The confidence of all intervals, such as 0.95."""
     rounds: int
-    """Bootstrap samples behind each interval."""
+    """The number of bootstrap samples of each interval."""
     classes: tuple[ClassMetrics, ...]
     slices: tuple[Slice, ...]
     slice_by: str | None = None
-    """The column whose values the slices are."""
     residual_quantiles: dict[float, float] = {}
-    """Of a regressor: actual - predicted by share of the rows, from 0.01 to 0.99."""
+    """Quantiles of actual - predicted, from 0.01 to 0.99; only for a regressor."""
     confusion: tuple[tuple[int, ...], ...] = ()
-    """Of a classifier of at most 20 classes: rows by actual (first index) and predicted class."""
+    """Rows by actual (first index) and predicted class; only for a classifier with at most 20 classes."""
 
     def __str__(self) -> str:
         value = self.value(self.gate_metric)
@@ -128,7 +126,7 @@ class Evaluation(BaseModel, frozen=True):
         return next(metric for metric in self.metrics if metric.name == name)
 
     def value(self, name: MetricName) -> float | None:
-        """The model's own figure; None where it is not defined, or not of this predictor type."""
+        """The model's metric; None where it is not defined, or does not apply to the predictor type."""
         return next((metric.value for metric in self.metrics if metric.name == name), None)
 
 
@@ -136,14 +134,13 @@ GateOutcome = Literal["promoted", "first model", "no better than the baseline", 
 
 
 class Verdict(BaseModel, frozen=True):
-    """What the gate says of a model, and why, with the numbers, in a sentence or two."""
+    """The outcome of the gate for a model, and the reason with its numbers, in one or two sentences."""
 
     outcome: GateOutcome
     reason: str
 
     @property
     def passed(self) -> bool:
-        """Whether the model may be used."""
         return self.outcome in {"promoted", "first model"}
 
     def __str__(self) -> str:

@@ -1,4 +1,4 @@
-"""A column's values as a few groups of rows, to look at a model's figures one by one."""
+"""Group rows by the values of a column, to evaluate each group separately."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,16 +10,16 @@ if TYPE_CHECKING:
     import polars as pl
 
 MAX_DISTINCT_NUMBERS = 10
-"""Different numbers that are shown one by one; of more, the quarters."""
+"""The most distinct numbers with a slice each; more numbers are divided into quarters."""
 MAX_DISTINCT_TEXTS = 20
 Slices = list[tuple[str, NDArray[np.intp]]]
 
 
 def slice_by_values(values: "Sequence[str | None] | pl.Series") -> Slices:
-    """Groups of rows by the cells of a column as text, each with its row indices, in order; every row is in one.
+    """Group the rows by the `values` of a column; returns each group's name and row indices. Every row is in one group.
 
-    Numbers: each, in their order, or with more than 10 different ones four ranges with a quarter of the rows each.
-    Texts: the 20 most frequent, the rest as `(others)`. What stands for a missing value is `(missing)`.
+    Numbers: one group per number, or four ranges with a quarter of the rows each if there are more than 10 distinct
+    numbers. Texts: one group for each of the 20 most frequent, and `(others)`. Missing values: `(missing)`.
     """
     import polars as pl
 
@@ -39,7 +39,7 @@ def slice_by_values(values: "Sequence[str | None] | pl.Series") -> Slices:
 
 
 def _ranges(numbers: NDArray[np.float64]) -> list[tuple[str, float, float]]:
-    """Name, lowest and highest number of each range; these are numbers of the column, so no number is in two names."""
+    """The name, lowest and highest number of each range; these are numbers of the column, so ranges do not overlap."""
     lows = highs = different = np.unique(numbers)
     if len(different) > MAX_DISTINCT_NUMBERS:
         highs = np.unique(np.quantile(numbers, [0.25, 0.5, 0.75, 1], method="lower"))

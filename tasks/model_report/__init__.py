@@ -1,1 +1,1 @@
-"""The report on a trained model: would I ship it?"""
+"""The report on a trained model, as markdown and as HTML, with its plots."""

@@ -1,4 +1,4 @@
-"""The report on a model as markdown and as a page of HTML, from the templates beside this file."""
+"""Render the report on a model as markdown and as an HTML page, from the templates beside this file."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 MAX_FEATURES = 20
-"""Features that are listed; of more, those with the largest effects."""
+"""The most features that are listed; of more, those with the largest effects."""
 MAX_ROWS = 50
-"""Classes, and slices, that are listed; of more classes, those with most rows."""
+"""The most classes and slices that are listed; of more classes, those with most rows."""
 _EMBEDDED_PNG = "data:image/png;base64,"
 
 
 class TrainingRun(TrainedModel):
-    """What each step of one run came to."""
+    """The results of all steps of a run."""
 
     evaluation: Evaluation
     verdict: Verdict
@@ -37,7 +37,6 @@ class TrainingRun(TrainedModel):
 
     @property
     def cost(self) -> str:
-        """In USD, in a line."""
         reused = self.submission.how == "reused"
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
 
@@ -45,7 +44,7 @@ class TrainingRun(TrainedModel):
 def render_report(
     run: TrainingRun, champion: Package | None, warnings: Sequence[Finding], workspace: str, plots: Mapping[str, str]
 ) -> str:
-    """The whole report, as markdown; `plots` are data URLs of PNGs, as `draw_plots` names them."""
+    """Render the report as markdown; `plots` are data URLs of PNGs by name, from `draw_plots`."""
     model = replace(read_model(run.model.path), feature_names=run.uploaded.features)
     text = _template("report.md.j2", finalize=_to_markdown).render(
         run=run,
@@ -63,7 +62,7 @@ def render_report(
 
 
 def render_page(markdown: str, title: str) -> str:
-    """The report as HTML; links and images that are not embedded PNGs stay the text they are written as."""
+    """Render the report as HTML; links, and images that are not embedded PNGs, are shown as text."""
     from markdown_it import MarkdownIt
 
     class OnlyEmbedded(MarkdownIt):
@@ -75,7 +74,7 @@ def render_page(markdown: str, title: str) -> str:
 
 
 def metrics_table(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
-    """One row per metric, for a table artifact: rounded to five digits; None where a figure is not defined."""
+    """One row per metric for a table artifact, rounded to five digits; None where a metric is not defined."""
     return [
         {
             "metric": METRICS[metric.name].title,
@@ -119,19 +118,19 @@ def _template(name: str, **options: Any) -> "Template":
 
 
 def _to_markdown(value: object) -> object:
-    """Any value as text that neither markdown nor HTML takes for markup; Jinja calls this for all that it prints."""
+    """Escape a value for markdown and HTML; Jinja calls this for every value that it prints."""
     from markupsafe import Markup
 
     return value if isinstance(value, Markup) else Markup(escape_markdown(str(value)))  # noqa: S704 - it is escaped
 
 
 def _shorten_name(name: str) -> str:
-    """A name of somebody's choosing, cut where it is very long."""
+    """Cut a name to MAX_NAME_LENGTH characters; "(no name)" if it is blank."""
     return (name if len(name) <= MAX_NAME_LENGTH else f"{name[:MAX_NAME_LENGTH]}…").strip() or "(no name)"
 
 
 def _one_line(command: str) -> object:
-    """A command for a block of code, which shows everything as it is and ends with the line."""
+    """A command for a code block, on one line and without escapes, as markdown shows code unchanged."""
     from markupsafe import Markup
 
     return Markup("".join(char if char.isprintable() else " " for char in command))  # noqa: S704 - in a block of code

@@ -1,4 +1,4 @@
-"""What each feature does to a model's prediction."""
+"""The effect of each feature on a model's prediction."""
 
 from dataclasses import dataclass
 from math import isnan, nan
@@ -11,27 +11,27 @@ from tasks.data.profile import Profile
 
 @dataclass(frozen=True)
 class Effect:
-    """A feature's coefficients, one per output, and what one standard deviation of it adds to each output."""
+    """A feature's coefficients, one per output, and the change of each output per standard deviation of the feature."""
 
     feature: str
     coefficients: list[float]
-    """In the units of the data: output per unit of the feature."""
+    """In units of the output per unit of the feature."""
     sizes: list[float]
-    """In units of the output; NaN where the feature's standard deviation is not known."""
+    """In units of the output; NaN if the standard deviation of the feature is unknown."""
     output: int
     """The output that the feature changes most."""
 
     @property
     def size(self) -> float:
-        """What one standard deviation adds to the output that the feature changes most."""
+        """The change of the output that the feature changes most."""
         return self.sizes[self.output]
 
 
 def compute_effects(model: LinearModel, profile: Profile) -> list[Effect]:
     """The effects of all features, the largest first, those of unknown size last.
 
-    An output is the prediction itself, in the target's unit, for a regressor; the log-odds of label 1 for a binary
-    classifier (the distance from the plane with hinge loss); the score of one class, before softmax, for a multiclass.
+    Outputs are the prediction of a regressor, in the unit of the target; the log-odds of label 1 of a binary classifier
+    (with hinge loss, the distance from the separating plane); the scores before softmax of a multiclass classifier.
     """
     names = model.feature_names or tuple(f"feature_{index}" for index in range(len(model.weights)))
     spreads = {column.name: column.std for column in profile.columns}
@@ -45,9 +45,9 @@ def compute_effects(model: LinearModel, profile: Profile) -> list[Effect]:
 
 
 def describe_output(model: LinearModel, target: str) -> str:
-    """What the effects are effects on."""
+    """The output that the effects change, in words."""
     if model.predictor_type == "regressor":
         return f"the predicted {target}"
     if model.predictor_type == "multiclass_classifier":
         return "the class's score before softmax"
-    return "the log-odds of label 1" if model.has_sigmoid else "the distance from the plane between the labels"
+    return "the log-odds of label 1" if model.has_sigmoid else "the distance from the separating plane"

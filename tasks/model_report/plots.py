@@ -1,4 +1,4 @@
-"""The plots of a report, drawn from the test rows, the model and the training log."""
+"""Draw the plots of a report from the test rows, the model and the training log."""
 
 from threading import Lock
 from typing import TYPE_CHECKING
@@ -34,16 +34,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
-CELLS = 40
-"""Cells of a histogram along each axis."""
+CELLS = 40  # along each axis of a histogram
 CALIBRATION_BINS = 10
 MAX_BARS = 10
 MAX_MARKED_EPOCHS = 30
-MAX_COUNTED_CLASSES = 10
-"""Classes up to which the confusion matrix has room for numbers."""
+MAX_COUNTED_CLASSES = 10  # the confusion matrix of more classes has no room for numbers
 _LOSS_LINES = {"validation": (BLUE, "-"), "train": (ORANGE, "--")}
-_DRAWING = Lock()
-"""Held while matplotlib's settings, which all threads share, are those of these plots."""
+_DRAWING = Lock()  # held while matplotlib's settings, which all threads share, are changed
 
 
 def draw_plots(
@@ -53,9 +50,9 @@ def draw_plots(
     predictions: Predictions,
     evaluation: Evaluation,
 ) -> dict[str, str]:
-    """Data URLs of PNGs, 1280 pixels wide, by name; only of what there is to show.
+    """Data URLs of PNGs, 1280 pixels wide, by name; a plot without data is omitted.
 
-    `predictions` are those of `model` for the test rows, which have these `labels` (rows,); `model` names its features.
+    `predictions` are those of `model` for the test rows, with `labels` (rows,); `model` has the names of its features.
     """
     from matplotlib import rc_context
 
@@ -82,11 +79,11 @@ def _learning_curve(summary: LogReport | None) -> "Figure | None":
     lines = {name: line for name, line in by_channel.items() if line}
     if not lines:
         return None
-    # A regressor's losses have different scales, the training loss being in units of the normalised label.
+    # The losses of a regressor have different scales: its training loss is in units of the normalised label.
     apart = len(lines) > 1 and not (summary.objective or "").endswith("cross_entropy")
     groups = [{name: line} for name, line in lines.items()] if apart else [lines]
-    how = "Stopped early after" if summary.stopped_early else "Ran to its last"
-    saved = "" if summary.saved_epoch is None else f"; epoch {summary.saved_epoch} was kept"
+    how = "Stopped early after" if summary.stopped_early else "Completed after"
+    saved = "" if summary.saved_epoch is None else f"; model saved at epoch {summary.saved_epoch}"
     title = f"{how} epoch {summary.epochs[-1].index}{saved}"
     figure, rows = new_figure(title, 4.6 if apart else 3.6, len(groups))
     for axes, group in zip(rows, groups, strict=True):
@@ -105,7 +102,7 @@ def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogR
         marker = "o" if len(line) <= MAX_MARKED_EPOCHS else ""
         axes.plot([*line], [*line.values()], color=color, linestyle=dashes, marker=marker, markersize=3.5, label=name)
     if summary.saved_epoch is not None:
-        axes.axvline(summary.saved_epoch, color=GREEN, linewidth=1.2, linestyle=":", label="kept")
+        axes.axvline(summary.saved_epoch, color=GREEN, linewidth=1.2, linestyle=":", label="saved model")
     losses = [loss for line in lines.values() for loss in line.values()]
     if min(losses) > 0 and max(losses) > 20 * min(losses):
         axes.set_yscale("log")
@@ -118,11 +115,11 @@ def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogR
 def _predicted_and_actual(actual: Floats, predicted: Floats, evaluation: Evaluation, target: str) -> "Figure":
     from matplotlib.colors import LogNorm
 
-    title = f"Half of the rows are off by at most {format_number(evaluation.value('median_error'))}"
+    title = f"The error of half of the rows is at most {format_number(evaluation.value('median_error'))}"
     figure, [axes] = new_figure(title, 5.0)
     edges = _edges(np.concatenate([actual, predicted]))
     ends = edges[0], edges[-1]
-    norm = LogNorm(vmin=0.4)  # a single row is to be seen, too
+    norm = LogNorm(vmin=0.4)  # a single row is visible as well
     counts, *_, image = axes.hist2d(actual.clip(*ends), predicted.clip(*ends), edges, cmin=1, norm=norm)
     bar = figure.colorbar(image, ax=axes, format="{x:,.0f}", shrink=0.8, label="rows per cell")
     bar.ax.set_ylim(1, max(2, np.nanmax(counts)))
@@ -141,7 +138,7 @@ def _residuals(residuals: Floats, evaluation: Evaluation, target: str) -> "Figur
     edges = _edges(residuals)
     axes.hist(residuals.clip(edges[0], edges[-1]), edges.tolist(), color=BLUE, alpha=0.75)
     axes.axvline(0, color=FOREGROUND, linewidth=1, label="predicted = actual")
-    axes.axvline(low, color=ORANGE, linewidth=1.2, linestyle="--", label="90 % of the rows")
+    axes.axvline(low, color=ORANGE, linewidth=1.2, linestyle="--", label="5 % and 95 % quantiles")
     axes.axvline(high, color=ORANGE, linewidth=1.2, linestyle="--")
     axes.set(xlabel=f"actual - predicted {target}", ylabel="rows")
     axes.xaxis.set_major_formatter(THOUSANDS)
@@ -151,13 +148,10 @@ def _residuals(residuals: Floats, evaluation: Evaluation, target: str) -> "Figur
 
 
 def _edges(values: Floats) -> Floats:
-    """The edges of a histogram's cells; the few values beyond them, which would stretch it, are drawn in the outermost.
-
-    Around a constant there is some room.
-    """
+    """The edges of the cells of a histogram, (CELLS + 1,), which cover 99 % of the values, or surround a constant."""
     low, high = np.quantile(values, (0.005, 0.995))
-    room = 0.0 if high > low else max(abs(low) / 1000, 0.5)
-    return np.linspace(low - room, high + room, CELLS + 1)
+    margin = 0.0 if high > low else max(abs(low) / 1000, 0.5)
+    return np.linspace(low - margin, high + margin, CELLS + 1)
 
 
 def _classification_figures(
@@ -196,7 +190,7 @@ def _roc(labels: NDArray[np.intp], scores: dict[int, NDArray[np.floating]], eval
 def _roc_title(evaluation: Evaluation) -> str:
     area = evaluation.value("roc_auc")
     if _is_binary(evaluation):
-        return f"A row with label 1 scores above one with 0 in {format_share(area)} of pairs"
+        return f"A row with label 1 has the higher score in {format_share(area)} of pairs"
     areas = {one.label: one.roc_auc for one in evaluation.classes if one.roc_auc is not None}
     hardest = min(areas, key=areas.__getitem__)
     lowest = f"lowest {format_number(areas[hardest])} for class {hardest}"
@@ -211,7 +205,7 @@ def _precision_recall(
     area, precision, recall = (evaluation.value(name) for name in ("pr_auc", "precision", "recall"))
     title = f"PR-AUC {format_number(area)} on average over classes"
     if _is_binary(evaluation):
-        title = f"Of all 1s it finds {format_share(recall)}, of those it finds {format_share(precision)} are right"
+        title = f"Recall {format_share(recall)}, precision {format_share(precision)} at the threshold"
     figure, axes = new_square_figure(title, "recall", "precision")
     for (label, of_class), line in zip(scores.items(), LINES, strict=False):
         precisions, recalls, _ = precision_recall_curve(labels == label, of_class, drop_intermediate=True)
@@ -235,16 +229,16 @@ def _calibration(labels: NDArray[np.intp], predictions: Predictions, evaluation:
     from sklearn.calibration import calibration_curve
 
     if _is_binary(evaluation):
-        what = ("label 1", "rows that are 1")
-        probabilities, right = predictions.scores, labels == 1
+        event = ("label 1", "rows with label 1")
+        probabilities, occurred = predictions.scores, labels == 1
     else:
-        what = ("the predicted class", "rows that are right")
-        probabilities, right = predictions.scores.max(axis=1), labels == predictions.labels
-    share, mean = calibration_curve(right, probabilities, n_bins=CALIBRATION_BINS, strategy="quantile")
-    title = f"Probabilities are off by {format_share(np.abs(mean - share).mean())} on average"
-    x, y = f"mean probability of {what[0]}, per tenth of the rows", f"share of {what[1]}"
+        event = ("the predicted class", "correct predictions")
+        probabilities, occurred = predictions.scores.max(axis=1), labels == predictions.labels
+    share, mean = calibration_curve(occurred, probabilities, n_bins=CALIBRATION_BINS, strategy="quantile")
+    title = f"Average error of the probabilities: {format_share(np.abs(mean - share).mean())}"
+    x, y = f"mean probability of {event[0]}, per tenth of the rows", f"share of {event[1]}"
     figure, axes = new_square_figure(title, x, y)
-    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=":", label="taken at their word")
+    axes.axline((0, 0), slope=1, color=GREY, linewidth=1, linestyle=":", label="perfect calibration")
     axes.plot(mean, share, color=BLUE, marker="o", markersize=5, label="this model")
     add_legend_beside(figure)
     return figure
@@ -255,7 +249,7 @@ def _confusion(counts: NDArray[np.intp]) -> "Figure":
 
     figure, [axes] = new_figure(_confusion_title(counts), 5.2)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = axes.imshow(shares, norm=PowerNorm(0.5, 0, 1))  # rare mistakes are to be seen, too
+    image = axes.imshow(shares, norm=PowerNorm(0.5, 0, 1))  # rare errors are visible as well
     axes.set(xlabel="predicted class", ylabel="actual class", xticks=range(len(counts)), yticks=range(len(counts)))
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
@@ -267,11 +261,11 @@ def _confusion(counts: NDArray[np.intp]) -> "Figure":
 
 
 def _confusion_title(counts: NDArray[np.intp]) -> str:
-    mistakes = counts - np.diag(np.diag(counts))
-    if not mistakes.any():
-        return "No mistakes"
-    actual, predicted = divmod(int(mistakes.argmax()), len(counts))
-    return f"Most frequent mistake: class {actual} taken for {predicted}, {format_count('row', mistakes.max())}"
+    errors = counts - np.diag(np.diag(counts))
+    if not errors.any():
+        return "No errors"
+    actual, predicted = divmod(int(errors.argmax()), len(counts))
+    return f"Most frequent error: class {actual} predicted as {predicted}, {format_count('row', errors.max())}"
 
 
 def _is_binary(evaluation: Evaluation) -> bool:
@@ -282,7 +276,7 @@ def _effects(model: LinearModel, trained: TrainedModel, target: str) -> "Figure 
     shown = [one for one in compute_effects(model, trained.table.profile)[:MAX_BARS] if np.isfinite(one.size)]
     if not shown:
         return None
-    figure, [axes] = new_figure(f"{plain_text(shown[0].feature, 36)} decides most", 1.3 + 0.3 * len(shown))
+    figure, [axes] = new_figure(f"Largest effect: {plain_text(shown[0].feature, 36)}", 1.3 + 0.3 * len(shown))
     several = model.weights.shape[1] > 1
     names = [plain_text(one.feature, 30) + (f" (class {one.output})" if several else "") for one in shown]
     sizes = [one.size for one in shown]

@@ -1,4 +1,4 @@
-"""How the plots of a report look: an opaque background for light and dark pages, colours that everybody can tell."""
+"""The style of the plots: an opaque background for light and dark pages, and colours for colour-blind readers."""
 
 from base64 import b64encode
 from functools import cache
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 6.4
-"""Inches of a figure, of 200 pixels each: sharp at half that size."""
+"""Width of a figure in inches of 200 pixels; the page shows it at half that resolution."""
 SQUARE_HEIGHT = 4.6
 BACKGROUND, FOREGROUND, GRID = "#fbfbf9", "#24262b", "#d4d6da"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#007a5a", "#a8518a", "#5d6168"
@@ -21,7 +21,7 @@ LINES: list[dict[str, Any]] = [
         (BLUE, ORANGE, GREEN, PURPLE, FOREGROUND), ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2))), strict=True
     )
 ]
-"""Ten lines that differ even without colour."""
+"""Ten lines that can be distinguished without colour."""
 STYLE: dict[Any, Any] = {
     "figure.facecolor": BACKGROUND,
     "figure.constrained_layout.use": True,
@@ -53,15 +53,13 @@ STYLE: dict[Any, Any] = {
     "legend.handlelength": 3,
     "savefig.dpi": 200,
 }
-"""matplotlib's settings."""
 MAX_COLORS = 64
-THOUSANDS = "{x:,.10g}"
-"""Format of an axis's numbers: 25,000."""
+THOUSANDS = "{x:,.10g}"  # 25,000
 _UNKNOWN_GLYPH = "\N{WHITE SQUARE}"
 
 
 def new_figure(title: str, height: float, rows: int = 1) -> tuple["Figure", list["Axes"]]:
-    """A figure `height` inches high with axes one below the other."""
+    """A figure, `height` inches high, with `rows` axes one below the other."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height))
@@ -70,21 +68,20 @@ def new_figure(title: str, height: float, rows: int = 1) -> tuple["Figure", list
 
 
 def new_square_figure(title: str, x: str, y: str) -> tuple["Figure", "Axes"]:
-    """Square axes that both run from 0 to 1, with room for a legend beside them."""
+    """A figure with square axes from 0 to 1, and room for a legend beside them."""
     figure, [axes] = new_figure(title, SQUARE_HEIGHT)
-    figure.set_layout_engine("none")  # which cuts the labels of a square with something beside it
+    figure.set_layout_engine("none")  # the constrained layout would cut the labels
     axes.set_position((0.115, 0.125, 0.775 * SQUARE_HEIGHT / WIDTH, 0.775))
     axes.set(xlabel=x, ylabel=y, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     return figure, axes
 
 
 def add_legend_beside(figure: "Figure", title: str | None = None) -> None:
-    """Explain the lines beside a square."""
     figure.legend(title=title, loc="center left", bbox_to_anchor=(0.69, 0.5))
 
 
 def plain_text(text: str, length: int = 44) -> str:
-    """Somebody's text as matplotlib can show it: one short line, a square for each character the fonts do not have."""
+    """Text that matplotlib can draw: one line of at most `length` characters; a square replaces a missing glyph."""
     shown = "".join(char if char.isprintable() else " " for char in text).strip() or "(no name)"
     cut = shown if len(shown) <= length else shown[: length - 1] + "…"
     return "".join(char if _has_glyph(char) else _UNKNOWN_GLYPH for char in cut)
@@ -92,7 +89,7 @@ def plain_text(text: str, length: int = 44) -> str:
 
 @cache
 def _has_glyph(char: str) -> bool:
-    """Whether the fonts of labels and of titles have it; matplotlib warns of others."""
+    """Whether the fonts of labels and titles have a glyph; matplotlib warns if they do not."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     fonts = (get_font(findfont(FontProperties(weight=weight))) for weight in ("normal", "bold"))
@@ -100,7 +97,7 @@ def _has_glyph(char: str) -> bool:
 
 
 def to_data_url(figure: "Figure") -> str:
-    """The figure as a PNG of few colours, a third of the size of one with all."""
+    """The figure as a PNG with a palette of MAX_COLORS, a third of the size of a full-colour PNG."""
     from PIL import Image
 
     drawn, reduced = BytesIO(), BytesIO()

@@ -238,7 +238,7 @@ def test_a_model_is_downloaded_to_a_folder_named_after_its_job(
     model = download(workspace, finished, str(machine / "models"))
     assert model.path == machine / "models" / "job-1" / "model.tar.gz"
     assert (model.uri, model.features, model.size) == (finished.model.uri, 2, model.path.stat().st_size)
-    assert messages(caplog, logging.INFO)[0] == f"{model.path}: {model.size} bytes, a model of 2 features"
+    assert messages(caplog, logging.INFO)[0] == f"{model.path}: {model.size} bytes, a model with 2 features"
     assert read_model(model.path).predict([[1, 1], [0, 3]]).scores.tolist() == [6.0, 2.0]
 
 

@@ -1,1 +1,1 @@
-"""What a table must fulfil before anything is paid for."""
+"""The checks of a table before a training job is started."""

@@ -1,18 +1,18 @@
-"""Cells that cannot be trained on: missing, infinite, text, or beyond what the algorithm can hold."""
+"""Check for cells that cannot be trained on: missing, infinite, text, or beyond the range of float32."""
 
 from collections.abc import Iterator, Sequence
 
 from tasks.data.profile import ColumnProfile
 from tasks.data.rules.finding import IGNORE_REMEDY, MAX_NAMES, Finding, error, quote_columns
 
-_FLOAT32 = "beyond ±3.4e38, the most a float32 holds"
+_FLOAT32 = "beyond ±3.4e38, the range of a float32"
 _RESCALE = "(by a power of ten, or its logarithm)"
 _PROBLEMS = {
     "missing": (
         "the value is missing",
         "values are missing",
-        f"Fill it in, drop the row, or {IGNORE_REMEDY}; Linear Learner takes no missing values.",
-        "Fill it in or drop the row: without its label a row teaches nothing.",
+        f"Fill it in, drop the row, or {IGNORE_REMEDY}; Linear Learner does not accept missing values.",
+        "Fill it in or drop the row: a row without a label cannot be used.",
     ),
     "infinite": (
         "the value is infinite",
@@ -24,7 +24,7 @@ _PROBLEMS = {
         "{example!r} is not a number",
         "cells are not numbers",
         f"Encode it as numbers (one-hot, for a category) or {IGNORE_REMEDY}.",
-        "Encode the classes as whole numbers from 0 on, for a classifier; a regressor predicts numbers.",
+        "Encode the classes as whole numbers from 0, for a classifier; a regressor requires a numeric target.",
     ),
     "too_large": (
         f"the value is {_FLOAT32}",
@@ -33,11 +33,11 @@ _PROBLEMS = {
         f"Rescale the target {_RESCALE}.",
     ),
 }
-"""Of each count in a column's profile: what to say of one column and of many, the remedy, and the target's remedy."""
+"""For each count of a profile: the message for one column, for many, the remedy, and the remedy for the target."""
 
 
 def find_cell_problems(features: Sequence[ColumnProfile], target: ColumnProfile) -> Iterator[Finding]:
-    """An error for each column with such cells, or one for all features where they are many."""
+    """Yield an error for each column with such cells; if there are many features, one error for all of them."""
     for problem, (one, many, remedy, label_remedy) in _PROBLEMS.items():
         if getattr(target, problem):
             yield _column_error(target, problem, one, label_remedy)

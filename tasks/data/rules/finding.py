@@ -1,4 +1,4 @@
-"""What is found wrong with a table: how bad, where, what, and what to do."""
+"""A problem of a table, and the texts of its message."""
 
 from collections.abc import Sequence
 from typing import Final, Literal
@@ -6,17 +6,17 @@ from typing import Final, Literal
 from pydantic import BaseModel
 
 MAX_NAMES: Final = 12
-"""Columns or labels that are listed by name; of more, as many are given as examples."""
+"""The most columns or labels that a message lists; of more, this number is listed as examples."""
 MAX_NAME_LENGTH: Final = 60
 IGNORE_REMEDY: Final = "leave the column out with the dataset's ignore parameter"
 
 
 class Finding(BaseModel, frozen=True):
-    """One thing wrong; with an error no training job is worth its money, with a warning it may be."""
+    """A problem of the table. An error prevents training; a warning does not."""
 
     level: Literal["error", "warning"]
     where: str
-    """Column and row (1 is the first below the header), hyperparameter, channel, or the table."""
+    """The column and row (1 is the first below the header), the hyperparameter, the channel, or the table."""
     what: str
     remedy: str
 
@@ -33,12 +33,10 @@ def warning(where: str, what: str, remedy: str) -> Finding:
 
 
 def shorten(name: str) -> str:
-    """A column's name, cut where it is very long."""
     return name if len(name) <= MAX_NAME_LENGTH else name[:MAX_NAME_LENGTH] + "…"
 
 
 def quote(name: str) -> str:
-    """A column's name in a message."""
     return repr(shorten(name))
 
 
@@ -56,11 +54,11 @@ def quote_columns(names: Sequence[str]) -> str:
 
 
 def format_label(label: float) -> str:
-    """A label as people write it: 3, not 3.0."""
+    """A label as text, whole numbers without a decimal point: 3, not 3.0."""
     return str(int(label)) if label % 1 == 0 and abs(label) < 1e15 else repr(label)
 
 
 def format_labels(labels: Sequence[float], count: int | None = None) -> str:
-    """`0, 1 and 2`, or `0, 1, … and 990 more`; `count` is how many there are where not all are given."""
+    """`0, 1 and 2`, or `0, 1, … and 990 more`; `count` is the number of all labels if `labels` are only some."""
     more = (count or len(labels)) - len(labels[:MAX_NAMES])
     return join_words([*(format_label(label) for label in labels[:MAX_NAMES]), *([f"{more} more"] if more else [])])

@@ -1,4 +1,4 @@
-"""All that is wrong with a table for this algorithm and these hyperparameters, at once, before anything is paid."""
+"""All checks of a table, for this algorithm and these hyperparameters, before a training job is started."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,7 +14,7 @@ from tasks.data.rules.labels import find_label_problems
 
 MIN_TRAINING_ROWS: Final = 10
 MIN_SCORING_ROWS: Final = 30
-"""With fewer rows, a score's error of chance is larger than most differences between models."""
+"""With fewer rows, the random error of a metric is larger than most differences between models."""
 MAX_ERRORS: Final = 20
 _TABLE = "the table"
 
@@ -22,10 +22,10 @@ _TABLE = "the table"
 def find_problems(
     profile: Profile, rows: Mapping[str, int], hyperparameters: Hyperparameters, ignored: Collection[str] = ()
 ) -> tuple[Finding, ...]:
-    """What is wrong, errors first; nothing about a table that is fine.
+    """All problems of a table, errors first.
 
-    `rows` are those of each channel, one of which is `train`. Columns that are `ignored` are no features, and may hold
-    anything. What the hyperparameters alone decide is reported by their validators and `warnings()`.
+    `rows` are the rows of each channel, one of which is `train`. `ignored` columns are not checked. Problems of the
+    hyperparameters alone are reported by their validators and by `warnings()`.
     """
     target = next(column for column in profile.columns if column.name == profile.target)
     features = [column for column in profile.columns if column.name not in {profile.target, *ignored}]
@@ -41,12 +41,12 @@ def find_problems(
 
 
 def error_message(source: str, errors: Sequence[Finding]) -> str:
-    """All errors, a line each, under the name of the table they are in."""
+    """The name of the table and its errors, one per line, at most MAX_ERRORS."""
     if len(errors) == 1:
         return f"{source} cannot be trained on: {errors[0]}"
     lines = [f"- {one}" for one in errors[:MAX_ERRORS]]
     if len(errors) > MAX_ERRORS:
-        lines.append(f"- and {len(errors) - MAX_ERRORS} more of the kind, once these are gone.")
+        lines.append(f"- and {len(errors) - MAX_ERRORS} more errors.")
     return "\n".join([f"{source} cannot be trained on:", *lines])
 
 
@@ -54,13 +54,13 @@ def _find_header_problems(names: Sequence[str]) -> Iterator[Finding]:
     if all(_is_number(name) for name in names) and not _are_positions(names):
         shown = join_words([quote(name) for name in names[:MAX_NAMES]])
         what = f"the first line looks like data, not like a header: {shown}"
-        yield error(_TABLE, what, "Put a line with the columns' names before it.")
+        yield error(_TABLE, what, "Put a line with the column names before it.")
 
 
 def _are_positions(names: Sequence[str]) -> bool:
-    """Whether they are 0, 1, 2, … or the like, as pandas calls nameless columns, some of which may be left out."""
-    places = [int(name) if name.isdecimal() else -1 for name in names]
-    return all(one < two for one, two in pairwise([-1, *places])) and places[-1] <= 2 * len(names)
+    """Whether the names are 0, 1, 2, …, as pandas numbers columns without names; some numbers may be missing."""
+    positions = [int(name) if name.isdecimal() else -1 for name in names]
+    return all(one < two for one, two in pairwise([-1, *positions])) and positions[-1] <= 2 * len(names)
 
 
 def _is_number(name: str) -> bool:
@@ -72,22 +72,22 @@ def _is_number(name: str) -> bool:
 
 def _find_width_problems(width: int, target: str, feature_dim: int | None) -> Iterator[Finding]:
     if not width:
-        what = f"no feature is left beside the target {quote(target)}"
-        yield error(_TABLE, what, "Give it one, or ignore fewer columns.")
+        what = f"there is no feature besides the target {quote(target)}"
+        yield error(_TABLE, what, "Add a feature column, or ignore fewer columns.")
     elif feature_dim not in {None, width}:
-        what = f"it is {feature_dim}, and the table has {width} feature columns"
-        remedy = f"Set it to {width} or leave it empty, which reads it off the data."
+        what = f"it is {feature_dim}, but the table has {width} feature columns"
+        remedy = f"Set it to {width}, or leave it empty to derive it from the data."
         yield error("hyperparameter feature_dim", what, remedy)
 
 
 def _find_channel_problems(rows: Mapping[str, int]) -> Iterator[Finding]:
-    remedy = "Give the table more rows, or this channel a larger share of them."
+    remedy = "Add rows to the table, or give this channel a larger share of them."
     for name, count in rows.items():
         if not count:
             yield error(f"channel {name}", "it has no rows", remedy)
         elif name == "train" and count < MIN_TRAINING_ROWS:
-            what = f"it has {count} rows, and training wants at least {MIN_TRAINING_ROWS}"
+            what = f"it has {count} rows, but training requires at least {MIN_TRAINING_ROWS}"
             yield error(f"channel {name}", what, remedy)
         elif name != "train" and count < MIN_SCORING_ROWS:
-            what = f"it has {count} rows, and a score of fewer than {MIN_SCORING_ROWS} says little"
+            what = f"it has {count} rows, and metrics on fewer than {MIN_SCORING_ROWS} are unreliable"
             yield warning(f"channel {name}", what, remedy)

@@ -41,7 +41,7 @@ FILES: dict[str, Case] = {
     "only a byte order mark": (b"\xef\xbb\xbf", ["is empty"], {}),
     "a header without rows": (b"bonus,age\n", ["no rows", "at least one row"], {}),
     "a header without line end": (b"bonus,age", ["no rows"], {}),
-    "a row too long": (table(left_3="1,1"), ["row 3", "5 values where the header names 4", "Repair"], {}),
+    "a row too long": (table(left_3="1,1"), ["row 3", "5 values, but the header has 4", "Repair"], {}),
     "a row too short": (b"bonus,age\n" + b"1,2\n2,3\n" * 30 + b"3\n", ["row 61", "'age'", "missing", "Fill it in"], {}),
     "semicolons": (b"bonus;age\n1;2\n", ["separated by semicolons", "by commas"], {}),
     "tabs": (b"bonus\tage\n1\t2\n", ["separated by tabs", "by commas"], {}),
@@ -79,7 +79,7 @@ CELLS: dict[str, Case] = {
     "a missing number": (table(age_20=""), ["'age', row 20", "missing", "Fill it in"], {}),
     "several missing numbers": (table(age_20="", age_25=""), ["'age', row 20", "first of 2"], {}),
     "two bad columns": (table(age_20="", score_3="x"), ["'age', row 20", "'score', row 3", "'x' is not"], {}),
-    "a missing label": (table(bonus_2=""), ["'bonus', row 2", "missing", "teaches nothing"], {}),
+    "a missing label": (table(bonus_2=""), ["'bonus', row 2", "missing", "without a label"], {}),
     "NA": (table(age_6="NA"), ["'age', row 6", "missing"], {}),
     "NaN": (table(age_6="NaN"), ["'age', row 6", "missing"], {}),
     "null": (table(age_6="null"), ["'age', row 6", "missing"], {}),
@@ -92,7 +92,7 @@ CELLS: dict[str, Case] = {
     "beyond float32": (table(score_6="1e39"), ["'score', row 6", "3.4e38", "Rescale"], {}),
 }
 MEANING: dict[str, Case] = {
-    "a constant target": (table(bonus=7), ["'bonus'", "is 7 in every row", "nothing to learn"], {}),
+    "a constant target": (table(bonus=7), ["'bonus'", "is 7 in every row", "cannot be learned"], {}),
     "a copy of the target": (table(age=lambda row: ROWS[row - 1][0]), ["'age'", "'bonus'"], {}),
     "too few rows for three sets": (b"bonus,age\n1,2\n2,3\n", ["2 rows cannot be split"], {}),
     "too few rows to train": (b"bonus,age\n1,2\n2,1\n3,3\n4,1\n5,5\n6,1\n", ["channel train", "at least 10"], {}),

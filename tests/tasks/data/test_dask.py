@@ -1,4 +1,4 @@
-"""A Dask cluster prepares the very channels that one machine prepares, with nothing shared but the bucket."""
+"""A Dask cluster prepares the same channels as one machine, and shares only the bucket."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,7 +25,7 @@ PARTS = 3
 
 @pytest.fixture(scope="module")
 def cluster(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Two worker processes whose disk nobody else looks at; the address of their scheduler."""
+    """The scheduler address of two worker processes with their own disk."""
     del prefect_server
     disk = tmp_path_factory.mktemp("workers")
     with LocalCluster(
@@ -51,8 +51,8 @@ def parts(put_object: PutObject) -> str:
     return uri.rsplit("/", 1)[0] + "/"
 
 
-def prepared(workspace: Workspace, source: str, split: Split) -> tuple[Formatted, Uploaded]:
-    """Every step as it runs when nothing is reused, in one flow run."""
+def prepare_channels(workspace: Workspace, source: str, split: Split) -> tuple[Formatted, Uploaded]:
+    """Run every step without the cache, in one flow run."""
     from prefect import flow
 
     @flow(persist_result=False)
@@ -67,7 +67,7 @@ def prepared(workspace: Workspace, source: str, split: Split) -> tuple[Formatted
     return prepare()
 
 
-def objects(workspace: Workspace, folder: str) -> dict[str, bytes]:
+def read_objects(workspace: Workspace, folder: str) -> dict[str, bytes]:
     s3, found = workspace.client("s3"), {}
     for one in list_objects(workspace, workspace.uri(folder) + "/"):
         bucket, key = split_uri(one.uri)
@@ -76,25 +76,25 @@ def objects(workspace: Workspace, folder: str) -> dict[str, bytes]:
     return found
 
 
-def test_the_channels_are_those_of_one_machine(workspace: Workspace, cluster: str, parts: str, machine: Path) -> None:
-    split = Split(method="group", column="group")  # which needs each step that any other does, and one more
-    alone = workspace.model_copy(update={"prefix": workspace.prefix + "/alone"})
-    together = workspace.model_copy(update={"prefix": workspace.prefix + "/together", "dask_scheduler": cluster})
-    formatted, uploaded = prepared(together, parts, split)
+def test_the_channels_equal_those_of_one_machine(workspace: Workspace, cluster: str, parts: str, machine: Path) -> None:
+    split = Split(method="group", column="group")  # this method needs all steps
+    local = workspace.model_copy(update={"prefix": workspace.prefix + "/local"})
+    distributed = workspace.model_copy(update={"prefix": workspace.prefix + "/dask", "dask_scheduler": cluster})
+    formatted, uploaded = prepare_channels(distributed, parts, split)
     assert not any(formatted.path(file).exists() for file in formatted.files)
-    first, _ = prepared(alone, parts, split)
-    expected = objects(alone, "data")
-    assert objects(together, "data") == expected
+    first, _ = prepare_channels(local, parts, split)
+    expected = read_objects(local, "data")
+    assert read_objects(distributed, "data") == expected
     assert len(expected) == 4
     assert [file.sha256 for file in formatted.files] == [file.sha256 for file in first.files]
     assert uploaded["train"].rows == sum(content.count(b"\n") for key, content in expected.items() if "/train/" in key)
-    assert objects(together, "work") == {}
+    assert read_objects(distributed, "work") == {}
     del machine
 
 
-def test_what_is_wrong_in_a_part_is_said_by_the_run(workspace: Workspace, cluster: str, put_object: PutObject) -> None:
+def test_an_error_on_a_worker_is_raised_by_the_run(workspace: Workspace, cluster: str, put_object: PutObject) -> None:
     put_object("broken/1.csv", b"pay,age\n1,2\n3,4\n")
     uri = put_object("broken/2.csv", b"pay,age\n1,2\n3,4,5\n")
-    elsewhere = workspace.model_copy(update={"dask_scheduler": cluster})
-    with pytest.raises(DataError, match=f"{uri}, row 2: 3 values where the header names 2"):
-        prepared(elsewhere, uri.removesuffix("2.csv"), Split())
+    distributed = workspace.model_copy(update={"dask_scheduler": cluster})
+    with pytest.raises(DataError, match=f"{uri}, row 2: 3 values, but the header has 2"):
+        prepare_channels(distributed, uri.removesuffix("2.csv"), Split())

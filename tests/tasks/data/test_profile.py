@@ -1,4 +1,4 @@
-"""A profile says of a table what numpy says of it whole, however it was cut and wherever its files were measured."""
+"""The profile of a table equals numpy's and pandas' statistics, independent of chunks, files and machines."""
 
 import pickle
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ CELL = st.one_of(WHOLE, st.floats(-1e6, 1e6), st.sampled_from([np.nan, np.inf, -
 
 
 def measure(values: Floats, cuts: Sequence[int] = (), kind: type[pl.DataType] = pl.Float64) -> Measurement:
-    """The columns c0 (the target), c1, … of a file that is read in chunks."""
+    """Measure the columns c0 (the target), c1, … of a file in chunks that end at `cuts`."""
     table = pl.DataFrame({f"c{index}": pl.Series(cells).cast(kind) for index, cells in enumerate(values)})
     chunks = [Chunk(table[start:end], {}) for start, end in pairwise([0, *sorted(cuts), values.shape[1]])]
     return measure_chunks(chunks, table.columns, "c0")
@@ -59,7 +59,7 @@ def check_against_pandas(profile: Profile, values: Floats) -> None:
             assert one.std == pytest.approx(cells[finite].std(), rel=1e-9, abs=1e-12 * scale)
         else:
             assert (one.minimum, one.maximum, one.mean, one.std) == (None, None, None, None)
-        if not (one.too_large or profile.columns[0].too_large):  # beside which other values have no digits left
+        if not (one.too_large or profile.columns[0].too_large):  # such values leave no precision for the others
             check_correlation(one, pd.Series(cells), label)
 
 
@@ -69,19 +69,19 @@ def check_correlation(one: ColumnProfile, cells: "pd.Series[float]", label: "pd.
         assert one.correlation is None
         return
     if len(x) < 2 or x.nunique() < 2 or t.nunique() < 2:
-        return  # undefined, or the noise of a constant's rounding
+        return  # undefined, or only rounding errors of a constant
     if min(np.ptp(x) / np.abs(x).max(), np.ptp(t) / np.abs(t).max()) < 1e-6:
-        return  # pandas itself has no nine digits of these
+        return  # pandas itself is not precise to nine digits here
     expected = np.corrcoef(x / np.abs(x).max(), t / np.abs(t).max())[0, 1]
     assert one.correlation == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
-def first(found: NDArray[np.bool_]) -> int | None:
-    return int(found.argmax()) + 1 if found.any() else None
+def first(mask: NDArray[np.bool_]) -> int | None:
+    return int(mask.argmax()) + 1 if mask.any() else None
 
 
 @given(tables())
-def test_a_table_in_chunks_has_the_figures_of_the_table_as_a_whole(table: tuple[Floats, list[int]]) -> None:
+def test_statistics_do_not_depend_on_chunks(table: tuple[Floats, list[int]]) -> None:
     values, cuts = table
     profile = measure(values, cuts).profile()
     assert profile.rows == values.shape[1]
@@ -89,7 +89,7 @@ def test_a_table_in_chunks_has_the_figures_of_the_table_as_a_whole(table: tuple[
 
 
 @given(tables())
-def test_labels_are_counted_as_numpy_counts_them(table: tuple[Floats, list[int]]) -> None:
+def test_label_counts_equal_numpy(table: tuple[Floats, list[int]]) -> None:
     values, cuts = table
     profile = measure(values, cuts).profile()
     target = values[0]
@@ -101,37 +101,33 @@ def test_labels_are_counted_as_numpy_counts_them(table: tuple[Floats, list[int]]
 
 
 @given(tables(), st.data())
-def test_the_files_of_a_table_have_the_figures_of_the_table_as_a_whole(
-    table: tuple[Floats, list[int]], data: st.DataObject
-) -> None:
+def test_statistics_do_not_depend_on_files(table: tuple[Floats, list[int]], data: st.DataObject) -> None:
     values, cuts = table
     ends = sorted(data.draw(st.lists(st.integers(0, values.shape[1]), max_size=3)))
     files = [measure(values[:, start:end]) for start, end in pairwise([0, *ends, values.shape[1]])]
-    together, whole = merge(files).profile(), measure(values, cuts).profile()
-    check_against_pandas(together, values)
-    assert (together.labels, together.fractional_label_row) == (whole.labels, whole.fractional_label_row)
+    merged, whole = merge(files).profile(), measure(values, cuts).profile()
+    check_against_pandas(merged, values)
+    assert (merged.labels, merged.fractional_label_row) == (whole.labels, whole.fractional_label_row)
 
 
 @given(tables(), tables())
-def test_it_does_not_matter_which_machine_measured_which_file(
+def test_a_measurement_can_be_sent_to_another_process(
     table: tuple[Floats, list[int]], other: tuple[Floats, list[int]]
 ) -> None:
     width = min(len(table[0]), len(other[0]))
-    here, there = (measure(values[:width], cuts) for values, cuts in (table, other))
-    elsewhere = pickle.loads(pickle.dumps(there))  # noqa: S301 - its own
-    assert merge([here, elsewhere]).profile() == merge([here, there]).profile()
+    first_file, second_file = (measure(values[:width], cuts) for values, cuts in (table, other))
+    received = pickle.loads(pickle.dumps(second_file))  # noqa: S301 - pickled by this test
+    assert merge([first_file, received]).profile() == merge([first_file, second_file]).profile()
 
 
 @given(tables())
-def test_a_profile_survives_json(table: tuple[Floats, list[int]]) -> None:
+def test_a_profile_can_be_stored_as_json(table: tuple[Floats, list[int]]) -> None:
     profile = measure(*table).profile()
     assert Profile.model_validate_json(profile.model_dump_json()) == profile
 
 
 @given(tables(), st.data())
-def test_equal_columns_have_equal_digests_and_others_do_not(
-    table: tuple[Floats, list[int]], data: st.DataObject
-) -> None:
+def test_digests_are_equal_only_for_equal_columns(table: tuple[Floats, list[int]], data: st.DataObject) -> None:
     values, cuts = table
     order = data.draw(st.permutations(range(values.shape[1])))
     both = np.concatenate([values, values, values[:, order]])
@@ -142,13 +138,13 @@ def test_equal_columns_have_equal_digests_and_others_do_not(
         assert (digest == permuted) == np.array_equal(cells, cells[order], equal_nan=True)
 
 
-def test_equal_columns_have_equal_digests_wherever_they_stand_in_a_wide_and_long_table() -> None:
+def test_digests_do_not_depend_on_the_position_of_the_column() -> None:
     values = np.random.default_rng(0).normal(size=(1, 5000))
     digests = {one.digest for one in measure(np.repeat(values, 37, axis=0), [1, 1700]).profile().columns}
     assert len(digests) == 1
 
 
-def test_flags_that_differ_in_two_rows_have_different_digests() -> None:
+def test_digests_differ_for_flags_that_differ_in_two_rows() -> None:
     flags = np.random.default_rng(0).integers(0, 2, (300, 2000)).astype(float)
     flags[1:] = flags[0]
     ones, zeros = np.flatnonzero(flags[0] == 1), np.flatnonzero(flags[0] == 0)
@@ -157,18 +153,18 @@ def test_flags_that_differ_in_two_rows_have_different_digests() -> None:
     assert len({one.digest for one in measure(flags).profile().columns}) == 300
 
 
-def test_minus_zero_equals_zero() -> None:
+def test_digests_of_zero_and_minus_zero_are_equal() -> None:
     profile = measure(np.array([[0.0, 1.0], [-0.0, 1.0]])).profile()
     assert profile.columns[0].digest == profile.columns[1].digest
 
 
-def test_the_order_of_files_is_part_of_a_digest() -> None:
+def test_digests_depend_on_the_order_of_files() -> None:
     one, two = (measure(np.array([[0.0, 1.0], cells])) for cells in ([3.0, 4.0], [5.0, 6.0]))
     assert merge([one, two]).profile().columns[1].digest != merge([two, one]).profile().columns[1].digest
 
 
 @pytest.mark.parametrize("size", [1.0, 1e-3])
-def test_a_small_spread_about_a_large_mean_is_not_lost(size: float) -> None:
+def test_a_small_spread_around_a_large_mean_is_precise(size: float) -> None:
     spread = size * np.random.default_rng(0).normal(size=50_000)
     values = np.stack([spread, spread + 1e9, -3 * spread - 1e9])
     files = measure(values[:, :20_000], [7]), measure(values[:, 20_000:], [30, 9000])
@@ -181,7 +177,7 @@ def test_a_small_spread_about_a_large_mean_is_not_lost(size: float) -> None:
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_a_correlation_wants_all_cells_of_both_columns(missing: int) -> None:
+def test_a_correlation_requires_all_cells_of_both_columns(missing: int) -> None:
     values = np.random.default_rng(0).normal(size=(3, 20_000))
     values[1:] += values[0]
     expected = pd.Series(values[0]).corr(pd.Series(values[2]))
@@ -199,7 +195,7 @@ def test_a_constant_has_no_spread_and_no_correlation(constant: float) -> None:
     assert (one.mean, one.std, one.correlation) == (constant, 0, None)
 
 
-def test_what_no_float64_can_hold_is_no_figure() -> None:
+def test_a_statistic_that_overflows_float64_is_none() -> None:
     one = column([1e308, 1e308, -1e308, 0])
     assert (one.too_large, one.too_large_row, one.minimum, one.maximum) == (3, 1, -1e308, 1e308)
     assert one.std is None
@@ -214,7 +210,7 @@ def test_text_is_not_counted_as_missing() -> None:
     assert (one.too_large, one.too_large_row) == (1, 7)
 
 
-def test_rows_and_examples_are_those_of_the_first_chunk_that_has_one() -> None:
+def test_first_rows_and_examples_are_from_the_first_chunk_with_such_a_cell() -> None:
     chunks = [
         Chunk(pl.DataFrame({"y": 0.0, "x": cells}), texts)
         for cells, texts in (
@@ -240,7 +236,7 @@ def test_rows_and_examples_are_those_of_the_first_chunk_that_has_one() -> None:
         ([[1.5], ["Ulm"]], "text"),
     ],
 )
-def test_a_columns_kind_is_the_widest_of_its_chunks(cells: list[list[object]], widest: ColumnKind) -> None:
+def test_the_kind_of_a_column_is_the_widest_of_its_chunks(cells: list[list[object]], widest: ColumnKind) -> None:
     texts = {"y": TextCells(np.array([0]), "Ulm")}
     chunks = [
         Chunk(pl.DataFrame({"y": [None]}), texts) if values == ["Ulm"] else Chunk(pl.DataFrame({"y": values}), {})
@@ -250,7 +246,7 @@ def test_a_columns_kind_is_the_widest_of_its_chunks(cells: list[list[object]], w
 
 
 @pytest.mark.parametrize("spread", [1, 3, 1_000_003])
-def test_ids_are_whole_and_differ(spread: int) -> None:
+def test_distinct_requires_integers_without_repeats(spread: int) -> None:
     ids = np.random.default_rng(0).permutation(5000).astype(np.float64) * spread - 2000
     assert column(ids, kind=pl.Int64).distinct
     assert not column([*ids, ids[0]], kind=pl.Int64).distinct
@@ -258,7 +254,7 @@ def test_ids_are_whole_and_differ(spread: int) -> None:
     assert not column([ids[0], *ids[:9]], [5], kind=pl.Int64).distinct
 
 
-def test_labels_are_listed_up_to_a_thousand() -> None:
+def test_at_most_1000_labels_are_listed() -> None:
     values = np.arange(1000.0)[None] / 4
     file = measure(values, [3, 500])
     assert len(file.profile().labels or ()) == 1000
@@ -277,7 +273,7 @@ def test_a_table_without_rows_has_a_profile() -> None:
     assert merge([full, empty]).profile().columns[1].mean == 5.5
 
 
-def test_measuring_leaves_what_was_merged_as_it_was() -> None:
+def test_merging_does_not_change_its_inputs() -> None:
     one, two = (measure(np.array([[0.0, 1.0, label]])) for label in (0.0, 5.0))
     before = one.profile(), two.profile()
     merge([one, two])

@@ -1,4 +1,4 @@
-"""Every way to split a table gives what scikit-learn and pandas give on the whole frame, and keeps its promise."""
+"""Every split method gives the same rows as scikit-learn and pandas on the whole frame."""
 
 from collections.abc import Callable
 from math import ceil
@@ -27,7 +27,7 @@ STRATIFIED = Split(method="stratified")
 
 
 def customers(rows: int = 400, seed: int = 0) -> pd.DataFrame:
-    """A table with a class, a date as text and a customer's name, none of which is sorted."""
+    """An unsorted table with a class, a date as text and a customer's name."""
     random = np.random.default_rng(seed)
     return pd.DataFrame(
         {
@@ -40,7 +40,9 @@ def customers(rows: int = 400, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def prepared(workspace: Workspace, frame: pd.DataFrame, put: PutObject, split: Split, **more: object) -> Formatted:
+def prepare_channels(
+    workspace: Workspace, frame: pd.DataFrame, put: PutObject, split: Split, **more: object
+) -> Formatted:
     uri = put("customers.csv", frame.to_csv(index=False).encode())
     dataset = Dataset.model_validate({"source": uri, "target": "churned", **more})
     table = load(workspace, find(workspace, dataset), dataset)
@@ -55,9 +57,9 @@ def rows_of(frame: pd.DataFrame, *columns: str) -> bytes:
     return frame[list(columns)].to_csv(index=False, header=False).encode()
 
 
-def test_a_stratified_split_is_train_test_splits_with_stratify(workspace: Workspace, put_object: PutObject) -> None:
+def test_a_stratified_split_equals_train_test_split_with_stratify(workspace: Workspace, put_object: PutObject) -> None:
     frame = customers()
-    formatted = prepared(workspace, frame, put_object, STRATIFIED, ignore=["day", "customer"])
+    formatted = prepare_channels(workspace, frame, put_object, STRATIFIED, ignore=["day", "customer"])
     train, rest = train_test_split(frame, test_size=0.3, random_state=42, stratify=frame["churned"])
     validation, test = train_test_split(rest, test_size=0.33, random_state=42, stratify=rest["churned"])
     expected = {
@@ -67,11 +69,11 @@ def test_a_stratified_split_is_train_test_splits_with_stratify(workspace: Worksp
     assert contents(formatted) == expected
 
 
-def test_a_split_by_time_trains_on_the_earliest_rows_and_leaves_the_time_out(
+def test_a_split_by_time_trains_on_the_earliest_rows_without_the_time_column(
     workspace: Workspace, put_object: PutObject
 ) -> None:
     frame = customers()
-    formatted = prepared(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
+    formatted = prepare_channels(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
     ordered = frame.sort_values("day", kind="stable")
     held = ceil(0.3 * len(frame))
     test = ceil(0.33 * held)
@@ -82,7 +84,7 @@ def test_a_split_by_time_trains_on_the_earliest_rows_and_leaves_the_time_out(
     assert formatted.features == ("age", "spent")
 
 
-def test_the_column_to_split_by_is_read_once_and_again_where_its_rows_are_not_stored(
+def test_row_numbers_are_cached_on_each_machine(
     workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "customers.csv"
@@ -91,27 +93,25 @@ def test_the_column_to_split_by_is_read_once_and_again_where_its_rows_are_not_st
     split = Split(method="group", column="customer")
     table = load(workspace, find(workspace, dataset), dataset)
     rows = split_rows(workspace, table, split)
-    chosen = rows.row_numbers(workspace, table)
+    computed = rows.row_numbers(workspace, table)
     path.unlink()
-    again = rows.row_numbers(workspace, table)
-    assert all((again[channel] == chosen[channel]).all() for channel in CHANNELS)
+    cached = rows.row_numbers(workspace, table)
+    assert all((cached[channel] == computed[channel]).all() for channel in CHANNELS)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another machine"))
     with pytest.raises(DataError, match="was changed or removed"):
         rows.row_numbers(workspace, table)
 
 
-def test_times_that_are_numbers_are_ordered_by_size(workspace: Workspace, put_object: PutObject) -> None:
+def test_numeric_times_are_ordered_by_size(workspace: Workspace, put_object: PutObject) -> None:
     frame = customers(40).assign(day=[9, 10, 100, 1] * 10)
-    formatted = prepared(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
+    formatted = prepare_channels(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
     train = frame.sort_values("day", kind="stable")[:28]
     assert contents(formatted)["train"] == rows_of(train, "churned", "age", "spent")
 
 
-def test_a_split_by_group_keeps_every_group_together_as_scikit_learn_does(
-    workspace: Workspace, put_object: PutObject
-) -> None:
+def test_a_split_by_group_equals_group_shuffle_split(workspace: Workspace, put_object: PutObject) -> None:
     frame = customers()
-    formatted = prepared(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
+    formatted = prepare_channels(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
     train, rest = next(
         GroupShuffleSplit(n_splits=1, test_size=0.3, random_state=42).split(frame, groups=frame["customer"])
     )
@@ -136,10 +136,10 @@ def test_no_group_is_in_two_sets(seed: int, rows: int, groups: int) -> None:
     assert sorted(np.concatenate(list(chosen.values()))) == list(range(rows))
 
 
-def test_a_fixed_holdout_is_the_test_set_as_it_stands(workspace: Workspace, put_object: PutObject) -> None:
+def test_a_fixed_holdout_is_the_test_set(workspace: Workspace, put_object: PutObject) -> None:
     frame, fixed = customers(100)[["churned", "age", "spent"]], customers(30, seed=1)[["spent", "age", "churned"]]
     holdout = put_object("holdout.csv", fixed.to_csv(index=False).encode())
-    formatted = prepared(workspace, frame, put_object, Split(), holdout=holdout)
+    formatted = prepare_channels(workspace, frame, put_object, Split(), holdout=holdout)
     train, validation = train_test_split(frame, test_size=0.3, random_state=42)
     assert contents(formatted) == {
         "train": rows_of(train, "churned", "age", "spent"),
@@ -148,28 +148,28 @@ def test_a_fixed_holdout_is_the_test_set_as_it_stands(workspace: Workspace, put_
     }
 
 
-def test_a_missing_time_or_group_is_refused_with_its_row(workspace: Workspace, put_object: PutObject) -> None:
+def test_a_missing_value_to_split_by_is_rejected_with_its_row(workspace: Workspace, put_object: PutObject) -> None:
     frame = customers(20)
     frame.loc[6, "customer"] = None
     with pytest.raises(DataError, match=r"row 7, column 'customer': the value to split by is missing"):
-        prepared(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
+        prepare_channels(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
 
 
-def test_an_unknown_column_to_split_by_is_refused_with_the_likely_one(
+def test_an_unknown_column_to_split_by_is_rejected_with_a_suggestion(
     workspace: Workspace, put_object: PutObject
 ) -> None:
     with pytest.raises(DataError, match=r"no column 'custumer' to split by. Did you mean 'customer'"):
-        prepared(workspace, customers(20), put_object, Split(method="group", column="custumer"))
+        prepare_channels(workspace, customers(20), put_object, Split(method="group", column="custumer"))
 
 
 def test_a_class_with_one_row_cannot_be_stratified(workspace: Workspace, put_object: PutObject) -> None:
     frame = customers(50).assign(churned=[1] + [0] * 49)
     with pytest.raises(DataError, match="50 rows cannot be split"):
-        prepared(workspace, frame, put_object, STRATIFIED)
+        prepare_channels(workspace, frame, put_object, STRATIFIED)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"method": "time"}, "a split by time needs column"),
         ({"method": "group"}, "a split by group needs column"),
@@ -177,6 +177,6 @@ def test_a_class_with_one_row_cannot_be_stratified(workspace: Workspace, put_obj
         ({"method": "kfold"}, "Input should be"),
     ],
 )
-def test_a_method_without_what_it_needs_is_refused(wrong: dict[str, str], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_a_method_with_missing_or_superfluous_options_is_rejected(wrong: dict[str, str], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         Split.model_validate(wrong)

@@ -1,4 +1,4 @@
-"""Everything wrong with a table is said at once, with its place and its cure; of a fine table nothing is said."""
+"""All problems of a table are reported at once, with location and remedy; a valid table has no findings."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -28,10 +28,10 @@ THREE = Hyperparameters(predictor_type="multiclass_classifier", num_classes=3)
 PREDICTORS = (REGRESSOR, BINARY, THREE)
 
 
-def profiled(
+def make_profile(
     table: Mapping[str, ArrayLike], target: str = "pay", text: Mapping[str, Sequence[int]] | None = None
 ) -> Profile:
-    """Of columns of one length, the cells of `text` being the word Ulm."""
+    """The profile of a table; the cells in the rows `text` of a column are the text Ulm."""
     texts = {name: TextCells(np.array(rows), "Ulm") for name, rows in (text or {}).items()}
     columns = []
     for name, numbers in table.items():
@@ -48,31 +48,31 @@ def profiled(
 def problems_of(
     changes: Mapping[str, ArrayLike], hyperparameters: Hyperparameters = REGRESSOR, **options: Any
 ) -> tuple[Finding, ...]:
-    """The findings about the clean table with other or more columns."""
+    """The findings for the clean table with changed or additional columns."""
     rows, ignored = options.pop("rows", CHANNELS), options.pop("ignored", ())
-    return find_problems(profiled({**CLEAN, **changes}, **options), rows, hyperparameters, ignored)
+    return find_problems(make_profile({**CLEAN, **changes}, **options), rows, hyperparameters, ignored)
 
 
-def check(findings: Sequence[Finding], level: str, *said: str) -> None:
-    """There is one finding, of this level, with all these words."""
+def check(findings: Sequence[Finding], level: str, *parts: str) -> None:
+    """Assert that there is one finding, of this level, and that its message contains all parts."""
     assert [finding.level for finding in findings] == [level], findings
-    assert all(word in str(findings[0]) for word in said), str(findings[0])
+    assert all(part in str(findings[0]) for part in parts), str(findings[0])
     assert str(findings[0]).endswith(".")
 
 
 def changed(column: str, row: int, value: float) -> dict[str, ArrayLike]:
-    """The clean column with another value in a row, counted from 1, and two rows on."""
+    """The clean column with another value in `row`, counted from 1, and in `row` + 2."""
     cells = np.array(CLEAN[column], np.float64)
     cells[[row - 1, row + 1]] = value
     return {column: cells}
 
 
 def classes(*values: float) -> dict[str, ArrayLike]:
-    """A target that has each of these labels in many rows, in turn."""
+    """A target that repeats these labels."""
     return {"pay": np.resize(values, ROWS)}
 
 
-def test_nothing_is_said_of_a_table_that_is_fine() -> None:
+def test_a_valid_table_has_no_findings() -> None:
     assert problems_of({}) == ()
     assert problems_of(classes(0, 1, 1), BINARY) == ()
     assert problems_of(classes(0, 1, 2, 1), THREE) == ()
@@ -86,33 +86,33 @@ def test_errors_come_first() -> None:
 
 @pytest.mark.parametrize("hyperparameters", [REGRESSOR, THREE])
 @pytest.mark.parametrize(
-    ("value", "said"),
+    ("value", "parts"),
     [(np.nan, ["missing", "Fill it in"]), (np.inf, ["infinite", "Replace"]), (1e39, ["3.4e38", "Rescale"])],
 )
 @pytest.mark.parametrize("column", ["score", "pay"])
 def test_cells_that_cannot_be_trained_on_are_errors(
-    value: float, said: list[str], column: str, hyperparameters: Hyperparameters
+    value: float, parts: list[str], column: str, hyperparameters: Hyperparameters
 ) -> None:
     found = problems_of({**classes(0, 1, 2), **changed(column, 17, value)}, hyperparameters)
-    about = [one for one in found if "label" not in one.what and "correlation" not in one.what]
-    check(about, "error", f"column '{column}', row 17", "the first of 2 such cells", *said)
+    errors = [one for one in found if "label" not in one.what and "correlation" not in one.what]
+    check(errors, "error", f"column '{column}', row 17", "the first of 2 such cells", *parts)
 
 
 @pytest.mark.parametrize(
-    ("column", "hyperparameters", "said"),
+    ("column", "hyperparameters", "parts"),
     [
         ("score", REGRESSOR, ["one-hot", "ignore"]),
-        ("pay", REGRESSOR, ["predicts numbers", "classifier", "from 0 on"]),
-        ("pay", BINARY, ["Encode the classes", "from 0 on"]),
+        ("pay", REGRESSOR, ["numeric target", "classifier", "from 0"]),
+        ("pay", BINARY, ["Encode the classes", "from 0"]),
     ],
 )
-def test_text_is_an_error(column: str, hyperparameters: Hyperparameters, said: list[str]) -> None:
+def test_text_is_an_error(column: str, hyperparameters: Hyperparameters, parts: list[str]) -> None:
     found = problems_of(classes(0, 1, 1), hyperparameters, text={column: [4]})
-    about = [one for one in found if one.level == "error"]
-    check(about, "error", f"column '{column}', row 5", "'Ulm' is not a number", *said)
+    errors = [one for one in found if one.level == "error"]
+    check(errors, "error", f"column '{column}', row 5", "'Ulm' is not a number", *parts)
 
 
-def test_the_same_complaint_about_many_columns_is_one_finding() -> None:
+def test_the_same_problem_in_many_columns_is_one_finding() -> None:
     holes = {f"x{index}": changed("score", index + 2, np.nan)["score"] for index in range(300)}
     numbers = {
         name: np.asarray(cells) + np.random.default_rng(len(name)).normal(size=ROWS) for name, cells in holes.items()
@@ -124,48 +124,48 @@ def test_the_same_complaint_about_many_columns_is_one_finding() -> None:
     check(problems_of(constant), "warning", "300 columns, such as 'x0'", "the same value")
 
 
-def test_ignored_columns_may_hold_anything() -> None:
+def test_ignored_columns_are_not_checked() -> None:
     odd = {"name": np.zeros(ROWS), "gap": np.full(ROWS, np.nan), "Unnamed: 0": np.arange(ROWS), "copy": CLEAN["pay"]}
     assert problems_of(odd, text={"name": [*range(ROWS)]}, ignored=[*odd]) == ()
 
 
-def test_a_first_line_of_data_is_an_error() -> None:
+def test_a_header_of_numbers_is_an_error() -> None:
     for names in (["0.5", "17", "-1e3"], ["1", "3", "2"], ["1", "40", "3000"], ["5", "+1", "nan"]):
-        profile = profiled(dict(zip(names, CLEAN.values(), strict=True)), names[0])
-        said = "the table", "looks like data", f"'{names[1]}'", "names"
-        check(find_problems(profile, CHANNELS, REGRESSOR), "error", *said)
+        profile = make_profile(dict(zip(names, CLEAN.values(), strict=True)), names[0])
+        parts = "the table", "looks like data", f"'{names[1]}'", "names"
+        check(find_problems(profile, CHANNELS, REGRESSOR), "error", *parts)
 
 
 @pytest.mark.parametrize("names", [["0", "1", "2"], ["1", "2", "3"], ["0", "2", "3"]])
-def test_columns_that_pandas_numbered_are_no_first_line_of_data(names: list[str]) -> None:
+def test_column_numbers_of_pandas_are_a_valid_header(names: list[str]) -> None:
     table = dict(zip(names, CLEAN.values(), strict=True))
-    assert find_problems(profiled(table, names[0]), CHANNELS, REGRESSOR) == ()
+    assert find_problems(make_profile(table, names[0]), CHANNELS, REGRESSOR) == ()
 
 
 @pytest.mark.parametrize(
-    ("labels", "hyperparameters", "said"),
+    ("labels", "hyperparameters", "parts"),
     [
-        ((1, -1), BINARY, ["row 2", "label is -1", "wants 0 or 1", "Map the 2 labels -1 and 1 to 0 and 1."]),
+        ((1, -1), BINARY, ["row 2", "label is -1", "requires 0 or 1", "Map the 2 labels -1 and 1 to 0 and 1."]),
         ((1, -1), THREE, ["row 2", "-1", "-1 and 1 to 0 and 1. Set predictor_type to binary_classifier."]),
-        ((1, 2, 3, 4), THREE, ["row 3", "label is 3", "wants 0 to 2", "Map the 4 labels", "num_classes to 4."]),
+        ((1, 2, 3, 4), THREE, ["row 3", "label is 3", "requires 0 to 2", "Map the 4 labels", "num_classes to 4."]),
         ((0, 1, 2, 3, 4), THREE, ["row 4", "label is 3", "(num_classes - 1). Set", "and num_classes to 5."]),
         ((0, 1, 2), BINARY, ["row 3", "is 2", "Set predictor_type to multiclass_classifier and num_classes to 3."]),
         ((3, 30, 300), THREE, ["row 1", "label is 3", "Map the 3 labels 3, 30 and 300 to 0, 1 and 2."]),
         ((0, 0.5), BINARY, ["row 2", "label is 0.5", "Map the 2 labels 0 and 0.5 to 0 and 1."]),
     ],
 )  # fmt: skip
-def test_labels_a_classifier_does_not_take_are_errors_with_the_way_out(
-    labels: tuple[float, ...], hyperparameters: Hyperparameters, said: list[str]
+def test_labels_that_a_classifier_does_not_accept_are_errors_with_a_remedy(
+    labels: tuple[float, ...], hyperparameters: Hyperparameters, parts: list[str]
 ) -> None:
     found = problems_of(classes(*labels), hyperparameters)
-    check(found, "error", "column 'pay'", *said)
+    check(found, "error", "column 'pay'", *parts)
 
 
 @given(
     st.lists(st.sampled_from([-1, 0, 0.5, 1, 2, 3, 5, 7, 30]), min_size=2, max_size=7, unique=True),
     st.sampled_from([BINARY, THREE]),
 )
-def test_the_way_out_leads_out(labels: list[float], hyperparameters: Hyperparameters) -> None:
+def test_a_table_is_valid_after_the_suggested_remedy(labels: list[float], hyperparameters: Hyperparameters) -> None:
     found = [one for one in problems_of(classes(*labels), hyperparameters) if one.level == "error"]
     if not found:
         return
@@ -184,40 +184,40 @@ def test_the_way_out_leads_out(labels: list[float], hyperparameters: Hyperparame
 
 @pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "parts"),
     [
-        (np.arange(100) + 1, ["one of 100 different ones", "If they name classes, number them from 0 on"]),
-        (CLEAN["pay"][:500], ["label is", "one of 500 different ones"]),
+        (np.arange(100) + 1, ["one of 100 distinct labels", "If the labels are classes, number them from 0"]),
+        (CLEAN["pay"][:500], ["label is", "one of 500 distinct labels"]),
         (NUMBERS.integers(1000, 90_000, ROWS), ["row 1", "one of"]),
     ],
 )
-def test_a_classifier_of_a_target_that_measures_is_an_error(
-    labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
+def test_a_numeric_target_for_a_classifier_is_an_error(
+    labels: ArrayLike, parts: list[str], hyperparameters: Hyperparameters
 ) -> None:
     found = problems_of({"pay": np.resize(np.asarray(labels), ROWS)}, hyperparameters)
-    check(found, "error", "column 'pay', row", "et predictor_type to regressor", *said)
+    check(found, "error", "column 'pay', row", "set predictor_type to regressor", *parts)
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "parts"),
     [
         (np.arange(3000) / 7, ["row 2", "has a fraction", "more than 1000", "set predictor_type to regressor"]),
-        (np.arange(3000) % 1500, ["more than 1000 labels, from 0 to 1499", "to regressor", "num_classes"]),
-        (np.arange(3000) % 1500 - 7, ["more than 1000 labels, from -7 to 1492", "from 0 on"]),
+        (np.arange(3000) % 1500, ["more than 1000 labels occur, from 0 to 1499", "to regressor", "num_classes"]),
+        (np.arange(3000) % 1500 - 7, ["more than 1000 labels occur, from -7 to 1492", "from 0"]),
     ],
 )
 @pytest.mark.parametrize("hyperparameters", [BINARY, THREE])
 def test_more_labels_than_can_be_listed_are_reported_by_their_range(
-    labels: ArrayLike, said: list[str], hyperparameters: Hyperparameters
+    labels: ArrayLike, parts: list[str], hyperparameters: Hyperparameters
 ) -> None:
     table = {"pay": labels, "score": np.random.default_rng(0).normal(size=3000)}
-    check(find_problems(profiled(table), CHANNELS, hyperparameters), "error", "column 'pay'", *said)
+    check(find_problems(make_profile(table), CHANNELS, hyperparameters), "error", "column 'pay'", *parts)
 
 
-def test_a_thousand_and_more_classes_are_fine() -> None:
+def test_more_than_1000_classes_are_accepted() -> None:
     table = {"pay": np.arange(3000) % 1500, "score": np.random.default_rng(0).normal(size=3000)}
     many = Hyperparameters(predictor_type="multiclass_classifier", num_classes=1500)
-    assert find_problems(profiled(table), CHANNELS, many) == ()
+    assert find_problems(make_profile(table), CHANNELS, many) == ()
 
 
 @pytest.mark.parametrize("hyperparameters", PREDICTORS)
@@ -225,11 +225,11 @@ def test_a_constant_target_is_an_error(hyperparameters: Hyperparameters) -> None
     check(problems_of(classes(7), hyperparameters), "error", "column 'pay'", "7 in every row", "another column")
 
 
-def test_a_regressor_of_yes_and_no_is_a_warning() -> None:
+def test_a_regressor_with_labels_0_and_1_is_a_warning() -> None:
     check(problems_of(classes(0, 1, 1)), "warning", "column 'pay'", "0 or 1", "binary_classifier")
 
 
-def test_two_classes_are_a_binary_matter() -> None:
+def test_a_multiclass_classifier_with_two_classes_is_a_warning() -> None:
     check(
         problems_of(classes(0, 1, 1), THREE),
         "warning",
@@ -240,38 +240,45 @@ def test_two_classes_are_a_binary_matter() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "said"),
+    ("labels", "parts"),
     [
-        ((0, 1, 3, 3), ["the label 2", "See that no class was lost"]),
+        ((0, 1, 3, 3), ["the label 2", "Check that the table has all classes"]),
         ((0, 1, 2), ["the label 3", "Set num_classes to 3"]),
     ],
 )
-def test_a_class_that_never_occurs_is_a_warning(labels: tuple[float, ...], said: list[str]) -> None:
+def test_an_absent_class_is_a_warning(labels: tuple[float, ...], parts: list[str]) -> None:
     four = Hyperparameters(predictor_type="multiclass_classifier", num_classes=4)
-    check(problems_of(classes(*labels), four), "warning", "column 'pay'", *said)
+    check(problems_of(classes(*labels), four), "warning", "column 'pay'", *parts)
 
 
-def test_of_many_classes_that_never_occur_some_are_named() -> None:
+def test_only_some_of_many_absent_classes_are_listed() -> None:
     many = Hyperparameters(predictor_type="multiclass_classifier", num_classes=1_000_000)
     check(problems_of(classes(0, 1, 2), many), "warning", "the label 3, 4, 5", "14 and 999985 more", "num_classes to 3")
 
 
 @pytest.mark.parametrize(
-    ("rows", "hyperparameters", "level", "said"),
+    ("rows", "hyperparameters", "level", "parts"),
     [
-        (2, BINARY, "error", ["row 1:", "label 1 is in 2 of the rows", "train, validation and test", "more rows"]),
+        (
+            2,
+            BINARY,
+            "error",
+            ["row 1:", "label 1 occurs in only 2 of the rows", "train, validation and test", "Add rows"],
+        ),
         (3, BINARY, "warning", ["fewer than 10 rows have the label 1", "merge"]),
         (10, BINARY, None, []),
         (1, THREE, "warning", ["fewer than 10 rows have the label 1"]),
     ],
 )
-def test_a_class_of_few_rows(rows: int, hyperparameters: Hyperparameters, level: str | None, said: list[str]) -> None:
+def test_a_class_with_few_rows(
+    rows: int, hyperparameters: Hyperparameters, level: str | None, parts: list[str]
+) -> None:
     target = np.where(np.arange(ROWS) < rows, 1.0, 2.0 * (np.arange(ROWS) % 2) * (hyperparameters is THREE))
     found = problems_of({"pay": target}, hyperparameters)
     if level is None:
         assert found == ()
     else:
-        check(found, level, "column 'pay'", *said)
+        check(found, level, "column 'pay'", *parts)
 
 
 def test_a_constant_feature_is_a_warning() -> None:
@@ -285,8 +292,8 @@ def test_a_constant_feature_is_a_warning() -> None:
 
 
 def test_duplicate_features_are_a_warning_that_names_both() -> None:
-    said = "column 'years': the same values in every row as column 'age'", "Keep one of each", "ignore"
-    check(problems_of({"years": CLEAN["age"]}), "warning", *said)
+    parts = "column 'years': the same values in every row as column 'age'", "Keep one of each", "ignore"
+    check(problems_of({"years": CLEAN["age"]}), "warning", *parts)
 
 
 def test_many_duplicate_features_are_one_warning() -> None:
@@ -299,7 +306,7 @@ def test_a_feature_equal_to_the_target_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("factor", [2.5, -1.0])
-def test_a_feature_in_step_with_the_target_is_a_warning(factor: float) -> None:
+def test_a_feature_proportional_to_the_target_is_a_warning(factor: float) -> None:
     check(problems_of({"age": factor * CLEAN["pay"]}), "warning", "column 'age'", "0.9999", "may leak", "ignore")
 
 
@@ -310,26 +317,26 @@ def test_an_index_is_a_warning(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["id", "customer_id", "customerId", "order-key", "UUID", "row.id"])
-def test_what_is_called_an_id_is_a_warning(name: str) -> None:
+def test_a_column_named_like_an_id_is_a_warning(name: str) -> None:
     check(problems_of({name: NUMBERS.integers(0, 50, ROWS)}), "warning", f"column '{name}'", "id", "one-hot", "ignore")
 
 
 @pytest.mark.parametrize("name", ["paid", "humid", "monkey", "Grid", "idle"])
-def test_words_that_end_like_ids_are_none(name: str) -> None:
+def test_words_that_end_like_an_id_have_no_finding(name: str) -> None:
     assert problems_of({name: NUMBERS.integers(0, 50, ROWS)}) == ()
 
 
-def test_a_flag_or_a_measure_is_no_id_whatever_its_name() -> None:
+def test_flags_and_fractions_are_not_ids() -> None:
     assert problems_of({"has_key": np.arange(ROWS) % 2, "valence_id": NUMBERS.normal(size=ROWS)}) == ()
 
 
-def test_whole_numbers_that_never_coincide_are_ids() -> None:
+def test_whole_numbers_without_repeats_are_ids() -> None:
     for values in (NUMBERS.permutation(ROWS) * 3 + 70_000, np.arange(1, ROWS + 1)):
         check(problems_of({"ticket": values}), "warning", "column 'ticket'", "looks like an id or a row number")
     assert problems_of({"income": np.unique(NUMBERS.integers(0, 10**7, 2 * ROWS))[:ROWS][::-1]}) == ()
 
 
-def test_digits_a_float32_does_not_hold_are_a_warning() -> None:
+def test_digits_beyond_float32_are_a_warning() -> None:
     cents = NUMBERS.integers(0, 2**26, ROWS)
     check(problems_of({"cents": cents}), "warning", "column 'cents'", "16777216", "rescale")
     check(problems_of({"pay": cents}), "warning", "column 'pay'", "16777216", "rescale")
@@ -346,7 +353,7 @@ def test_a_table_without_features_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "level", "said"),
+    ("rows", "level", "parts"),
     [
         ({"train": 9}, "error", ["channel train", "9 rows", "at least 10"]),
         ({"train": 0}, "error", ["channel train", "no rows"]),
@@ -354,11 +361,11 @@ def test_a_table_without_features_is_an_error() -> None:
         ({"train": 100, "validation": 29}, "warning", ["channel validation", "29 rows", "fewer than 30"]),
     ],
 )
-def test_a_tiny_channel(rows: dict[str, int], level: str, said: list[str]) -> None:
-    check(problems_of({}, rows=rows), level, *said)
+def test_a_channel_with_few_rows(rows: dict[str, int], level: str, parts: list[str]) -> None:
+    check(problems_of({}, rows=rows), level, *parts)
 
 
-def test_what_others_say_already_is_not_said_again() -> None:
+def test_problems_of_the_hyperparameters_alone_are_not_reported() -> None:
     assert problems_of({}, Hyperparameters(mini_batch_size=10**6, margin=3.0)) == ()
 
 
@@ -374,11 +381,11 @@ def profiles(draw: st.DrawFn) -> Profile:
     if draw(st.booleans()):
         columns[names[-1]] = [*map(float, range(rows))]
     texts = {names[0]: [0, rows - 1][: min(rows, 2)]} if rows and draw(st.booleans()) else {}
-    return profiled(columns, draw(st.sampled_from(names)), texts)
+    return make_profile(columns, draw(st.sampled_from(names)), texts)
 
 
 @given(profiles(), st.dictionaries(st.sampled_from([*CHANNELS]), st.integers(0, 50)), st.sampled_from(PREDICTORS))
-def test_any_table_can_be_checked(profile: Profile, rows: dict[str, int], hyperparameters: Hyperparameters) -> None:
+def test_every_table_can_be_checked(profile: Profile, rows: dict[str, int], hyperparameters: Hyperparameters) -> None:
     for ignored in ((), tuple(column.name for column in profile.columns[:2])):
         findings = find_problems(profile, rows, hyperparameters, ignored)
         assert all(finding.where and finding.what and finding.remedy.endswith(".") for finding in findings)

@@ -1,4 +1,4 @@
-"""Whatever a table is stored as, the channels are those of the same table as one CSV file."""
+"""The channels do not depend on the file format, the compression and the number of files of a table."""
 
 import gzip
 import shutil
@@ -45,18 +45,18 @@ def frame() -> pd.DataFrame:
     )
 
 
-def loaded(workspace: Workspace, source: str) -> Table:
+def load_table(workspace: Workspace, source: str) -> Table:
     dataset = Dataset(source=source, target="pay")
     return load.fn(workspace, find.fn(workspace, dataset), dataset)
 
 
-def prepared(workspace: Workspace, source: str, **more: object) -> tuple[Table, Formatted]:
-    table = loaded(workspace, source)
+def prepare_channels(workspace: Workspace, source: str, **more: object) -> tuple[Table, Formatted]:
+    table = load_table(workspace, source)
     return table, format_channels(workspace, table, split_rows(workspace, table, Split()), **more)
 
 
 def contents(formatted: Formatted) -> dict[str, bytes]:
-    """Each channel, its files end to end."""
+    """The bytes of each channel, with its files concatenated."""
     found: dict[str, bytes] = {}
     for file in formatted.files:
         found[file.channel] = found.get(file.channel, b"") + formatted.path(file).read_bytes()
@@ -66,7 +66,7 @@ def contents(formatted: Formatted) -> dict[str, bytes]:
 @pytest.fixture
 def expected(workspace: Workspace, put_object: PutObject, frame: pd.DataFrame) -> dict[str, bytes]:
     """The channels of the table as one plain CSV file."""
-    return contents(prepared(workspace, put_object("plain.csv", csv(frame)))[1])
+    return contents(prepare_channels(workspace, put_object("plain.csv", csv(frame)))[1])
 
 
 def csv(frame: pd.DataFrame) -> bytes:
@@ -78,7 +78,7 @@ def parquet(frame: pd.DataFrame, path: Path) -> bytes:
     return path.read_bytes()
 
 
-def test_compressed_files_and_parquet_are_known_by_their_content(
+def test_compression_and_parquet_are_recognised_by_content(
     workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     stored = {
@@ -91,10 +91,10 @@ def test_compressed_files_and_parquet_are_known_by_their_content(
         "blank-lines.csv": csv(frame).replace(b"\n", b"\n\n", 50) + b"\n \n\n",
     }
     for name, content in stored.items():
-        assert contents(prepared(workspace, put_object(name, content))[1]) == expected, name
+        assert contents(prepare_channels(workspace, put_object(name, content))[1]) == expected, name
 
 
-def test_the_files_under_a_prefix_are_one_table_in_the_order_of_their_names(
+def test_the_files_under_a_prefix_are_read_in_the_order_of_their_names(
     workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     put_object("parts/part-0.csv", csv(frame[:100]))
@@ -102,12 +102,12 @@ def test_the_files_under_a_prefix_are_one_table_in_the_order_of_their_names(
     put_object("parts/part-2.csv.gz", gzip.compress(csv(frame[250:])))
     put_object("parts/_SUCCESS", b"")
     put_object("parts/.part-0.csv.crc", b"crc")
-    table, formatted = prepared(workspace, put_object("parts/_started", b"1").removesuffix("_started"))
+    table, formatted = prepare_channels(workspace, put_object("parts/_started", b"1").removesuffix("_started"))
     assert table.part_rows == (100, 150, 50)
     assert contents(formatted) == expected
 
 
-def test_a_file_or_folder_of_this_machine_is_a_table(
+def test_a_local_file_or_folder_is_a_table(
     workspace: Workspace, frame: pd.DataFrame, expected: dict[str, bytes], tmp_path: Path
 ) -> None:
     (tmp_path / "parts").mkdir()
@@ -115,11 +115,11 @@ def test_a_file_or_folder_of_this_machine_is_a_table(
     (tmp_path / "parts" / "2.csv").write_bytes(csv(frame[100:]))
     (tmp_path / "table.csv").write_bytes(csv(frame))
     for source in (f"file://{tmp_path}/parts", str(tmp_path / "table.csv")):
-        assert contents(prepared(workspace, source)[1]) == expected
+        assert contents(prepare_channels(workspace, source)[1]) == expected
     assert (tmp_path / "table.csv").read_bytes() == csv(frame)
 
 
-def test_chunks_of_any_size_come_to_the_same_channels(
+def test_the_channels_do_not_depend_on_the_chunk_size(
     workspace: Workspace,
     put_object: PutObject,
     frame: pd.DataFrame,
@@ -130,22 +130,22 @@ def test_chunks_of_any_size_come_to_the_same_channels(
     monkeypatch.setattr(reader.read_blocks, "__defaults__", (100,))
     monkeypatch.setattr(reader, "PARQUET_CHUNK_ROWS", 7)
     for name, content in (("small.csv", csv(frame)), ("small.parquet", parquet(frame, tmp_path / "p"))):
-        table, formatted = prepared(workspace, put_object(name, content + b"\n" * name.endswith("csv")))
+        table, formatted = prepare_channels(workspace, put_object(name, content + b"\n" * name.endswith("csv")))
         assert table.rows == 300
         assert contents(formatted) == expected
 
 
-def test_what_several_instances_share_is_cut_into_as_many_files(
+def test_the_train_channel_has_one_file_per_instance(
     workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes]
 ) -> None:
-    _, formatted = prepared(workspace, put_object("shared.csv", csv(frame)), instances=4)
+    _, formatted = prepare_channels(workspace, put_object("shared.csv", csv(frame)), instances=4)
     assert [file.rows for file in formatted.files] == [52, 53, 52, 53, 60, 30]
     assert contents(formatted) == expected
     names = [file.uri.rsplit("/", 1)[1] for file in formatted.files]
     assert names == [*sorted(names[:4]), "validation.csv", "test.csv"]
 
 
-def test_a_large_channel_is_cut_into_files_of_bounded_size(
+def test_a_large_channel_is_divided_into_files_of_bounded_size(
     workspace: Workspace,
     put_object: PutObject,
     frame: pd.DataFrame,
@@ -154,16 +154,18 @@ def test_a_large_channel_is_cut_into_files_of_bounded_size(
 ) -> None:
     monkeypatch.setattr(formatting, "MAX_FILE_BYTES", 1000)
     monkeypatch.setattr(formatting, "BUCKET_BYTES", 300)
-    _, formatted = prepared(workspace, put_object("large.csv", csv(frame) + b"\n"))  # another object, the same rows
+    _, formatted = prepare_channels(
+        workspace, put_object("large.csv", csv(frame) + b"\n")
+    )  # another object, the same rows
     assert len(formatted.files) > 3
     assert max(file.rows for file in formatted.files) * 12 <= 1000
     assert contents(formatted) == expected
 
 
-def test_recordio_holds_the_same_numbers_in_single_precision(
+def test_recordio_has_the_same_numbers_in_single_precision(
     workspace: Workspace, put_object: PutObject, frame: pd.DataFrame, expected: dict[str, bytes]
 ) -> None:
-    _, formatted = prepared(workspace, put_object("table.csv", csv(frame)), form="recordio")
+    _, formatted = prepare_channels(workspace, put_object("table.csv", csv(frame)), form="recordio")
     assert formatted.content_type == "application/x-recordio-protobuf"
     for file in formatted.files:
         rows = np.loadtxt(expected[file.channel].splitlines(), delimiter=",").astype(np.float32)
@@ -172,28 +174,28 @@ def test_recordio_holds_the_same_numbers_in_single_precision(
         assert (examples.features == rows[:, 1:]).all()
 
 
-def test_files_that_do_not_fit_together_are_refused_by_name(workspace: Workspace, put_object: PutObject) -> None:
+def test_files_with_different_columns_are_rejected(workspace: Workspace, put_object: PutObject) -> None:
     put_object("odd/1.csv", b"pay,age\n1,2\n")
     uri = put_object("odd/2.csv", b"pay,days\n1,2\n")
     with pytest.raises(DataError, match=rf"{uri} has no column 'age' that the first file has"):
-        loaded(workspace, uri.removesuffix("2.csv"))
+        load_table(workspace, uri.removesuffix("2.csv"))
 
 
-def test_parts_in_a_bucket_that_keeps_versions_are_read(workspace: Workspace, frame: pd.DataFrame) -> None:
+def test_parts_in_a_versioned_bucket_are_read(workspace: Workspace, frame: pd.DataFrame) -> None:
     s3, name = workspace.client("s3"), f"versions-{uuid4().hex}"
     s3.create_bucket(Bucket=name)
     s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
     for number in range(2):
         s3.put_object(Bucket=name, Key=f"parts/{number}.csv", Body=csv(frame[number * 100 : number * 100 + 100]))
-    table, formatted = prepared(workspace, f"s3://{name}/parts/")
+    table, formatted = prepare_channels(workspace, f"s3://{name}/parts/")
     assert table.part_rows == (100, 100)
     assert sum(file.rows for file in formatted.files) == 200
 
 
-def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+def test_a_file_that_changes_between_two_steps_is_rejected(workspace: Workspace, tmp_path: Path) -> None:
     path = tmp_path / "table.csv"
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 20)
-    table = loaded(workspace, str(path))
+    table = load_table(workspace, str(path))
     shutil.rmtree(work_folder(""))
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
     rows = Rows(parameters=Split(), **count_rows(table.rows, Split()))
@@ -201,14 +203,16 @@ def test_a_file_that_changes_between_two_steps_is_refused(workspace: Workspace, 
         formatting.format_channels.fn(workspace, table, rows, "csv", 1)
 
 
-def test_nothing_under_a_prefix_is_said(workspace: Workspace) -> None:
+def test_a_missing_table_raises_not_found(workspace: Workspace) -> None:
     with pytest.raises(NotFound, match="There is no object under"):
-        loaded(workspace, workspace.uri("nothing") + "/")
+        load_table(workspace, workspace.uri("nothing") + "/")
     with pytest.raises(NotFound, match="There is no file /nowhere"):
-        loaded(workspace, "file:///nowhere/table.csv")
+        load_table(workspace, "file:///nowhere/table.csv")
 
 
-def test_more_objects_than_one_listing_holds_are_all_found(workspace: Workspace, put_object: PutObject) -> None:
+def test_a_prefix_with_more_objects_than_one_listing_is_read_completely(
+    workspace: Workspace, put_object: PutObject
+) -> None:
     for number in range(1003):
         uri = put_object(f"many/{number:04d}", b"x")
     found = list(list_objects(workspace, uri.removesuffix("1002")))

@@ -1,4 +1,4 @@
-"""Files are read in chunks of bounded size, ahead of the work on them, and spilled to disk between two passes."""
+"""Files are read in chunks of bounded size, prefetched, and spilled to disk between two passes."""
 
 import io
 import os
@@ -20,14 +20,14 @@ from tasks.data.reader import Chunk, read_blocks, read_chunks, spill_chunks, tak
 
 
 @given(st.lists(st.text("ab1,", max_size=6), max_size=40), st.integers(1, 40))
-def test_blocks_are_whole_lines_and_lose_none(lines: list[str], size: int) -> None:
+def test_blocks_are_complete_lines_without_loss(lines: list[str], size: int) -> None:
     content = "".join(f"{line}\n" for line in lines).encode()
     found = list(read_blocks(io.BytesIO(content), max(size, 8)))
     assert b"".join(found) == content
     assert all(block.endswith(b"\n") for block in found)
 
 
-def test_a_line_end_within_quotes_is_no_end_of_a_block() -> None:
+def test_a_block_does_not_end_at_a_line_end_within_quotes() -> None:
     row = b'1,"a\nb\n\nc",2\n'
     found = list(read_blocks(io.BytesIO(row * 20), 20))
     assert b"".join(found) == row * 20
@@ -35,12 +35,12 @@ def test_a_line_end_within_quotes_is_no_end_of_a_block() -> None:
     assert len(found) == 10
 
 
-def test_a_quote_that_is_never_closed_does_not_take_the_rest_of_the_file_into_memory() -> None:
+def test_an_unclosed_quote_does_not_load_the_rest_of_the_file_into_memory() -> None:
     stream = io.BytesIO(b'1,"2\n' + b"3,4\n" * 100_000)
     assert len(next(read_blocks(stream, 100))) <= 300
 
 
-def test_what_fails_in_advance_fails_where_it_is_used() -> None:
+def test_an_error_while_prefetching_is_raised_where_the_item_is_used() -> None:
     def frames() -> Iterator[pl.DataFrame]:
         yield pl.DataFrame({"a": [1]})
         raise DataError("two is missing")
@@ -51,9 +51,9 @@ def test_what_fails_in_advance_fails_where_it_is_used() -> None:
         next(found)
 
 
-def test_chunks_are_retained_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_chunks_are_spilled_completely_or_not_at_all(tmp_path: Path) -> None:
     whole = [Chunk(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
-    folder = tmp_path / "kept"
+    folder = tmp_path / "spilled"
     reading = spill_chunks(whole, folder)
     next(reading)
     assert take_spilled_chunks(folder) is None
@@ -67,9 +67,7 @@ def test_chunks_are_retained_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [7, reader.BLOCK_BYTES])
-def test_a_column_is_read_as_what_it_turns_out_to_be(
-    size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_type_of_a_column_is_widened_as_needed(size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader.read_blocks, "__defaults__", (size,))
     rows = ["1,true,5", "2,false,6"] * 5 + ["2.5,true,x", "3,7,8"]
     (tmp_path / "t.csv").write_text("a,b,c\n" + "\n".join(rows))
@@ -80,7 +78,7 @@ def test_a_column_is_read_as_what_it_turns_out_to_be(
 
 
 @pytest.mark.usefixtures("machine")
-def test_files_nobody_came_back_for_are_swept_away_after_days() -> None:
+def test_old_work_folders_are_removed() -> None:
     old, new = work_folder("old"), work_folder("new")
     for folder in (old, new):
         folder.mkdir(parents=True)
@@ -92,7 +90,7 @@ def test_files_nobody_came_back_for_are_swept_away_after_days() -> None:
 
 
 @pytest.mark.usefixtures("machine")
-def test_long_work_says_how_far_it_is(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_progress_is_logged(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(parallel, "LOG_INTERVAL_SECONDS", 0.0)
     frames = [pl.DataFrame({"a": range(rows)}) for rows in (1500, 2)]
 

@@ -1,4 +1,4 @@
-"""A table is columns of finite numbers or a DataError; what spreadsheets and pandas write is read as they mean it."""
+"""Files that spreadsheets and pandas write are read correctly; any other file raises a DataError."""
 
 import gzip
 from pathlib import Path
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
-from sandbox.client import make_workspace as block
+from sandbox.client import make_workspace
 from tasks import format as formatting
 from tasks.data import reader
 from tasks.data.profile import Profile
@@ -27,8 +27,8 @@ from tasks.split import Rows
 pytestmark = pytest.mark.usefixtures("machine")
 
 ANY_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-NOWHERE = block("http://127.0.0.1:9")
-"""A workspace that nothing is asked of: the tables here are files of this machine."""
+UNREACHABLE = make_workspace("http://127.0.0.1:9")
+"""The workspace of these tests, which sends no requests: the tables are files of this machine."""
 GOOD = {
     "plain": b"bonus,age\n1,2\n3,4.5\n",
     "no line end at the end": b"bonus,age\n1,2\n3,4.5",
@@ -45,30 +45,30 @@ GOOD = {
 }
 
 
-def read(folder: Path, content: bytes | None, name: str = "table.csv", **chosen: object) -> Table:
+def read(folder: Path, content: bytes | None, name: str = "table.csv", **options: object) -> Table:
     if content is not None:
         (folder / name).write_bytes(content)
-    dataset = Dataset.model_validate({"source": str(folder / name), "target": "bonus", **chosen})
-    return load.fn(NOWHERE, find.fn(NOWHERE, dataset), dataset)
+    dataset = Dataset.model_validate({"source": str(folder / name), "target": "bonus", **options})
+    return load.fn(UNREACHABLE, find.fn(UNREACHABLE, dataset), dataset)
 
 
-def written(table: Table, split: Split | None = None) -> dict[str, bytes]:
+def write_channels(table: Table, split: Split | None = None) -> dict[str, bytes]:
     split = split or Split()
     counts = {channel: len(rows) for channel, rows in assign_rows(table.rows, split).items()}
-    formatted = formatting.format_channels.fn(NOWHERE, table, Rows(parameters=split, **counts), "csv", 1)
+    formatted = formatting.format_channels.fn(UNREACHABLE, table, Rows(parameters=split, **counts), "csv", 1)
     return {file.channel: formatted.path(file).read_bytes() for file in formatted.files}
 
 
-def figures(profile: Profile) -> list[tuple[float | None, ...]]:
+def statistics(profile: Profile) -> list[tuple[float | None, ...]]:
     columns = sorted(profile.columns, key=lambda column: column.name != "bonus")
     return [(column.minimum, column.maximum, column.mean) for column in columns]
 
 
 @pytest.mark.parametrize("case", GOOD)
-def test_what_spreadsheets_and_pandas_write_is_read(case: str, tmp_path: Path) -> None:
+def test_files_of_spreadsheets_and_pandas_are_read(case: str, tmp_path: Path) -> None:
     table = read(tmp_path, GOOD[case])
     assert table.rows == 2
-    assert figures(table.profile) == [(1, 3, 2), (2, 4.5, 3.25)]
+    assert statistics(table.profile) == [(1, 3, 2), (2, 4.5, 3.25)]
     assert not any(column.missing or column.text or column.infinite for column in table.profile.columns)
 
 
@@ -77,34 +77,32 @@ def test_true_and_false_are_one_and_zero(flags: str, tmp_path: Path) -> None:
     back = ",".join(reversed(flags.split(",")))
     table = read(tmp_path, f"bonus,age\n{flags}\n{back}\n{flags}\n{back}\n".encode())
     assert [column.kind for column in table.profile.columns] == ["boolean", "boolean"]
-    assert set(b"".join(written(table).values()).split()) == {b"1,0", b"0,1"}
+    assert set(b"".join(write_channels(table).values()).split()) == {b"1,0", b"0,1"}
 
 
-def test_numbers_that_turn_fractional_late_keep_their_fractions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_fractions_in_a_late_block_are_preserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader.read_blocks, "__defaults__", (1000,))
     table = read(tmp_path, b"bonus,age\n" + b"1,2\n" * 3000 + b"1,2.5\n")
     assert [column.kind for column in table.profile.columns] == ["integer", "number"]
-    assert sorted(set(b"".join(written(table).values()).split())) == [b"1,2.0", b"1,2.5"]
+    assert sorted(set(b"".join(write_channels(table).values()).split())) == [b"1,2.0", b"1,2.5"]
 
 
-def test_a_row_is_counted_from_the_first_below_the_header_however_far_down(
+def test_row_numbers_count_from_the_first_row_below_the_header_across_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader.read_blocks, "__defaults__", (1000,))
     table = read(tmp_path, b"bonus,age\n" + b"1,2\n" * 30_000 + b"1,x\n" + b"1,2\n" * 10)
     assert (table.profile.columns[1].text_row, table.profile.columns[1].text_example) == (30_001, "x")
-    with pytest.raises(DataError, match="row 30002: 3 values where the header names 2"):
+    with pytest.raises(DataError, match="row 30002: 3 values, but the header has 2"):
         read(tmp_path, b"bonus,age\n" + b"1,2\n" * 30_001 + b"1,2,3\n" + b"1,2\n" * 10)
 
 
-def test_text_in_an_ignored_column_may_hold_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_ignored_column_may_contain_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reader.read_blocks, "__defaults__", (30,))
-    lines = "".join(f'{number},"said ""{number}"",\n\nand left",{number * 2}\n' for number in range(40))
-    table = read(tmp_path, f"bonus,said,age\n{lines}".encode(), ignore=["said"])
+    lines = "".join(f'{number},"wrote ""{number}"",\n\nand left",{number * 2}\n' for number in range(40))
+    table = read(tmp_path, f"bonus,comment,age\n{lines}".encode(), ignore=["comment"])
     assert (table.rows, table.columns) == (40, ("bonus", "age"))
-    assert all(int(b) == 2 * int(a) for a, b in (row.split(b",") for row in written(table)["train"].split()))
+    assert all(int(b) == 2 * int(a) for a, b in (row.split(b",") for row in write_channels(table)["train"].split()))
 
 
 def test_a_column_of_dates_in_parquet_is_text(tmp_path: Path) -> None:
@@ -119,16 +117,16 @@ def test_a_column_of_dates_in_parquet_is_text(tmp_path: Path) -> None:
 
 @ANY_FOLDER
 @given(st.binary(max_size=60))
-def test_no_bytes_raise_anything_but_a_data_error(tmp_path: Path, content: bytes) -> None:
+def test_random_bytes_raise_only_data_errors(tmp_path: Path, content: bytes) -> None:
     for start in (b"", b"bonus,age\n1,2\n", b"bonus,age,", b"bonus,age\n1," + b"x" * 200_000):
-        check_whole(tmp_path, start + content)
+        check_rejected_or_written(tmp_path, start + content)
 
 
 @ANY_FOLDER
 @given(st.text("ab1e0.-+,;\"'\n\r \t\0é#nNif", max_size=30))
-def test_no_almost_csv_raises_anything_but_a_data_error(tmp_path: Path, text: str) -> None:
+def test_malformed_csv_raises_only_data_errors(tmp_path: Path, text: str) -> None:
     for start in ("", "bonus,age\n1,2\n", "bonus,age", "bonus,age\n" + "1,2\n3,4.5\n" * 10):
-        check_whole(tmp_path, (start + text).encode())
+        check_rejected_or_written(tmp_path, (start + text).encode())
 
 
 @ANY_FOLDER
@@ -138,20 +136,20 @@ def test_no_almost_csv_raises_anything_but_a_data_error(tmp_path: Path, text: st
     st.binary(max_size=4),
     st.one_of(st.none(), st.integers(0, 10_000)),
 )
-def test_no_damage_to_a_file_raises_anything_but_a_data_error(
-    tmp_path: Path, kind: str, place: int, change: bytes, cut: int | None
+def test_damaged_files_raise_only_data_errors(
+    tmp_path: Path, kind: str, position: int, change: bytes, cut: int | None
 ) -> None:
     csv = b"bonus,age\n" + b"".join(b"%d,%d\n" % (number, number * number % 97) for number in range(200))
     if kind == "parquet":
         pl.read_csv(csv).write_parquet(tmp_path / "whole")
     content = {"gzip": gzip.compress, "zstd": zstd.compress}.get(kind, lambda _: (tmp_path / "whole").read_bytes())(csv)
-    place %= len(content)
-    damaged = content[:place] + change + content[place + len(change) :]
-    check_whole(tmp_path, damaged if cut is None else damaged[: cut % len(damaged)])
+    position %= len(content)
+    damaged = content[:position] + change + content[position + len(change) :]
+    check_rejected_or_written(tmp_path, damaged if cut is None else damaged[: cut % len(damaged)])
 
 
-def check_whole(folder: Path, content: bytes) -> None:
-    """Refused, or judged to be in order and written as what the caller may rely on."""
+def check_rejected_or_written(folder: Path, content: bytes) -> None:
+    """Assert that the content is rejected, or else written as rows of finite numbers."""
     try:
         table = read(folder, content)
         rows = {channel: len(rows) for channel, rows in assign_rows(table.rows, Split()).items()}
@@ -159,7 +157,7 @@ def check_whole(folder: Path, content: bytes) -> None:
         return
     if any(finding.level == "error" for finding in find_problems(table.profile, rows, Hyperparameters())):
         return
-    lines = b"".join(written(table).values()).splitlines()
+    lines = b"".join(write_channels(table).values()).splitlines()
     assert len(lines) == table.rows
     assert np.isfinite([[float(cell) for cell in line.split(b",")] for line in lines]).all()
 
@@ -172,21 +170,21 @@ def check_whole(folder: Path, content: bytes) -> None:
     ),
 )
 def test_any_numbers_are_written_without_loss(tmp_path: Path, values: list[tuple[float, float, int]]) -> None:
-    # The bytes are pandas' but for small numbers (1e-05 there, 0.00001 here); the numbers are in any case.
+    # Bytes differ from pandas' for small numbers (1e-05 in pandas, 0.00001 here); the values are always equal.
     frame = pd.DataFrame(values, columns=["one", "bonus", "three"])
     table = read(tmp_path, frame.to_csv(index=False).encode())
     for channel, rows in assign_rows(table.rows, Split()).items():
         path = tmp_path / f"{channel}.csv"
-        path.write_bytes(written(table)[channel])
-        back = pd.read_csv(path, header=None, names=["bonus", "one", "three"])
+        path.write_bytes(write_channels(table)[channel])
+        actual = pd.read_csv(path, header=None, names=["bonus", "one", "three"])
         expected = frame.iloc[rows][["bonus", "one", "three"]].reset_index(drop=True)
-        pd.testing.assert_frame_equal(back, expected, check_exact=True, check_dtype=False)
+        pd.testing.assert_frame_equal(actual, expected, check_exact=True, check_dtype=False)
 
 
-def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_file_is_complete_or_missing(tmp_path: Path) -> None:
     frame = pl.DataFrame({"bonus": [1.0], "age": [2.0]})
     write_rows([frame], "bonus", tmp_path / "new" / "train.csv", "csv")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.csv"]
     with pytest.raises(pl.exceptions.PolarsError):
-        write_rows([frame], "nobody", tmp_path / "new" / "test.csv", "csv")
+        write_rows([frame], "unknown", tmp_path / "new" / "test.csv", "csv")
     assert not (tmp_path / "new" / "test.csv").exists()

@@ -1,4 +1,4 @@
-"""A column becomes a few groups of rows."""
+"""Rows are grouped by the values of a column."""
 
 import numpy as np
 from hypothesis import given
@@ -11,7 +11,7 @@ def as_lists(values: list[str | None]) -> dict[str, list[int]]:
     return {name: rows.tolist() for name, rows in slice_by_values(values)}
 
 
-def test_few_numbers_are_shown_one_by_one_however_they_are_written() -> None:
+def test_few_numbers_have_one_slice_each_independent_of_notation() -> None:
     assert as_lists(["10", "2", " 2.0", "1e1", None]) == {"2": [1, 2], "10": [0, 3], "(missing)": [4]}
 
 
@@ -20,7 +20,7 @@ def test_many_numbers_become_quarters_that_do_not_overlap() -> None:
     assert found == {"0 to 1": [0, 1, 2], "1.5 to 2.5": [3, 4, 5], "3 to 4": [6, 7, 8], "4.5 to 5.5": [9, 10, 11]}
 
 
-def test_a_number_that_fills_several_quarters_is_one_range() -> None:
+def test_a_number_that_covers_several_quarters_is_one_range() -> None:
     found = as_lists(["0"] * 60 + [str(number) for number in range(1, 41)])
     assert list(found) == ["0", "1 to 15", "16 to 40"]
 
@@ -29,7 +29,7 @@ def test_numbers_that_differ_in_late_digits_have_different_names() -> None:
     assert list(as_lists(["1.0000001", "1.0000002"])) == ["1.0000001", "1.0000002"]
 
 
-def test_texts_are_the_most_frequent_and_the_rest() -> None:
+def test_texts_are_the_most_frequent_ones_and_others() -> None:
     names = [f"city {index:02d}" for index in range(22)]
     found = as_lists([*names, *names[:21], "city 21", "city 21", "NA", ""])
     assert list(found)[:2] == ["city 21", "city 00"]
@@ -38,12 +38,12 @@ def test_texts_are_the_most_frequent_and_the_rest() -> None:
     assert len(found) == 22
 
 
-def test_one_text_among_numbers_makes_texts_of_them_all() -> None:
+def test_numbers_are_texts_if_one_value_is_a_text() -> None:
     assert list(as_lists(["1", "2", "two"])) == ["1", "2", "two"]
     assert list(as_lists(["1", "inf"])) == ["1", "inf"]
 
 
-def test_a_column_of_nothing_is_missing() -> None:
+def test_an_empty_column_is_missing() -> None:
     assert as_lists([None, "?"]) == {"(missing)": [0, 1]}
     assert as_lists([]) == {}
 

@@ -1,4 +1,4 @@
-"""Models to report on: invented rows, predicted by a linear model that nearly knows how they came about."""
+"""Runs to report on: random rows with labels from a linear model plus noise, predicted by that model."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -49,7 +49,7 @@ JOB = "linear-learner-bonus-3f9a1c07"
 
 @dataclass(frozen=True)
 class Case:
-    """A run, and the test rows that its model was judged on."""
+    """A run, and the test rows on which its model was evaluated."""
 
     run: TrainingRun
     model: LinearModel
@@ -71,7 +71,7 @@ class Case:
         return render_report(self.run, self.champion, self.warnings, self.workspace, plots or {})
 
     def change(self, **fields: object) -> Self:
-        """The same with other fields of the run."""
+        """A copy with other fields of the run."""
         return replace(self, run=self.run.model_copy(update=fields))
 
     def change_evaluation(self, **fields: object) -> Self:
@@ -91,7 +91,7 @@ MakeCase = Callable[..., Case]
 
 @pytest.fixture
 def make_case(tmp_path: Path) -> MakeCase:
-    """Makes a run of a predictor type."""
+    """A function that makes a run for a predictor type."""
 
     def make(
         kind: PredictorType = "regressor", *, classes: int = 5, names: tuple[str, ...] = NAMES, target: str = "bonus"
@@ -139,7 +139,7 @@ def judge(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.
 
 
 def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[str, Any]:
-    """What every step but load and evaluate came to."""
+    """The results of every step except load and evaluate."""
     file = ChannelFile(channel="test", uri="s3://bucket/test/part.csv", rows=3960, size=1, sha256="c0ffee")
     model = "s3://bucket/model.tar.gz"
     bill = Bill(
@@ -185,7 +185,7 @@ def champion() -> Package:
 
 def finding(where: str = "column 'age'") -> Finding:
     return Finding(
-        level="warning", where=where, what="3 values lie far from all others", remedy="Look at rows 17 and 212"
+        level="warning", where=where, what="3 values are far from all others", remedy="Look at rows 17 and 212"
     )
 
 

@@ -1,4 +1,4 @@
-"""A report says first whether the model may be used, then why, in figures for people; no name can break it."""
+"""The report has the verdict first and then its reasons, with rounded numbers and escaped names."""
 
 import re
 import tomllib
@@ -45,10 +45,10 @@ HOSTILE = (
 )
 TITLES = [
     "Verdict",
-    "How good it is",
+    "Metrics",
     "Plots",
-    "What decides",
-    "What was trained",
+    "Feature effects",
+    "Training",
     "Data",
     "Split",
     "Cost",
@@ -62,7 +62,7 @@ def section(text: str, title: str) -> str:
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """Every table's rows of cells, its header first, as a reader of markdown sees them."""
+    """The cells of every table, header first, as rendered from markdown."""
     found: list[list[list[str]]] = []
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         if token.type == "table_open":
@@ -74,37 +74,39 @@ def tables(text: str) -> list[list[list[str]]]:
     return found
 
 
-def rendered(text: str) -> str:
+def render_html(text: str) -> str:
     return str(MarkdownIt("commonmark", {"html": False}).enable("table").render(text))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_sections_stand_in_order_the_verdict_first(make_case: MakeCase, kind: PredictorType) -> None:
+def test_the_sections_are_in_order_with_the_verdict_first(make_case: MakeCase, kind: PredictorType) -> None:
     text = make_case(kind).report({"effects": DOT})
     assert re.findall("^## (.*)$", text, re.MULTILINE) == TITLES
-    assert text.startswith("## Verdict\n\n✔ **Promoted: may be used.** RMSE 1,843 is 8.7 % below")
+    assert text.startswith("## Verdict\n\n✔ **Promoted: the model may be used.** RMSE 1,843 is 8.7 % below")
 
 
 @pytest.mark.parametrize(
     ("outcome", "shown"),
     [
-        ("first model", "✔ **First model: may be used.**"),
-        ("no better than the baseline", "✘ **No better than the baseline: not to be used.**"),
-        ("no better than the champion", "✘ **No better than the champion: not to be used.**"),
+        ("first model", "✔ **First model: the model may be used.**"),
+        ("no better than the baseline", "✘ **No better than the baseline: do not use the model.**"),
+        ("no better than the champion", "✘ **No better than the champion: do not use the model.**"),
     ],
 )
-def test_the_verdict_says_whether_the_model_may_be_used(make_case: MakeCase, outcome: GateOutcome, shown: str) -> None:
-    text = make_case().change(verdict=Verdict(outcome=outcome, reason="Because | so.")).report()
-    assert f"{shown} {escape_markdown('Because | so.')}" in section(text, "Verdict")
+def test_the_verdict_states_whether_the_model_may_be_used(
+    make_case: MakeCase, outcome: GateOutcome, shown: str
+) -> None:
+    text = make_case().change(verdict=Verdict(outcome=outcome, reason="A reason | with a bar.")).report()
+    assert f"{shown} {escape_markdown('A reason | with a bar.')}" in section(text, "Verdict")
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_matters_is_three_to_five_rows_under_the_verdict(make_case: MakeCase, kind: PredictorType) -> None:
+def test_the_verdict_has_a_table_with_three_to_five_rows(make_case: MakeCase, kind: PredictorType) -> None:
     case = make_case(kind)
     evaluation = case.run.evaluation
     [[header, first, *rest]] = tables(section(case.report(), "Verdict"))
     assert header == ["", "this model", "95 % interval", "baseline", "champion"]
-    assert "which decides" in first[0]
+    assert "the gate metric" in first[0]
     gate, gain = evaluation[evaluation.gate_metric], evaluation.over_baseline
     assert gain is not None
     assert first[1:] == [
@@ -115,7 +117,7 @@ def test_what_matters_is_three_to_five_rows_under_the_verdict(make_case: MakeCas
     ]
     assert 3 <= 1 + len(rest) <= 5
     interval = f"{format_share(gain.low)} to {format_share(gain.high)}"
-    assert ["Share of the baseline's error that is gone", format_share(gain.value), interval, "", ""] in rest
+    assert ["Error reduction compared with the baseline", format_share(gain.value), interval, "", ""] in rest
 
 
 def test_without_a_champion_there_is_no_column_for_it(make_case: MakeCase) -> None:
@@ -125,33 +127,35 @@ def test_without_a_champion_there_is_no_column_for_it(make_case: MakeCase) -> No
     assert all("champion" not in header for header, *_ in tables(text))
 
 
-def test_why_the_champion_cannot_be_compared_is_said(make_case: MakeCase) -> None:
-    case = make_case().change_evaluation(champion_objection="it wants the column 'age'", over_champion=None)
-    assert "It cannot be compared on these rows: it wants the column 'age'" in section(case.report(), "How good it is")
+def test_the_reason_why_the_champion_cannot_be_compared_is_reported(make_case: MakeCase) -> None:
+    case = make_case().change_evaluation(champion_objection="it uses the column 'age'", over_champion=None)
+    assert "The champion cannot be compared on these rows: it uses the column 'age'" in section(
+        case.report(), "Metrics"
+    )
 
 
-@pytest.mark.parametrize(("checksum", "flattered"), [("c0ffee", False), ("other", True)])
-def test_a_champion_that_may_know_the_test_rows_is_said_to_be_flattered(
-    make_case: MakeCase, checksum: str, flattered: bool
+@pytest.mark.parametrize(("checksum", "optimistic"), [("c0ffee", False), ("other", True)])
+def test_a_champion_that_may_be_trained_on_the_test_rows_is_reported(
+    make_case: MakeCase, checksum: str, optimistic: bool
 ) -> None:
     case = make_case()
     assert case.champion is not None
     champion = case.champion.model_copy(update={"metadata": {"sha256:test": checksum}})
-    text = section(replace(case, champion=champion).report(), "How good it is")
+    text = section(replace(case, champion=champion).report(), "Metrics")
     assert "The champion is version 2, linear-learner-bonus-11d0e2b4." in text
-    assert ("would flatter it" in text) == flattered
+    assert ("could then be too optimistic" in text) == optimistic
 
 
-def test_figures_that_are_not_defined_are_dashes(make_case: MakeCase) -> None:
+def test_undefined_metrics_are_dashes(make_case: MakeCase) -> None:
     case = make_case("binary_classifier").change_metrics(value=None, low=None, high=None, baseline=None)
-    [_, first, *_] = tables(section(case.report(), "How good it is"))[0]
+    [_, first, *_] = tables(section(case.report(), "Metrics"))[0]
     assert first[1:4] == ["–", "–", "–"]  # noqa: RUF001 - a dash, not a minus
 
 
 def test_every_metric_is_a_row_of_the_table_artifact(make_case: MakeCase) -> None:
     evaluation = make_case("binary_classifier").run.evaluation
-    odd = Metric(name="roc_auc", value=None, low=None, high=None, baseline=float("nan"), champion=1 / 3)
-    rows = metrics_table(evaluation.model_copy(update={"metrics": (*evaluation.metrics, odd)}))
+    undefined = Metric(name="roc_auc", value=None, low=None, high=None, baseline=float("nan"), champion=1 / 3)
+    rows = metrics_table(evaluation.model_copy(update={"metrics": (*evaluation.metrics, undefined)}))
     assert [row["metric"] for row in rows][:2] == ["accuracy", "balanced accuracy"]
     assert rows[0]["this model"] == pytest.approx(evaluation.value("accuracy"), abs=1e-5)
     assert list(rows[-1].values()) == ["ROC-AUC", None, "–", None, 0.33333]  # noqa: RUF001 - a dash, not a minus
@@ -174,12 +178,12 @@ def test_every_metric_is_a_row_of_the_table_artifact(make_case: MakeCase) -> Non
         (3e30, "3.000e+30"),
     ],
 )
-def test_figures_are_rounded_for_people(figure: float | None, shown: str) -> None:
+def test_numbers_are_rounded(figure: float | None, shown: str) -> None:
     assert format_number(figure) == shown
 
 
 @given(st.floats(-1e300, 1e300))
-def test_a_rounded_figure_is_near_the_figure(figure: float) -> None:
+def test_a_rounded_number_is_close_to_the_number(figure: float) -> None:
     assert float(format_number(figure).replace(",", "")) == pytest.approx(figure, rel=1e-3)
 
 
@@ -187,7 +191,7 @@ def test_shares_are_in_per_cent() -> None:
     assert [format_share(part) for part in (0.409, 1.0, -12.5, None)] == ["40.9 %", "100 %", "-1,250 %", "–"]  # noqa: RUF001
 
 
-def test_the_largest_effect_is_that_of_a_standard_deviation_not_of_a_unit(make_case: MakeCase) -> None:
+def test_effects_are_sorted_by_the_change_per_standard_deviation(make_case: MakeCase) -> None:
     case = make_case()
     found = compute_effects(case.model, case.run.table.profile)
     spreads = {column.name: column.std or 0.0 for column in case.run.table.profile.columns}
@@ -198,35 +202,35 @@ def test_the_largest_effect_is_that_of_a_standard_deviation_not_of_a_unit(make_c
     assert [one.feature for one in found] != sorted(coefficients, key=lambda name: -abs(coefficients[name]))
 
 
-def test_of_a_multiclass_the_class_that_changes_most_decides_the_order(make_case: MakeCase) -> None:
+def test_effects_of_a_multiclass_model_are_sorted_by_the_class_that_changes_most(make_case: MakeCase) -> None:
     case = make_case("multiclass_classifier")
     for effect in compute_effects(case.model, case.run.table.profile):
         assert abs(effect.size) == max(abs(size) for size in effect.sizes)
-    strongest, by_class = tables(section(case.report(), "What decides"))
+    strongest, by_class = tables(section(case.report(), "Feature effects"))
     assert strongest[0] == ["feature", "class", "coefficient", "effect"]
     assert by_class[0] == ["feature", "0", "1", "2", "3", "4"]
     assert strongest[1][3] == by_class[1][1 + int(strongest[1][1])]
 
 
-def test_features_without_a_known_spread_come_last_without_an_effect(make_case: MakeCase) -> None:
+def test_features_with_unknown_standard_deviation_are_last(make_case: MakeCase) -> None:
     case = make_case()
     weights = np.append(case.model.weights, [[1e6]], axis=0).astype(np.float32)
-    model = replace(case.model, weights=weights, feature_names=(*(case.model.feature_names or ()), "stranger"))
+    model = replace(case.model, weights=weights, feature_names=(*(case.model.feature_names or ()), "unknown"))
     write_archive(model, case.run.model.path)
     uploaded = case.run.uploaded.model_copy(update={"features": model.feature_names})
-    [table] = tables(section(case.change(uploaded=uploaded).report(), "What decides"))
-    assert table[-1] == ["stranger", "1,000,000", "–"]  # noqa: RUF001 - a dash, not a minus
+    [table] = tables(section(case.change(uploaded=uploaded).report(), "Feature effects"))
+    assert table[-1] == ["unknown", "1,000,000", "–"]  # noqa: RUF001 - a dash, not a minus
 
 
-def test_of_very_many_features_those_with_the_largest_effects_are_listed(make_case: MakeCase) -> None:
-    text = section(make_case(names=tuple(f"x{index}" for index in range(70))).report(), "What decides")
+def test_only_the_features_with_the_largest_effects_are_listed(make_case: MakeCase) -> None:
+    text = section(make_case(names=tuple(f"x{index}" for index in range(70))).report(), "Feature effects")
     assert len(tables(text)[0]) == MAX_FEATURES + 1
-    assert "\n\nand 50 more\n\n" in text
+    assert "\n\nand 50 more features\n\n" in text
 
 
-def test_a_binary_classifier_s_threshold_is_reported(make_case: MakeCase) -> None:
+def test_the_threshold_of_a_binary_classifier_is_reported(make_case: MakeCase) -> None:
     text = make_case("binary_classifier").report()
-    assert "Threshold: 0.4000; a row whose score is at least that is labelled 1." in text
+    assert "Threshold: 0.4000; a row with at least this score is predicted as 1." in text
     assert "Threshold" not in make_case("regressor").report()
 
 
@@ -242,34 +246,40 @@ def test_residuals_and_confusion_are_tables(make_case: MakeCase) -> None:
     ]
 
 
-def test_of_very_many_classes_those_with_most_rows_are_listed(make_case: MakeCase) -> None:
+def test_only_the_classes_with_most_rows_are_listed(make_case: MakeCase) -> None:
     case = make_case("multiclass_classifier", classes=60)
     [listed] = [one for one in tables(case.report()) if one[0][:2] == ["class", "rows"]]
     rows = sorted((one.rows for one in case.run.evaluation.classes), reverse=True)
     assert sorted((int(row[1]) for row in listed[1:]), reverse=True) == rows[:50]
-    assert "and 10 more" in case.report()
+    assert "and 10 more classes" in case.report()
 
 
-def test_what_was_trained_and_what_was_discarded_is_reported_in_words(make_case: MakeCase) -> None:
-    text = " ".join(section(make_case().report(), "What was trained").split())
-    assert "32 models side by side, 15 epochs, minimising mse. Training stopped early" in text
-    assert "Kept: model 7 as it was at epoch 9, the first being 0" in text
-    assert "**Early stopping threw away 0.933 %**: epoch 10 had 0.3687." in text
+def test_the_training_and_the_effect_of_early_stopping_are_described(make_case: MakeCase) -> None:
+    text = " ".join(section(make_case().report(), "Training").split())
+    assert "32 models in parallel, 15 epochs, minimising mse. Training stopped early" in text
+    assert "Saved model: model 7 at epoch 9 (epochs count from 0)." in text
+    assert "**Early stopping discarded an improvement of 0.933 %**: epoch 10 had 0.3687." in text
     assert ["learning_rate", "0.1"] in tables(make_case().report())[-4]
 
 
-def test_where_the_best_epoch_was_retained_nothing_was_discarded(make_case: MakeCase) -> None:
+def test_no_improvement_is_discarded_if_the_best_epoch_is_saved(make_case: MakeCase) -> None:
     case = make_case()
-    retained = case.summary.model_copy(update={"best_epoch": 9, "best_value": case.summary.saved_value})
-    assert "threw nothing away" in case.change_log(retained).report()
-    none = {"best_value": None, "saved_epoch": None, "throughput": None, "objective": None, "best_hyperparameters": {}}
-    assert "threw" not in case.change_log(case.summary.model_copy(update=none)).report()
+    best_saved = case.summary.model_copy(update={"best_epoch": 9, "best_value": case.summary.saved_value})
+    assert "Early stopping discarded no improvement" in case.change_log(best_saved).report()
+    unknown = {
+        "best_value": None,
+        "saved_epoch": None,
+        "throughput": None,
+        "objective": None,
+        "best_hyperparameters": {},
+    }
+    assert "discarded" not in case.change_log(case.summary.model_copy(update=unknown)).report()
 
 
-def test_without_a_log_the_report_says_why(make_case: MakeCase) -> None:
+def test_the_reason_for_a_missing_log_is_reported(make_case: MakeCase) -> None:
     reused = Submission(name="job", arn="arn", how="reused")
     text = make_case().change_log(None, "it was deleted").change(submission=reused).report()
-    assert "had been done before and was reused. Its log tells no more: it was deleted." in text
+    assert "had been completed before and was reused. There is no summary of its log: it was deleted" in text
     assert "0 USD; reuse saved" in section(text, "Cost")
 
 
@@ -278,8 +288,11 @@ def test_without_a_log_the_report_says_why(make_case: MakeCase) -> None:
     [
         (Split(), "At random; seed 42."),
         (Split(method="stratified"), "the same shares of every value of bonus in each set; seed 42."),
-        (Split(method="time", column="day"), "the earliest rows by day train, the latest test; seed 42."),
-        (Split(method="group", column="customer"), "rows with the same customer stay together; seed 42."),
+        (
+            Split(method="time", column="day"),
+            "the earliest rows by day are for training, the latest for the test; seed 42.",
+        ),
+        (Split(method="group", column="customer"), "rows with the same customer are in the same set; seed 42."),
     ],
 )
 def test_the_split_is_described(make_case: MakeCase, split: Split, shown: str) -> None:
@@ -293,25 +306,25 @@ def test_the_split_is_described(make_case: MakeCase, split: Split, shown: str) -
     ]
 
 
-def test_a_slice_that_is_no_better_than_the_baseline_stands_out(make_case: MakeCase) -> None:
+def test_a_slice_that_is_no_better_than_the_baseline_is_bold(make_case: MakeCase) -> None:
     case = make_case()
     slices = case.run.evaluation.slices
     poor = slices[0].model_copy(update={"metrics": {**slices[0].metrics, "rmse": 4_000.0}})
-    text = section(case.change_evaluation(slices=(poor, *slices[1:])).report(), "How good it is")
-    assert "Slices, by town;" in text
+    text = section(case.change_evaluation(slices=(poor, *slices[1:])).report(), "Metrics")
+    assert "Metrics by town;" in text
     assert "| **Zürich** |" in text
     assert "| Bern |" in text
 
 
-def test_warnings_of_the_data_are_listed_and_none_is_said(make_case: MakeCase) -> None:
-    assert "**1 warning** of the data's check:\n\n- column 'age'" in make_case().report()
-    assert "No warnings." in replace(make_case(), warnings=()).report()
+def test_warnings_of_the_data_are_listed(make_case: MakeCase) -> None:
+    assert "The check of the data found **1 warning**:\n\n- column 'age'" in make_case().report()
+    assert "found no warnings." in replace(make_case(), warnings=()).report()
 
 
-def test_plots_stand_in_order_each_with_what_to_look_for(make_case: MakeCase) -> None:
+def test_plots_are_in_order_with_captions(make_case: MakeCase) -> None:
     text = section(make_case().report({"effects": DOT, "learning-curve": DOT}), "Plots")
     assert re.findall(r"!\[(.*)\]", text) == ["Learning curve", "Largest effects"]
-    assert f"![Largest effects]({DOT})\n\n*What one standard deviation more" in text
+    assert f"![Largest effects]({DOT})\n\n*The change of the prediction when" in text
     assert "## Plots" not in make_case().report()
 
 
@@ -323,17 +336,17 @@ def test_every_plot_is_shown(make_case: MakeCase, kind: PredictorType) -> None:
     assert shown == list(plots.values())
 
 
-def hostile(case: Case, name: str) -> Case:
-    """The case with somebody's name wherever there is one."""
+def rename_everything(case: Case, name: str) -> Case:
+    """The case with `name` in place of every name."""
     run = case.run
     slices = tuple(one.model_copy(update={"value": name}) for one in run.evaluation.slices)
     columns = tuple(one.model_copy(update={"name": name or "-"}) for one in run.table.profile.columns[1:])
     target = run.table.profile.columns[0].model_copy(update={"name": name})
     profile = run.table.profile.model_copy(update={"target": name, "columns": (target, *columns)})
-    hostile_log = case.summary.model_copy(
+    log = case.summary.model_copy(
         update={"objective": name or "o", "criterion": name, "best_hyperparameters": {"optimizer": name}}
     )
-    renamed = case.change_evaluation(slices=slices, slice_by=name).change_log(hostile_log)
+    renamed = case.change_evaluation(slices=slices, slice_by=name).change_log(log)
     return replace(
         renamed.change(
             table=run.table.model_copy(update={"source": Source(uri=name, parts=()), "profile": profile}),
@@ -351,33 +364,33 @@ def hostile(case: Case, name: str) -> Case:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_can_break_the_report(make_case: MakeCase, kind: PredictorType, name: str) -> None:
+def test_names_are_escaped_in_the_report_and_the_page(make_case: MakeCase, kind: PredictorType, name: str) -> None:
     case = make_case(kind)
-    text, plain = hostile(case, name).report(), hostile(case, "plain").report()
-    html = rendered(text)
+    text, plain = rename_everything(case, name).report(), rename_everything(case, "plain").report()
+    html = render_html(text)
     assert "<script" not in html
     assert "<a " not in html
     assert "<img" not in html
     assert [[len(row) for row in table] for table in tables(text)] == [
         [len(row) for row in table] for table in tables(plain)
     ]
-    assert html.count("<h2>") == rendered(plain).count("<h2>")
-    reader = Strict()
-    reader.feed(render_page(text, name))
-    assert (reader.open, reader.references) == ([], [])
-    assert "script" not in reader.names
+    assert html.count("<h2>") == render_html(plain).count("<h2>")
+    parser = PageParser()
+    parser.feed(render_page(text, name))
+    assert (parser.open, parser.references) == ([], [])
+    assert "script" not in parser.names
 
 
-@pytest.mark.parametrize("place", ["s3://b/a```b", "s3://b/`````\n```\n# x", "s3://b/x | <script>"])
-def test_the_command_is_one_block_whatever_it_holds(make_case: MakeCase, place: str) -> None:
-    case = make_case().change(recorded=Recorded(uri=place, path=Path("run.json"), sha256="x"))
+@pytest.mark.parametrize("uri", ["s3://b/a```b", "s3://b/`````\n```\n# x", "s3://b/x | <script>"])
+def test_the_command_is_one_code_block(make_case: MakeCase, uri: str) -> None:
+    case = make_case().change(recorded=Recorded(uri=uri, path=Path("run.json"), sha256="x"))
     [block] = list(MarkdownIt().parse(section(case.report(), "How to reproduce")))
-    shown = place.replace("\n", " ")
+    shown = uri.replace("\n", " ")
     assert block.content == f"python -m flows.train --from-run {shown} --workspace aws\n"
 
 
-class Strict(HTMLParser):
-    """Notes every reference to something outside, and every element that is not closed where it was opened."""
+class PageParser(HTMLParser):
+    """Collect the elements, references and unclosed elements of a page; reject wrongly nested elements."""
 
     EMPTY = frozenset({"meta", "img", "br", "hr"})
 
@@ -399,15 +412,15 @@ class Strict(HTMLParser):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_page_is_whole_by_itself(make_case: MakeCase, kind: PredictorType) -> None:
-    reader = Strict()
+def test_the_page_is_self_contained(make_case: MakeCase, kind: PredictorType) -> None:
+    parser = PageParser()
     html = render_page(make_case(kind).report({"effects": DOT}), "Model <of> bonus")
-    reader.feed(html)
+    parser.feed(html)
     assert html.startswith("<!doctype html>")
-    assert reader.open == []
-    assert reader.references == [DOT]
-    assert reader.names >= {"table", "h2", "img", "pre", "style"}
-    assert "script" not in reader.names
+    assert parser.open == []
+    assert parser.references == [DOT]
+    assert parser.names >= {"table", "h2", "img", "pre", "style"}
+    assert "script" not in parser.names
     assert "url(" not in html
     assert "@import" not in html
     assert "<title>Model &lt;of&gt; bonus</title>" in html
@@ -415,11 +428,11 @@ def test_the_page_is_whole_by_itself(make_case: MakeCase, kind: PredictorType) -
 
 
 @pytest.mark.parametrize("link", ["![x](http://a.b/c.png)", "[x](javascript:alert(1))", "<http://a.b>", "<b>x</b>"])
-def test_the_page_neither_links_nor_fetches(link: str) -> None:
-    reader = Strict()
-    reader.feed(render_page(link, "x"))
-    assert reader.references == []
-    assert not reader.names & {"a", "img", "b"}
+def test_the_page_has_no_links_and_no_external_images(link: str) -> None:
+    parser = PageParser()
+    parser.feed(render_page(link, "x"))
+    assert parser.references == []
+    assert not parser.names & {"a", "img", "b"}
 
 
 def test_the_templates_are_installed_with_the_package() -> None:
@@ -431,7 +444,7 @@ def test_the_templates_are_installed_with_the_package() -> None:
         assert any(path.match(pattern) for pattern in patterns[".".join(path.parent.parts)])
 
 
-def test_an_evaluation_survives_json_and_reports_the_same(make_case: MakeCase) -> None:
+def test_an_evaluation_stored_as_json_gives_the_same_report(make_case: MakeCase) -> None:
     for case in (make_case(), make_case("multiclass_classifier")):
-        again = Evaluation.model_validate_json(case.run.evaluation.model_dump_json())
-        assert case.change(evaluation=again).report() == case.report()
+        restored = Evaluation.model_validate_json(case.run.evaluation.model_dump_json())
+        assert case.change(evaluation=restored).report() == case.report()

@@ -1,4 +1,4 @@
-"""Plots are small, sharp PNGs of whatever there is to show, and no name makes them fail or warn."""
+"""Plots are small PNGs of the data that is available; every name can be drawn without errors or warnings."""
 
 import subprocess
 import sys
@@ -37,8 +37,8 @@ def pixels(url: str) -> NDArray[np.uint8]:
     return np.asarray(Image.open(BytesIO(png)).convert("RGB"))
 
 
-def judged(case: Case, model: LinearModel, labels: NDArray[np.float32], predictions: Predictions) -> Case:
-    """The case with other rows."""
+def with_rows(case: Case, model: LinearModel, labels: NDArray[np.float32], predictions: Predictions) -> Case:
+    """The case with other test rows."""
     evaluation = assess(model, labels, predictions, Gate())
     return replace(case, model=model, labels=labels, predictions=predictions).change(evaluation=evaluation)
 
@@ -50,7 +50,7 @@ def test_each_type_has_its_plots_as_small_pngs(make_case: MakeCase, kind: Predic
     for url in plots.values():
         image = pixels(url)
         assert image.shape[1] == 1280
-        assert (image.min() < 80, image.max() > 240) == (True, True)  # dark ink on a light card
+        assert (image.min() < 80, image.max() > 240) == (True, True)  # dark text on a light background
     assert sum(map(len, plots.values())) < MAX_CHARACTERS
 
 
@@ -60,7 +60,7 @@ def test_the_largest_reports_stay_small(make_case: MakeCase) -> None:
     random = np.random.default_rng(0)
     labels, scores = (random.normal(size=50_000).astype(np.float32) for _ in range(2))
     largest = (
-        judged(regressor, regressor.model, labels, Predictions(scores, None)),
+        with_rows(regressor, regressor.model, labels, Predictions(scores, None)),
         make_case("binary_classifier", names=names),
         make_case("multiclass_classifier", names=names, classes=20),
     )
@@ -69,7 +69,7 @@ def test_the_largest_reports_stay_small(make_case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize("kind", OF_KIND)
-def test_no_name_makes_a_plot_fail_or_warn(make_case: MakeCase, kind: PredictorType) -> None:
+def test_every_name_can_be_drawn(make_case: MakeCase, kind: PredictorType) -> None:
     names = (
         "a|b",
         "$x_1^{",
@@ -90,14 +90,14 @@ def test_no_name_makes_a_plot_fail_or_warn(make_case: MakeCase, kind: PredictorT
     weights = np.ones((len(names), len(case.model.bias)), np.float32)
     for target in ("$راتب 🦆$_1^{", "x_" * 500):
         changed = profile.model_copy(update={"target": target, "columns": columns})
-        hostile = case.change_log(case.summary.model_copy(update={"objective": target})).change(
+        renamed = case.change_log(case.summary.model_copy(update={"objective": target})).change(
             table=case.run.table.model_copy(update={"profile": changed})
         )
-        plots = replace(hostile, model=replace(case.model, weights=weights, feature_names=names)).plots()
+        plots = replace(renamed, model=replace(case.model, weights=weights, feature_names=names)).plots()
         assert set(plots) == OF_KIND[kind]
 
 
-def test_text_that_is_plain_is_one_short_line() -> None:
+def test_plain_text_is_one_short_line() -> None:
     assert plain_text("a\nb") == "a b"
     assert plain_text("$5 to $6") == "$5 to $6"
     assert plain_text("x" * 100, 10) == "x" * 9 + "…"
@@ -113,7 +113,7 @@ def test_without_a_log_there_is_no_learning_curve(make_case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize("epochs", [1, 200])
-def test_any_number_of_epochs_is_a_learning_curve(make_case: MakeCase, epochs: int) -> None:
+def test_any_number_of_epochs_has_a_learning_curve(make_case: MakeCase, epochs: int) -> None:
     case = make_case()
     curve = tuple(EpochReport(index=n, train={0: 10.0**-n}) for n in range(epochs))
     summary = case.summary.model_copy(update={"epochs": curve, "saved_epoch": None})
@@ -122,19 +122,21 @@ def test_any_number_of_epochs_is_a_learning_curve(make_case: MakeCase, epochs: i
 
 @pytest.mark.parametrize("kind", OF_KIND)
 @pytest.mark.parametrize("rows", [1, 5])
-def test_a_set_however_small_or_constant_is_drawn(make_case: MakeCase, kind: PredictorType, rows: int) -> None:
+def test_small_and_constant_test_sets_are_drawn(make_case: MakeCase, kind: PredictorType, rows: int) -> None:
     case = make_case(kind)
     some = np.arange(rows)
     labels = case.predictions.labels
     predictions = Predictions(case.predictions.scores[some], None if labels is None else labels[some])
     for chosen in (case.labels[some], np.ones(rows, np.float32)):
-        plots = judged(case, case.model, chosen, predictions).plots()
+        plots = with_rows(case, case.model, chosen, predictions).plots()
         assert set(plots) <= OF_KIND[kind]
         assert ("roc" in plots) == (kind != "regressor" and len(set(chosen.tolist())) > 1)
 
 
 @given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=5), st.floats(-1e30, 1e30))
-def test_any_regression_has_edges_around_every_row_but_the_outermost(labels: list[float], predicted: float) -> None:
+def test_the_edges_of_a_histogram_are_sorted_and_include_all_clipped_values(
+    labels: list[float], predicted: float
+) -> None:
     values = np.array([*labels, predicted])
     edges = module._edges(values)
     assert (np.diff(edges) >= 0).all()
@@ -142,34 +144,34 @@ def test_any_regression_has_edges_around_every_row_but_the_outermost(labels: lis
     assert np.histogram(values.clip(edges[0], edges[-1]), edges)[0].sum() == len(values)
 
 
-def test_far_off_values_do_not_stretch_a_plot() -> None:
+def test_outliers_do_not_widen_a_histogram() -> None:
     values = np.random.default_rng(0).normal(size=1000)
     values[3] = 1e9
     assert module._edges(values)[-1] < 10
 
 
-def test_distances_have_no_calibration_and_one_class_no_curves(make_case: MakeCase) -> None:
+def test_hinge_loss_has_no_calibration_and_one_class_has_no_curves(make_case: MakeCase) -> None:
     case = make_case("binary_classifier")
     hinge = replace(case.model, loss="hinge_loss")
     distances = replace(case.predictions, scores=case.predictions.scores - 0.4)
-    assert set(judged(case, hinge, case.labels, distances).plots()) == OF_CLASSES - {"calibration"}
+    assert set(with_rows(case, hinge, case.labels, distances).plots()) == OF_CLASSES - {"calibration"}
     ones = np.ones_like(case.labels)
-    assert set(judged(case, case.model, ones, case.predictions).plots()) == OF_CLASSES - {"roc", "precision-recall"}
+    assert set(with_rows(case, case.model, ones, case.predictions).plots()) == OF_CLASSES - {"roc", "precision-recall"}
 
 
 def test_many_classes_have_curves_but_no_confusion_matrix(make_case: MakeCase) -> None:
     assert set(make_case("multiclass_classifier", classes=21).plots()) == OF_CLASSES
 
 
-def test_a_different_model_is_a_different_picture(make_case: MakeCase) -> None:
+def test_plots_are_reproducible_and_differ_between_models(make_case: MakeCase) -> None:
     case = make_case()
     flipped = replace(case, model=replace(case.model, weights=-case.model.weights))
-    once, again, other = (one.plots()["effects"] for one in (case, case, flipped))
-    assert once == again
-    assert not np.array_equal(pixels(once), pixels(other))
+    first, second, other = (one.plots()["effects"] for one in (case, case, flipped))
+    assert first == second
+    assert not np.array_equal(pixels(first), pixels(other))
 
 
-def test_features_of_unknown_spread_have_no_bar(make_case: MakeCase) -> None:
+def test_features_with_unknown_standard_deviation_have_no_bar(make_case: MakeCase) -> None:
     case = make_case()
     unknown = case.run.table.profile.model_copy(update={"columns": ()})
     table = case.run.table.model_copy(update={"profile": unknown})
@@ -180,13 +182,13 @@ def test_lines_are_distinguished_without_colour() -> None:
     assert len({(line["linestyle"], line["marker"]) for line in LINES}) == len(LINES) == 10
 
 
-def test_plotting_is_imported_when_something_is_drawn_and_never_opens_a_window() -> None:
+def test_plotting_libraries_are_imported_only_when_drawing() -> None:
     script = "import sys, tasks.model_report.plots; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"matplotlib", "PIL", "sklearn"} & set(run.stdout.split())
 
 
-def test_drawing_shares_nothing_with_other_threads(make_case: MakeCase) -> None:
+def test_drawing_is_thread_safe(make_case: MakeCase) -> None:
     import matplotlib as mpl
 
     before = {name: mpl.rcParams[name] for name in STYLE}
