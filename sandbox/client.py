@@ -45,9 +45,7 @@ def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
     end = time.monotonic() + seconds
     while (url := find_endpoint(state_dir)) is None:
         if time.monotonic() > end:
-            raise TimeoutError(
-                f"The sandbox did not respond within {seconds:g} s. Its log is {state_dir / LOG_FILE}."
-            )
+            raise TimeoutError(f"The sandbox did not respond within {seconds:g} s. Its log is {state_dir / LOG_FILE}.")
         time.sleep(0.05)
     return url
 
