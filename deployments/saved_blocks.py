@@ -64,7 +64,6 @@ def _load_saved(name: str) -> dict[type[Block], Any]:
 
 
 def _build_workspace(name: str, saved: Mapping[type[Block], Any], given: Mapping[str, Any]) -> Workspace:
-    """The workspace to save, with its bucket and credentials."""
     credentials = AwsCredentials(**_credentials(saved.get(AwsCredentials), given))
     bucket, workspace = (_merge(kind, saved.get(kind), given) for kind in (S3Bucket, Workspace))
     needed = {
@@ -103,7 +102,6 @@ def _credentials(saved: AwsCredentials | None, given: Mapping[str, Any]) -> dict
 
 
 def _find_keys(profile: str | None) -> dict[str, Any]:
-    """The keys of the current environment or the profile."""
     with translate_errors("looking for keys to store"):
         session = boto3.Session(profile_name=profile).get_credentials()
         found = session and session.get_frozen_credentials()

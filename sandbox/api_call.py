@@ -89,7 +89,6 @@ class ApiCall:
         return self.error_response(status, code, text)
 
     def error_response(self, status: int, code: str, message: str) -> Response:
-        """An error in the service's wire format."""
         headers = {"x-amzn-RequestId": str(uuid.uuid4())}
         if self._protocol == "json":
             text = json.dumps({"__type": code, "message": message})

@@ -113,7 +113,6 @@ def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
 
 BLOCK_NAME = "sandbox"
 RETRY_PAUSE_SECONDS = 2.0
-"""Pause between two attempts to reach Prefect's server."""
 
 
 def make_workspace(endpoint_url: str) -> "Workspace":

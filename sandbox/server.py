@@ -18,7 +18,6 @@ from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
 POLL_SECONDS = 0.2
-"""Pause between two checks whether the folder is still in use."""
 MAX_UNUSED_SECONDS = 10.0
 """How long `serve_while_in_use` waits for the first process that uses the folder."""
 PORT_FILE = "port"

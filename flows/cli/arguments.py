@@ -75,7 +75,6 @@ def parse_arguments(line: Sequence[str] | None) -> dict[str, Any]:
 
 
 def validation_messages(error: ValidationError) -> str:
-    """One line for each invalid argument."""
     lines = []
     for one in error.errors():
         message = one["msg"].removeprefix("Value error, ")
@@ -86,6 +85,5 @@ def validation_messages(error: ValidationError) -> str:
 
 
 def report_error(error: object, code: int) -> int:
-    """Print an error to stderr and return `code`."""
     print(validation_messages(error) if isinstance(error, ValidationError) else error, file=sys.stderr)  # noqa: T201
     return code

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """A recorded run and the arguments that repeat it."""
-
     record: RunRecord
     arguments: Arguments
 

@@ -59,7 +59,6 @@ class _RecordReader(logging.Handler):
 
 
 def summary(run: TrainingRun, reused: Sequence[str], replay: Replay | None = None) -> str:
-    """The results of a run, a line each."""
     rows, job, model = run.rows, run.job, run.model
     tested = [(one.name, one.value) for one in run.evaluation.metrics if one.value is not None]
     # Without objective_loss: SageMaker's is that of the first model, not of the selected one.

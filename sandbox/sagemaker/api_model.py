@@ -20,7 +20,6 @@ JSON_TYPES: dict[str, Any] = {
     "double": (int, float),
     "timestamp": (int, float),
 }
-"""The Python types of a JSON value of each shape."""
 # Optional in the service model, for jobs without an algorithm; the service requires them with a training image.
 ALSO_REQUIRED = {"CreateTrainingJobRequest": ("RoleArn", "AlgorithmSpecification", "ResourceConfig")}
 Document = dict[str, Any]

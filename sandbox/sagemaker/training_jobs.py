@@ -40,7 +40,6 @@ class TrainingJob:
 
     @classmethod
     def create(cls, folder: Path, request: Mapping[str, Any]) -> Self:
-        """A new job, `InProgress` and `Starting`."""
         document = {name: value for name, value in request.items() if name != "Tags"}
         document |= {name: request.get(name, False) for name in FLAGS}
         document["StoppingCondition"] = DEFAULT_STOPPING_CONDITION | request.get("StoppingCondition", {})
@@ -107,7 +106,6 @@ class TrainingJob:
             self.save()
 
     def request_stop(self) -> None:
-        """Change the status from `InProgress` to `Stopping`."""
         self.enter_status("Stopping", "Stopping the training job", "Stopping")
 
     def fail(self, reason: str) -> None:

@@ -75,7 +75,6 @@ def delete_log(folder: Path) -> None:
 
 
 def restore_logs(jobs: Path) -> None:
-    """Load the logs on disk into CloudWatch."""
     from moto.logs.models import logs_backends
 
     backend = logs_backends[ACCOUNT][REGION]
