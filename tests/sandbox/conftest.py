@@ -121,7 +121,7 @@ def initial_state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def state_dir(initial_state_dir: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "state")
+    return shutil.copytree(initial_state_dir, tmp_path / "state")
 
 
 @pytest.fixture

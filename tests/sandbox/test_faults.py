@@ -173,7 +173,10 @@ def test_a_fault_affects_only_its_action_and_the_given_number_of_calls(user: Any
     client = user.client("sagemaker", retries=NO_RETRY)
     arn = user.start("any", InputDataConfig=user.channel("s3://missing/x"))
     assert rejection(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
-    assert [(one["action"], one["times"]) for one in request_faults(user, "GET")[1]] == [("ListTags", 1), ("HeadBucket", 1)]
+    assert [(one["action"], one["times"]) for one in request_faults(user, "GET")[1]] == [
+        ("ListTags", 1),
+        ("HeadBucket", 1),
+    ]
     assert rejection(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
     assert client.list_tags(ResourceArn=arn)["Tags"] == []
 
@@ -338,7 +341,9 @@ def test_an_interrupted_spot_job_starts_again_and_trains_the_same_model(user: An
     assert first == second
     starts = [line for line in user.log("interrupted") if "Reading default configuration" in line]
     assert len(starts) == 2
-    values = [{m["MetricName"]: m["Value"] for m in j["FinalMetricDataList"]}["train:mse"] for j in (uninterrupted, job)]
+    values = [
+        {m["MetricName"]: m["Value"] for m in j["FinalMetricDataList"]}["train:mse"] for j in (uninterrupted, job)
+    ]
     assert values[0] == values[1]
 
 
@@ -395,15 +400,15 @@ def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_line_adds_lists_and_clears(user: Any, inject: Inject) -> None:
     del inject
     state_dir = ("--state-dir", str(user.sandbox.state_dir))
-    added = run_command("throttling", "--action", "ListTrainingJobs", "--times", "3", *place)
+    added = run_command("throttling", "--action", "ListTrainingJobs", "--times", "3", *state_dir)
     assert (added.returncode, added.stdout) == (0, "kind=throttling times=3 action=ListTrainingJobs\n")
     assert rejection(user.client("sagemaker", retries=NO_RETRY).list_training_jobs)[1] == "ThrottlingException"
-    run_command("slow-job", "--instance-type", "ml.m5.large", "--spot", "false", "--seconds", "2.5", *place)
-    assert run_command("list", *place).stdout == (
+    run_command("slow-job", "--instance-type", "ml.m5.large", "--spot", "false", "--seconds", "2.5", *state_dir)
+    assert run_command("list", *state_dir).stdout == (
         "kind=throttling times=2 action=ListTrainingJobs\n"
         "kind=slow-job times=1 instance_type=ml.m5.large spot=False seconds=2.5\n"
     )
-    invalid = run_command("throttling", "--seconds", "3", *place)
+    invalid = run_command("throttling", "--seconds", "3", *state_dir)
     assert invalid.returncode == 2
     assert invalid.stderr.endswith("Invalid fault: throttling.seconds: this kind has no such field.\n")
     assert (run_command("clear", *state_dir).stdout, request_faults(user, "GET")) == ("", (200, []))
