@@ -1,1 +1,1 @@
-"""What puts the flow into production."""
+"""Production: automations, blocks, the worker, IAM policies, work pools and the container image."""

@@ -1,4 +1,4 @@
-"""`python -m deployments.blocks`: saves the Prefect blocks that say where training runs, once AWS confirmed it."""
+"""`python -m deployments.blocks`: check where training runs with AWS and save it as three Prefect blocks."""
 
 import sys
 from collections.abc import Sequence
@@ -18,12 +18,12 @@ Clearable = Annotated[str | None, BeforeValidator(lambda value: value or None)]
 
 class Arguments(CommandLine):
     """\
-    Save three Prefect blocks of one name that say where training runs, once AWS has confirmed that it can run there.
+    Check with AWS that training can run in a bucket with a role, and save them as three Prefect blocks of one name.
 
-    They are AWS Credentials, S3 Bucket and Training Workspace. New ones need --bucket, --role-arn and --region; saved
-    ones keep what is not said here, and lose what is said to be empty, as in --kms-key-id "".
+    They are AWS Credentials, S3 Bucket and Training Workspace. New blocks need --bucket, --role-arn and --region. Saved
+    blocks keep the values that are not given here; an empty value, as in --kms-key-id "", deletes the saved one.
     Lists are written --subnets a,b and tags --tags cost-centre=42,team=risk.
-    """  # noqa: D205 - begins on a line of its own, so that the help text is not indented
+    """  # noqa: D205 - starts on a new line, so that the help text is not indented
 
     model_config = SettingsConfigDict(
         cli_prog_name="python -m deployments.blocks",
@@ -33,24 +33,24 @@ class Arguments(CommandLine):
     )
 
     name: Annotated[str, Field(pattern="^[a-z0-9-]+$")] = "production"
-    """Name of the three blocks, by which runs choose them with --workspace."""
+    """Name of the three blocks; runs select them with --workspace."""
     bucket_name: Annotated[str, Field(min_length=1)] = UNCHANGED
     """Name of the S3 bucket for data and models."""
     role_arn: RoleArn = UNCHANGED
     region_name: Clearable = UNCHANGED
-    """Region of the bucket, where training runs; of new blocks AWS_REGION, AWS_DEFAULT_REGION or the profile's."""
+    """Region of the bucket and of training; default for new blocks: AWS_REGION, AWS_DEFAULT_REGION or the profile's."""
     keys: Annotated[Literal["machine", "keys"], Field(alias="credentials")] = UNCHANGED
-    """Whose credentials runs use. machine, which new blocks have: those of whatever machine a run is on, from its
-    environment, profile or role; nothing secret is stored. keys, for machines that have none: the access key found now
-    in this environment, or in --profile, is stored in the block."""
+    """Credentials of runs. machine (default for new blocks): those of the machine that a run is on, from its
+    environment, profile or role; no secret is stored. keys, for machines without credentials: the access key in the
+    current environment or in --profile is stored in the block."""
     profile_name: Clearable = UNCHANGED
-    """An AWS profile that every machine with runs has; with --credentials keys, one that this machine has."""
+    """An AWS profile that exists on every machine with runs; with --credentials keys, on this machine."""
     assume_role_arn: Clearable = UNCHANGED
-    """ARN of a role that runs take on first."""
+    """ARN of a role that runs assume before they call AWS."""
     endpoint_url: Clearable = UNCHANGED
-    """URL of what stands in for AWS, such as a sandbox; of new blocks AWS_ENDPOINT_URL."""
+    """URL of a replacement for AWS, such as a sandbox; default for new blocks: AWS_ENDPOINT_URL."""
     bucket_folder: str = UNCHANGED
-    """Folder of the bucket that holds everything, sources too."""
+    """Folder of the bucket for all objects, including sources."""
     prefix: Prefix = UNCHANGED
     kms_key_id: KmsKeyId = UNCHANGED
     subnets: Subnets = UNCHANGED
@@ -60,20 +60,20 @@ class Arguments(CommandLine):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Save the blocks; returns the exit code: 0 done, 1 Prefect failed, 2 a mistake, and nothing was saved."""
+    """Save the blocks; exit codes: 0 saved, 1 Prefect failed, 2 invalid arguments or workspace, nothing saved."""
     try:
         chosen = Arguments(**Arguments.given(arguments))
     except (ValidationError, SettingsError) as error:
         return report_error(error, 2)
     ready = local_services.start(sandboxed=False)
-    from httpx import HTTPError  # from here on while a server boots, where none is configured
+    from httpx import HTTPError  # slow: imported while a server starts, if none is configured
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
     from aws.errors import AwsError
     from deployments.saved_blocks import save_blocks
 
-    where = f"in {PREFECT_HOME.value()}, where only runs of this machine look, as no PREFECT_API_URL is set"
-    if server := PREFECT_API_URL.value():  # before one is started for this command alone
+    where = f"in {PREFECT_HOME.value()}, which only runs on this machine use, because PREFECT_API_URL is not set"
+    if server := PREFECT_API_URL.value():  # before a server is started for this command
         where = f"in Prefect at {server}"
     try:
         ready()
@@ -81,9 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValidationError, AwsError) as error:
         return report_error(error, 2)
     except (HTTPError, ServerStartError) as error:
-        return report_error(f"Prefect failed: {error}. Looked for it {where}.", 1)
+        return report_error(f"The blocks cannot be saved {where}: {error}", 1)
     following = f"Next: python -m flows.train --workspace {chosen.name} --source KEY --target COLUMN"
-    print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - what the command line is for
+    print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - a command line prints
     return report_error("\n".join(warnings), 0) if warnings else 0
 
 

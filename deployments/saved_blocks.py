@@ -1,6 +1,6 @@
-"""The three blocks that say where training runs: credentials, a bucket that refers to them, a workspace on that bucket.
+"""The three blocks of a workspace: credentials, a bucket that refers to them, and the workspace on that bucket.
 
-Each is a block of its own, so that whoever rotates a key or moves a bucket edits one of them.
+They are separate, so that a new key or another bucket is a change of one block.
 """
 
 import os
@@ -22,14 +22,14 @@ SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
 
 def save_blocks(name: str, given: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """Have the blocks of this name say what is given, and else what they said, once AWS has confirmed it.
+    """Save the given values in the blocks of this name, after a check with AWS; other values stay as they are.
 
     Args:
         name: Name of the three blocks.
-        given: New values, by name of the blocks' fields; also `endpoint_url`, and `keys`: "machine" or "keys".
+        given: New values by field name; also `endpoint_url`, and `keys`: "machine" or "keys".
 
-    Returns what was saved and checked, and what there is to warn of; no secret is in either.
-    Raises AwsError or ValidationError, with nothing saved, for what is missing or wrong.
+    Returns lines about what was saved and checked, and warnings; neither contains secrets.
+    Raises AwsError or ValidationError for missing or wrong values; nothing is saved then.
     """
     saved = _load_saved(name)
     workspace = _build_workspace(name, saved, given)
@@ -39,11 +39,11 @@ def save_blocks(name: str, given: Mapping[str, Any]) -> tuple[list[str], list[st
             _refuse_to_change(name, saved.get(type(block)), block)
     warnings = [*check_workspace(workspace)]
     if blocks[0].aws_session_token:
-        who = "all who may look at the block"
-        warnings.append(f"The stored keys are a session's: they expire, and Prefect shows the session token to {who}.")
+        who = "all users who can view the block"
+        warnings.append(f"The stored keys are temporary: they expire, and Prefect shows their session token to {who}.")
     done = []
     for block in blocks:
-        # A workspace may refer to blocks that are saved under other names, which Prefect tells in no other way.
+        # A workspace may refer to blocks with other names; Prefect stores these only in a private attribute.
         own_name = getattr(saved.get(type(block)), "_block_document_name", None) or name
         block.save(own_name, overwrite=True)
         done.append(f"{block.get_block_type_name()} {own_name}: saved")
@@ -64,7 +64,6 @@ def _load_saved(name: str) -> dict[type[Block], Any]:
 
 
 def _build_workspace(name: str, saved: Mapping[type[Block], Any], given: Mapping[str, Any]) -> Workspace:
-    """The workspace as it is to be, with its bucket and credentials."""
     credentials = AwsCredentials(**_credentials(saved.get(AwsCredentials), given))
     bucket, workspace = (_merge(kind, saved.get(kind), given) for kind in (S3Bucket, Workspace))
     needed = {
@@ -79,13 +78,13 @@ def _build_workspace(name: str, saved: Mapping[type[Block], Any], given: Mapping
 
 
 def _merge(kind: type[Block], saved: Block | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of a block's fields: those that are given, and else those it has."""
+    """Values of a block's fields: the given ones, else the saved ones."""
     values = {field: getattr(saved, field) for field in kind.model_fields} if saved else {}
     return values | {field: given[field] for field in kind.model_fields if field in given}
 
 
 def _credentials(saved: AwsCredentials | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Values of the credentials block; a new one has region and endpoint from where AWS's own tools look for them."""
+    """Values of the credentials block; a new one takes region and endpoint from the environment, as AWS's tools do."""
     profile, keys = given.get("profile_name"), given.get("keys")
     if saved is None:
         with translate_errors("looking for the region"):
@@ -103,7 +102,6 @@ def _credentials(saved: AwsCredentials | None, given: Mapping[str, Any]) -> dict
 
 
 def _find_keys(profile: str | None) -> dict[str, Any]:
-    """The keys that the environment or the profile has now."""
     with translate_errors("looking for keys to store"):
         session = boto3.Session(profile_name=profile).get_credentials()
         found = session and session.get_frozen_credentials()
@@ -113,9 +111,9 @@ def _find_keys(profile: str | None) -> dict[str, Any]:
 
 
 def _refuse_to_change(name: str, saved: Block | None, block: Block) -> None:
-    """Raise InvalidRequest when a block that has the name by chance would change: others may use it."""
+    """Raise InvalidRequest if a block that is not part of the workspace would change: others may use it."""
     if saved and block.model_dump(exclude={"credentials"}) != saved.model_dump(exclude={"credentials"}):
         raise InvalidRequest(
-            f"There is a block {saved.get_block_type_name()} {name} already, which no Training Workspace of that name "
-            "uses and which differs from what is given. Take another --name."
+            f"The block {saved.get_block_type_name()} {name} already exists with other values, and no Training "
+            "Workspace of that name uses it. Choose another --name."
         )

@@ -1,11 +1,11 @@
-"""`python -m deployments.worker --pool training`: a Prefect worker that lets its runs end in order before it ends.
+"""`python -m deployments.worker --pool training`: a Prefect worker that stops its runs gracefully before it exits.
 
-Prefect's process worker answers SIGTERM and SIGINT by killing its runs outright: no step can stop its training job, no
-hook runs, and the runs stay Running for ever. Here each run gets SIGTERM first, upon which it stops the job that nobody
-else follows and reports itself Crashed; the worker, which starts no run meanwhile, gets its own SIGTERM afterwards.
+On SIGTERM and SIGINT, Prefect's process worker kills its runs: their training jobs continue, no hook is called, and the
+runs stay Running. Here each run gets SIGTERM first: it stops its training job, unless another run follows that, and its
+state becomes Crashed. The worker starts no run meanwhile and gets SIGTERM afterwards.
 
-Every argument is passed on to `prefect worker start`. Runs are found in /proc, hence on Linux only; elsewhere the
-signal is passed on to the worker.
+All arguments are passed to `prefect worker start`. Runs are found in /proc, on Linux only; on other systems the
+signal goes to the worker only.
 """
 
 import os
@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 GRACE_SECONDS, WORKER_SECONDS = 25.0, 4.0
-"""For the runs and then for the worker itself, before they are killed; most orchestrators give 30 to both."""
+"""Time for the runs, then for the worker, before they are killed; most orchestrators allow 30 seconds for both."""
 POLL_SECONDS = 0.1
 
 
@@ -26,7 +26,7 @@ def main() -> int:
     signals: list[int] = []
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, lambda number, _frame: signals.append(number))
-    # In a session of its own: Ctrl-C is for this process, which passes it on in its own way.
+    # In a new session: Ctrl-C reaches this process only, which then stops the worker.
     command = [sys.executable, "-m", "prefect", "worker", "start", *sys.argv[1:]]
     worker = subprocess.Popen(command, start_new_session=True)
     while worker.poll() is None and not signals:
@@ -52,7 +52,7 @@ def _end(worker: subprocess.Popen[bytes]) -> None:
 def _end_runs(worker: int) -> None:
     end, signalled = time.monotonic() + GRACE_SECONDS, set[int]()
     while (runs := descendants(worker)) and time.monotonic() < end:
-        # A run that only starts could not report anything yet; a hook is nothing to interrupt, and catches nothing.
+        # A starting run cannot report its state yet, and hooks must not be interrupted: neither catches SIGTERM.
         for run in {run for run, catches_sigterm in runs.items() if catches_sigterm} - signalled:
             signalled.add(run)
             with suppress(ProcessLookupError):
@@ -61,7 +61,7 @@ def _end_runs(worker: int) -> None:
 
 
 def descendants(ancestor: int) -> dict[int, bool]:
-    """The processes below this one that did not end yet, and whether each catches SIGTERM."""
+    """The running descendants of a process, and whether each catches SIGTERM."""
     processes = dict[int, dict[str, str]]()
     for file in Path("/proc").glob("[0-9]*/status"):
         with suppress(OSError):

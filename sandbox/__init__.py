@@ -1,6 +1,6 @@
-"""AWS on localhost: S3, STS, IAM, KMS, CloudWatch Logs, and SageMaker training jobs that really train Linear Learner.
+"""AWS on localhost: S3, STS, IAM, KMS, CloudWatch Logs, and SageMaker, whose training jobs train Linear Learner models.
 
-`python -m sandbox` serves it and registers it with Prefect; `with sandbox() as workspace:` serves it for a test.
+`python -m sandbox` runs it and registers it with Prefect; `with sandbox() as workspace:` runs it for a test.
 """
 
 from collections.abc import Iterator
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def sandbox(state_dir: Path | None = None) -> Iterator["Workspace"]:
-    """Serve a sandbox in this process and yield the (unsaved) workspace block that points at it.
+    """Run a sandbox in this process and yield an unsaved workspace block that points to it.
 
-    Without a `state_dir` its state is temporary. At the end all its processes are stopped.
+    Without `state_dir` the state is temporary. On exit all processes of the sandbox are stopped.
     """
-    # Not at the top: `sandbox.client` must be importable without moto.
+    # Imported here: `sandbox.client` must be importable without moto.
     from sandbox.client import make_workspace
     from sandbox.server import Sandbox
 

@@ -1,4 +1,4 @@
-"""`python -m sandbox`: serve AWS on localhost until Ctrl-C, and register it with Prefect as the block `sandbox`."""
+"""`python -m sandbox`: run AWS on localhost until Ctrl-C, and register it with Prefect as the block `sandbox`."""
 
 import argparse
 import os
@@ -14,7 +14,7 @@ from sandbox.client import BLOCK_NAME, default_state_dir
 from sandbox.server import Sandbox, SandboxError, serve_while_in_use
 
 WELCOME = """\
-The sandbox serves at {endpoint} and keeps its state in {state_dir}
+The sandbox listens on {endpoint} and stores its state in {state_dir}
 
   bucket  {bucket}
   role    {role}
@@ -30,12 +30,12 @@ Next:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m sandbox", description=__doc__)
-    parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="folder of its state (%(default)s)")
-    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (any free one)")
-    parser.add_argument("--while-in-use", action="store_true", help="serve as long as other processes use the folder")
+    parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="state folder (%(default)s)")
+    parser.add_argument("--port", type=int, default=0, help="port on 127.0.0.1 (the last used or a free one)")
+    parser.add_argument("--while-in-use", action="store_true", help="stop when no other process uses the folder")
     arguments = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
-        del os.environ[name]  # no process that is started from here reaches a real account
+        del os.environ[name]  # so that no child process can reach a real account
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -63,7 +63,7 @@ def _serve_and_register(sandbox: Sandbox, stop: threading.Event) -> None:
         name=BLOCK_NAME,
     )
     print(welcome, flush=True)
-    # In its own process: Prefect may start a server to save the block, which must not delay the end of this process.
+    # In a separate process: Prefect may start a server to save the block, which must not delay the exit of this one.
     registration = subprocess.Popen(
         [sys.executable, "-m", "sandbox.client", sandbox.endpoint_url],
         stdin=subprocess.DEVNULL,

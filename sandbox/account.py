@@ -6,4 +6,4 @@ BUCKET = "linear-learner-sandbox"
 ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/linear-learner-training"
 KEY_ID = SECRET_KEY = "sandbox"  # noqa: S105 - any key is accepted; this one is shown to the user
 USER_ARN = f"arn:aws:iam::{ACCOUNT}:user/{KEY_ID}"
-"""Who calls, whatever the key."""
+"""The identity of every caller, whatever its access key."""

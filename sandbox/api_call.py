@@ -1,4 +1,4 @@
-"""The API call that an HTTP request makes, and error responses to it in its service's wording and wire format."""
+"""The API call of an HTTP request, and error responses with the message and wire format of its service."""
 
 import json
 import uuid
@@ -15,7 +15,7 @@ from sandbox.storage import SIGNATURE_SCOPE, read_body
 
 JSON_CONTENT_TYPE = "application/x-amz-json-1.1"
 INTERNAL_USER_AGENT = "sandbox-itself"
-"""In the user agent of the calls with which the sandbox runs jobs; faults do not apply to them."""
+"""Part of the user agent of calls that the sandbox makes to run jobs; faults do not apply to these calls."""
 S3_ACTIONS = {
     ("GET", "", ""): "ListBuckets",
     ("GET", "Bucket", ""): "ListObjects",
@@ -30,7 +30,7 @@ S3_ACTIONS = {
     ("DELETE", "Object", "uploadId"): "AbortMultipartUpload",
     ("GET", "Object", "uploadId"): "ListParts",
 }
-"""By method, level and query; other names are composed of these: GET of an object's `tagging` is GetObjectTagging."""
+"""By method, level and query parameter; other names are composed: GET of an object's `tagging` is GetObjectTagging."""
 SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 ARN_BY_MEMBER = {
     "TrainingJobName": f"{SAGEMAKER}:training-job/",
@@ -42,12 +42,10 @@ ARN_BY_MEMBER = {
     "RoleName": f"arn:aws:iam::{ACCOUNT}:role/",
     "KeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
 }
-"""How the ARN of a resource begins that a request names; the first of these members that a request has counts."""
+"""Prefix of the ARN of a resource by the request member that names it; the first member that a request has is used."""
 
 
 class ApiCall:
-    """The API call that one HTTP request makes."""
-
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
         match = SIGNATURE_SCOPE.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
@@ -72,11 +70,11 @@ class ApiCall:
         return "json" if "HTTP_X_AMZ_TARGET" in self._environ else "query"
 
     def fault_response(self, fault: Fault) -> Response | None:
-        """The error response to send instead of performing the call; None for a fault with which it is performed."""
+        """The error response that replaces the call, or None for a fault with which the call is performed."""
         template = FAULT_KINDS[fault.kind].errors.get(self._protocol)
         if template is None:
             return None
-        read_body(self._environ)  # a client reads no response before it has sent its request
+        read_body(self._environ)  # clients send the whole request before they read the response
         status, code, message = template
         config = self.parameters.get("ResourceConfig", {})
         text = message.format(
@@ -91,7 +89,6 @@ class ApiCall:
         return self.error_response(status, code, text)
 
     def error_response(self, status: int, code: str, message: str) -> Response:
-        """An error in the service's wire format."""
         headers = {"x-amzn-RequestId": str(uuid.uuid4())}
         if self._protocol == "json":
             text = json.dumps({"__type": code, "message": message})
@@ -103,7 +100,7 @@ class ApiCall:
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
-        """The parameters of a call in the JSON or query protocol; none where the body is no such document."""
+        """The parameters of a call in the JSON or query protocol; empty if the body cannot be parsed."""
         if self._protocol == "query":
             return dict(parse_qsl(self._environ["QUERY_STRING"] or read_body(self._environ).decode(errors="replace")))
         try:
@@ -114,14 +111,14 @@ class ApiCall:
 
     @cached_property
     def resource(self) -> str:
-        """ARN of the resource of the call, as in a policy; `*` where the call names none.
+        """ARN of the resource of the call, as in a policy; `*` if the call names none.
 
-        `?versionId` is appended to an object's ARN where the call names a version, for which IAM has other actions.
+        `?versionId` is appended to the ARN of an object if the call names a version, which has its own IAM actions.
         """
         if self.service == "s3":
-            place = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace").strip("/")
+            path = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace").strip("/")
             version = "?versionId" if "versionId=" in self._environ["QUERY_STRING"] else ""
-            return f"arn:aws:s3:::{place}{version}" if place else "*"
+            return f"arn:aws:s3:::{path}{version}" if path else "*"
         member = next((member for member in ARN_BY_MEMBER if member in self.parameters), None)
         if member is None:
             return "*"

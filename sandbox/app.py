@@ -1,4 +1,4 @@
-"""The WSGI application of the sandbox: it answers SageMaker's calls; moto answers those of the other services."""
+"""The WSGI application of the sandbox: it handles SageMaker's calls; moto handles those of the other services."""
 
 import json
 import socket
@@ -30,10 +30,10 @@ from sandbox.storage import Emulator, ObjectStore, read_body
 
 
 class Application:
-    """Routes each request to the part of a sandbox that answers it, counts the calls and applies faults."""
+    """Dispatches requests to the parts of a sandbox, counts the calls and applies faults."""
 
     def __init__(self, state_dir: Path, client: Callable[[str], Any]) -> None:
-        """The application of a state folder; `client` makes the AWS clients with which the sandbox calls itself."""
+        """`client` returns the boto3 client of a service with which training jobs call this sandbox."""
         self._state_dir = state_dir
         self._emulator = Emulator()
         self._store = ObjectStore(state_dir / "s3", self._emulator)
@@ -41,14 +41,14 @@ class Application:
         self._trainer = Trainer(client)
         self._jobs = TrainingJobs(state_dir / "jobs", self._trainer.start, self._trainer.stop, self._faults)
         self._sagemaker = SageMaker(self._jobs, ModelRegistry(state_dir / "registry"))
-        # Each is called once, before the first request to its service. IAM and STS have their users in common.
+        # Each is called once, before the first request to its service. IAM and STS share their users.
         self._initialisers: dict[str, Callable[[], object]] = {
             "s3": partial(_initialise_s3, self._emulator, self._store),
             "sagemaker": service_model,
             "logs": partial(restore_logs, state_dir / "jobs"),
             "iam": _create_identities,
         }
-        # One at a time: initialisers import parts of moto, and modules must not be imported by two threads at once.
+        # Initialisers import parts of moto; two threads must not import a module at the same time.
         self._initialiser_lock = threading.RLock()
         self._calls: Counter[tuple[bool, str, str]] = Counter()
         self._calls_lock = threading.Lock()
@@ -57,9 +57,9 @@ class Application:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         try:
             response = self._respond(environ)
-        except Exception:  # noqa: BLE001 - one bad request must not end the server
+        except Exception:  # noqa: BLE001 - an error in one request must not stop the server
             traceback.print_exc(file=sys.stderr)
-            response = Response("the sandbox failed on this request; its own log has the details", 500)
+            response = Response("The sandbox failed to handle this request; its stderr has the traceback.", 500)
         return response(environ, start_response)
 
     def _initialise(self, service: str) -> None:
@@ -69,13 +69,13 @@ class Application:
                 del self._initialisers[service]
 
     def initialise_all(self) -> None:
-        """Restore the state that all services had when the last server of this folder ended, unless closed before."""
+        """Restore the stored state of all services; ends early when the application is closed."""
         for service in list(self._initialisers):
             if not self._closed.is_set():
                 self._initialise(service)
 
     def close(self) -> None:
-        """Send the responses that a fault delays, and end the jobs' processes."""
+        """Send the responses that a fault delays, and kill the processes of jobs."""
         self._closed.set()
         self._trainer.close()
 
@@ -88,7 +88,7 @@ class Application:
         if path == FAULTS_PATH:
             return _json_response(*self._faults.handle_request(environ["REQUEST_METHOD"], read_body(environ)))
         if path.startswith(("/moto-api", "/_sandbox/")):
-            return Response("no such control; moto's own are not part of the sandbox", 404)
+            return Response("The sandbox has no such path, and moto's own API is disabled.", 404)
         call = ApiCall(environ)
         self._initialise("iam" if call.service == "sts" else call.service)
         with self._calls_lock:
@@ -120,7 +120,7 @@ class Application:
             return self._store.perform(environ)
         try:
             return self._emulator.respond(environ)
-        except NotImplementedError as error:  # moto has the service, but not the action
+        except NotImplementedError as error:  # moto implements the service, but not the action
             return call.error_response(501, "NotImplemented", str(error))
 
     def _status(self) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Application:
         }
 
     def _call_counts(self) -> list[dict[str, Any]]:
-        """How often each action was called on each resource, by clients or by the sandbox's own training jobs."""
+        """How often each action was called on each resource; `own` marks calls of the sandbox's training jobs."""
         with self._calls_lock:
             calls = sorted(self._calls.items())
         return [{"own": own, "action": action, "resource": arn, "count": n} for (own, action, arn), n in calls]
@@ -147,7 +147,6 @@ def _json_response(status: int, document: Any) -> Response:
 
 
 def make_http_server(application: Application, listening: socket.socket) -> BaseWSGIServer:
-    """A threaded server on a socket that listens already."""
     return make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler, fd=listening.fileno())
 
 
@@ -173,10 +172,10 @@ TRUST_POLICY: Mapping[str, Any] = {
 
 
 def _create_identities() -> None:
-    from moto.iam.models import iam_backends  # slow: it holds the text of all of AWS's managed policies
+    from moto.iam.models import iam_backends  # slow: it loads all of AWS's managed policies
 
     iam = iam_backends[ACCOUNT]["aws"]
     iam.create_role(ROLE_ARN.rpartition("/")[2], json.dumps(TRUST_POLICY), "/", None, "", [], None)
     iam.create_user(REGION, KEY_ID)
-    # moto assumes this key id for every one that is not twenty capitals and digits.
+    # moto uses this key id for every key that does not consist of 20 capital letters and digits.
     iam.create_access_key(KEY_ID).access_key_id = "AKIAEXAMPLE"

@@ -1,6 +1,6 @@
-"""Find, start and use a sandbox from another process, and the Prefect block that points at one.
+"""Find, start and use a sandbox from another process, and save the Prefect block that points to it.
 
-Importing this module imports the standard library only. `python -m sandbox.client URL` saves the block as `sandbox`.
+Importing this module imports only the standard library. `python -m sandbox.client URL` saves the block as `sandbox`.
 """
 
 import fcntl
@@ -26,13 +26,13 @@ NO_ANSWER_ERRORS = (OSError, http.client.HTTPException, ValueError, KeyError, Ty
 
 
 def default_state_dir() -> Path:
-    """The folder of the user's own sandbox, under `$XDG_CACHE_HOME` or `~/.cache`."""
+    """The folder of the user's sandbox, under `$XDG_CACHE_HOME` or `~/.cache`."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "train-linear-learner" / "sandbox"
 
 
 def find_endpoint(state_dir: Path) -> str | None:
-    """The URL of the sandbox that serves this folder and answers within a second, or None."""
+    """The URL of the sandbox that serves this folder, or None if none responds within a second."""
     try:
         url = str(json.loads((state_dir / ENDPOINT_FILE).read_text())["endpoint_url"])
         return url if Path(_status(url)["state_dir"]) == state_dir.resolve() else None
@@ -41,19 +41,17 @@ def find_endpoint(state_dir: Path) -> str | None:
 
 
 def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
-    """The URL of the sandbox that serves this folder, once it answers; TimeoutError when it does not in this time."""
+    """Wait for the sandbox of this folder and return its URL; raises TimeoutError after so many seconds."""
     end = time.monotonic() + seconds
     while (url := find_endpoint(state_dir)) is None:
         if time.monotonic() > end:
-            raise TimeoutError(
-                f"The sandbox does not answer within {seconds:g} s. What it reported is in {state_dir / LOG_FILE}."
-            )
+            raise TimeoutError(f"The sandbox did not respond within {seconds:g} s. Its log is {state_dir / LOG_FILE}.")
         time.sleep(0.05)
     return url
 
 
 def is_running(url: str | None) -> bool:
-    """Whether a sandbox, whichever folder it serves, answers at this URL within a second."""
+    """Whether a sandbox of any folder responds at this URL within a second."""
     try:
         return url is not None and bool(_status(url))
     except NO_ANSWER_ERRORS:
@@ -69,14 +67,14 @@ def call_counts(url: str) -> dict[str, int]:
 def _status(url: str) -> dict[str, Any]:
     _, status = send_request(url, "GET", "/_sandbox", timeout=1)
     if status["sandbox"] != "linear-learner":
-        raise ValueError(f"no sandbox serves {url}")
+        raise ValueError(f"no sandbox listens on {url}")
     found: dict[str, Any] = status
     return found
 
 
 def send_request(url: str, method: str, path: str, document: Any = None, timeout: float = 10) -> tuple[int, Any]:
-    """Status and JSON document of the response to a request to one of the sandbox's own paths."""
-    # http.client and not urllib, which would use a proxy of the environment.
+    """Send a request to one of the sandbox's own paths; returns status and JSON document of the response."""
+    # Not urllib, which would use a proxy set in the environment.
     connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=timeout)
     try:
         connection.request(method, path, json.dumps(document))
@@ -89,7 +87,7 @@ def send_request(url: str, method: str, path: str, document: Any = None, timeout
 def mark_in_use(state_dir: Path) -> TextIO:
     """Mark the sandbox of a folder as in use by this process, until the returned file is closed or the process ends.
 
-    Call this before `find_endpoint`: while a server is ending, this call waits until it has ended.
+    Call this before `find_endpoint`: if a server is stopping, this call waits until it has exited.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     in_use = (state_dir / IN_USE_FILE).open("a")
@@ -98,9 +96,9 @@ def mark_in_use(state_dir: Path) -> TextIO:
 
 
 def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
-    """Start `python -m sandbox --while-in-use` in a session of its own; its errors are written to `server.log`.
+    """Start `python -m sandbox --while-in-use` in a new session; its stderr is appended to `server.log`.
 
-    It ends by itself once no process uses the folder. When another process serves the folder it exits with 0 at once.
+    It exits when no process uses the folder, and at once with 0 if another process serves the folder.
     """
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / LOG_FILE).open("ab") as log:
@@ -115,12 +113,11 @@ def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
 
 BLOCK_NAME = "sandbox"
 RETRY_PAUSE_SECONDS = 2.0
-"""Between two attempts to reach Prefect's server."""
 
 
 def make_workspace(endpoint_url: str) -> "Workspace":
-    """The unsaved block: the sandbox's bucket, keys, endpoint and role."""
-    from prefect_aws import AwsCredentials, S3Bucket  # two seconds
+    """An unsaved block with the sandbox's bucket, keys, endpoint and role."""
+    from prefect_aws import AwsCredentials, S3Bucket  # takes two seconds
     from prefect_aws.client_parameters import AwsClientParameters
     from pydantic import SecretStr
 
@@ -136,23 +133,20 @@ def make_workspace(endpoint_url: str) -> "Workspace":
 
 
 def save_block(endpoint_url: str) -> int:
-    """Save the block and print whether that was possible; while no Prefect server answers, as one may start, try again.
-
-    Returns the exit code of the process.
-    """
+    """Save the block, waiting for Prefect's server if necessary; prints the result and returns the exit code."""
     from httpx import ConnectError
 
-    workspace, problem = make_workspace(endpoint_url), "Not registered with Prefect, serving all the same"
+    workspace, problem = make_workspace(endpoint_url), "The sandbox runs but is not registered with Prefect"
     waiting = False
     while True:
         try:
             workspace.save(BLOCK_NAME, overwrite=True)
         except ConnectError:
             if not waiting:
-                print(f"{problem}: its server does not answer. It is tried again.", flush=True)  # noqa: T201
+                print(f"{problem}: its server does not respond. Retrying.", flush=True)  # noqa: T201
             waiting = True
             time.sleep(RETRY_PAUSE_SECONDS)
-        except Exception as error:  # noqa: BLE001 - whatever Prefect raises, the sandbox serves on
+        except Exception as error:  # noqa: BLE001 - no error of Prefect may stop the sandbox
             print(f"{problem}: {error}", flush=True)  # noqa: T201
             return 1
         else:

@@ -1,18 +1,17 @@
-"""Faults on demand: make the sandbox fail as AWS does, to test or to rehearse what happens then.
+"""Fault injection: make the sandbox fail as AWS does, for tests and rehearsals.
 
   python -m sandbox.faults throttling --action CreateTrainingJob --times 3
   python -m sandbox.faults spot-interruption
   python -m sandbox.faults list
   python -m sandbox.faults clear
 
-Over HTTP: POST a fault as JSON to /_sandbox/faults, as in {"kind": "quota", "limit": 0}; GET lists those still to
-happen, DELETE clears them. Faults are lost with the server. `--times` says how many calls or jobs meet one (1);
-boto3 itself tries throttled, failed and unanswered calls again, by default until the fifth attempt.
+Over HTTP: POST a fault as JSON to /_sandbox/faults, as in {"kind": "quota", "limit": 0}; GET lists the pending faults,
+DELETE clears them. Pending faults are lost when the server stops. `--times` is the number of calls or jobs affected
+(1); boto3 retries calls that are throttled, fail or get no response, by default up to five attempts in total.
 
-Faults of calls are met by the next calls of an --action, such as CreateTrainingJob, GetLogEvents or HeadObject;
-without it, of any. Faults of jobs are met by the next training jobs that are created, of an --instance-type and with
---spot true or false where given. What the sandbox itself calls in order to run a job meets no faults. A job meets each
-kind once.
+Faults of calls affect the next calls of --action, such as CreateTrainingJob, GetLogEvents or HeadObject, or of any
+action. Faults of jobs affect the next training jobs that are created, of --instance-type and with --spot true or false
+if given; at most one of each kind affects a job. Calls that the sandbox itself makes to run a job are not affected.
 """
 
 import argparse
@@ -33,10 +32,10 @@ FAULTS_PATH = "/_sandbox/faults"
 
 @dataclass(frozen=True)
 class FaultKind:
-    """What one kind of fault does: its fields besides `kind` and `times`, with their defaults, and its error responses.
+    """A kind of fault: the defaults of its fields besides `kind` and `times`, and its error responses.
 
-    A default that is a text or a flag is the only value. Error responses are HTTP status, code and message by the
-    protocol of the service.
+    A field whose default is a string or boolean accepts no other value. `errors` maps the protocol of a service to
+    HTTP status, code and message.
     """
 
     description: str
@@ -63,7 +62,7 @@ QUOTA = (
 )
 FAULT_KINDS: Mapping[str, FaultKind] = {
     "throttling": FaultKind(
-        "the call is refused: too many requests",
+        "the call is rejected: too many requests",
         CALL,
         {
             "json": (400, "ThrottlingException", "Rate exceeded"),
@@ -72,7 +71,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
         },
     ),
     "service-error": FaultKind(
-        "the call is refused: HTTP 500",
+        "the call is rejected: HTTP 500",
         CALL,
         {
             "json": SERVICE_ERROR,
@@ -81,7 +80,7 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
         },
     ),
     "access-denied": FaultKind(
-        "the call is refused: no policy allows it",
+        "the call is rejected: no policy allows it",
         CALL,
         {
             "json": (400, "AccessDeniedException", ACCESS_DENIED),
@@ -90,32 +89,32 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
         },
     ),
     "quota": FaultKind(
-        "CreateTrainingJob is refused: the account may not run more than --limit (2) of these instances",
+        "CreateTrainingJob is rejected: the quota is --limit (2) instances of this type",
         {"action": "CreateTrainingJob", "limit": 2},
         {"json": (400, "ResourceLimitExceeded", QUOTA)},
     ),
-    "lost-answer": FaultKind("the call is performed, but the connection is closed without an answer", CALL),
-    "slow-answer": FaultKind("the call is performed at once, answered --seconds (5) later", {**CALL, "seconds": 5}),
+    "lost-answer": FaultKind("the call is performed, but the connection is closed without a response", CALL),
+    "slow-answer": FaultKind("the call is performed, the response sent --seconds (5) later", {**CALL, "seconds": 5}),
     "no-capacity": FaultKind(
-        "after --seconds (0) in Starting the job is Failed, a spot job Stopped with MaxWaitTimeExceeded",
+        "after --seconds (0) in Starting the job is Failed, or, if spot, Stopped with MaxWaitTimeExceeded",
         {**JOB, "seconds": 0},
     ),
-    "internal-error": FaultKind("the job is Failed while Training", JOB),
+    "internal-error": FaultKind("the job fails in Training", JOB),
     "spot-interruption": FaultKind(
-        "a spot job's container is killed in Training, then all begins again: the engine keeps no checkpoints",
+        "a spot job's container is killed in Training and the job starts again: the engine writes no checkpoints",
         {**JOB, "spot": True},
     ),
     "max-runtime": FaultKind(
-        "as if MaxRuntimeInSeconds were --seconds (1), and training took longer", {**JOB, "seconds": 1}
+        "the job is stopped as if it exceeded a MaxRuntimeInSeconds of --seconds (1)", {**JOB, "seconds": 1}
     ),
-    "late-log": FaultKind("the log stream appears --seconds (5) after the job is over", {**JOB, "seconds": 5}),
+    "late-log": FaultKind("the log stream appears --seconds (5) after the job has ended", {**JOB, "seconds": 5}),
     "missing-log": FaultKind("the log stream never appears", JOB),
-    "slow-job": FaultKind("--seconds (30) in Training before the algorithm begins", {**JOB, "seconds": 30}),
+    "slow-job": FaultKind("the algorithm starts --seconds (30) after the start of Training", {**JOB, "seconds": 30}),
 }
 
 
 class Fault(BaseModel):
-    """A fault that is still to happen, and how many more times."""
+    """A pending fault; `times` is the number of calls or jobs that it still affects."""
 
     kind: str
     times: int = Field(default=1, ge=1)
@@ -127,7 +126,7 @@ class Fault(BaseModel):
 
     @classmethod
     def parse(cls, document: Any, *, strict: bool = True) -> "Fault":
-        """The fault that a document describes, with the defaults of its kind; ValueError says why it describes none."""
+        """The fault of a JSON document, with the defaults of its kind; raises ValueError for an invalid document."""
         name = document.get("kind") if isinstance(document, dict) else None
         kind = FAULT_KINDS.get(str(name))
         if kind is None:
@@ -141,33 +140,33 @@ class Fault(BaseModel):
             raise ValueError(f"{name}.{first['loc'][0]}: {first['msg']}") from None
         for field_name, only in kind.defaults.items():
             if isinstance(only, str | bool) and getattr(fault, field_name) != only:
-                raise ValueError(f"{name}.{field_name}: it must be {only}")
+                raise ValueError(f"{name}.{field_name}: must be {only}")
         return fault
 
     def document(self) -> dict[str, Any]:
         return self.model_dump(include={"kind", "times", *FAULT_KINDS[self.kind].defaults})
 
     def matches(self, **target: Any) -> bool:
-        """Whether it applies to a call with this `action`, or to a job with this `instance_type` and `spot`."""
+        """Whether the fault applies to a call with this `action`, or to a job with this `instance_type` and `spot`."""
         fields = self.document()
         return all(name in fields and fields[name] in (None, value) for name, value in target.items())
 
 
 class Faults:
-    """The faults that are still to happen, in the order they were injected."""
+    """The pending faults, in the order in which they were injected."""
 
     def __init__(self) -> None:
         self._pending: list[Fault] = []
         self._lock = threading.Lock()
 
     def handle_request(self, method: str, body: bytes) -> tuple[int, Any]:
-        """Status and document of the response to an HTTP request to `FAULTS_PATH`."""
+        """Handle an HTTP request to `FAULTS_PATH`; returns status and document of the response."""
         with self._lock:
             if method == "POST":
                 try:
                     fault = Fault.parse(json.loads(body))
                 except ValueError as error:
-                    return 400, {"message": f"Not a fault: {error}."}
+                    return 400, {"message": f"Invalid fault: {error}."}
                 self._pending.append(fault)
                 return 201, fault.document()
             if method == "DELETE":
@@ -198,7 +197,7 @@ class Faults:
 def inject(endpoint_url: str, **fault: Any) -> None:
     """Inject a fault into the sandbox at this endpoint, as in `inject(url, kind="throttling", times=3)`.
 
-    Raises ValueError for a fault that does not exist, OSError when no sandbox answers.
+    Raises ValueError for an invalid fault, OSError if no sandbox responds.
     """
     status, document = send_request(endpoint_url, "POST", FAULTS_PATH, fault)
     if status >= 400:
@@ -210,7 +209,6 @@ def clear(endpoint_url: str) -> None:
 
 
 def main() -> int:
-    """Inject a fault into the running sandbox, list those still to happen, or remove them."""
     kinds = "\n".join(f"  {name:<19}{kind.description}" for name, kind in FAULT_KINDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m sandbox.faults",
@@ -220,20 +218,19 @@ def main() -> int:
     parser.add_argument("command", metavar="KIND|list|clear", choices=[*FAULT_KINDS, "list", "clear"], help="as above")
     for name in list(Fault.model_fields)[1:]:
         parser.add_argument(f"--{name.replace('_', '-')}", metavar="VALUE")
-    parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="the sandbox's (%(default)s)")
+    parser.add_argument("--state-dir", type=Path, default=default_state_dir(), help="state folder (%(default)s)")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     state_dir, command = arguments.pop("state_dir"), arguments.pop("command")
     url = find_endpoint(state_dir)
     if url is None:
-        print(f"sandbox: none serves {state_dir}; start `python -m sandbox` or give --state-dir", file=sys.stderr)  # noqa: T201
-        return 1
+        parser.exit(1, f"sandbox: no sandbox runs on {state_dir}; start `python -m sandbox` or give --state-dir\n")
     if command == "clear":
         clear(url)
     elif command != "list":
         try:
             inject(url, **Fault.parse({"kind": command} | arguments, strict=False).document())
         except ValueError as error:
-            parser.error(f"Not a fault: {error}.")
+            parser.error(f"Invalid fault: {error}.")
     for fault in send_request(url, "GET", FAULTS_PATH)[1]:
         print(" ".join(f"{name}={value}" for name, value in fault.items() if value is not None))  # noqa: T201
     return 0

@@ -1,4 +1,4 @@
-"""Tables to train on: three that ship with scikit-learn, and one of employees, generated."""
+"""Sample tables: three from scikit-learn and a generated table of employees."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ DEPARTMENTS = {"engineering": 1.25, "finance": 1.15, "marketing": 0.95, "operati
 """Each department's factor on the bonus."""
 AGE_GROUPS = {"18_29": 18, "30_39": 30, "40_49": 40, "50_plus": 50}
 SALARY_BANDS = {"low": 0, "medium": 45_000, "high": 75_000, "top": 110_000}
-"""Lower bound of each group or band, the last one open."""
+"""Lower bound of each group or band; the last has no upper bound."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A table that can be trained on at once: where it comes from, what to predict, and as what."""
+    """A table with its target column and predictor type."""
 
     table: Callable[[], "pd.DataFrame"]
     target: str
@@ -32,12 +32,12 @@ class Sample:
 
 
 def employees(rows: int = EMPLOYEES_ROWS, seed: int = 0) -> "pd.DataFrame":
-    """`rows` invented employees, 17 columns; `bonus` depends on salary, tenure, age and department, plus noise.
+    """A table of `rows` invented employees with 17 columns.
 
-    The bonus is four per cent of the salary times the department's factor, 1.20 per day of tenure, an extra for those
-    of fifty and more, and normal noise of standard deviation 600; roughly nine tenths of its variance is explained.
+    `bonus` is 4% of the salary times the department's factor, plus 1.20 per day of tenure, 500 from the age of 50, and
+    normal noise of standard deviation 600. About 90% of its variance is explained.
     """
-    import numpy as np  # this module is imported to read names as well
+    import numpy as np  # slow, and not needed to read the names of the samples
     import pandas as pd
 
     random = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""The sandbox as a process serves it: one folder, one port on 127.0.0.1, until it is stopped."""
+"""The server of a sandbox: one state folder, one port on 127.0.0.1."""
 
 import fcntl
 import os
@@ -18,9 +18,8 @@ from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
 POLL_SECONDS = 0.2
-"""Pause between two checks whether the folder is still in use."""
 MAX_UNUSED_SECONDS = 10.0
-"""How long a server that other processes use waits for the first of them."""
+"""How long `serve_while_in_use` waits for the first process that uses the folder."""
 PORT_FILE = "port"
 BACKLOG = 128
 CLIENT_LOCK = threading.Lock()
@@ -35,7 +34,7 @@ class FolderInUseError(SandboxError):
 
 
 class Sandbox:
-    """AWS on localhost over a state folder. One per process at a time, since moto's state is global to a process."""
+    """A sandbox on a state folder. One per process at a time, because moto's state is global to a process."""
 
     _process_lock = threading.Lock()
 
@@ -46,12 +45,12 @@ class Sandbox:
         self._running = ExitStack()
 
     def start(self) -> None:
-        """Start to serve. The saved state is restored in the background; `wait_until_ready` waits for it.
+        """Start the server. The saved state is restored in the background; `wait_until_ready` waits for it.
 
-        Raises SandboxError when the folder or port is in use, or for a second sandbox in this process.
+        Raises SandboxError if the folder or port is in use, or if this process already runs a sandbox.
         """
         if not self._process_lock.acquire(blocking=False):
-            raise SandboxError("this process serves a sandbox already; stop that one first")
+            raise SandboxError("this process already runs a sandbox; stop it first")
         with ExitStack() as running:
             running.callback(self._process_lock.release)
             running.enter_context(_lock_state_dir(self.state_dir))
@@ -74,11 +73,10 @@ class Sandbox:
         running.callback((self.state_dir / ENDPOINT_FILE).unlink, missing_ok=True)
 
     def wait_until_ready(self) -> None:
-        """Wait until the saved state is restored."""
         self._warm_up_thread.join()
 
     def stop(self) -> None:
-        """End the jobs' processes, the server and its threads; unfinished jobs start again with the next server."""
+        """Stop the server, its threads and the processes of jobs; the next server restarts unfinished jobs."""
         self._running.close()
 
     def _client(self, service: str) -> Any:
@@ -94,10 +92,10 @@ def _start_thread(running: ExitStack, name: str, target: Callable[..., None], *a
 
 
 def make_client(service: str, endpoint_url: str, **config: Any) -> Any:
-    """A boto3 client of the sandbox at this endpoint, which uses no proxy of the environment."""
-    from botocore.config import Config  # a quarter of a second
+    """A boto3 client of the sandbox at this endpoint; it ignores proxies set in the environment."""
+    from botocore.config import Config  # takes a quarter of a second
 
-    with CLIENT_LOCK:  # a session is not safe for use by several threads
+    with CLIENT_LOCK:  # a session is not thread-safe
         return _session().client(
             service,
             region_name=REGION,
@@ -122,15 +120,15 @@ def _lock_state_dir(state_dir: Path) -> TextIO:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         file.close()
-        where = find_endpoint(state_dir) or "an endpoint that does not answer yet"
+        where = find_endpoint(state_dir) or "an endpoint that does not respond yet"
         raise FolderInUseError(
-            f"{state_dir} is in use by the sandbox at {where}; use that one, or give this one another --state-dir"
+            f"{state_dir} is in use by the sandbox at {where}; use it or choose another --state-dir"
         ) from None
     return file
 
 
 def _listen_on_last_port(port_file: Path) -> socket.socket:
-    """Listen on the port that was last used, as saved blocks hold its URL, or on a free one when it is taken."""
+    """Listen on the last used port, because saved blocks contain it, or on a free one if it is taken."""
     try:
         listening = _listen(int(port_file.read_text()))
     except (OSError, ValueError, OverflowError, SandboxError):
@@ -148,7 +146,7 @@ def _listen(port: int) -> socket.socket:
 
 
 def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
-    """Serve a folder while other processes use it; return at once when another process serves it already."""
+    """Serve a folder while other processes use it; return at once if another process already serves it."""
     state_dir.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(state_dir)
     while True:
@@ -158,14 +156,14 @@ def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
         except FolderInUseError:
             if find_endpoint(state_dir):
                 return
-            time.sleep(POLL_SECONDS)  # the other process is starting or ending
+            time.sleep(POLL_SECONDS)  # the other process is starting or stopping
     with (state_dir / IN_USE_FILE).open("a") as in_use:
         deadline = time.monotonic() + MAX_UNUSED_SECONDS
         while not stop.wait(POLL_SECONDS):
             if _is_in_use(in_use):
                 deadline = 0
             elif time.monotonic() > deadline:
-                break  # this process has the lock: one that marks the folder now waits until this one has ended
+                break  # this process holds the lock: one that marks the folder now waits until this one has exited
             else:
                 fcntl.flock(in_use, fcntl.LOCK_UN)
         sandbox.stop()

@@ -1,4 +1,4 @@
-"""moto, which emulates S3, IAM, STS, KMS and CloudWatch Logs, and the files on disk that hold its S3 objects."""
+"""moto, the emulator of S3, IAM, STS, KMS and CloudWatch Logs, and the storage of its S3 objects on disk."""
 
 import hashlib
 import io
@@ -26,15 +26,15 @@ from sandbox.account import ACCOUNT, REGION
 SIGNATURE_SCOPE = re.compile(r"\d{8}(?:/|%2F)[\w-]+(?:/|%2F)(?P<service>[\w-]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 """The scope of a request's signature, in its header or in its presigned URL."""
 SINGLE_APPLICATION_SERVICES = ("s3", "logs", "iam", "sts", "kms")
-"""Services of which one of moto's applications answers all signed requests, except for S3 Control's, by their path."""
+"""Services whose signed requests one moto application handles, except S3 Control's, which have their own path."""
 
 
 class EmulatorError(RuntimeError):
-    """moto refused a request of the sandbox itself."""
+    """moto rejected a request that the sandbox itself made."""
 
 
 class Emulator:
-    """A moto without any state; as moto's state is global to the process, a new one resets all others."""
+    """A moto with empty state. The state is global to the process: a new instance resets all others."""
 
     def __init__(self) -> None:
         self._dispatcher = DomainDispatcherApplication(create_backend_app)
@@ -45,7 +45,7 @@ class Emulator:
         return Response.from_app(self._application(environ), environ)
 
     def _application(self, environ: dict[str, Any]) -> Any:
-        # moto lists its own modules on disk to find a service's application, a third of the time of each request.
+        # Cached: moto lists its modules on disk to find an application, a third of the time of each request.
         service = SIGNATURE_SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
         name = service["service"] if service else ""
         if name not in SINGLE_APPLICATION_SERVICES or environ["PATH_INFO"].startswith(("/moto-api", "/v20180820/")):
@@ -55,9 +55,9 @@ class Emulator:
         return self._applications[name]
 
     def request(self, service: str, method: str, path: str, **parts: Any) -> Response:
-        """Make a request of the sandbox itself, with the `parts` that `make_environ` takes.
+        """Make a request on behalf of the sandbox; `parts` are arguments of `make_environ`.
 
-        A 404 is returned like a success; any other error status raises `EmulatorError`.
+        Raises EmulatorError for error statuses other than 404.
         """
         response = self.respond(make_environ(service, method, path, **parts))
         if response.status_code >= 300 and response.status_code != 404:
@@ -75,7 +75,7 @@ def make_environ(  # noqa: PLR0913 - an HTTP request has this many parts
     body: bytes = b"",
 ) -> dict[str, Any]:
     """The WSGI environment of a request to a service; `path` is not percent-encoded."""
-    given = dict(headers or {})
+    sent = dict(headers or {})
     scope = f"Credential=sandbox/20240101/{REGION}/{service}/aws4_request, SignedHeaders=host, Signature=0"
     return EnvironBuilder(
         quote(path),
@@ -83,8 +83,8 @@ def make_environ(  # noqa: PLR0913 - an HTTP request has this many parts
         query,
         method,
         data=body,
-        headers=Headers(given | {"Authorization": f"AWS4-HMAC-SHA256 {scope}"}),
-        environ_overrides={PRESERVED_HEADER_NAMES_ENVIRON_KEY: {environ_key_for_header(name): name for name in given}},
+        headers=Headers(sent | {"Authorization": f"AWS4-HMAC-SHA256 {scope}"}),
+        environ_overrides={PRESERVED_HEADER_NAMES_ENVIRON_KEY: {environ_key_for_header(name): name for name in sent}},
     ).get_environ()
 
 
@@ -98,7 +98,7 @@ def read_body(environ: dict[str, Any]) -> bytes:
 
 
 def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write a file under a temporary name beside `path`, then rename it, so that it is complete or not there."""
+    """Write a file under a temporary name and rename it to `path`, which is therefore never incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}{PARTIAL_SUFFIX}")
     with partial.open("wb") as file:
@@ -107,13 +107,12 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
 
 
 def replace_json(path: Path, document: Any) -> None:
-    """Write a document as a JSON file, completely or not at all."""
     replace_file(path, [json.dumps(document).encode()])
 
 
 @contextmanager
 def skip_if_damaged(file: Path) -> Iterator[None]:
-    """Report a file that the block cannot read, leave it as it is, and go on after the block."""
+    """Report a file that the block cannot read, and continue after the block. The file is not changed."""
     try:
         yield
     except (ValueError, KeyError, TypeError) as error:
@@ -125,13 +124,13 @@ PERSISTED_HEADERS = (
     *("cache-control", "content-", "expires", "x-amz-checksum-", "x-amz-meta-"),
     *("x-amz-sdk-checksum-algorithm", "x-amz-server-side-encryption", "x-amz-storage-class"),
 )
-"""How the names of the headers begin that describe an object, in the request that puts it as in a response."""
+"""Prefixes of the headers that describe an object, in PUT requests and in responses."""
 
 
 class ObjectStore:
-    """The emulator's buckets as folders, and their objects as files; settings and older versions are not stored.
+    """Stores the emulator's buckets as folders and their objects as files, without settings and older versions.
 
-    Each object is one file, written completely or not at all: a line of JSON, then the object's bytes.
+    A file contains a line of JSON, then the object's bytes; it is never incomplete.
     """
 
     def __init__(self, folder: Path, emulator: Emulator) -> None:
@@ -145,7 +144,7 @@ class ObjectStore:
         self._persist(bucket, key)
 
     def perform(self, environ: dict[str, Any]) -> Response:
-        """Perform a request that may change buckets or objects; on success what it changed is on disk as well."""
+        """Perform a request that may change buckets or objects; after success the changes are on disk as well."""
         bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/").partition("/")
         method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
         body = read_body(environ) if not key else b""
@@ -155,16 +154,16 @@ class ObjectStore:
         keys = [key]
         if method == "POST" and not key:  # DeleteObjects
             keys = [name.text or "" for name in ET.fromstring(body).iterfind(".//{*}Key")]  # noqa: S314 - the user's
-        if not (method == "PUT" and "uploadId=" in query):  # a part is no object yet
+        if not (method == "PUT" and "uploadId=" in query):  # a part is not an object yet
             for changed in keys:
                 self._persist(bucket, changed)
         return response
 
     def _persist(self, bucket: str, key: str) -> None:
-        """Write one object or bucket to disk as the emulator has it now, or delete it there if it does not exist."""
+        """Write the current state of an object or bucket to disk, or delete it there if it does not exist."""
         place = self._folder / bucket
         file = place / hashlib.sha256(key.encode()).hexdigest()
-        # The emulator is read under the lock: of two concurrent writers the later to read sees both writes.
+        # The emulator is read under the lock, so that the last of several concurrent writers stores the latest state.
         with self._lock:
             response = self._request("GET" if key else "HEAD", bucket, key, headers={"x-amz-checksum-mode": "ENABLED"})
             exists = response.status_code != 404

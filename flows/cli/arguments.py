@@ -1,4 +1,4 @@
-"""The command line's arguments; imports nothing heavy, so that --help and mistakes are answered at once."""
+"""The arguments of `python -m flows.train`. No slow imports, so that --help and errors appear at once."""
 
 import sys
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from tasks.parameters import Reuse, RunParameters
 
 
 class CommandLine(BaseSettings):
-    """The arguments of a command; a variable named BUCKET or SPLIT in somebody's environment changes none of them."""
+    """The arguments of a command; environment variables, such as BUCKET or SPLIT, are ignored."""
 
     model_config = SettingsConfigDict(
         cli_avoid_json=True,
@@ -30,12 +30,11 @@ class CommandLine(BaseSettings):
 
     @classmethod
     def settings_customise_sources(cls, *_: Any, **sources: Any) -> tuple[PydanticBaseSettingsSource]:
-        """What the caller passes, and nothing of the environment."""
         return (sources["init_settings"],)
 
     @classmethod
     def given(cls, line: Sequence[str] | None) -> dict[str, Any]:
-        """The arguments of `line`, or of this process, by name and not validated; raises SettingsError for others."""
+        """The arguments of `line` or this process by name, not validated; raises SettingsError for unknown ones."""
         found: dict[str, Any] = CliSettingsSource(cls, cli_parse_args=list(sys.argv[1:] if line is None else line))()
         return found
 
@@ -49,34 +48,33 @@ class Arguments(CommandLine, RunParameters):
     )
 
     csv: Path | None = None
-    """A CSV file of this machine to train on; it is put into the workspace's bucket first."""
+    """A local CSV file to train on; it is uploaded to the workspace's bucket first."""
     sample: Literal["employees", "diabetes", "breast_cancer", "digits"] | None = None
-    """A table to try things with; it brings its own target and predictor type."""
+    """A sample table to train on; it sets the target and the predictor type."""
     from_run: str | None = None
-    """The run.json of an earlier run, s3:// or a path: its parameters are used where no others are given here."""
+    """The run.json of an earlier run, s3:// or a path: its parameters are the defaults of this run."""
     workspace: str = "sandbox"
-    """Name of the saved Training Workspace block that says where training runs; "sandbox" needs no AWS account."""
+    """Name of the saved Training Workspace block to train in; "sandbox" needs no AWS account."""
     model_dir: str = "models"
     """Folder for the downloaded model."""
     if_exists: Literal["adopt", "new", "fail"] = "adopt"
-    """When a training job of this very input runs or is done: adopt it, pay for a new one, or fail."""
+    """If a training job with the same input is running or completed: adopt it, pay for a new one, or fail."""
     reuse: Reuse = Reuse()
 
 
 def parse_arguments(line: Sequence[str] | None) -> dict[str, Any]:
-    """The arguments that a command line gives, by name and not validated yet; raises SettingsError for nonsense."""
+    """The given arguments by name, not validated; raises SettingsError for unknown or conflicting ones."""
     given = Arguments.given(line)
     sources: list[str] = [name for name in ("csv", "sample", "from_run") if name in given]
     # A recorded run's table may have moved: --from-run and --source go together.
     sources += ["source"] * ("source" in given.get("dataset", {}) and sources != ["from_run"])
     if len(sources) > 1:
         one, other = (name.replace("from_run", "from-run") for name in sources[:2])
-        raise SettingsError(f"--{one} and --{other} exclude each other; give one of them")
+        raise SettingsError(f"--{one} and --{other} cannot be combined; give one of them")
     return given
 
 
 def validation_messages(error: ValidationError) -> str:
-    """What is wrong with the arguments, a line each."""
     lines = []
     for one in error.errors():
         message = one["msg"].removeprefix("Value error, ")
@@ -87,6 +85,5 @@ def validation_messages(error: ValidationError) -> str:
 
 
 def report_error(error: object, code: int) -> int:
-    """Print what is wrong; returns the exit code."""
     print(validation_messages(error) if isinstance(error, ValidationError) else error, file=sys.stderr)  # noqa: T201
     return code

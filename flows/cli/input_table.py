@@ -1,4 +1,4 @@
-"""From the command line's arguments to the flow's parameters: a local or sample table is uploaded to S3 first."""
+"""Converts command-line arguments to flow parameters and uploads a local or sample table to S3."""
 
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -11,7 +11,7 @@ from flows.cli.arguments import Arguments
 from sandbox.samples import EMPLOYEES_KEY, SAMPLES
 
 SOURCE_ARGUMENTS = {"csv", "sample", "from_run"}
-"""Arguments that are no parameters of the flow: they say where some of those come from."""
+"""Arguments that are not flow parameters; they determine the values of some."""
 
 
 def flow_parameters(workspace: Workspace, chosen: Arguments) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def flow_parameters(workspace: Workspace, chosen: Arguments) -> dict[str, Any]:
 
 
 def _sample(workspace: Workspace, chosen: Arguments, name: str) -> dict[str, Any]:
-    """Dataset and hyperparameters for a sample; what the command line gives takes precedence."""
+    """Dataset and hyperparameters for a sample; values given on the command line take precedence."""
     sample = SAMPLES[name]
     uri = workspace.locate(EMPLOYEES_KEY) if name == "employees" else workspace.uri("samples", f"{name}.csv")
     try:

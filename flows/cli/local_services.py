@@ -1,7 +1,8 @@
-"""What `python -m flows.train` starts where it is missing: a Prefect server and a sandbox, both as child processes.
+"""Starts a Prefect server and a sandbox as child processes of `python -m flows.train` if none are running.
 
-Prefect starts a server by itself, too; but Ctrl-C reaches that one before the flow has reported its end, which then
-waits for more than a minute, and a kill leaves it running. This one has a session of its own and ends with its parent.
+The temporary server that Prefect would start is not used: Ctrl-C stops it before the flow has reported its final state,
+which then takes more than a minute, and after SIGKILL it keeps running. This one has its own session and exits with
+its parent.
 """
 
 import atexit
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from aws.workspace import Workspace
 
 START_SECONDS = 120.0
-"""Seconds for a server's first answer; Prefect's cold start with a new database has taken more than 20."""
+"""Timeout of a server's first response; Prefect's cold start with a new database has taken more than 20 seconds."""
 PRELOADED = (
     "fastapi.encoders",
     "markdown_it",
@@ -41,27 +42,27 @@ PRELOADED = (
     "tasks.evaluation.assessment",
     "tasks.model_report.plots",
 )
-"""What Prefect, and the steps for a new table, import only when they are at it."""
+"""Modules that Prefect and the steps for a new table import only when they need them."""
 NO_TELEMETRY = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
 class ServerStartError(Exception):
-    """A server ended before it answered, or did not answer in time; the message says what it has written."""
+    """A server exited before it responded, or did not respond in time; the message contains its output."""
 
 
 def start(*, sandboxed: bool) -> Callable[[], None]:
-    """Begin to start what is needed; the returned function returns when all of it answers. All ends with the process.
+    """Start the missing services, which stop with this process; the returned function waits until they respond.
 
-    Call it before Prefect is imported: what is registered first with atexit ends last, after Prefect has reported what
-    it still has to say. A server that ended earlier would keep this process waiting for more than a minute.
+    Call this before Prefect is imported: atexit runs the first registered function last, so that the server stops after
+    Prefect has sent its last events. Without a server, Prefect would wait for more than a minute.
     """
     for variable, value in NO_TELEMETRY.items():
         os.environ.setdefault(variable, value)
-    for thread in ("EventsWorker", "APILogWorker"):  # they warn, after the last line, of what they have not delivered
+    for thread in ("EventsWorker", "APILogWorker"):  # their warnings would follow the summary
         logging.getLogger(thread).setLevel(logging.ERROR)
     running = ExitStack()
     atexit.register(running.close)
-    # The collections of garbage while hundreds of modules are imported, and the last one, take more than a second.
+    # Garbage collection while hundreds of modules are imported, and at exit, takes more than a second.
     gc.disable()
     running.callback(gc.freeze)
     server = None if "PREFECT_API_URL" in os.environ else LocalPrefectServer()
@@ -76,7 +77,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
 
 
 def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", state_dir: Path | None) -> None:
-    from prefect import settings  # while the servers boot
+    from prefect import settings  # slow: imported while the servers start
 
     if server and settings.PREFECT_API_URL.value():  # of the active profile
         server.close()
@@ -86,12 +87,12 @@ def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", s
     workspace = _sandbox_workspace(state_dir) if state_dir else None
     if server:
         server.wait()
-        own = {
+        server_settings = {
             settings.PREFECT_API_URL: server.api_url,
-            settings.PREFECT_UI_URL: "",  # this server has no pages to link to
-            settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # nor anybody who watches heartbeats
+            settings.PREFECT_UI_URL: "",  # this server has no UI to link to
+            settings.PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None,  # no automation needs heartbeats
         }
-        running.enter_context(settings.temporary_settings(own))
+        running.enter_context(settings.temporary_settings(server_settings))
     if workspace:
         _register_sandbox(workspace)
     gc.freeze()
@@ -99,7 +100,7 @@ def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", s
 
 
 def _preload() -> None:
-    """Import what a run needs later, which takes four seconds, while the servers start, which takes longer."""
+    """Import modules that a run needs later. This takes four seconds, less than the start of the servers."""
     from prefect.plugins import load_prefect_collections
 
     load_prefect_collections()  # as loading a block does
@@ -108,7 +109,7 @@ def _preload() -> None:
 
 
 def _sandbox_workspace(state_dir: Path) -> "Workspace":
-    """The block for the sandbox of this folder once it answers; it prepares the clients that every run needs."""
+    """Wait for the sandbox of this folder and return its block, with the clients that every run needs."""
     try:
         workspace = client.make_workspace(client.wait_for_endpoint(state_dir, START_SECONDS))
     except TimeoutError as error:
@@ -119,8 +120,8 @@ def _sandbox_workspace(state_dir: Path) -> "Workspace":
 
 
 def _register_sandbox(workspace: "Workspace") -> None:
-    """Have the block `sandbox` name a sandbox that answers: the one it names already, else this one."""
-    from aws.errors import NotFound  # while the servers boot
+    """Save the block `sandbox`, unless the saved one points to a sandbox that responds."""
+    from aws.errors import NotFound  # slow: imported while the servers start
     from aws.workspace import load_workspace
 
     with suppress(NotFound):
@@ -131,18 +132,17 @@ def _register_sandbox(workspace: "Workspace") -> None:
 
 
 class LocalPrefectServer:
-    """The server's process: it listens from the start, answers some seconds later, and is to be closed."""
+    """A Prefect server process. Its port is open at once; it responds some seconds later. Call `close` at the end."""
 
     def __init__(self) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self._address = f"127.0.0.1:{listener.getsockname()[1]}"
             self.api_url: str = f"http://{self._address}/api"
-            """What PREFECT_API_URL is to be."""
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(listener.fileno())],
                 env=NO_TELEMETRY | os.environ,
-                stdin=subprocess.PIPE,  # closed when this process ends, in whatever way: the server then ends, too
+                stdin=subprocess.PIPE,  # closed when this process exits for any reason; the server then exits too
                 stdout=self._output,
                 stderr=self._output,
                 pass_fds=[listener.fileno()],
@@ -150,7 +150,7 @@ class LocalPrefectServer:
             )
 
     def wait(self) -> None:
-        """Return when it answers; raises ServerStartError when it does not."""
+        """Wait until the server responds; raises ServerStartError if it does not."""
         # The first request waits in the listening socket's queue for as long as the server starts.
         with (
             suppress(OSError, HTTPException),
@@ -162,25 +162,25 @@ class LocalPrefectServer:
         self._output.seek(0)
         output = self._output.read()[-2000:].decode(errors="replace").strip()
         raise ServerStartError(
-            f"Prefect's server did not start. {output or f'It gave no answer in {START_SECONDS:.0f} s.'}"
+            f"Prefect's server did not start. {output or f'It did not respond within {START_SECONDS:.0f} s.'}"
         )
 
     def close(self) -> None:
-        """End it, and wait until it is gone; SQLite keeps what was committed."""
+        """Kill the server and wait until it has exited; SQLite keeps committed data."""
         with self._process, self._output:
             self._process.kill()
 
 
 def _serve(listener: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    gc.disable()  # until all is imported, as above
+    gc.disable()  # during the imports, as in `start`
     import uvicorn  # only this process needs it
     from prefect.server.api.server import create_app
     from prefect.settings import PREFECT_HOME
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            # Starting makes the database; of two that make the same one at once, one would fail.
+            # The first start creates the database; if two servers created it at the same time, one would fail.
             with (PREFECT_HOME.value() / "server-start.lock").open("a") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX)
                 await super().startup(sockets)
@@ -192,8 +192,8 @@ def _serve(listener: int) -> None:
 
 
 def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # not through Python's buffer, whose lock must be free when the process ends
-    os._exit(0)  # at once: whoever wanted an answer is gone, and SQLite keeps what was committed
+    os.read(sys.stdin.fileno(), 1)  # not through sys.stdin, whose lock must be free when the process exits
+    os._exit(0)  # at once: the only client has exited, and SQLite keeps committed data
 
 
 if __name__ == "__main__":

@@ -24,10 +24,7 @@ HOW_TO_SAVE_A_WORKSPACE = (
 
 
 def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
-    """Run the flow that `load_flow` imports, once.
-
-    Returns the exit code: 0 done, 1 failed, 2 the user's mistake, 130 or 143 interrupted.
-    """
+    """Run the flow that `load_flow` returns; exit codes: 0 done, 1 failed, 2 invalid input, 130 or 143 interrupted."""
     try:
         given = parse_arguments(arguments)
         chosen = _validate(given)
@@ -38,12 +35,12 @@ def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | N
     try:
         return _run(load_flow, given, chosen)
     except SystemExit as interruption:
-        message = "Interrupted. Nothing is left running; the next run goes on from here."
+        message = "Interrupted. Nothing is left running; the next run reuses the completed steps."
         return report_error(message, int(interruption.code or 0))
 
 
 def _validate(given: Mapping[str, Any]) -> Arguments | None:
-    """The arguments; None where a recorded run is yet to add its own, for which the workspace must be up."""
+    """The validated arguments, or None with --from-run: the recorded ones are read later from the workspace."""
     recorded = given.get("from_run")
     if recorded is not None:
         if not recorded.startswith("s3://") and not Path(recorded).is_file():
@@ -53,7 +50,7 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
     if chosen.csv:
         if not chosen.csv.is_file():
             raise DataError(f"There is no file {chosen.csv}. Check the path given with --csv.")
-        from tasks.data.reader import select_columns  # polars, for a user's file only
+        from tasks.data.reader import select_columns  # imports polars, which is slow
 
         select_columns(chosen.csv, chosen.csv.name, chosen.dataset.target, chosen.dataset.ignore)
     return chosen
@@ -63,7 +60,7 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
     workspace = given.get("workspace", "sandbox")
     sandboxed = workspace == "sandbox"
     wait_until_ready = local_services.start(sandboxed=sandboxed)
-    from prefect.exceptions import CancelledRun  # from here on while the servers start
+    from prefect.exceptions import CancelledRun  # slow: imported while the servers start
 
     from aws.errors import AwsError, NoCapacity, NotFound, QuotaExceeded, TrainingFailed, Unavailable
     from aws.workspace import load_workspace
@@ -87,9 +84,9 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
         return report_error(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
         return report_error(error, USER_ERROR)
-    print(summary(run, reused, replay))  # noqa: T201 - what the command line is for
+    print(summary(run, reused, replay))  # noqa: T201 - a command line prints
     return 0
 
 
 def _interrupt(signal_number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + signal_number)  # the shells' convention
+    raise SystemExit(128 + signal_number)  # the convention of shells

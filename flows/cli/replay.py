@@ -1,4 +1,4 @@
-"""Repeat a recorded run: its parameters, on the table it had, and whether the same came of it."""
+"""Repeat a recorded run with its parameters and its table, and compare the fingerprints."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,16 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Replay:
-    """The recorded run, and the arguments that repeat it."""
-
     record: RunRecord
     arguments: Arguments
 
     @classmethod
     def of(cls, workspace: Workspace, given: Mapping[str, Any]) -> Self:
-        """The run that `--from-run` names; what else is given takes the place of what was recorded.
+        """The run that `--from-run` names; other given arguments override the recorded ones.
 
-        Raises ArtifactError for what is no record, NotFound or DataError when the table is not what it was.
+        Raises ArtifactError if the file is not a record, NotFound or DataError if the table is missing or has changed.
         """
         where = str(given["from_run"])
         content = read_object(workspace, where)[0] if where.startswith("s3://") else Path(where).read_bytes()
@@ -42,23 +40,22 @@ class Replay:
             if uri and name not in given.get("dataset", {}) and not is_same_table(recorded, find_table(workspace, uri)):
                 flag = {"source": "--source", "holdout": "--dataset.holdout"}[name]
                 raise DataError(
-                    f"{uri} is not the table that was recorded: its parts, sizes or checksums differ. To train on it "
-                    f"as it is now, name it with {flag} {uri}; to repeat the run, put the recorded one back or say "
-                    "where it is."
+                    f"{uri} is not the recorded table: its parts, sizes or checksums differ. To train on its current "
+                    f"content, give {flag} {uri}; to repeat the run, restore the recorded table or give its location."
                 )
         return cls(record, arguments)
 
     def outcome(self, run: "TrainingRun") -> str:
-        """Whether `run` was made of the very same, else what of all that decides was other."""
+        """Whether the fingerprint of `run` equals the recorded one, else the inputs that differ."""
         path = run.model.path.with_name(RunRecord.FILE_NAME)
         now = RunRecord.parse(path.read_bytes(), str(path))
         if now.fingerprint == self.record.fingerprint:
             return f"yes: the fingerprint is {now.fingerprint[:20]}, as recorded"
-        return f"no: {' and '.join(list_differences(self.record.decisive, now.decisive))} not as recorded"
+        return f"no: {', '.join(list_differences(self.record.decisive, now.decisive))} not as recorded"
 
 
 def _recorded_tables(record: RunRecord) -> dict[str, Source]:
-    """The table and the fixed test set, if there was one, by their names in `Dataset`."""
+    """The table and the fixed test set, if any, by their field names in `Dataset`."""
     tables = {"source": record.data.source, "holdout": record.data.holdout}
     return {name: table for name, table in tables.items() if table}
 
@@ -66,11 +63,11 @@ def _recorded_tables(record: RunRecord) -> dict[str, Source]:
 def _merge_arguments(workspace: Workspace, record: RunRecord, given: Mapping[str, Any]) -> Arguments:
     groups = {name: {**record.parameters.get(name, {})} for name in RunParameters.model_fields}
     for name, table in _recorded_tables(record).items():
-        # Where the table was, if that is not where its name leads in this workspace.
+        # Use the recorded URI if the recorded name means another URI in this workspace.
         elsewhere = workspace.locate(str(groups["dataset"].get(name))) != table.uri
         if elsewhere and not table.uri.startswith(FILE_SCHEME):
             groups["dataset"][name] = table.uri
-    # That somebody wanted a model approved then does not mean that anybody wants it now.
+    # Approval is never repeated: it has to be requested again.
     groups["registry"]["approve"] = False
     merged = {name: {**recorded, **given.get(name, {})} for name, recorded in groups.items()}
     try:
@@ -80,9 +77,9 @@ def _merge_arguments(workspace: Workspace, record: RunRecord, given: Mapping[str
 
 
 def is_same_table(recorded: Source, now: Source) -> bool:
-    """Whether two tables have parts of the same sizes and content, wherever they lie.
+    """Whether two tables have parts of the same size and content, at any location.
 
-    An ETag depends on the parts an object was uploaded in, too; this project's own checksum does not.
+    An ETag also depends on the parts in which an object was uploaded; this project's own checksum does not.
     """
     return len(now.parts) == len(recorded.parts) and all(
         part.size == before.size and (part.etag == before.etag or part.sha256 == before.sha256 is not None)

@@ -1,4 +1,4 @@
-"""What the terminal shows: Prefect's log lines and a progress bar while the flow runs, the summary at its end."""
+"""Terminal output: Prefect's log lines and a progress bar while the flow runs, then a summary."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,9 +17,9 @@ RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 @contextmanager
 def terminal_output() -> Iterator[list[str]]:
-    """Show the flow's log and progress for the block; yields what the steps say they reused."""
-    # Prefect shows everything through one handler, at the root. The bar shares its terminal, so that lines and bar do
-    # not write over each other, and brings the bar's styles, which Prefect's theme leaves out.
+    """Show the flow's log and progress during the block; yields a list, to which reused results are added."""
+    # Prefect logs through one handler of the root logger. The bar uses its console, so that lines and bar do not
+    # overwrite each other, with rich's theme, because Prefect's lacks the styles of the bar.
     handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
     terminal = handlers[0].console if handlers else Console(stderr=True)
     columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
@@ -38,12 +38,12 @@ def terminal_output() -> Iterator[list[str]]:
 
 
 def _is_below_error(record: logging.LogRecord) -> bool:
-    # The command line says what went wrong, once, at the end; a traceback would bury it.
+    # The command line prints the error once, at the end; a traceback would hide it.
     return record.levelno < logging.ERROR
 
 
 class _RecordReader(logging.Handler):
-    """Reads what steps attach to their log records: progress in per cent, and what was reused."""
+    """Reads what steps attach to their log records: `progress` in per cent, and `reused`."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__()
@@ -59,18 +59,17 @@ class _RecordReader(logging.Handler):
 
 
 def summary(run: TrainingRun, reused: Sequence[str], replay: Replay | None = None) -> str:
-    """What the run came to, for a reader in a hurry."""
     rows, job, model = run.rows, run.job, run.model
     tested = [(one.name, one.value) for one in run.evaluation.metrics if one.value is not None]
-    # Not the objective_loss of each epoch: SageMaker's is that of the first model, not of the one that was kept.
-    judged = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
+    # Without objective_loss: SageMaker's is that of the first model, not of the selected one.
+    validation = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
     lines = {
         "verdict": str(run.verdict),
         "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
         "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
         "training job": f"{job.name}, {run.submission.how}, {job.bill.training_seconds} s of training",
         "cost": run.cost,
-        "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in judged),
+        "validation": ", ".join(f"{name.removeprefix('validation:')} {job.metrics[name]:.6g}" for name in validation),
         "test": ", ".join(f"{name} {value:.6g}" for name, value in tested),
         "registered": str(run.registered or "no"),
         "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",

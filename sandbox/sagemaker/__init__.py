@@ -1,1 +1,1 @@
-"""SageMaker as the sandbox serves it: training jobs that really train, and the Model Registry."""
+"""The sandbox's SageMaker: training jobs and the Model Registry."""

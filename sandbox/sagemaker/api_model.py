@@ -1,4 +1,4 @@
-"""SageMaker's API: validation of requests by the service model of boto3, errors, and the pages of List calls."""
+"""SageMaker's API: validation of requests with boto3's service model, errors, and the pages of List calls."""
 
 import json
 import time
@@ -20,7 +20,6 @@ JSON_TYPES: dict[str, Any] = {
     "double": (int, float),
     "timestamp": (int, float),
 }
-"""The Python types of a JSON value of each shape."""
 # Optional in the service model, for jobs without an algorithm; the service requires them with a training image.
 ALSO_REQUIRED = {"CreateTrainingJobRequest": ("RoleArn", "AlgorithmSpecification", "ResourceConfig")}
 Document = dict[str, Any]
@@ -36,18 +35,17 @@ class ServiceError(Exception):
 
 @cache
 def service_model() -> Any:
-    """The model of SageMaker's API that boto3 brings."""
-    import botocore.session  # slow, and not needed by many requests
+    import botocore.session  # slow, and needed by few requests
 
     return botocore.session.Session().get_service_model("sagemaker")
 
 
 def validate(action: str, request: Document) -> None:
-    """Raise a `ServiceError` that lists every constraint which a request breaks."""
+    """Raise a `ServiceError` that lists every constraint that a request violates."""
     problems = list(_constraint_violations(service_model().operation_model(action).input_shape, request, ""))
     if problems:
-        found = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
-        raise ServiceError("ValidationException", f"{found} detected: {'; '.join(problems)}")
+        count = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
+        raise ServiceError("ValidationException", f"{count} detected: {'; '.join(problems)}")
 
 
 def _constraint_violations(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -99,10 +97,10 @@ PAGE_SIZE = 10
 def list_page(
     action: str, request: Mapping[str, Any], documents: Iterable[Document], sort_fields: Mapping[str, Sequence[str]]
 ) -> Document:
-    """The response to a List action: the summaries of one page, and the `NextToken` where there are more.
+    """The response to a List action: the summaries of one page, with `NextToken` if there are more.
 
-    `sort_fields` are the fields that each SortBy sorts by; NameContains searches the first one of `Name`. Raises
-    ServiceError for a token that is not one of this order.
+    `sort_fields` maps each SortBy to the fields it sorts by; NameContains searches the first field of `Name`. Raises
+    ServiceError for a token that does not belong to this order.
     """
     fields = sort_fields[request.get("SortBy", "CreationTime")]
     descending = request.get("SortOrder") == "Descending"
@@ -140,5 +138,5 @@ def read_tags(request: Mapping[str, Any]) -> dict[str, str]:
 
 
 def now() -> float:
-    """Seconds since the epoch, to the millisecond, as the API gives times."""
+    """Seconds since the epoch, rounded to milliseconds, as the API returns times."""
     return round(time.time(), 3)

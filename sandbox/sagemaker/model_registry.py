@@ -1,4 +1,4 @@
-"""SageMaker's Model Registry: package groups and packages, on disk."""
+"""SageMaker's Model Registry: package groups and packages, stored on disk."""
 
 import json
 import re
@@ -13,6 +13,7 @@ from sandbox.storage import replace_json, skip_if_damaged
 
 PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"
 MAX_METADATA_ENTRIES = 50
+NO_PACKAGE_TAGS = "A versioned model package cannot have tags; tag its model package group."  # AWS's message differs
 GROUP_NAME, VERSION, METADATA = "ModelPackageGroupName", "ModelPackageVersion", "CustomerMetadataProperties"
 GROUP_SORT_FIELDS = {"Name": (GROUP_NAME,), "CreationTime": ("CreationTime", GROUP_NAME)}
 PACKAGE_SORT_FIELDS = {"Name": (GROUP_NAME, VERSION), "CreationTime": ("CreationTime", GROUP_NAME, VERSION)}
@@ -20,14 +21,14 @@ PACKAGE_SORT_FIELDS = {"Name": (GROUP_NAME, VERSION), "CreationTime": ("Creation
 
 @dataclass
 class ModelPackageGroup:
-    """A group with its packages; documents are replaced, never changed, as responses may still refer to them."""
+    """A group with its packages; documents are replaced, not modified, because responses may refer to them."""
 
     record: Path
     document: Document
     tags: dict[str, str]
     packages: list[Document] = field(default_factory=list)
     latest: int = 0
-    """The highest version that was ever used, as no version is used twice."""
+    """The highest version so far; version numbers are not reused."""
     tokens: dict[str, Document] = field(default_factory=dict)
     """By ClientToken: the `version` that was created and the `request` that created it."""
 
@@ -39,7 +40,7 @@ class ModelPackageGroup:
         replace_json(self.record, {name: value for name, value in asdict(self).items() if name != "record"})
 
     def replace(self, version: int, *packages: Document) -> None:
-        """Put these packages, one or none, in the place of this version."""
+        """Replace the package of this version; without packages, delete it."""
         others = [package for package in self.packages if package[VERSION] != version]
         self.packages = [*others, *packages]
         self.save()
@@ -50,7 +51,7 @@ def group_arn(name: str) -> str:
 
 
 def package_arn(group: str, version: int) -> str:
-    """The ARN of a version; without its version where that is 0."""
+    """The ARN of a package, without the version if that is 0."""
     return f"{PREFIX}/{group}/{version}" if version else f"{PREFIX}/{group}"
 
 
@@ -77,7 +78,7 @@ class ModelRegistry:
 
     def tagged_resource(self, arn: str) -> ModelPackageGroup:
         if arn.startswith(f"{PREFIX}/"):
-            raise ServiceError("ValidationException", "A versioned model package has no tags but those of its group.")
+            raise ServiceError("ValidationException", NO_PACKAGE_TAGS)
         return self._group(arn)
 
     def _create_group(self, request: dict[str, Any]) -> Document:
@@ -99,7 +100,7 @@ class ModelRegistry:
     def _delete_group(self, request: dict[str, Any]) -> Document:
         group = self._group(request[GROUP_NAME])
         if group.packages:
-            # That it is refused is documented, the wording is not.
+            # The rejection is documented, its message is not.
             raise ServiceError("ConflictException", f"{group_arn(group.name)} still has model packages.")
         group.record.unlink(missing_ok=True)
         del self._groups[group.name]
@@ -112,7 +113,7 @@ class ModelRegistry:
         if token in group.tokens:
             created = group.tokens[token]
             if created["request"] != request:
-                # The real service's response, and how long it remembers a token, are not documented.
+                # The service's response, and how long it stores a token, are not documented.
                 raise ServiceError("ConflictException", f"ClientToken {token} was used with other parameters.")
             return {"ModelPackageArn": package_arn(group.name, created["version"])}
         group.latest += 1
@@ -165,10 +166,10 @@ class ModelRegistry:
         return {}
 
     def _group(self, name: str) -> ModelPackageGroup:
-        wanted, _ = _split_name(name)
-        if wanted not in self._groups:
-            raise ServiceError("ValidationException", f"ModelPackageGroup {group_arn(wanted)} does not exist.")
-        return self._groups[wanted]
+        group, _ = _split_name(name)
+        if group not in self._groups:
+            raise ServiceError("ValidationException", f"ModelPackageGroup {group_arn(group)} does not exist.")
+        return self._groups[group]
 
     def _package(self, name: str) -> tuple[ModelPackageGroup, Document]:
         wanted, version = _split_name(name)
@@ -180,19 +181,18 @@ class ModelRegistry:
 
 
 def _split_name(name: str) -> tuple[str, int]:
-    """Group and version, 0 where there is none, of a name or an ARN."""
+    """Group and version (0 if there is none) of a name or an ARN."""
     group, _, version = re.sub(rf"^{PREFIX}(-group)?/", "", name).partition("/")
     return group, int(version) if version.isdecimal() else 0
 
 
 def _check_package_request(request: Mapping[str, Any]) -> None:
-    """Raise ServiceError for a request that cannot create a version."""
     broken = ""
     if GROUP_NAME not in request:
         broken = f"The sandbox has versioned model packages only: give a {GROUP_NAME}."
     elif "ModelPackageName" in request:
         broken = f"Both ModelPackageName and {GROUP_NAME} are provided in the input. Cannot determine which one to use."
     elif request.get("Tags"):
-        broken = "A versioned model package has no tags but those of its group."  # AWS's wording differs
+        broken = NO_PACKAGE_TAGS
     if broken:
         raise ServiceError("ValidationException", broken)

@@ -1,4 +1,4 @@
-"""SageMaker's API as far as the sandbox performs it itself: training jobs, the model registry, and their tags."""
+"""The SageMaker calls that the sandbox itself implements: training jobs, the Model Registry, and their tags."""
 
 import threading
 from collections.abc import Callable
@@ -19,7 +19,7 @@ class TaggedResource(Protocol):
 
 
 class SageMaker:
-    """Performs one call at a time; every change is on disk before the call that made it returns."""
+    """Performs one call at a time; its changes are on disk before it returns."""
 
     def __init__(self, jobs: TrainingJobs, registry: ModelRegistry) -> None:
         self._parts = (jobs, registry)
@@ -27,9 +27,9 @@ class SageMaker:
         self._lock = threading.Lock()
 
     def handle(self, action: str, request: dict[str, Any]) -> Document | None:
-        """The response to a call, or None where another action or another resource's tags are asked for.
+        """The response to a call, or None for other actions and for the tags of other resources.
 
-        Raises ServiceError for a call that is refused.
+        Raises ServiceError for a call that is rejected.
         """
         perform = self._actions.get(action)
         if action in TAGGING_ACTIONS:

@@ -25,7 +25,7 @@ from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
 TRAINING_MESSAGE = "Training image download completed. Training in progress."
-# The documentation's wording, as that of MaxWaitTimeExceeded; that the service's messages are the same is inferred.
+# This and the message of MaxWaitTimeExceeded quote the documentation; that the service sends the same is inferred.
 INTERRUPTED_MESSAGE = "The job stopped because the managed spot training instances were interrupted"
 END_MESSAGES = {
     "Completed": "Training job completed",
@@ -33,7 +33,7 @@ END_MESSAGES = {
     "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
     "MaxWaitTimeExceeded": "The job stopped because it exceeded the maximum allowed wait time",
 }
-"""By the secondary status that a job ends with."""
+"""Status message by the final secondary status."""
 NO_CAPACITY_MESSAGE = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
@@ -41,7 +41,7 @@ INTERNAL_ERROR_MESSAGE = "InternalServerError: We encountered an internal error.
 
 
 class Trainer:
-    """Runs jobs in the order of their start; `client` makes AWS clients of the sandbox."""
+    """Runs jobs in the order of their start; `client` returns the boto3 client of a service of the sandbox."""
 
     def __init__(self, client: Callable[[str], Any]) -> None:
         self._client = client
@@ -57,7 +57,7 @@ class Trainer:
                 self._runs[job.name] = (self._pool.submit(run.run), run.container)
 
     def stop(self, job: TrainingJob) -> None:
-        """End a job that is `Stopping`, whether it runs or is queued."""
+        """Stop a job in status `Stopping`, whether it runs or is queued."""
         with self._lock:
             future, container = self._runs.get(job.name, (None, None))
         if container:
@@ -66,7 +66,7 @@ class Trainer:
             job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
 
     def close(self) -> None:
-        """Kill all containers and leave the jobs' status as it is: the next server starts those jobs again."""
+        """Kill all containers but do not change the status of their jobs, so that the next server restarts them."""
         with self._lock:
             self._closing.set()
             for _, container in self._runs.values():
@@ -75,7 +75,7 @@ class Trainer:
 
 
 class JobRun:
-    """A job from its start to its end, unless `closing` is set before."""
+    """Runs a job to its end, or until `closing` is set."""
 
     def __init__(self, job: TrainingJob, client: Callable[[str], Any], closing: threading.Event) -> None:
         self.container = Container()
@@ -96,7 +96,7 @@ class JobRun:
                 interrupted = False
         except Exception as error:  # noqa: BLE001 - after any error the job must not stay InProgress
             if self._closing.is_set():
-                return  # the error may be a consequence of the sandbox's end
+                return  # the shutdown may have caused the error
             if not isinstance(error, JobError):
                 traceback.print_exc()
             job.fail(str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE)
@@ -117,7 +117,7 @@ class JobRun:
             self.container.stop("MaxWaitTimeExceeded")
 
     def _run_attempt(self, interrupted: bool) -> bool:
-        """Run the job from its download on; returns whether it was interrupted and has to begin again."""
+        """Run the job from `Downloading` on; returns whether it was interrupted and has to start again."""
         with tempfile.TemporaryDirectory(prefix="container-", dir=self._job.folder) as name:
             folder, artifacts = Path(name), dict[str, Any]()
             if self._enter_status("Downloading", "Downloading input data"):
@@ -139,7 +139,7 @@ class JobRun:
         return False
 
     def _enter_status(self, secondary: str, message: str) -> bool:
-        """Enter a secondary status, unless the job is being stopped; returns whether it is not."""
+        """Enter a secondary status and return True, unless the job is being stopped."""
         with self._job.lock:
             continues = self._job.status == "InProgress" and self.container.stopped_as is None
             if continues:
@@ -153,7 +153,6 @@ class JobRun:
             download_channel(self._client("s3"), self._job, channel, target)
 
     def _train(self, folder: Path, interrupted: bool) -> int:
-        """The exit code of the container, as `Container.run` returns it."""
         job, container = self._job, self.container
         overrun, slow = job.faults.get("max-runtime"), job.faults.get("slow-job")
         limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
@@ -165,7 +164,7 @@ class JobRun:
         environment = {**job.document().get("Environment", {}), "TRAINING_JOB_NAME": job.name}
         code = container.run(folder, environment, self._log, interrupt=interrupted)
         if overrun and code == 0:
-            container.wait(math.inf)  # it was done before the limit, but the job has to exceed it
+            container.wait(math.inf)  # training ended before the limit, but the fault is to exceed it
             code = 128 + signal.SIGTERM
         return code
 

@@ -1,4 +1,4 @@
-"""The process that trains a job: its input folder and channels, its limits and end, the upload of its model."""
+"""The process of a training job: its input files, time limits, termination, and the upload of its model."""
 
 import json
 import math
@@ -58,13 +58,13 @@ def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder:
     for key in keys:
         target = folder / key[prefix.rfind("/") + 1 :]
         if ".." in target.parts or not target.is_relative_to(folder):
-            raise JobError(f"ClientError: Data download failed: the key {key!r} leads out of the channel's folder")
+            raise JobError(f"ClientError: Data download failed: the key {key!r} is outside the channel's folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, key, str(target))
 
 
 def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
-    """Put the model in a folder as the job's `model.tar.gz` to S3 and return its URI; equal models give equal bytes."""
+    """Upload a folder's model to S3 as the job's `model.tar.gz`; returns its URI. Equal models give equal bytes."""
     uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
     bucket, key = _split_uri(uri)
     archive = folder.with_name("model.tar.gz")
@@ -85,17 +85,17 @@ def _split_uri(uri: str) -> tuple[str, str]:
 
 FLUSH_SECONDS = 0.2
 GRACE_SECONDS = 10.0
-"""From SIGTERM to SIGKILL; the service gives 120."""
+"""From SIGTERM to SIGKILL; the service waits 120 seconds."""
 SINGLE_THREAD_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """The matrices are small: more threads would slow the training down."""
 
 
 class Container:
-    """Runs the processes of a job, one after the other; it may be stopped before the first."""
+    """Runs the processes of a job one after another; it can be stopped before the first one starts."""
 
     def __init__(self) -> None:
         self.stopped_as: str | None = None
-        """The secondary status of a job whose container is stopped, such as MaxRuntimeExceeded."""
+        """The final secondary status of the job if the container was stopped, such as MaxRuntimeExceeded."""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stop_requested = threading.Event()
@@ -103,11 +103,11 @@ class Container:
         self._kill_at = math.inf
 
     def set_limit(self, seconds: float, status: str) -> None:
-        """Stop the container after so many seconds; of several limits the nearest counts."""
+        """Stop the container after so many seconds; the earliest of several limits applies."""
         self._limit, self._limit_status = min((self._limit, self._limit_status), (time.monotonic() + seconds, status))
 
     def wait(self, seconds: float) -> bool:
-        """Wait so many seconds, up to the limit; returns False when the container is stopped."""
+        """Wait so many seconds, at most until the limit; returns False if the container is stopped."""
         remaining = max(0.0, self._limit - time.monotonic())
         if not self._stop_requested.wait(min(seconds, remaining)) and seconds >= remaining:
             self.stop(self._limit_status)
@@ -172,7 +172,7 @@ class Container:
                 self._signal(signal.SIGKILL)
 
 
-# Whatever mode the request names, the container gets files: the records and their order are the same.
+# The container always reads files, also in Pipe mode: the records and their order are the same.
 CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
 
 
@@ -195,7 +195,7 @@ def prepare_folder(folder: Path, job: TrainingJob) -> None:
 
 
 def failure_reason(folder: Path, code: int) -> str:
-    """The FailureReason of a container that ended with this exit code: 2 blames the input, others the algorithm."""
+    """The FailureReason for an exit code: a ClientError for 2, an AlgorithmError for others."""
     file = folder / "output" / "failure"
     text = file.read_text(errors="replace").strip() if file.is_file() else ""
     error_type = "ClientError" if code == 2 else "AlgorithmError"

@@ -24,12 +24,12 @@ DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
 MAX_FAILURE_REASON_LENGTH = 1024
 SPOT_PERCENT = 30
-"""Share of its training time that a spot job is billed; invented, as the real one follows the market."""
+"""Percentage of its training time that is billed for a spot job; invented, as the real one follows the market."""
 ARN_PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/"
 
 
 class TrainingJob:
-    """A job in a folder of its own; every change is on disk before the call that made it returns."""
+    """A job in its own folder; every change is on disk before the method returns."""
 
     def __init__(self, folder: Path, document: Document, tags: dict[str, str]) -> None:
         self.folder = folder
@@ -40,7 +40,6 @@ class TrainingJob:
 
     @classmethod
     def create(cls, folder: Path, request: Mapping[str, Any]) -> Self:
-        """A new job, `InProgress` and `Starting`."""
         document = {name: value for name, value in request.items() if name != "Tags"}
         document |= {name: request.get(name, False) for name in FLAGS}
         document["StoppingCondition"] = DEFAULT_STOPPING_CONDITION | request.get("StoppingCondition", {})
@@ -62,7 +61,7 @@ class TrainingJob:
         return cls(folder, record["document"], record["tags"])
 
     def reset(self) -> None:
-        """Set the job to the beginning, without traces of an attempt that ended with the process that ran it."""
+        """Return to `Starting` and remove the times and transitions of the interrupted attempt."""
         self._document.pop("TrainingStartTime", None)
         self._document["SecondaryStatusTransitions"] = []
         self.enter_status("Starting", STARTING_MESSAGE, "InProgress")
@@ -90,7 +89,7 @@ class TrainingJob:
         return copy
 
     def enter_status(self, secondary: str, message: str, status: str | None = None, **fields: Any) -> None:
-        """End the current secondary status and begin the next; a new `status` ends the job if it is a final one."""
+        """End the current secondary status and begin the next; a final `status` ends the job."""
         with self.lock:
             time, transitions = now(), self._document["SecondaryStatusTransitions"]
             if transitions:
@@ -100,14 +99,13 @@ class TrainingJob:
                 transitions[-1]["EndTime"] = time
                 fields |= self._billing_fields(time)
             if secondary == "Downloading":
-                # Billing starts here; a job that was interrupted keeps its first start.
+                # Billing starts here; an interrupted job keeps its first start time.
                 fields["TrainingStartTime"] = self._document.get("TrainingStartTime", time)
             fields |= {"SecondaryStatus": secondary, "LastModifiedTime": time}
             self._document |= fields | ({"TrainingJobStatus": status} if status else {})
             self.save()
 
     def request_stop(self) -> None:
-        """Change the status from `InProgress` to `Stopping`."""
         self.enter_status("Stopping", "Stopping the training job", "Stopping")
 
     def fail(self, reason: str) -> None:
@@ -136,9 +134,8 @@ SORT_FIELDS = {
 class TrainingJobs:
     """The jobs of a folder; `start` is called with each job to run, `stop` with each running job to stop.
 
-    A job that was running when the last server of this folder ended is reset, and trains again once a client describes
-    it, or changes it or its tags. On AWS it would have continued to train, but here a job that nobody follows any more
-    would occupy the machine.
+    A job that was running when the last server of this folder ended is reset, and starts again with the first call
+    that names it. On AWS it would have continued to train; here, a job that no client follows would occupy the machine.
     """
 
     arn_pattern = re.compile(f"{ARN_PREFIX}.+")

@@ -14,7 +14,7 @@ from sandbox.account import ACCOUNT, REGION
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 BATCH_SIZE = 1000
-"""Events per PutLogEvents: a tenth of what it accepts, so that long lines fit as well."""
+"""Events per PutLogEvents call: a tenth of its maximum, so that batches of long lines are accepted too."""
 MAX_MESSAGE_LENGTH = 100_000
 
 
@@ -44,11 +44,10 @@ class TrainingLog:
             self.flush()
 
     def add(self, line: str) -> None:
-        """Add a line of the container's output."""
         now = time.time()
         for name, regex in self._metrics.items():
             match = regex.search(line)
-            with suppress(ValueError):  # not every value that an expression finds is a number
+            with suppress(ValueError):  # a value that an expression finds need not be a number
                 if match and math.isfinite(value := float(match[1])):
                     self._metric_values[name] = {"MetricName": name, "Value": value, "Timestamp": round(now, 3)}
         if line:
@@ -76,7 +75,6 @@ def delete_log(folder: Path) -> None:
 
 
 def restore_logs(jobs: Path) -> None:
-    """Load the logs on disk into CloudWatch."""
     from moto.logs.models import logs_backends
 
     backend = logs_backends[ACCOUNT][REGION]
@@ -84,5 +82,5 @@ def restore_logs(jobs: Path) -> None:
         group = backend.groups.get(LOG_GROUP) or backend.create_log_group(LOG_GROUP, {})
         stream = f"{file.parent.name}/{file.stem}"
         group.create_log_stream(stream)
-        with file.open() as lines:  # one that was being written when the server was killed has no end
+        with file.open() as lines:  # an incomplete last line was being written when the server was killed
             group.put_log_events(stream, [json.loads(line) for line in lines if line.endswith("\n")])

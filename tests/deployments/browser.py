@@ -1,4 +1,4 @@
-"""Prefect's UI as people use it, in the machine's own chromium, which reaches nothing but this machine."""
+"""Prefect's UI in the machine's chromium, without access to other hosts."""
 
 import os
 import re
@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, sync_playwright
 
 PROPERTY, LABEL = ".schema-form-property", ".schema-form-property__label"
-SHOWN = """() => {
+READ_FIELDS = """() => {
   const inputs = {'p-select': 'drop-down', 'schema-form-property-object': 'group', 'p-toggle': 'switch',
     'p-number-input': 'number', 'p-textarea': 'text', 'schema-form-property-array-list': 'list'};
   const control = one => {
@@ -36,126 +36,126 @@ CONTROLS = {"boolean": "switch", "integer": "number", "number": "number", "strin
 BUSY_SECONDS = 60
 
 
-def chromium() -> str | None:
-    """Where this machine has a chromium, if it has one."""
+def find_chromium() -> str | None:
+    """The path of chromium on this machine, or None."""
     return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 @dataclass(frozen=True)
 class Browser:
-    """One page of Prefect's UI; `refused` are the addresses elsewhere that it wanted, `folder` is for pictures."""
+    """A page of Prefect's UI; `blocked` are the requested URLs of other hosts, screenshots are saved in `folder`."""
 
     url: str
     page: Page
-    refused: list[str]
+    blocked: list[str]
     folder: Path
 
-    def form(self, deployment: str) -> None:
-        """Opens the form of a deployment's custom run, by the deployment's id."""
+    def open_run_form(self, deployment: str) -> None:
+        """Open the custom-run form of a deployment, by its id."""
         self.page.goto(f"{self.url}/deployments/deployment/{deployment}/run")
         self.page.locator(PROPERTY).first.wait_for()
 
-    def shown(self) -> list[dict[str, Any]]:
-        """The form's fields as they are shown, groups with theirs."""
-        fields: list[dict[str, Any]] = self.page.evaluate(SHOWN)
-        return said(fields)
+    def form_fields(self) -> list[dict[str, Any]]:
+        """The fields of the form as displayed, including those of groups."""
+        fields: list[dict[str, Any]] = self.page.evaluate(READ_FIELDS)
+        return without_markup(fields)
 
     def field(self, titles: Sequence[str]) -> Locator:
-        """The input of a field, by the titles of its groups and its own."""
-        found = self.page.locator("body")
+        """The input of a field, by the titles of its groups and its own title."""
+        location = self.page.locator("body")
         for title in titles:
-            named = re.compile(rf"^{re.escape(title)}( \(Optional\))?$")
-            label = self.page.locator(f":scope > .p-label__header {LABEL}", has_text=named)
-            found = found.locator(PROPERTY, has=label)
-        return found.locator("fieldset").first
+            pattern = re.compile(rf"^{re.escape(title)}( \(Optional\))?$")
+            label = self.page.locator(f":scope > .p-label__header {LABEL}", has_text=pattern)
+            location = location.locator(PROPERTY, has=label)
+        return location.locator("fieldset").first
 
-    def choose(self, titles: Sequence[str], option: str) -> None:
-        """Takes an option of a drop-down, by the keyboard: Prefect 3.8's close at once when clicked in their text."""
+    def select(self, titles: Sequence[str], option: str) -> None:
+        """Select an option of a drop-down with the keyboard: in Prefect 3.8 a click on its text closes it at once."""
         self.field(titles).get_by_role("button").press("Space")
         self.page.get_by_role("option", name=option, exact=True).click()
 
     def submit(self) -> str:
-        """Submits the form; the id of the run that this makes."""
-        # The notice that links to the run is gone in seconds, and with it the way to learn which one it is.
+        """Submit the form; returns the id of the new run."""
+        # The id is read from the response: the notice with a link to the run disappears within seconds.
         for _ in range(10):
-            with self.page.expect_response("**/create_flow_run") as answer:
+            with self.page.expect_response("**/create_flow_run") as response:
                 self.page.get_by_role("button", name="Submit", exact=True).click()
-            if answer.value.status != 503:
+            if response.value.status != 503:
                 break
-            self.page.wait_for_timeout(2000)  # its database is locked for a moment: a person tries again
-        assert answer.value.ok, answer.value.text()
-        return str(answer.value.json()["id"])
+            self.page.wait_for_timeout(2000)  # the database is temporarily locked: submit again
+        assert response.value.ok, response.value.text()
+        return str(response.value.json()["id"])
 
     def cancel(self, run: str) -> None:
-        """Cancels a run on its page."""
-        self.run_page(run)
+        """Cancel a run on its page."""
+        self.open_run_page(run)
         self.page.get_by_role("button", name="Cancel", exact=True).click()
         self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
 
-    def run_page(self, run: str) -> None:
+    def open_run_page(self, run: str) -> None:
         self.page.goto(f"{self.url}/runs/flow-run/{run}")
         self.page.locator("canvas").first.wait_for()
         self.page.get_by_text("Beginning flow run").first.wait_for()
 
-    def picture(self, name: str, high: bool = False) -> None:
-        """Keeps the page as an image; `high` shows all that one would scroll to."""
+    def save_screenshot(self, name: str, full_height: bool = False) -> None:
+        """Save a screenshot of the page; `full_height` includes content that needs scrolling."""
         size = self.page.viewport_size
         assert size
-        if high:
-            tall = self.page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
-            self.page.set_viewport_size({"width": size["width"], "height": min(tall + 200, 16_000)})
-        self.page.wait_for_timeout(500)  # fades and the graph's canvas say nowhere that they are done
+        if full_height:
+            height = self.page.evaluate("Math.max(...[...document.querySelectorAll('*')].map(one => one.scrollHeight))")
+            self.page.set_viewport_size({"width": size["width"], "height": min(height + 200, 16_000)})
+        self.page.wait_for_timeout(500)  # there is no event for the end of animations
         self.page.screenshot(path=self.folder / f"{name}.png")
         self.page.set_viewport_size(size)
 
 
 @contextmanager
-def browsing(url: str, folder: Path) -> Iterator[Browser]:
-    """Chromium on Prefect's UI at this URL, with pictures in a folder; skips where there is no chromium."""
-    program = chromium()
+def open_browser(url: str, folder: Path) -> Iterator[Browser]:
+    """Open Prefect's UI at this URL in chromium; skips the test if there is no chromium."""
+    program = find_chromium()
     if not program:
         pytest.skip("there is no chromium on this machine")
-    refused: list[str] = []
+    blocked: list[str] = []
 
-    def only_here(route: Route) -> None:
+    def block_other_hosts(route: Route) -> None:
         if urlsplit(route.request.url).hostname == "127.0.0.1":
             route.continue_()
         else:
-            refused.append(route.request.url)
+            blocked.append(route.request.url)
             route.abort()
 
-    alone = [
+    arguments = [
         "--no-sandbox",
         "--disable-background-networking",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ]
     home: dict[str, str | float | bool] = {**os.environ, "HOME": str(folder)}
     with sync_playwright() as playwright:
-        program_run = playwright.chromium.launch(executable_path=program, args=alone, env=home)
-        page = program_run.new_page(viewport={"width": 1400, "height": 1000})
+        browser = playwright.chromium.launch(executable_path=program, args=arguments, env=home)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(BUSY_SECONDS * 1000)
-        page.route("**/*", only_here)
-        yield Browser(url, page, refused, folder)
-        program_run.close()
+        page.route("**/*", block_other_hosts)
+        yield Browser(url, page, blocked, folder)
+        browser.close()
 
 
-def said(fields: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The fields, with their descriptions as plain words in one line."""
+def without_markup(fields: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The fields with descriptions in one line without Markdown."""
 
     def plain(description: str) -> str:
         return " ".join(re.sub(r"[`*]", "", description).split())
 
-    return [one | {"description": plain(one["description"]), "fields": said(one["fields"])} for one in fields]
+    return [one | {"description": plain(one["description"]), "fields": without_markup(one["fields"])} for one in fields]
 
 
-def fields_of(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """What a form must show for the parameters of this schema: titles, descriptions, controls, in their order."""
-    named = definitions or schema.get("definitions") or {}
+def expected_fields(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
+    """The expected fields of the form for a parameter schema, in order: titles, descriptions, controls."""
+    all_definitions = definitions or schema.get("definitions") or {}
     fields = []
     for name, one in sorted(schema["properties"].items(), key=lambda item: item[1].get("position", 0)):
-        field = resolved(one, named)
+        field = resolve(one, all_definitions)
         title = field.get("title", name)
-        inner = fields_of(field, named) if "properties" in field else []
+        inner = expected_fields(field, all_definitions) if "properties" in field else []
         fields.append(
             {
                 "title": title if name in schema.get("required", ()) else f"{title} (Optional)",
@@ -164,26 +164,26 @@ def fields_of(schema: Mapping[str, Any], definitions: Mapping[str, Any] | None =
                 "fields": inner,
             }
         )
-    return said(fields)
+    return without_markup(fields)
 
 
-def resolved(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """A schema's property together with the definition that it refers to."""
-    wanted = [field.get("$ref"), *(one.get("$ref") for one in field.get("allOf", ()))]
-    found = [definitions[reference.rsplit("/", 1)[1]] for reference in wanted if reference]
+def resolve(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
+    """A property of a schema, merged with the definition that it refers to."""
+    references = [field.get("$ref"), *(one.get("$ref") for one in field.get("allOf", ()))]
+    found = [definitions[reference.rsplit("/", 1)[1]] for reference in references if reference]
     return {**(found[0] if found else {}), **field}
 
 
 def path_to(name: str, schema: Mapping[str, Any], definitions: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Where the form has a parameter of this name: its groups and itself, each with its title."""
-    named = definitions or schema.get("definitions") or {}
+    """The titles of the groups of a parameter and of the parameter, by name, from the outside in."""
+    all_definitions = definitions or schema.get("definitions") or {}
     for key, one in schema["properties"].items():
-        field = resolved(one, named)
-        here = {key: str(field.get("title", key))}
+        field = resolve(one, all_definitions)
+        own_title = {key: str(field.get("title", key))}
         if key == name:
-            return here
-        if "properties" in field and (below := path_to(name, field, named)):
-            return here | below
+            return own_title
+        if "properties" in field and (below := path_to(name, field, all_definitions)):
+            return own_title | below
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Production on one machine: a Prefect server, the sandbox, and the deployments that the README's commands put up."""
+"""Production on one machine: a Prefect server, the sandbox, and the deployments of the README's commands."""
 
 import os
 import re
@@ -20,20 +20,20 @@ from sandbox import client
 from tests.docs.pages import shell_lines
 
 ROOT = Path(__file__).resolve().parents[2]
-STRANGE = ("PREFECT_", "AWS_", "XDG_", "PYTHON", "VIRTUAL_ENV")
+IGNORED_PREFIXES = ("PREFECT_", "AWS_", "XDG_", "PYTHON", "VIRTUAL_ENV")
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
-Seen = TypeVar("Seen")
+Value = TypeVar("Value")
 
 
 class Command(NamedTuple):
-    """A command of the README's; one that `stays` has a terminal of its own."""
+    """A command of the README; one that `keeps_running` has its own terminal."""
 
     words: tuple[str, ...]
-    stays: bool
+    keeps_running: bool
 
 
 def readme_commands() -> list[Command]:
-    """The commands below the README's heading on schedules and the UI, but for the export of the server's URL."""
+    """The commands of the README's section on schedules and the UI, without the export of the server's URL."""
     export, *lines = shell_lines("README.md", "## On a schedule and from Prefect's UI")
     assert export == "export PREFECT_API_URL=http://127.0.0.1:4200/api"
     return [Command(tuple(shlex.split(line, comments=True)), bool(re.search("# in a", line))) for line in lines]
@@ -46,7 +46,7 @@ def _free_port() -> int:
 
 @dataclass
 class Production:
-    """What a person can do: type a command in a home of its own, and ask Prefect's API as the UI does."""
+    """Runs commands with their own home directory, and calls Prefect's API as the UI does."""
 
     home: Path
     port: int = field(default_factory=_free_port)
@@ -59,9 +59,9 @@ class Production:
 
     @property
     def environment(self) -> dict[str, str]:
-        retained = {name: value for name, value in os.environ.items() if not name.startswith(STRANGE)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(IGNORED_PREFIXES)}
         return {
-            **retained,
+            **inherited,
             "HOME": str(self.home),
             "PREFECT_API_URL": f"{self.url}/api",
             "PREFECT_SERVER_API_PORT": str(self.port),
@@ -75,12 +75,12 @@ class Production:
         return client.find_endpoint(self.home / ".cache" / "train-linear-learner" / "sandbox")
 
     def run(self, *words: str, seconds: float = 180, **variables: str) -> str:
-        """What a command says, once it has succeeded; a variable that is empty is not set."""
-        own = {name: value for name, value in {**self.environment, **variables}.items() if value}
+        """Run a command, which must succeed, and return its output; empty variables are not set."""
+        environment = {name: value for name, value in {**self.environment, **variables}.items() if value}
         run = subprocess.run(
-            self._typed(words),
+            self._resolve(words),
             cwd=self.checkout,
-            env=own,
+            env=environment,
             capture_output=True,
             text=True,
             timeout=seconds,
@@ -92,9 +92,13 @@ class Production:
     @contextmanager
     def running(self, *words: str, log: str, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
         with (
-            (self.home / log).open("wb") as said,
+            (self.home / log).open("wb") as output,
             subprocess.Popen(
-                self._typed(words), cwd=self.checkout, env={**self.environment, **variables}, stdout=said, stderr=said
+                self._resolve(words),
+                cwd=self.checkout,
+                env={**self.environment, **variables},
+                stdout=output,
+                stderr=output,
             ) as process,
         ):
             try:
@@ -106,81 +110,80 @@ class Production:
                 except subprocess.TimeoutExpired:
                     process.kill()
 
-    def _typed(self, words: tuple[str, ...]) -> list[str]:
+    def _resolve(self, words: tuple[str, ...]) -> list[str]:
         program = Path(words[0])
-        here = str(self.programs / program.name) if str(program.parent) == ".venv/bin" else words[0]
-        return [here, *words[1:]]
+        executable = str(self.programs / program.name) if str(program.parent) == ".venv/bin" else words[0]
+        return [executable, *words[1:]]
 
-    def said(self, log: str) -> str:
+    def output(self, log: str) -> str:
         return (self.home / log).read_text()
 
-    def says(self, log: str, words: str) -> None:
-        """Waits until a command that runs has said so."""
-        self.until(lambda: words in self.said(log), 120, lambda: self.said(log))
+    def wait_for_output(self, log: str, text: str) -> None:
+        """Wait until the output of a running command contains a text."""
+        self.wait_until(lambda: text in self.output(log), 120, lambda: self.output(log))
 
-    def ask(self, method: str, path: str, **body: Any) -> Any:
+    def call_api(self, method: str, path: str, **body: Any) -> Any:
         with httpx.Client(base_url=self.environment["PREFECT_API_URL"], trust_env=False, timeout=100) as client:
-            answer = client.request(method, path, json=body or None)
-            while answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # its database is locked for a moment
+            response = client.request(method, path, json=body or None)
+            while response.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # the database is temporarily locked
                 time.sleep(0.5)
-                answer = client.request(method, path, json=body or None)
-        assert answer.is_success, answer.text
-        return answer.json() if answer.content else None
+                response = client.request(method, path, json=body or None)
+        assert response.is_success, response.text
+        return response.json() if response.content else None
 
     def deployments(self) -> dict[str, Any]:
-        return {one["name"]: one for one in self.ask("POST", "/deployments/filter", limit=200)}
+        return {one["name"]: one for one in self.call_api("POST", "/deployments/filter", limit=200)}
 
     def start(self, deployment: str, **parameters: Any) -> str:
         path = f"/deployments/{self.deployments()[deployment]['id']}/create_flow_run"
-        return str(self.ask("POST", path, parameters=parameters)["id"])
+        return str(self.call_api("POST", path, parameters=parameters)["id"])
 
-    def ended(self, run: str, seconds: float = 200) -> Any:
-        """The flow run, once it has ended."""
+    def wait_for_end(self, run: str, seconds: float = 200) -> Any:
+        """Wait until a flow run has ended; returns the run."""
 
-        def found() -> Any:
-            seen = self.ask("GET", f"/flow_runs/{run}")
-            return seen if seen["state_type"] in ENDED else None
+        def ended_run() -> Any:
+            found = self.call_api("GET", f"/flow_runs/{run}")
+            return found if found["state_type"] in ENDED else None
 
-        return self.until(found, seconds, lambda: f"run {run} has not ended:\n{self.log_of(run)}")
+        return self.wait_until(ended_run, seconds, lambda: f"run {run} has not ended:\n{self.log_of(run)}")
 
-    def log_of(self, run: str, **those: Any) -> str:
-        """What a run has logged so far, in time's order."""
-        wanted = {"logs": {"flow_run_id": {"any_": [run]}, **those}, "sort": "TIMESTAMP_ASC", "limit": 200}
-        return "\n".join(line["message"] for line in self.ask("POST", "/logs/filter", **wanted))
+    def log_of(self, run: str, **filters: Any) -> str:
+        """The log lines of a run so far, by time."""
+        query = {"logs": {"flow_run_id": {"any_": [run]}, **filters}, "sort": "TIMESTAMP_ASC", "limit": 200}
+        return "\n".join(line["message"] for line in self.call_api("POST", "/logs/filter", **query))
 
     @staticmethod
-    def until(condition: Callable[[], Seen], seconds: float = 120, otherwise: Callable[[], str] = str) -> Seen:
-        """What the condition comes to, once it is true; fails when it is not within so many seconds."""
+    def wait_until(condition: Callable[[], Value], seconds: float = 120, message: Callable[[], str] = str) -> Value:
+        """Wait until the condition is true and return its value; fails after so many seconds."""
         end = time.monotonic() + seconds
-        while not (seen := condition()):
-            assert time.monotonic() < end, otherwise()
+        while not (value := condition()):
+            assert time.monotonic() < end, message()
             time.sleep(0.1)
-        return seen
+        return value
 
-    def healthy(self) -> bool:
+    def is_healthy(self) -> bool:
         try:
-            return bool(self.ask("GET", "/health"))
+            return bool(self.call_api("GET", "/health"))
         except httpx.HTTPError:
             return False
 
-    def unscheduled(self) -> None:
-        """Lets nothing run by itself any more."""
+    def delete_schedules(self) -> None:
         for deployment in self.deployments().values():
             for schedule in deployment["schedules"]:
-                self.ask("DELETE", f"/deployments/{deployment['id']}/schedules/{schedule['id']}")
+                self.call_api("DELETE", f"/deployments/{deployment['id']}/schedules/{schedule['id']}")
 
 
 @pytest.fixture(scope="session")
 def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
-    """The servers run, the sandbox's block is saved, the deployments are there; no worker runs, no schedule fires."""
-    there = Production(tmp_path_factory.mktemp("home"))
+    """Running servers, a saved sandbox block and deployments without schedules; no worker."""
+    production = Production(tmp_path_factory.mktemp("home"))
     with ExitStack() as stack:
-        stack.enter_context(there.running(".venv/bin/prefect", "server", "start", log="server.log"))
-        stack.enter_context(there.running(".venv/bin/python", "-m", "sandbox", log="sandbox.log"))
-        there.until(there.healthy, 120, lambda: there.said("server.log"))
+        stack.enter_context(production.running(".venv/bin/prefect", "server", "start", log="server.log"))
+        stack.enter_context(production.running(".venv/bin/python", "-m", "sandbox", log="sandbox.log"))
+        production.wait_until(production.is_healthy, 120, lambda: production.output("server.log"))
         for words, _ in readme_commands():
             if {"work-pool", "deploy"} & set(words):
-                there.run(*words)
-        there.says("sandbox.log", "Registered with Prefect")
-        there.unscheduled()
-        yield there
+                production.run(*words)
+        production.wait_for_output("sandbox.log", "Registered with Prefect")
+        production.delete_schedules()
+        yield production

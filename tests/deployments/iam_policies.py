@@ -1,11 +1,11 @@
-"""IAM's decision by identity-based policies, as far as the project's own policies need it."""
+"""Evaluation of identity-based IAM policies, as far as the project's policies need it."""
 
 from collections.abc import Callable, Collection, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 CONDITION_OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
-    "StringEquals": lambda value, wanted: value == wanted,
+    "StringEquals": lambda value, expected: value == expected,
     "StringLike": fnmatchcase,
 }
 
@@ -13,7 +13,7 @@ CONDITION_OPERATORS: Mapping[str, Callable[[str, str], bool]] = {
 def evaluate_policy(
     policy: Mapping[str, Any], action: str, resource: str, context: Mapping[str, Collection[str]]
 ) -> str:
-    """`allowed`, `explicitDeny` or `implicitDeny`; KeyError for a condition with an operator that is not known."""
+    """Return `allowed`, `explicitDeny` or `implicitDeny`; raises KeyError for an unsupported condition operator."""
     effects = {
         statement["Effect"]
         for statement in policy["Statement"]
@@ -29,7 +29,7 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _matches_element(statement: Mapping[str, Any], element: str, value: str) -> bool:
-    # Actions are compared without regard to case, resources with it.
+    # Actions are case-insensitive, resources are case-sensitive.
     normalise = str.lower if element == "Action" else str
     negated = f"Not{element}" in statement
     patterns = _as_list(statement[f"Not{element}" if negated else element])
@@ -39,9 +39,9 @@ def _matches_element(statement: Mapping[str, Any], element: str, value: str) -> 
 def _conditions_hold(conditions: Mapping[str, Mapping[str, Any]], context: Mapping[str, Collection[str]]) -> bool:
     return all(
         any(
-            CONDITION_OPERATORS[operator](value, wanted)
+            CONDITION_OPERATORS[operator](value, expected)
             for value in context.get(key, ())
-            for wanted in _as_list(allowed)
+            for expected in _as_list(allowed)
         )
         for operator, condition in conditions.items()
         for key, allowed in condition.items()

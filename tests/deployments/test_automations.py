@@ -1,4 +1,4 @@
-"""The automations as people register them, on a real server: they fire for this project's runs and for no others."""
+"""The registered automations on a real server: they fire for the runs of this project only."""
 
 import os
 import subprocess
@@ -35,76 +35,76 @@ pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = [str(one["name"]) for one in AUTOMATIONS]
-FAILED, REJECTED, LATE, MISSED, LIFELESS = NAMES
+FAILED, REJECTED, LATE, MISSED, UNRESPONSIVE = NAMES
 TAG, TRAINING = AUTOMATIONS[NAMES.index(LATE)]["trigger"]["match_related"]
 _, NIGHTLY = AUTOMATIONS[NAMES.index(MISSED)]["trigger"]["match_related"]
-PATIENCE = 60.0
+TIMEOUT_SECONDS = 60.0
 VERDICT = "no better than the baseline: RMSE 4.1 instead of 4."
-Notification = list[str]
+Notifications = list[str]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """`prefect server start`, as it comes but for a quicker look at what did not happen."""
+    """`prefect server start` with defaults, except that proactive triggers are evaluated every second."""
     home = tmp_path_factory.mktemp("prefect")
     with create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
-    retained = {name: value for name, value in os.environ.items() if "_SERVER_SERVICES_" not in name}
-    quick = {"PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S"}
+    inherited = {name: value for name, value in os.environ.items() if "_SERVER_SERVICES_" not in name}
+    settings = {"PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1S"}
     url = f"http://127.0.0.1:{port}/api"
     with (
         (home / "log").open("wb") as log,
         subprocess.Popen(
             command,
-            env={**retained, **quick, "PREFECT_HOME": str(home), "PREFECT_API_URL": url},
+            env={**inherited, **settings, "PREFECT_HOME": str(home), "PREFECT_API_URL": url},
             stdout=log,
             stderr=log,
         ) as process,
     ):
         try:
-            until(lambda: process.poll() is not None or healthy(url), (home / "log").read_text)
+            wait_until(lambda: process.poll() is not None or is_healthy(url), (home / "log").read_text)
             with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
                 yield url
         finally:
             process.terminate()
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT_SECONDS)
 
 
 @pytest.fixture(scope="module")
 def client(server: str) -> Iterator[SyncPrefectClient]:
     del server
-    with get_client(sync_client=True) as one:
-        yield one
+    with get_client(sync_client=True) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def messages(server: str) -> Iterator[Notification]:
-    """What the notification block custom-webhook/team told people, subject and body."""
+def messages(server: str) -> Iterator[Notifications]:
+    """Notifications sent through the block custom-webhook/team, subject and body."""
     del server
-    heard: Notification = []
+    received: Notifications = []
 
-    class Ear(BaseHTTPRequestHandler):
+    class Receiver(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            heard.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            received.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
             self.send_response(200)
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Ear) as ear:
-        Thread(target=ear.serve_forever, daemon=True).start()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Receiver) as receiver:
+        Thread(target=receiver.serve_forever, daemon=True).start()
         CustomWebhookNotificationBlock(
-            name="team", url=f"http://127.0.0.1:{ear.server_port}", form_data="{{subject}}\n{{body}}"
+            name="team", url=f"http://127.0.0.1:{receiver.server_port}", form_data="{{subject}}\n{{body}}"
         ).save("team")
-        yield heard
-        ear.shutdown()
+        yield received
+        receiver.shutdown()
 
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """Runs the command, and tells what it did with each automation."""
+    """Run the command and return the result for each automation."""
 
     def with_arguments(*arguments: str) -> list[str]:
         monkeypatch.setattr(sys, "argv", ["automations", *arguments])
@@ -114,34 +114,34 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return with_arguments
 
 
-def healthy(url: str) -> bool:
+def is_healthy(url: str) -> bool:
     with suppress(httpx.HTTPError):
         return httpx.get(f"{url}/health", trust_env=False).is_success
     return False
 
 
-def until(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
-    end = time.monotonic() + PATIENCE
+def wait_until(condition: Callable[[], bool], message: Callable[[], str]) -> None:
+    end = time.monotonic() + TIMEOUT_SECONDS
     while not condition():
-        assert time.monotonic() < end, otherwise()
+        assert time.monotonic() < end, message()
         time.sleep(0.1)
 
 
 def registered(client: SyncPrefectClient, name: str) -> Automation:
-    (only,) = client.read_automations_by_name(name)
-    return only
+    (automation,) = client.read_automations_by_name(name)
+    return automation
 
 
-def test_registering_twice_leaves_one_of_each_and_what_people_added(
-    client: SyncPrefectClient, messages: Notification, run: Callable[..., list[str]]
+def test_registering_again_keeps_changes_of_users(
+    client: SyncPrefectClient, messages: Notifications, run: Callable[..., list[str]]
 ) -> None:
     del messages
     assert run() == ["created"] * len(AUTOMATIONS)
     assert registered(client, MISSED).actions == [DoNothing()]
     assert run() == ["unchanged"] * len(AUTOMATIONS)
     missed = registered(client, MISSED)
-    own = missed.model_copy(update={"actions": [CancelFlowRun()], "enabled": False, "description": "?"})
-    client.update_automation(missed.id, AutomationCore(**own.model_dump(exclude={"id", "owner_resource"})))
+    edited = missed.model_copy(update={"actions": [CancelFlowRun()], "enabled": False, "description": "edited"})
+    client.update_automation(missed.id, AutomationCore(**edited.model_dump(exclude={"id", "owner_resource"})))
     assert run("--notify", "custom-webhook/team") == ["updated"] * 4 + ["unchanged"]
     assert run("--notify", "custom-webhook/team") == run() == ["unchanged"] * len(AUTOMATIONS)
     missed = registered(client, MISSED)
@@ -151,99 +151,103 @@ def test_registering_twice_leaves_one_of_each_and_what_people_added(
     assert sorted(one.name for one in client.read_automations()) == sorted(NAMES)
 
 
-def test_a_rejected_model_of_this_project_is_reported_with_a_link_to_the_run(
-    client: SyncPrefectClient, messages: Notification, run: Callable[..., list[str]]
+def test_a_rejected_model_is_notified_with_a_link_to_the_run(
+    client: SyncPrefectClient, messages: Notifications, run: Callable[..., list[str]]
 ) -> None:
     @flow(name="train-linear-learner")
-    def rejecting() -> State[None]:
+    def rejected_run() -> State[None]:
         return Completed(name="Rejected", message=VERDICT)
 
     run("--notify", "custom-webhook/team")
-    rejecting(return_state=True)  # somebody else's, without the tag
+    rejected_run(return_state=True)  # not of this project: without the tag
     with tags("linear-learner"):
-        state = rejecting(return_state=True)
-    mine = client.read_flow_run(UUID(str(state.state_details.flow_run_id)))
-    until(lambda: bool(messages), lambda: f"{client.read_automations()}")
+        state = rejected_run(return_state=True)
+    flow_run = client.read_flow_run(UUID(str(state.state_details.flow_run_id)))
+    wait_until(lambda: bool(messages), lambda: f"{client.read_automations()}")
     subject, body = messages[0].split("\n", 1)
-    assert subject == f"{mine.name}: model rejected"
+    assert subject == f"{flow_run.name}: model rejected"
     assert VERDICT in body
-    assert f"[{mine.name}](http://127.0.0.1:" in body
-    assert f"/runs/flow-run/{mine.id})" in body
+    assert f"[{flow_run.name}](http://127.0.0.1:" in body
+    assert f"/runs/flow-run/{flow_run.id})" in body
 
 
-def test_a_run_without_a_sign_of_life_is_marked_crashed_and_reported_as_is_one_that_does_not_begin(
-    client: SyncPrefectClient, server: str, messages: Notification, run: Callable[..., list[str]]
+def test_a_run_without_heartbeat_is_marked_crashed_and_a_late_run_is_notified(
+    client: SyncPrefectClient, server: str, messages: Notifications, run: Callable[..., list[str]]
 ) -> None:
     run("--notify", "custom-webhook/team")
-    lifeless, late = started(client), started(client)
-    ago(server, "heartbeat", lifeless, timedelta(hours=1))
-    ago(server, "Late", late, timedelta(minutes=10))
+    unresponsive, late = create_running_run(client), create_running_run(client)
+    send_old_event(server, "heartbeat", unresponsive, timedelta(hours=1))
+    send_old_event(server, "Late", late, timedelta(minutes=10))
 
     def all_notified() -> bool:
-        for name in (LIFELESS, LATE):  # one that is switched on looks at once what is missing
+        for name in (UNRESPONSIVE, LATE):  # enabling an automation evaluates its trigger at once
             client.pause_automation(registered(client, name).id)
             client.resume_automation(registered(client, name).id)
         time.sleep(1)
         return len(messages) == 2
 
     messages.clear()
-    until(all_notified, lambda: str(messages))
-    assert any(one.endswith(f"/runs/flow-run/{lifeless})") and ": Crashed\nNo heartbeat" in one for one in messages)
-    assert any(one.endswith(f"/runs/flow-run/{late})") and " has not begun\nDue at" in one for one in messages)
-    state = client.read_flow_run(lifeless).state
+    wait_until(all_notified, lambda: str(messages))
+    assert any(one.endswith(f"/runs/flow-run/{unresponsive})") and ": Crashed\nNo heartbeat" in one for one in messages)
+    assert any(one.endswith(f"/runs/flow-run/{late})") and " has not started\nScheduled for" in one for one in messages)
+    state = client.read_flow_run(unresponsive).state
     assert state is not None
     assert state.is_crashed()
 
 
-def started(client: SyncPrefectClient) -> Any:
+def create_running_run(client: SyncPrefectClient) -> Any:
     @flow(name="train-linear-learner")
     def unfinished() -> None: ...
 
     return client.create_flow_run(unfinished, tags=["linear-learner"], state=Running()).id
 
 
-def ago(server: str, event: str, run: Any, age: timedelta) -> None:
-    """An event of the run, as old as that and some seconds."""
-    sent = {
+def send_old_event(server: str, event: str, run: Any, age: timedelta) -> None:
+    """Send an event of the run that is some seconds older than `age`."""
+    content = {
         "id": str(uuid4()),
         "occurred": (datetime.now(UTC) - age - timedelta(seconds=5)).isoformat(),
         "event": f"prefect.flow-run.{event}",
         "resource": {"prefect.resource.id": f"prefect.flow-run.{run}"},
         "related": [{"prefect.resource.role": "tag", **TAG}, {"prefect.resource.id": "prefect.flow.1", **TRAINING}],
     }
-    assert httpx.post(f"{server}/events", json=[sent], trust_env=False).is_success
+    assert httpx.post(f"{server}/events", json=[content], trust_env=False).is_success
 
 
 @pytest.mark.parametrize(
-    ("url", "block", "said"),
+    ("url", "block", "message"),
     [
-        (None, "custom-webhook/nobody", "There is no block custom-webhook/nobody."),
+        (None, "custom-webhook/missing", "There is no block custom-webhook/missing."),
         (None, "team", "There is no block team."),
-        (None, "secret/quiet", "Block secret/quiet notifies nobody."),
-        ("http://127.0.0.1:9/api", "custom-webhook/team", "Prefect's API at http://127.0.0.1:9/api does not answer"),
+        (None, "secret/quiet", "Block secret/quiet is not a notification block."),
+        (
+            "http://127.0.0.1:9/api",
+            "custom-webhook/team",
+            "A request to Prefect's API at http://127.0.0.1:9/api failed: ",
+        ),
         ("", "custom-webhook/team", "Set PREFECT_API_URL"),
     ],
 )
-def test_a_mistake_ends_in_one_sentence_and_registers_nothing(
+def test_an_error_of_the_user_is_reported_in_one_line(
     server: str,
     run: Callable[..., list[str]],
     capsys: pytest.CaptureFixture[str],
     url: str | None,
     block: str,
-    said: str,
+    message: str,
 ) -> None:
-    Secret(value="hush").save("quiet", overwrite=True)
-    there = server if url is None else url or None
-    with temporary_settings({PREFECT_API_URL: there}), pytest.raises(SystemExit) as ended:
+    Secret(value="secret").save("quiet", overwrite=True)
+    api_url = server if url is None else url or None
+    with temporary_settings({PREFECT_API_URL: api_url}), pytest.raises(SystemExit) as caught:
         run("--notify", block)
-    assert ended.value.code == 2
+    assert caught.value.code == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert err.startswith(said)
+    assert err.startswith(message)
     assert err.count("\n") == 1
 
 
-def test_they_look_for_what_is_deployed() -> None:
+def test_the_triggers_match_the_deployments() -> None:
     from flows.train import train_linear_learner
 
     deployments = {one["name"]: one for one in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}

@@ -1,4 +1,4 @@
-"""`python -m deployments.blocks` with the sandbox and a Prefect server: what it saves, refuses and keeps to itself."""
+"""`python -m deployments.blocks` with the sandbox and a Prefect server: what it saves, rejects and hides."""
 
 import os
 import re
@@ -29,7 +29,7 @@ NEW = ("--bucket", BUCKET, "--role-arn", ROLE_ARN)
 
 @pytest.fixture(scope="module")
 def shell(sandbox_url: str, prefect_server: None) -> dict[str, str]:
-    """What a shell's environment says: a Prefect, an access key, a region and the sandbox for AWS."""
+    """Environment variables: Prefect's API, an access key, a region and the sandbox as AWS endpoint."""
     del prefect_server
     return {
         "AWS_ACCESS_KEY_ID": "AKIAHIDDEN",
@@ -42,7 +42,7 @@ def shell(sandbox_url: str, prefect_server: None) -> dict[str, str]:
 
 @pytest.fixture(autouse=True)
 def server(shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """The Prefect that the environment names."""
+    """The URL of Prefect's API; the environment is set."""
     for variable, value in shell.items():
         monkeypatch.setenv(variable, value)
     return shell["PREFECT_API_URL"]
@@ -50,37 +50,35 @@ def server(shell: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="module")
 def saved(shell: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-    """How three blocks named `saved` were saved, by a person who types the command."""
+    """The result of the command that saved three blocks named `saved`."""
     command = [sys.executable, "-m", "deployments.blocks", "--name", "saved", *NEW, "--bucket-folder", "team"]
-    own = {**os.environ, **shell}
+    environment = {**os.environ, **shell}
     tags = ("--tags", "cost=7,team=x")
     return subprocess.run(
-        [*command, *tags], cwd=ROOT, env=own, capture_output=True, text=True, timeout=120, check=False
+        [*command, *tags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
 
 
 @pytest.fixture
 def blocks(capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command, in this process; its exit code, the lines it prints, and what it complains of."""
+    """Run the command in this process; returns its exit code, the lines of its output, and its error output."""
 
     def run(*arguments: str) -> tuple[int, list[str], str]:
         code = main(arguments)
-        said = capsys.readouterr()
-        assert SECRET not in said.out + said.err
-        return code, said.out.splitlines(), said.err
+        output = capsys.readouterr()
+        assert SECRET not in output.out + output.err
+        return code, output.out.splitlines(), output.err
 
     return run
 
 
-def answers(server: str, name: str) -> dict[str, httpx.Response]:
-    """The blocks of that name, by type, as Prefect tells them to its UI."""
+def block_responses(server: str, name: str) -> dict[str, httpx.Response]:
+    """The responses of Prefect's API for the blocks of a name, by type, as the UI gets them."""
     with httpx.Client(base_url=server, trust_env=False) as client:
         return {kind: client.get(f"/block_types/slug/{kind}/block_documents/name/{name}") for kind in KINDS}
 
 
-def test_three_blocks_are_saved_that_refer_to_each_other_hold_no_key_and_can_train(
-    saved: "subprocess.CompletedProcess[str]", server: str
-) -> None:
+def test_three_linked_blocks_without_keys_are_saved(saved: "subprocess.CompletedProcess[str]", server: str) -> None:
     assert (saved.returncode, saved.stderr) == (0, "")
     assert saved.stdout.splitlines() == [
         f"Blocks in Prefect at {server}:",
@@ -90,46 +88,46 @@ def test_three_blocks_are_saved_that_refer_to_each_other_hold_no_key_and_can_tra
         f"Checked: bucket {BUCKET} in {REGION}, role {ROLE_ARN}",
         "Next: python -m flows.train --workspace saved --source KEY --target COLUMN",
     ]
-    found = answers(server, "saved")
-    assert all("AKIA" not in answer.text and SECRET not in answer.text for answer in found.values())
+    responses = block_responses(server, "saved")
+    assert all("AKIA" not in response.text and SECRET not in response.text for response in responses.values())
     workspace = load_workspace("saved")
-    referred = [workspace.bucket.credentials, workspace.bucket, workspace]
-    assert [str(block._block_document_id) for block in referred] == [answer.json()["id"] for answer in found.values()]
+    blocks = [workspace.bucket.credentials, workspace.bucket, workspace]
+    assert [str(block._block_document_id) for block in blocks] == [one.json()["id"] for one in responses.values()]
     assert check_workspace(workspace) == ()
-    assert workspace.client("sagemaker").list_training_jobs(NameContains="nobodys")["TrainingJobSummaries"] == []
+    assert workspace.client("sagemaker").list_training_jobs(NameContains="missing")["TrainingJobSummaries"] == []
 
 
 @pytest.mark.usefixtures("saved")
-def test_what_is_given_changes_and_the_rest_stays(blocks: Command) -> None:
+def test_only_given_values_change(blocks: Command) -> None:
     before = load_workspace("saved")
-    code, _, complaints = blocks("--name", "saved", "--tags", "", "--prefix", "nightly")
-    assert (code, complaints) == (0, "")
+    code, _, errors = blocks("--name", "saved", "--tags", "", "--prefix", "nightly")
+    assert (code, errors) == (0, "")
     after = load_workspace("saved")
     assert (after.prefix, after.tags) == ("nightly", {})
     assert after.key("x") == "team/nightly/x"
     assert after.model_dump(exclude={"prefix", "tags"}) == before.model_dump(exclude={"prefix", "tags"})
 
 
-def test_all_that_is_wrong_or_missing_is_said_at_once_and_nothing_is_saved(
+def test_all_invalid_values_are_reported_together_and_nothing_is_saved(
     blocks: Command, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    role = "arn:aws:iam::123456789012:role/nobody"
-    code, lines, complaints = blocks("--name", "wrong", "--bucket", "nobodys", "--role-arn", role)
+    role = "arn:aws:iam::123456789012:role/missing"
+    code, lines, errors = blocks("--name", "incomplete", "--bucket", "missing-bucket", "--role-arn", role)
     assert (code, lines) == (2, [])
-    assert complaints.splitlines() == [
+    assert errors.splitlines() == [
         "2 problems prevent training with this workspace:",
-        "1. There is no bucket nobodys. Correct its name in the workspace, or create it in us-east-1.",
+        "1. There is no bucket missing-bucket. Correct its name in the workspace, or create it in us-east-1.",
         f"2. There is no role {role}. Create it, or correct the workspace's execution role.",
     ]
     monkeypatch.delenv("AWS_REGION")
-    code, lines, complaints = blocks("--name", "wrong", "--bucket", BUCKET)
+    code, lines, errors = blocks("--name", "incomplete", "--bucket", BUCKET)
     assert (code, lines) == (2, [])
-    assert complaints == "Give --role-arn and --region too: no saved block named 'wrong' has them yet.\n"
-    assert not any(answer.is_success for answer in answers(server, "wrong").values())
+    assert errors == "Give --role-arn and --region too: no saved block named 'incomplete' has them yet.\n"
+    assert not any(response.is_success for response in block_responses(server, "incomplete").values())
 
 
 @pytest.mark.parametrize(
-    ("line", "complaint"),
+    ("line", "message"),
     [
         ("--role-arn training", r"--role-arn: String should match pattern .*; found 'training'"),
         ("--name Production", r"--name: String should match pattern .*; found 'Production'"),
@@ -137,66 +135,66 @@ def test_all_that_is_wrong_or_missing_is_said_at_once_and_nothing_is_saved(
         ("--aws-secret-access-key x", r"error parsing CLI: unrecognized arguments: --aws-secret-access-key x"),
     ],
 )
-def test_a_mistake_on_the_line_is_a_sentence(capsys: pytest.CaptureFixture[str], line: str, complaint: str) -> None:
+def test_an_invalid_argument_is_reported(capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:
     assert main(line.split()) == 2
-    assert re.fullmatch(complaint + "\n", capsys.readouterr().err)
+    assert re.fullmatch(message + "\n", capsys.readouterr().err)
 
 
 @pytest.mark.usefixtures("saved")
-def test_keys_are_stored_when_asked_for_shown_nowhere_and_taken_out_again(
+def test_keys_are_stored_on_request_never_shown_and_can_be_removed(
     blocks: Command, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", TOKEN)
-    code, lines, complaints = blocks("--name", "saved", "--credentials", "keys")
+    code, lines, errors = blocks("--name", "saved", "--credentials", "keys")
     assert code == 0
-    assert "they expire" in complaints
-    assert TOKEN not in "".join(lines) + complaints
+    assert "they expire" in errors
+    assert TOKEN not in "".join(lines) + errors
     workspace = load_workspace("saved")
     assert SECRET not in repr(workspace)
     assert keys(workspace) == ("AKIAHIDDEN", SECRET, TOKEN, None)
-    assert all(SECRET not in answer.text for answer in answers(server, "saved").values())
-    code, lines, complaints = blocks("--name", "saved", "--credentials", "machine")
-    assert (code, complaints) == (0, "")
+    assert all(SECRET not in response.text for response in block_responses(server, "saved").values())
+    code, lines, errors = blocks("--name", "saved", "--credentials", "machine")
+    assert (code, errors) == (0, "")
     workspace = load_workspace("saved")
     assert (keys(workspace), workspace.region) == ((None, None, None, None), REGION)
 
 
 @pytest.mark.usefixtures("saved")
-def test_a_profile_is_stored_by_its_name_or_read_for_its_keys(
+def test_a_profile_is_stored_by_name_or_its_keys_are_stored(
     blocks: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "credentials").write_text("[team]\naws_access_key_id=AKIATEAM\naws_secret_access_key=hush\n")
+    (tmp_path / "credentials").write_text("[team]\naws_access_key_id=AKIATEAM\naws_secret_access_key=secret\n")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "credentials"))
     assert blocks("--name", "saved", "--profile", "team")[0] == 0
     assert keys(load_workspace("saved")) == (None, None, None, "team")
     assert blocks("--name", "saved", "--profile", "team", "--credentials", "keys")[0] == 0
-    assert keys(load_workspace("saved")) == ("AKIATEAM", "hush", None, None)
-    code, _, complaints = blocks("--name", "saved", "--profile", "nobody")
+    assert keys(load_workspace("saved")) == ("AKIATEAM", "secret", None, None)
+    code, _, errors = blocks("--name", "saved", "--profile", "missing")
     assert code == 2
-    assert "The config profile (nobody) could not be found" in complaints
+    assert "The config profile (missing) could not be found" in errors
 
 
-def test_a_block_that_has_the_name_by_chance_is_used_as_it_is_and_never_changed(blocks: Command) -> None:
-    AwsCredentials(region_name="eu-west-1").save("by-chance")
-    code, lines, complaints = blocks("--name", "by-chance", *NEW, "--region", REGION)
+def test_a_block_without_a_workspace_of_its_name_is_not_changed(blocks: Command) -> None:
+    AwsCredentials(region_name="eu-west-1").save("unrelated")
+    code, lines, errors = blocks("--name", "unrelated", *NEW, "--region", REGION)
     assert (code, lines) == (2, [])
-    assert complaints.startswith("There is a block AWS Credentials by-chance already, which no Training Workspace")
-    assert "Take another --name." in complaints
-    assert cast("AwsCredentials", AwsCredentials.load("by-chance")).region_name == "eu-west-1"
+    assert errors.startswith(
+        "The block AWS Credentials unrelated already exists with other values, and no Training Workspace"
+    )
+    assert "Choose another --name." in errors
+    assert cast("AwsCredentials", AwsCredentials.load("unrelated")).region_name == "eu-west-1"
 
 
 @pytest.mark.usefixtures("saved")
-def test_what_only_the_form_lets_through_is_named_without_what_else_is_in_the_block(
-    blocks: Command, server: str
-) -> None:
+def test_an_invalid_saved_field_is_reported_without_the_secrets_of_the_block(blocks: Command, server: str) -> None:
     data = {"role_arn": "training", "bucket": {"bucket_name": BUCKET, "credentials": {"aws_secret_access_key": SECRET}}}
-    saved = answers(server, "saved")["training-workspace"].json()
+    saved = block_responses(server, "saved")["training-workspace"].json()
     kind = {name: saved[name] for name in ("block_type_id", "block_schema_id")}
     with httpx.Client(base_url=server, trust_env=False) as client:
-        client.post("/block_documents/", json={"name": "mistaken", "data": data, **kind}).raise_for_status()
-    code, lines, complaints = blocks("--name", "mistaken")
+        client.post("/block_documents/", json={"name": "invalid", "data": data, **kind}).raise_for_status()
+    code, lines, errors = blocks("--name", "invalid")
     assert (code, lines) == (2, [])
-    assert complaints.startswith("Correct the Training Workspace block 'mistaken' in the UI under Blocks: role_arn: ")
+    assert errors.startswith("Correct the Training Workspace block 'invalid' in the UI under Blocks: role_arn: ")
 
 
 def keys(workspace: Workspace) -> tuple[str | None, ...]:

@@ -1,4 +1,4 @@
-"""Whatever ends a run ends its training job, unless another run follows it: real server, real worker, the sandbox."""
+"""A run that ends stops its training job, unless another run follows it: real server, real worker, sandbox."""
 
 import os
 import signal
@@ -18,67 +18,68 @@ pytestmark = pytest.mark.e2e
 
 WORKER = (sys.executable, "-m", "deployments.worker", "--pool", "training")
 STOPPED_WITHIN = 10.0
-"""Seconds within which a job must stop once its last follower is told to end: a promise to those who pay for it."""
+"""Maximum time until a job stops after its last run was told to end, because its instances cost money."""
 
 
 class Runs:
-    """Flow runs as Prefect's UI starts, cancels and shows them, and the training jobs of the sandbox's account."""
+    """Starts, cancels and reads flow runs as Prefect's UI does, and reads the training jobs of the sandbox."""
 
     def __init__(self, production: Any, endpoint_url: str) -> None:
-        self._ask, self._until, self.deploy = production.ask, production.until, production.start
+        self._call_api, self._wait_until = production.call_api, production.wait_until
+        self.deploy = production.start
         self._workspace = client.make_workspace(endpoint_url)
         self.sagemaker = self._workspace.client("sagemaker")
 
     def start(self, epochs: int) -> str:
-        """A run of a training that takes long; equal epochs are the same input."""
+        """Start a long training run; runs with equal epochs have the same input."""
         dataset = {"source": "output/transformed_data.csv", "target": "bonus"}
         return str(self.deploy("ad-hoc", dataset=dataset, hyperparameters={"epochs": epochs}))
 
     def cancel(self, run: str) -> None:
-        self._ask("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
+        self._call_api("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})
 
     def state(self, run: str) -> str:
-        return str(self._ask("GET", f"/flow_runs/{run}")["state"]["name"])
+        return str(self._call_api("GET", f"/flow_runs/{run}")["state"]["name"])
 
-    def ends_as(self, name: str, *runs: str) -> None:
-        self._until(
-            lambda: all(self.state(run) == name for run in runs), otherwise=lambda: str([*map(self.state, runs)])
+    def wait_for_state(self, name: str, *runs: str) -> None:
+        self._wait_until(
+            lambda: all(self.state(run) == name for run in runs), message=lambda: str([*map(self.state, runs)])
         )
 
     def artifacts(self, run: str) -> str:
-        return str(self._ask("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}}))
+        return str(self._call_api("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}}))
 
     def job_of(self, *runs: str) -> str:
-        """The job that all of these runs follow, once it trains."""
+        """Wait for the training job that all of these runs follow; returns its name."""
 
-        def found() -> str | None:
+        def training_job() -> str | None:
             for name, tags in running_jobs(self._workspace):
-                trains = "TrainingStartTime" in self.sagemaker.describe_training_job(TrainingJobName=name)
-                if trains and all(f"{LEASE_TAG_PREFIX}{run}" in tags for run in runs):
+                is_training = "TrainingStartTime" in self.sagemaker.describe_training_job(TrainingJobName=name)
+                if is_training and all(f"{LEASE_TAG_PREFIX}{run}" in tags for run in runs):
                     return name
             return None
 
-        return str(self._until(found, otherwise=lambda: f"{runs} are {[*map(self.state, runs)]}"))
+        return str(self._wait_until(training_job, message=lambda: f"{runs} are {[*map(self.state, runs)]}"))
 
     def status(self, job: str) -> str:
         return str(self.sagemaker.describe_training_job(TrainingJobName=job)["TrainingJobStatus"])
 
-    def stops(self, job: str) -> None:
-        self._until(lambda: self.status(job) in {"Stopping", "Stopped"}, STOPPED_WITHIN, lambda: self.status(job))
+    def wait_until_stopping(self, job: str) -> None:
+        self._wait_until(lambda: self.status(job) in {"Stopping", "Stopped"}, STOPPED_WITHIN, lambda: self.status(job))
 
-    def somebody_elses(self, job: str) -> str:
-        """A new job as this one, by its name one of this project, but not by its tags."""
-        like = self.sagemaker.describe_training_job(TrainingJobName=job)
-        image = {key: like["AlgorithmSpecification"][key] for key in ("TrainingImage", "TrainingInputMode")}
-        wanted = ("RoleArn", "HyperParameters", "InputDataConfig", "OutputDataConfig", "ResourceConfig")
-        request = {key: like[key] for key in (*wanted, "StoppingCondition")} | {"AlgorithmSpecification": image}
-        self.sagemaker.create_training_job(TrainingJobName="linear-learner-of-somebody-else", **request)
-        return "linear-learner-of-somebody-else"
+    def start_foreign_job(self, job: str) -> str:
+        """Start a copy of this job with a name like those of this project, but without its tags."""
+        original = self.sagemaker.describe_training_job(TrainingJobName=job)
+        image = {key: original["AlgorithmSpecification"][key] for key in ("TrainingImage", "TrainingInputMode")}
+        copied = ("RoleArn", "HyperParameters", "InputDataConfig", "OutputDataConfig", "ResourceConfig")
+        request = {key: original[key] for key in (*copied, "StoppingCondition")} | {"AlgorithmSpecification": image}
+        self.sagemaker.create_training_job(TrainingJobName="linear-learner-foreign", **request)
+        return "linear-learner-foreign"
 
 
 @pytest.fixture(scope="module")
 def runs(production: Any) -> Iterator[Runs]:
-    """Runs whose jobs train for longer than any test takes."""
+    """Runs whose jobs train for longer than the tests."""
     url = client.find_endpoint(production.home / ".cache" / "train-linear-learner" / "sandbox")
     assert url
     faults.inject(url, kind="slow-job", seconds=600, times=100)
@@ -87,74 +88,72 @@ def runs(production: Any) -> Iterator[Runs]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_training(runs: Runs) -> Iterator[None]:
-    """A test that fails must not take the others' turn to train."""
+def stop_running_jobs(runs: Runs) -> Iterator[None]:
+    """Jobs of a failed test must not delay the jobs of other tests."""
     yield
     for job in runs.sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
         runs.sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
 
 
 def process_of(run: str, worker: int) -> int:
-    """The process of a run among those below a worker, by a variable that Prefect gives it."""
+    """The process of a run among the descendants of a worker, found by an environment variable of Prefect."""
     variable = f"PREFECT__FLOW_RUN_ID={run}"
     return next(one for one in descendants(worker) if variable in Path(f"/proc/{one}/environ").read_text())
 
 
-def test_cancelling_one_of_two_runs_leaves_their_job_to_the_other_and_cancelling_both_stops_it(
-    production: Any, runs: Runs
-) -> None:
+def test_a_shared_job_stops_when_both_runs_are_cancelled(production: Any, runs: Runs) -> None:
     first, second = runs.start(epochs=11), runs.start(epochs=11)
     with production.running(*WORKER, log="cancelled.log"):
         job = runs.job_of(first, second)
         runs.cancel(first)
-        runs.ends_as("Cancelled", first)
+        runs.wait_for_state("Cancelled", first)
         assert runs.status(job) == "InProgress"
         runs.cancel(second)
-        runs.stops(job)
-        runs.ends_as("Cancelled", second)
+        runs.wait_until_stopping(job)
+        runs.wait_for_state("Cancelled", second)
 
 
-def test_a_terminated_run_stops_its_job_and_is_crashed(production: Any, runs: Runs) -> None:
+def test_a_terminated_run_stops_its_job_and_becomes_crashed(production: Any, runs: Runs) -> None:
     run = runs.start(epochs=12)
     with production.running(*WORKER, log="terminated.log") as worker:
         job = runs.job_of(run)
         os.kill(process_of(run, worker.pid), signal.SIGTERM)
-        runs.stops(job)
-        runs.ends_as("Crashed", run)
+        runs.wait_until_stopping(job)
+        runs.wait_for_state("Crashed", run)
 
 
-def test_a_terminated_worker_ends_its_runs_first_and_begins_no_others(production: Any, runs: Runs) -> None:
+def test_a_terminated_worker_ends_its_runs_first_and_starts_no_others(production: Any, runs: Runs) -> None:
     run = runs.start(epochs=13)
     with production.running(*WORKER, log="worker.log") as worker:
         job = runs.job_of(run)
-        beginning = runs.start(epochs=13)
-        production.until(lambda: len(descendants(worker.pid)) > 2)
-        below = descendants(worker.pid)
+        starting = runs.start(epochs=13)
+        production.wait_until(lambda: len(descendants(worker.pid)) > 2)
+        processes = descendants(worker.pid)
         worker.terminate()
         late = runs.start(epochs=13)
-        runs.stops(job)
+        runs.wait_until_stopping(job)
         assert worker.wait(30) == 0
-        runs.ends_as("Crashed", run, beginning)
-        assert not any(Path(f"/proc/{process}").exists() for process in below)
+        runs.wait_for_state("Crashed", run, starting)
+        assert not any(Path(f"/proc/{process}").exists() for process in processes)
         assert runs.state(late) == "Scheduled"
         runs.cancel(late)
 
 
-def test_the_reaper_stops_the_job_of_a_run_that_was_killed_and_no_other(production: Any, runs: Runs) -> None:
+def test_the_reaper_stops_only_the_job_of_a_killed_run(production: Any, runs: Runs) -> None:
     killed = runs.start(epochs=14)
     with production.running(*WORKER, log="killed.log") as worker:
         job = runs.job_of(killed)
         for process in (worker.pid, *sorted(descendants(worker.pid))):
             os.kill(process, signal.SIGKILL)
-    living = runs.start(epochs=15)
+    running = runs.start(epochs=15)
     with production.running(*WORKER, log="reaper.log"):
-        followed = runs.job_of(living)
-        foreign = runs.somebody_elses(followed)
+        followed = runs.job_of(running)
+        foreign = runs.start_foreign_job(followed)
         assert runs.status(job) == "InProgress"
         reaper = runs.deploy("reaper")
-        runs.ends_as("Completed", reaper)
+        runs.wait_for_state("Completed", reaper)
         assert runs.status(job) == "Stopped"
         assert [runs.status(other) for other in (followed, foreign)] == ["InProgress", "InProgress"]
-        said = runs.artifacts(reaper)
-        assert job in said
-        assert followed not in said
+        artifacts = runs.artifacts(reaper)
+        assert job in artifacts
+        assert followed not in artifacts

@@ -1,4 +1,4 @@
-"""What can be said of the image and of its work pools without a container engine, ECS or Kubernetes."""
+"""Tests of the image and its work pools that need no container engine, ECS or Kubernetes."""
 
 import json
 import re
@@ -34,7 +34,7 @@ KUBERNETES_VARIABLES = {
     *("pod_watch_timeout_seconds", "stream_output", "cluster_config"),
     *("cpu_request", "cpu_limit", "memory_request", "memory_limit"),
 }
-"""Of prefect-kubernetes 0.8.0, which is not installed here."""
+"""The variables of prefect-kubernetes 0.8.0, which is not installed."""
 IMPORTS = """
 import sys
 sys.path.insert(0, sys.argv[1])
@@ -44,48 +44,48 @@ print(*(f"{name}={getattr(module, '__file__', '')}" for name, module in list(sys
 
 
 def instructions(kind: str) -> list[str]:
-    """The arguments of each instruction of that kind, its lines joined."""
-    whole = re.sub(r"\\\n\s*", "", DOCKERFILE)
-    return [line.removeprefix(f"{kind} ") for line in whole.splitlines() if line.startswith(f"{kind} ")]
+    """The arguments of each instruction of a kind, with continued lines joined."""
+    content = re.sub(r"\\\n\s*", "", DOCKERFILE)
+    return [line.removeprefix(f"{kind} ") for line in content.splitlines() if line.startswith(f"{kind} ")]
 
 
-def copied() -> list[str]:
+def copied_sources() -> list[str]:
     return [source for copy in instructions("COPY") for source in copy.split()[:-1]]
 
 
-def test_everything_the_image_copies_is_there_and_reaches_the_engine() -> None:
+def test_the_copied_files_exist_and_are_not_excluded_by_dockerignore() -> None:
     ignored = (ROOT / ".dockerignore").read_text().splitlines()
-    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == set(copied())
-    assert all((ROOT / source).exists() for source in copied())
+    assert {line.removeprefix("!") for line in ignored if line.startswith("!")} == set(copied_sources())
+    assert all((ROOT / source).exists() for source in copied_sources())
 
 
 def test_the_copied_files_are_enough_for_flows_and_workers(tmp_path: Path) -> None:
-    for source in copied():
+    for source in copied_sources():
         (shutil.copytree if (ROOT / source).is_dir() else shutil.copy)(ROOT / source, tmp_path / source)
     command = [sys.executable, "-I", "-c", IMPORTS, str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
     modules = dict(line.split("=", 1) for line in run.stdout.splitlines())
-    rooms = {path.name for path in tmp_path.iterdir() if (path / "__init__.py").exists()}
-    own = {name: file for name, file in modules.items() if name.split(".")[0] in rooms}
-    assert {"flows.train", "tasks.load", "aws.workspace"} <= set(own)
-    assert all(file.startswith(str(tmp_path)) for file in own.values())
+    packages = {path.name for path in tmp_path.iterdir() if (path / "__init__.py").exists()}
+    own_modules = {name: file for name, file in modules.items() if name.split(".")[0] in packages}
+    assert {"flows.train", "tasks.load", "aws.workspace"} <= set(own_modules)
+    assert all(file.startswith(str(tmp_path)) for file in own_modules.values())
     extras = PROJECT["project"]["optional-dependencies"].values()
     names = {re.split(r"[^\w-]", one)[0].replace("-", "_") for extra in extras for one in extra}
-    assert not names & {name.split(".")[0] for name in modules}, "needed, but of an extra that the image lacks"
+    assert not names & {name.split(".")[0] for name in modules}, "imported, but installed only with an extra"
 
 
-def test_the_image_installs_what_the_project_depends_on_in_the_versions_it_is_tested_with() -> None:
+def test_the_image_installs_the_dependencies_in_the_tested_versions() -> None:
     (script,) = re.findall(r'python -c "(.+?)" >', DOCKERFILE)
     printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    wanted = printed.stdout.splitlines()
-    assert wanted == PROJECT["project"]["dependencies"]
+    requirements = printed.stdout.splitlines()
+    assert requirements == PROJECT["project"]["dependencies"]
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    assert {re.split(r"[^\w-]", one.lower().replace(".", "-", 1))[0] for one in wanted} <= pinned
+    assert {re.split(r"[^\w-]", one.lower().replace(".", "-", 1))[0] for one in requirements} <= pinned
     assert all("--constraint constraints.txt" in run for run in instructions("RUN") if "pip install" in run)
 
 
 def test_every_package_is_installed_with_the_project() -> None:
-    folders = [ROOT / source for source in copied() if (ROOT / source).is_dir()]
+    folders = [ROOT / source for source in copied_sources() if (ROOT / source).is_dir()]
     packages = {file.parent for folder in folders for file in folder.rglob("__init__.py")}
     patterns = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
     names = [".".join(package.relative_to(ROOT).parts) for package in packages]
@@ -94,7 +94,7 @@ def test_every_package_is_installed_with_the_project() -> None:
     assert [name for name in names if not any(fnmatchcase(name, pattern) for pattern in patterns)] == []
 
 
-def test_the_container_is_nobody_special_says_all_and_tells_nobody_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_container_is_not_root_logs_unbuffered_and_sends_no_telemetry(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = dict(one.split("=") for line in instructions("ENV") for one in line.split())
     assert settings["PYTHONUNBUFFERED"] == settings["DO_NOT_TRACK"] == "1"
     assert settings["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
@@ -104,7 +104,7 @@ def test_the_container_is_nobody_special_says_all_and_tells_nobody_else(monkeypa
     name = "PREFECT_FLOW_RUN_EXECUTE_SIGTERM_BEHAVIOR"
     assert _termination_intent() is None
     monkeypatch.setenv(name, settings[name])
-    assert _termination_intent() == "reschedule", "else a first process would ignore SIGTERM"
+    assert _termination_intent() == "reschedule", "without it, a first process ignores SIGTERM"
 
 
 def template(pool: str) -> dict[str, Any]:
@@ -112,25 +112,25 @@ def template(pool: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("pool", ["ecs", "kubernetes"])
-def test_pools_take_no_variable_that_prefects_own_do_not_know(pool: str) -> None:
-    ours = template(pool)
-    validate_base_job_template(ours)
+def test_pools_have_only_variables_of_prefects_templates(pool: str) -> None:
+    own_template = template(pool)
+    validate_base_job_template(own_template)
     default = ECSWorker.get_default_base_job_template()
-    known = set(default["variables"]["properties"]) if pool == "ecs" else KUBERNETES_VARIABLES
-    assert set(ours["variables"]["properties"]) <= known
-    assert pool != "ecs" or set(ours["job_configuration"]) <= set(default["job_configuration"])
+    allowed = set(default["variables"]["properties"]) if pool == "ecs" else KUBERNETES_VARIABLES
+    assert set(own_template["variables"]["properties"]) <= allowed
+    assert pool != "ecs" or set(own_template["job_configuration"]) <= set(default["job_configuration"])
 
 
 @pytest.fixture
 def ecs() -> tuple[dict[str, Any], dict[str, Any]]:
-    """The task definition and the request to run it that Prefect's worker makes of the pool for a flow run."""
+    """The task definition and the RunTask request that Prefect's worker creates for a flow run of the pool."""
     run = FlowRun(id=uuid.uuid4(), flow_id=uuid.uuid4(), name="nightly")
     pool = template("ecs")
     values = ECSJobConfiguration._get_base_config_defaults(pool["variables"]["properties"])
     values |= {"image": "linear-learner:2", "env": {"AWS_REGION": "eu-west-1"}}
     job = ECSJobConfiguration(**apply_values(pool["job_configuration"], values))
     job.prepare_for_flow_run(run)
-    job.network_configuration = {"subnets": ["subnet-0a1b2c3d"]}  # else it is looked for in EC2
+    job.network_configuration = {"subnets": ["subnet-0a1b2c3d"]}  # without it, the worker asks EC2
     worker = ECSWorker(work_pool_name="training-ecs")
     definition = worker._prepare_task_definition(job, "eu-west-1", run)
     worker._validate_task_definition(definition, job)
@@ -138,14 +138,14 @@ def ecs() -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def validate(operation: str, parameters: Mapping[str, Any]) -> None:
-    """As boto3 does, by AWS's own model of the service."""
+    """Validate parameters with boto3's model of the service."""
     model = ServiceModel(create_loader().load_service_model("ecs", "service-2"))
     shape = model.operation_model(operation).input_shape
     assert shape
     validate_parameters(parameters, shape)
 
 
-def test_a_task_of_ecs_has_time_to_stop_its_job_the_flows_identity_and_a_log(
+def test_an_ecs_task_has_a_stop_timeout_the_flows_role_and_a_log(
     ecs: tuple[dict[str, Any], dict[str, Any]],
 ) -> None:
     definition, request = ecs
@@ -153,7 +153,7 @@ def test_a_task_of_ecs_has_time_to_stop_its_job_the_flows_identity_and_a_log(
     validate("RunTask", request)
     (container,) = definition["containerDefinitions"]
     assert container["image"] == "linear-learner:2"
-    assert container["stopTimeout"] == 120, "the most that Fargate grants"
+    assert container["stopTimeout"] == 120, "the maximum of Fargate"
     assert container["logConfiguration"]["options"]["awslogs-group"] == "/prefect/linear-learner"
     assert definition["taskRoleArn"].endswith(":role/linear-learner-flow")
     assert (int(definition["cpu"]), int(definition["memory"])) == (1024, 4096)
@@ -165,15 +165,15 @@ def test_a_task_of_ecs_has_time_to_stop_its_job_the_flows_identity_and_a_log(
     assert may_run.endswith(f":task-definition/{definition['family']}:*")
 
 
-def test_a_pod_of_kubernetes_has_time_to_stop_its_job_and_is_tried_once() -> None:
-    ours = template("kubernetes")
-    job = ours["job_configuration"]["job_manifest"]["spec"]
+def test_a_kubernetes_pod_has_a_grace_period_and_is_not_retried() -> None:
+    own_template = template("kubernetes")
+    job = own_template["job_configuration"]["job_manifest"]["spec"]
     pod = job["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 120
-    # With retries of its own Kubernetes, not Prefect, begins a run again that got SIGTERM.
+    # Otherwise Kubernetes, not Prefect, would restart a run that got SIGTERM.
     assert (job["backoffLimit"], pod["restartPolicy"]) == (0, "Never")
     (container,) = pod["containers"]
     assert container["args"] == "{{ command }}"
-    assert "command" not in container, "it would take the place of the image's entry point"
+    assert "command" not in container, "it would replace the image's entry point"
     assert pod["securityContext"] == {"runAsNonRoot": True}
-    assert ours["variables"]["properties"]["memory_request"]["default"] == "4Gi"
+    assert own_template["variables"]["properties"]["memory_request"]["default"] == "4Gi"

@@ -1,9 +1,9 @@
-"""The policies allow what runs ask of AWS and nothing else, as a sandbox heard them ask.
+"""The policies allow the calls of runs, recorded by a sandbox, and nothing else.
 
-Recorded are whole runs, the reaper, an upload that fails half-way, and the removal of a Dask cluster's files. What no
-sandbox hears is here from AWS's documentation: how its operations are named in policies (Service Authorization
+The recorded calls are those of whole runs, the reaper, an upload that fails half-way, and the deletion of a Dask
+cluster's files. Other facts are taken from AWS's documentation: action names in policies (Service Authorization
 Reference), what an execution role needs besides S3 and logs ("CreateTrainingJob API: Execution Role Permissions"), and
-that SageMaker's lists know no resources ("API Permissions: Actions, Permissions, and Resources Reference").
+that SageMaker's List actions have no resources ("API Permissions: Actions, Permissions, and Resources Reference").
 """
 
 import json
@@ -41,7 +41,7 @@ pytestmark = pytest.mark.e2e
 
 FOLDER = Path(__file__).resolve().parents[2] / "deployments" / "policies"
 PASSED = {"iam:PassedToService": ["sagemaker.amazonaws.com"]}
-NAMED = {
+IAM_ACTIONS = {
     "s3:HeadBucket": "s3:ListBucket",
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:HeadObject": "s3:GetObject",
@@ -50,7 +50,7 @@ NAMED = {
     "s3:CompleteMultipartUpload": "s3:PutObject",
     "s3:DeleteObjects": "s3:DeleteObject",
 }
-"""Operations for which IAM has another name."""
+"""IAM actions of operations with another name."""
 PLACEHOLDER_ROLE = "arn:aws:iam::123456789012:role/linear-learner-training"
 DOCUMENTED = {
     "flow": {"kms:Decrypt", "kms:GenerateDataKey"},
@@ -64,14 +64,14 @@ DOCUMENTED = {
         *("ec2:DescribeDhcpOptions", "ec2:DescribeSubnets", "ec2:DescribeSecurityGroups"),
     },
 }
-"""Actions that only AWS's documentation tells of."""
-Asked = tuple[str, str, Mapping[str, list[str]]]
-"""Action, resource and context, as IAM decides about them."""
+"""Actions that are known from AWS's documentation only."""
+AuthorizationRequest = tuple[str, str, Mapping[str, list[str]]]
+"""Action, resource and context of an IAM decision."""
 Policy = dict[str, Any]
 
 
 class Account:
-    """A bucket that keeps versions, with a KMS key, and what is asked of AWS on its behalf until it is closed."""
+    """A bucket with versioning and a KMS key; records API calls until it is closed."""
 
     def __init__(self, url: str) -> None:
         self._url, self.bucket = url, f"policies-{uuid.uuid4().hex[:12]}"
@@ -86,37 +86,36 @@ class Account:
         s3.put_object(Bucket=self.bucket, Key=f"tables/{self.bucket}.csv", Body=f"age,score,pay\n{rows}\n".encode())
         self._before = self._after = self._calls()
 
-    def close(self) -> None:
-        """Listen no longer."""
+    def stop_recording(self) -> None:
         self._after = self._calls()
 
     def _calls(self) -> dict[tuple[bool, str, str], int]:
-        with urlopen(f"{self._url}/_sandbox/calls") as answer:  # noqa: S310 - http
-            return {(one["own"], one["action"], one["resource"]): one["count"] for one in json.load(answer)}
+        with urlopen(f"{self._url}/_sandbox/calls") as response:  # noqa: S310 - http
+            return {(one["own"], one["action"], one["resource"]): one["count"] for one in json.load(response)}
 
-    def asked(self, *, own: bool) -> list[Asked]:
-        """By the flow, or on the execution role's part by the sandbox's `own` training."""
+    def authorization_requests(self, *, own: bool) -> list[AuthorizationRequest]:
+        """Requests of the flow or, if `own`, of the execution role: the sandbox's own training jobs."""
         new = [call[1:] for call, n in self._after.items() if call[0] == own and n > self._before.get(call, 0)]
-        return [asked for action, resource in sorted(new) for asked in needed(action, resource)]
+        return [one for action, resource in sorted(new) for one in required_permissions(action, resource)]
 
     def policy(self, name: str) -> Policy:
-        """A policy of the project, filled in for this account."""
+        """A policy of the project with the names of this account."""
         names = {"my-bucket": self.bucket, "eu-west-1": REGION, "my-key": str(self.workspace.kms_key_id)}
         text = (FOLDER / f"{name}.json").read_text()
-        for placeholder, own in names.items():
-            text = text.replace(placeholder, own)
+        for placeholder, name_here in names.items():
+            text = text.replace(placeholder, name_here)
         return dict(json.loads(text))
 
 
-def needed(action: str, resource: str) -> Iterator[Asked]:
-    """What IAM is asked for one call."""
+def required_permissions(action: str, resource: str) -> Iterator[AuthorizationRequest]:
+    """The IAM decisions for one call."""
     if action == "sts:GetCallerIdentity":
         return  # "No permissions are required"
     of_version = "Version" if resource.endswith("?versionId") else ""
     resource = resource.removesuffix("?versionId")
     if action == "s3:DeleteObjects":
-        resource += "/linear-learner/work/table/part"  # each of the objects that the request's body names
-    yield NAMED.get(action, action) + of_version, resource, {}
+        resource += "/linear-learner/work/table/part"  # stands for the objects in the body of the request
+    yield IAM_ACTIONS.get(action, action) + of_version, resource, {}
     if action in {"sagemaker:CreateTrainingJob", "sagemaker:CreateModelPackageGroup"}:
         yield "sagemaker:AddTags", resource, {}
     if action == "sagemaker:CreateTrainingJob":
@@ -125,13 +124,13 @@ def needed(action: str, resource: str) -> Iterator[Asked]:
         yield action, resource.replace("model-package-group", "model-package") + "/1", {}
 
 
-def denied(policy: Policy, asked: list[Asked]) -> list[tuple[str, str]]:
-    """What the policy alone does not allow, by action and resource."""
-    return [one[:2] for one in asked if evaluate_policy(policy, *one) != "allowed"]
+def denied(policy: Policy, requests: list[AuthorizationRequest]) -> list[tuple[str, str]]:
+    """Action and resource of the requests that the policy does not allow."""
+    return [one[:2] for one in requests if evaluate_policy(policy, *one) != "allowed"]
 
 
 def train(account: Account, folder: Path) -> TrainingRun:
-    """A first model, approved, and one that is judged against it."""
+    """Train and approve a model, then train one that is compared with it."""
     run: TrainingRun
     for epochs in (2, 20):
         run = train_linear_learner(
@@ -147,16 +146,16 @@ def train(account: Account, folder: Path) -> TrainingRun:
 
 
 def abandon_a_job(workspace: Workspace, run: TrainingRun, url: str) -> None:
-    """One that trains on although nobody follows it; then the reaper comes."""
+    """Start a job that no run follows, then run the reaper."""
     faults.inject(url, kind="slow-job", seconds=60)
     spec = build_spec(workspace, {"predictor_type": "regressor", "epochs": "3"}, run.uploaded.channels, Compute())
-    job = start_or_adopt(workspace, spec, "gone", {})
-    release_lease(workspace, job.arn, "gone")
+    job = start_or_adopt(workspace, spec, "ended-run", {})
+    release_lease(workspace, job.arn, "ended-run")
     assert job.name in reap_training_jobs("policies")
 
 
-def upload_half(workspace: Workspace, folder: Path, url: str) -> None:
-    """A file of several parts, of which one is refused."""
+def fail_an_upload(workspace: Workspace, folder: Path, url: str) -> None:
+    """Upload a file in several parts, of which one is rejected."""
     (folder / "large").write_bytes(bytes(9 << 20))
     faults.inject(url, kind="access-denied", action="UploadPart")
     with pytest.raises(AccessDenied):
@@ -165,39 +164,39 @@ def upload_half(workspace: Workspace, folder: Path, url: str) -> None:
 
 @pytest.fixture(scope="module")
 def account(sandbox_url: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Account:
-    """An account in which runs did all that they may come to do."""
+    """An account with the recorded calls of all operations of runs."""
     del prefect_server
-    folder, there = tmp_path_factory.mktemp("policies"), Account(sandbox_url)
-    there.workspace.save("policies")
+    folder, account = tmp_path_factory.mktemp("policies"), Account(sandbox_url)
+    account.workspace.save("policies")
     settings = {PREFECT_LOCAL_STORAGE_PATH: folder / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     with pytest.MonkeyPatch.context() as patch, temporary_settings(settings):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        run = train(there, folder)
-        abandon_a_job(there.workspace, run, sandbox_url)
-        upload_half(there.workspace, folder, sandbox_url)
-        write_object(there.workspace, there.workspace.uri("work", "table", "part"), b"")
-        delete_objects(there.workspace, there.workspace.uri("work"))
+        run = train(account, folder)
+        abandon_a_job(account.workspace, run, sandbox_url)
+        fail_an_upload(account.workspace, folder, sandbox_url)
+        write_object(account.workspace, account.workspace.uri("work", "table", "part"), b"")
+        delete_objects(account.workspace, account.workspace.uri("work"))
     faults.clear(sandbox_url)
-    there.close()
-    return there
+    account.stop_recording()
+    return account
 
 
 @pytest.mark.parametrize(("name", "own"), [("flow", False), ("training", True)])
-def test_everything_that_runs_ask_is_allowed(name: str, own: bool, account: Account) -> None:
-    asked = account.asked(own=own)
-    assert len({action for action, *_ in asked}) > 5
-    assert denied(account.policy(name), asked) == []
+def test_all_calls_of_runs_are_allowed(name: str, own: bool, account: Account) -> None:
+    requests = account.authorization_requests(own=own)
+    assert len({action for action, *_ in requests}) > 5
+    assert denied(account.policy(name), requests) == []
 
 
 @pytest.mark.parametrize(("name", "own"), [("flow", False), ("training", True)])
-def test_without_any_one_of_its_permissions_something_is_denied(name: str, own: bool, account: Account) -> None:
-    asked, policy = account.asked(own=own), account.policy(name)
+def test_every_permission_is_needed(name: str, own: bool, account: Account) -> None:
+    requests, policy = account.authorization_requests(own=own), account.policy(name)
     unused = set()
     for number, statement in enumerate(policy["Statement"]):
-        for action in listed(statement["Action"]):
-            less = deepcopy(policy)
-            less["Statement"][number]["Action"] = [one for one in listed(statement["Action"]) if one != action]
-            if not denied(less, asked):
+        for action in as_list(statement["Action"]):
+            reduced = deepcopy(policy)
+            reduced["Statement"][number]["Action"] = [one for one in as_list(statement["Action"]) if one != action]
+            if not denied(reduced, requests):
                 unused.add(action)
     assert unused == DOCUMENTED[name]
 
@@ -213,11 +212,11 @@ def test_without_any_one_of_its_permissions_something_is_denied(name: str, own: 
         ("iam:PassRole", "arn:aws:iam::123456789012:role/administrator", PASSED),
     ],
 )
-def test_the_flow_may_do_nothing_to_what_is_not_its_own(
+def test_the_flow_has_no_permissions_on_other_resources(
     action: str, resource: str, context: dict[str, list[str]], account: Account
 ) -> None:
-    asked = (action, resource.format(bucket=account.bucket), context)
-    assert denied(account.policy("flow"), [asked])
+    request = (action, resource.format(bucket=account.bucket), context)
+    assert denied(account.policy("flow"), [request])
 
 
 @pytest.mark.parametrize(
@@ -230,14 +229,14 @@ def test_the_flow_may_do_nothing_to_what_is_not_its_own(
         ),
     ],
 )
-def test_the_statements_that_errors_say_to_add_are_those_of_the_policies(message: str, policy: str) -> None:
+def test_the_statements_in_remedies_of_errors_are_those_of_the_policies(message: str, policy: str) -> None:
     remedy = diagnose_error("", message, 400, "CreateTrainingJob").remedy
     statement = json.loads(remedy.partition(": ")[2])
     statements = json.loads((FOLDER / f"{policy}.json").read_text())["Statement"]
     assert statement in [{name: one[name] for name in one if name != "Sid"} for one in statements]
 
 
-def test_the_execution_role_may_pull_the_algorithms_image() -> None:
+def test_the_execution_role_can_pull_the_image_of_the_algorithm() -> None:
     policy = json.loads((FOLDER / "training.json").read_text())
     (pulled,) = (one["Resource"] for one in policy["Statement"] if "ecr:BatchGetImage" in one["Action"])
     image = re.fullmatch(r"(\d+)\.dkr\.ecr\.eu-west-1\.amazonaws\.com/(.+):.+", image_uri("eu-west-1"))
@@ -245,28 +244,30 @@ def test_the_execution_role_may_pull_the_algorithms_image() -> None:
     assert fnmatchcase(f"arn:aws:ecr:eu-west-1:{image[1]}:repository/{image[2]}", pulled)
 
 
-def test_a_worker_for_ecs_may_call_what_prefects_calls_and_no_more_than_prefect_gives_its_own() -> None:
+def test_an_ecs_worker_has_the_permissions_of_prefects_worker_and_no_others() -> None:
     root = Path(prefect_aws.__file__).parent
     code = (root / "workers" / "ecs_worker.py").read_text() + (root / "observers" / "ecs.py").read_text()
     called = {
         f"{service}:{operation.title().replace('_', '')}"
         for service, operation in re.findall(r"(ecs|ec2|sqs)_client\.([a-z]+_[a-z_]+)\(", code)
     }
-    given = set(re.findall(r'"((?:ecs|ec2|sqs|iam):\w+)"', (root / "templates" / "ecs" / "service.json").read_text()))
+    granted = set(re.findall(r'"((?:ecs|ec2|sqs|iam):\w+)"', (root / "templates" / "ecs" / "service.json").read_text()))
     policy = json.loads((FOLDER / "worker-ecs.json").read_text())
-    allowed = {action for statement in policy["Statement"] for action in listed(statement["Action"])}
-    assert called - {"ecs:DeregisterTaskDefinition"} <= allowed <= given, "the pool deregisters nothing"
+    allowed = {action for statement in policy["Statement"] for action in as_list(statement["Action"])}
+    assert called - {"ecs:DeregisterTaskDefinition"} <= allowed <= granted, (
+        "the pool never deregisters task definitions"
+    )
 
 
 @pytest.mark.parametrize("policy", sorted(FOLDER.glob("*.json")), ids=lambda path: path.name)
-def test_policies_are_within_what_iam_takes(policy: Path) -> None:
+def test_policies_are_within_the_limits_of_iam(policy: Path) -> None:
     document = json.loads(policy.read_text())
     assert document["Version"] == "2012-10-17"
-    assert len(re.sub(r"\s", "", policy.read_text())) <= 6144, "the longest managed policy"
+    assert len(re.sub(r"\s", "", policy.read_text())) <= 6144, "the maximum length of a managed policy"
     sids = [statement["Sid"] for statement in document["Statement"] if "Sid" in statement]
     assert len(set(sids)) == len(sids)
     assert all(re.fullmatch("[A-Za-z0-9]+", sid) for sid in sids)
 
 
-def listed(value: Any) -> list[str]:
+def as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]

@@ -64,7 +64,7 @@ def test_the_commands_of_the_page_and_the_readme_train_a_model(
     )
     s3.put_object(Bucket="my-bucket", Key="output/transformed_data.csv", Body=SAMPLES["employees"].csv())
     rules = s3.get_bucket_lifecycle_configuration(Bucket="my-bucket")["Rules"]
-    assert [rule["ID"] for rule in rules] == ["UploadsThatWereKilled", "WhatADaskClusterLeftWhenItWasKilled"]
+    assert [rule["ID"] for rule in rules] == ["AbortIncompleteUploads", "ExpireWorkFilesOfDaskClusters"]
     s3.close()
     shown = commands(PAGE, "## 3. The workspace", ".venv/bin/python")
     assert shown == commands("README.md", "## On AWS", ".venv/bin/python"), "the commands of both pages must be equal"

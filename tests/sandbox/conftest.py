@@ -1,4 +1,4 @@
-"""Sandboxes to test against as a user would: over HTTP, with plain boto3."""
+"""Fixtures: sandboxes, and users that call them over HTTP with plain boto3."""
 
 import shutil
 import time
@@ -21,7 +21,7 @@ ENDLESS = QUICK | {"epochs": "1000000", "early_stopping_patience": "1000000"}
 
 
 class User:
-    """Someone with boto3, a bucket with training rows, and training jobs to run."""
+    """A client with boto3, training rows in a bucket, and methods to run training jobs."""
 
     def __init__(self, sandbox: Sandbox, endpoint_url: str = "") -> None:
         self.sandbox = sandbox
@@ -60,7 +60,7 @@ class User:
         return arn
 
     def start_endless(self, name: str, **changes: Any) -> None:
-        """A job that is busy for hours, with a log one can keep up with."""
+        """Start a job that trains for hours and writes few log lines per second."""
         self.start(name, HyperParameters=ENDLESS, InputDataConfig=self.channel(f"s3://{BUCKET}/many/"), **changes)
 
     def describe(self, name: str) -> dict[str, Any]:
@@ -69,11 +69,11 @@ class User:
         return job
 
     def wait(self, name: str, *until: str) -> dict[str, Any]:
-        """The job once its status or secondary status is one of these; by default once it is over."""
-        wanted = set(until or ("Completed", "Failed", "Stopped"))
-        give_up = time.monotonic() + 60
-        while not {(job := self.describe(name))["TrainingJobStatus"], job["SecondaryStatus"]} & wanted:
-            assert time.monotonic() < give_up, job
+        """Wait until the status or secondary status is one of these, by default a final one; returns the job."""
+        expected = set(until or ("Completed", "Failed", "Stopped"))
+        deadline = time.monotonic() + 60
+        while not {(job := self.describe(name))["TrainingJobStatus"], job["SecondaryStatus"]} & expected:
+            assert time.monotonic() < deadline, job
             time.sleep(0.02)
         return job
 
@@ -85,7 +85,7 @@ class User:
         self.sagemaker.stop_training_job(TrainingJobName=name)
 
     def log(self, name: str) -> list[str]:
-        """The lines so far; none before the job has written its first."""
+        """The lines so far; none before the log stream exists."""
         try:
             found = self.logs.describe_log_streams(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{name}/")["logStreams"]
         except self.logs.exceptions.ResourceNotFoundException:
@@ -93,11 +93,11 @@ class User:
         if not found:
             return []
         assert len(found) == 1
-        place = {"logGroupName": LOG_GROUP, "logStreamName": found[0]["logStreamName"], "startFromHead": True}
+        stream = {"logGroupName": LOG_GROUP, "logStreamName": found[0]["logStreamName"], "startFromHead": True}
         lines: list[str] = []
-        while (answer := self.logs.get_log_events(**place))["events"]:
-            lines += [event["message"] for event in answer["events"]]
-            place["nextToken"] = answer["nextForwardToken"]
+        while (response := self.logs.get_log_events(**stream))["events"]:
+            lines += [event["message"] for event in response["events"]]
+            stream["nextToken"] = response["nextForwardToken"]
         return lines
 
     def object_keys(self, bucket: str = BUCKET) -> list[str]:
@@ -109,9 +109,9 @@ class User:
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a sandbox that was started once and holds what a new one holds."""
-    folder = tmp_path_factory.mktemp("made")
+def initial_state_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state folder of a new sandbox that was started once."""
+    folder = tmp_path_factory.mktemp("initial")
     sandbox = Sandbox(folder)
     sandbox.start()
     sandbox.wait_until_ready()
@@ -120,19 +120,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def state_dir(made: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(made, tmp_path / "state")
+def state_dir(initial_state_dir: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(initial_state_dir, tmp_path / "state")
 
 
 @pytest.fixture
-def visit() -> Callable[[str], User]:
-    """Someone who was told the endpoint of another process."""
+def connect() -> Callable[[str], User]:
+    """Return a user of the sandbox at the endpoint of another process."""
     return lambda endpoint_url: User(Sandbox(Path()), endpoint_url)
 
 
 @pytest.fixture(scope="module")
-def user(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
-    sandbox = Sandbox(shutil.copytree(made, tmp_path_factory.mktemp("served") / "state"))
+def user(initial_state_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]:
+    sandbox = Sandbox(shutil.copytree(initial_state_dir, tmp_path_factory.mktemp("served") / "state"))
     sandbox.start()
     yield User(sandbox)
     sandbox.stop()
@@ -140,10 +140,10 @@ def user(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[User]
 
 @pytest.fixture
 def restart(state_dir: Path) -> Iterator[Callable[[], User]]:
-    """Each call ends the server of one folder, if there is one, and starts the next."""
+    """Each call stops the running server, if any, and starts another on the same folder."""
     running: list[Sandbox] = []
 
-    def restarted() -> User:
+    def restart_server() -> User:
         while running:
             running.pop().stop()
         sandbox = Sandbox(state_dir)
@@ -151,6 +151,6 @@ def restart(state_dir: Path) -> Iterator[Callable[[], User]]:
         running.append(sandbox)
         return User(sandbox)
 
-    yield restarted
+    yield restart_server
     while running:
         running.pop().stop()

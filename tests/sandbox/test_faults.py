@@ -1,4 +1,4 @@
-"""Faults on demand, as a client of AWS meets them: refused calls, lost answers, jobs that go wrong."""
+"""Injected faults, as a client of AWS observes them: rejected calls, lost responses, failing jobs."""
 
 import json
 import subprocess
@@ -28,100 +28,100 @@ SPOT = {
 
 @pytest.fixture
 def inject(user: Any) -> Iterator[Inject]:
-    """Asks for a fault; afterwards none is left, and no job runs."""
+    """Return a function that injects a fault; afterwards faults are cleared and jobs stopped."""
     url = user.sandbox.endpoint_url
     yield partial(faults.inject, url)
     faults.clear(url)
     for summary in user.sagemaker.list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"]:
-        with suppress(ClientError):  # it has ended meanwhile
+        with suppress(ClientError):  # it may have ended meanwhile
             user.stop(summary["TrainingJobName"])
 
 
-def control(user: Any, method: str, body: str = "") -> tuple[int, Any]:
+def request_faults(user: Any, method: str, body: str = "") -> tuple[int, Any]:
     request = Request(f"{user.sandbox.endpoint_url}/_sandbox/faults", body.encode(), method=method)  # noqa: S310
     try:
-        with urlopen(request) as answer:  # noqa: S310 - http
-            return answer.status, json.load(answer)
+        with urlopen(request) as response:  # noqa: S310 - http
+            return response.status, json.load(response)
     except HTTPError as error:
         with error:
             return error.code, json.load(error)
 
 
-def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[int, str, str]:
+def rejection(call: Callable[..., Any], **arguments: Any) -> tuple[int, str, str]:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     error = caught.value.response
     return error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Code"], error["Error"]["Message"]
 
 
-def calls(user: Any) -> dict[str, int]:
-    with urlopen(f"{user.sandbox.endpoint_url}/_sandbox") as answer:  # noqa: S310 - http
-        counted: dict[str, int] = json.load(answer)["calls"]
-    return counted
+def call_counts(user: Any) -> dict[str, int]:
+    with urlopen(f"{user.sandbox.endpoint_url}/_sandbox") as response:  # noqa: S310 - http
+        counts: dict[str, int] = json.load(response)["calls"]
+    return counts
 
 
-def phases(job: dict[str, Any]) -> list[str]:
+def secondary_statuses(job: dict[str, Any]) -> list[str]:
     return [transition["Status"] for transition in job["SecondaryStatusTransitions"]]
 
 
-def eventually(condition: Callable[[], Any]) -> Any:
-    give_up = time.monotonic() + 30
+def wait_until(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + 30
     while not (value := condition()):
-        assert time.monotonic() < give_up
+        assert time.monotonic() < deadline
         time.sleep(0.05)
     return value
 
 
 def test_a_fault_is_added_listed_and_cleared(user: Any, inject: Inject) -> None:
     added = {"kind": "throttling", "times": 2, "action": "HeadObject"}
-    assert control(user, "POST", json.dumps(added)) == (201, added)
+    assert request_faults(user, "POST", json.dumps(added)) == (201, added)
     inject(kind="slow-job", spot=True)
     slow = {"kind": "slow-job", "times": 1, "instance_type": None, "spot": True, "seconds": 30}
-    assert control(user, "GET") == (200, [added, slow])
-    assert control(user, "DELETE") == (200, [])
-    assert control(user, "GET") == (200, [])
+    assert request_faults(user, "GET") == (200, [added, slow])
+    assert request_faults(user, "DELETE") == (200, [])
+    assert request_faults(user, "GET") == (200, [])
 
 
 @pytest.mark.parametrize(
-    ("fault", "sentence"),
+    ("fault", "message"),
     [
-        ({"kind": "thunder"}, r"^Not a fault: kind must be one of throttling, .*slow-job\.$"),
-        ({"times": 3}, "^Not a fault: kind must be one of throttling"),
-        ({"kind": "throttling", "seconds": 3}, r"^Not a fault: throttling\.seconds: this kind has no such field\.$"),
-        ({"kind": "throttling", "times": "3"}, r"^Not a fault: throttling\.times: .*valid integer"),
-        ({"kind": "throttling", "times": 0}, r"^Not a fault: throttling\.times: .*greater than or equal to 1"),
-        ({"kind": "slow-job", "seconds": float("nan")}, r"^Not a fault: slow-job\.seconds: "),
-        ({"kind": "slow-job", "spot": "yes"}, r"^Not a fault: slow-job\.spot: .*valid boolean"),
-        ({"kind": "spot-interruption", "spot": False}, r"^Not a fault: spot-interruption\.spot: it must be True\.$"),
-        ({"kind": "quota", "action": "HeadObject"}, r"^Not a fault: quota\.action: it must be CreateTrainingJob\.$"),
+        ({"kind": "thunder"}, r"^Invalid fault: kind must be one of throttling, .*slow-job\.$"),
+        ({"times": 3}, "^Invalid fault: kind must be one of throttling"),
+        ({"kind": "throttling", "seconds": 3}, r"^Invalid fault: throttling\.seconds: this kind has no such field\.$"),
+        ({"kind": "throttling", "times": "3"}, r"^Invalid fault: throttling\.times: .*valid integer"),
+        ({"kind": "throttling", "times": 0}, r"^Invalid fault: throttling\.times: .*greater than or equal to 1"),
+        ({"kind": "slow-job", "seconds": float("nan")}, r"^Invalid fault: slow-job\.seconds: "),
+        ({"kind": "slow-job", "spot": "yes"}, r"^Invalid fault: slow-job\.spot: .*valid boolean"),
+        ({"kind": "spot-interruption", "spot": False}, r"^Invalid fault: spot-interruption\.spot: must be True\.$"),
+        ({"kind": "quota", "action": "HeadObject"}, r"^Invalid fault: quota\.action: must be CreateTrainingJob\.$"),
     ],
 )
-def test_a_wrong_fault_is_refused_in_one_sentence(
-    user: Any, inject: Inject, fault: dict[str, Any], sentence: str
+def test_an_invalid_fault_is_rejected_with_a_message(
+    user: Any, inject: Inject, fault: dict[str, Any], message: str
 ) -> None:
-    assert control(user, "POST", json.dumps(fault))[0] == 400
-    with pytest.raises(ValueError, match=sentence):
+    assert request_faults(user, "POST", json.dumps(fault))[0] == 400
+    with pytest.raises(ValueError, match=message):
         inject(**fault)
-    assert control(user, "GET") == (200, [])
+    assert request_faults(user, "GET") == (200, [])
 
 
 @pytest.mark.parametrize("body", ["", "{", "[]", "null", '"throttling"'])
-def test_what_is_no_fault_at_all_is_refused(user: Any, body: str) -> None:
-    status, answer = control(user, "POST", body)
+def test_a_body_that_does_not_describe_a_fault_is_rejected(user: Any, body: str) -> None:
+    status, response = request_faults(user, "POST", body)
     assert status == 400
-    assert answer["message"].startswith("Not a fault: ")
+    assert response["message"].startswith("Invalid fault: ")
 
 
 FAILURE = (500, "InternalFailure", "The request processing has failed because of an unknown error, exception or ")
 THROTTLED = (400, "ThrottlingException", "Rate exceeded")
 SLOW_DOWN = (503, "SlowDown", "Please reduce your request rate.")
-HERE = {"Bucket": BUCKET, "Key": "refused"}
+OBJECT = {"Bucket": BUCKET, "Key": "rejected"}
 
 
 def denied(status: int, code: str, action: str, resource: str) -> tuple[int, str, str]:
-    who = "User: arn:aws:iam::123456789012:user/sandbox"
-    why = f"because no identity-based policy allows the {action} action"
-    return status, code, f"{who} is not authorized to perform: {action} on resource: {resource} {why}"
+    caller = "User: arn:aws:iam::123456789012:user/sandbox"
+    reason = f"because no identity-based policy allows the {action} action"
+    return status, code, f"{caller} is not authorized to perform: {action} on resource: {resource} {reason}"
 
 
 DESCRIBE_DENIED = ("sagemaker:DescribeTrainingJob", "arn:aws:sagemaker:us-east-1:123456789012:training-job/x")
@@ -129,19 +129,19 @@ STREAMS_DENIED = ("logs:DescribeLogStreams", "arn:aws:logs:us-east-1:12345678901
 
 
 @pytest.mark.parametrize(
-    ("kind", "asked", "refused"),
+    ("kind", "call", "expected"),
     [
         ("throttling", ("sagemaker", "list_training_jobs", {}), THROTTLED),
         ("throttling", ("logs", "describe_log_groups", {}), THROTTLED),
         ("throttling", ("sts", "get_caller_identity", {}), (400, "Throttling", "Rate exceeded")),
         ("throttling", ("s3", "list_buckets", {}), SLOW_DOWN),
-        ("throttling", ("s3", "put_object", HERE | {"Body": b"x" * 3_000_000}), SLOW_DOWN),
-        ("throttling", ("s3", "head_object", HERE), (503, "503", "Service Unavailable")),
+        ("throttling", ("s3", "put_object", OBJECT | {"Body": b"x" * 3_000_000}), SLOW_DOWN),
+        ("throttling", ("s3", "head_object", OBJECT), (503, "503", "Service Unavailable")),
         ("service-error", ("sagemaker", "list_models", {}), FAILURE),
         ("service-error", ("iam", "list_roles", {}), FAILURE),
-        ("service-error", ("s3", "get_object", HERE), (500, "InternalError", "We encountered an internal error.")),
-        ("access-denied", ("s3", "get_object", HERE), (403, "AccessDenied", "Access Denied")),
-        ("access-denied", ("s3", "head_object", HERE), (403, "403", "Forbidden")),
+        ("service-error", ("s3", "get_object", OBJECT), (500, "InternalError", "We encountered an internal error.")),
+        ("access-denied", ("s3", "get_object", OBJECT), (403, "AccessDenied", "Access Denied")),
+        ("access-denied", ("s3", "head_object", OBJECT), (403, "403", "Forbidden")),
         ("access-denied", ("iam", "list_roles", {}), denied(403, "AccessDenied", "iam:ListRoles", "*")),
         (
             "access-denied",
@@ -155,34 +155,37 @@ STREAMS_DENIED = ("logs:DescribeLogStreams", "arn:aws:logs:us-east-1:12345678901
         ),
     ],
 )
-def test_a_refused_call_reads_as_its_service_words_it(
-    user: Any, inject: Inject, kind: str, asked: tuple[str, str, dict[str, Any]], refused: tuple[int, str, str]
+def test_a_rejected_call_returns_the_error_of_its_service(
+    user: Any, inject: Inject, kind: str, call: tuple[str, str, dict[str, Any]], expected: tuple[int, str, str]
 ) -> None:
     inject(kind=kind)
-    service, call, arguments = asked
-    status, code, message = refusal(getattr(user.client(service, retries=NO_RETRY), call), **arguments)
-    assert (status, code) == refused[:2]
-    assert message.startswith(refused[2])
-    assert control(user, "GET") == (200, [])
-    assert "refused" not in user.object_keys()
+    service, method, arguments = call
+    status, code, message = rejection(getattr(user.client(service, retries=NO_RETRY), method), **arguments)
+    assert (status, code) == expected[:2]
+    assert message.startswith(expected[2])
+    assert request_faults(user, "GET") == (200, [])
+    assert "rejected" not in user.object_keys()
 
 
-def test_a_fault_waits_for_its_action_and_is_met_so_many_times(user: Any, inject: Inject) -> None:
+def test_a_fault_affects_only_its_action_and_the_given_number_of_calls(user: Any, inject: Inject) -> None:
     inject(kind="throttling", action="ListTags", times=2)
     inject(kind="throttling", action="HeadBucket")
     client = user.client("sagemaker", retries=NO_RETRY)
-    arn = user.start("any", InputDataConfig=user.channel("s3://never-made/x"))
-    assert refusal(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
-    assert [(one["action"], one["times"]) for one in control(user, "GET")[1]] == [("ListTags", 1), ("HeadBucket", 1)]
-    assert refusal(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
+    arn = user.start("any", InputDataConfig=user.channel("s3://missing/x"))
+    assert rejection(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
+    assert [(one["action"], one["times"]) for one in request_faults(user, "GET")[1]] == [
+        ("ListTags", 1),
+        ("HeadBucket", 1),
+    ]
+    assert rejection(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
     assert client.list_tags(ResourceArn=arn)["Tags"] == []
 
 
-def test_boto3_tries_a_throttled_call_again(user: Any, inject: Inject) -> None:
+def test_boto3_retries_a_throttled_call(user: Any, inject: Inject) -> None:
     inject(kind="throttling", action="ListTrainingJobs")
-    before = calls(user).get("sagemaker:ListTrainingJobs", 0)
+    before = call_counts(user).get("sagemaker:ListTrainingJobs", 0)
     user.sagemaker.list_training_jobs()
-    assert calls(user)["sagemaker:ListTrainingJobs"] == before + 2
+    assert call_counts(user)["sagemaker:ListTrainingJobs"] == before + 2
 
 
 @pytest.mark.parametrize(
@@ -196,26 +199,26 @@ def test_boto3_tries_a_throttled_call_again(user: Any, inject: Inject) -> None:
         ),
     ],
 )
-def test_a_quota_refuses_a_job_and_nothing_else(
+def test_a_quota_rejects_only_create_training_job(
     user: Any, inject: Inject, changes: dict[str, Any], limit: dict[str, int], words: str
 ) -> None:
     inject(kind="quota", **limit)
     user.sagemaker.list_training_jobs()
-    status, code, message = refusal(user.start, name="beyond", **changes)
+    status, code, message = rejection(user.start, name="over-quota", **changes)
     assert (status, code) == (400, "ResourceLimitExceeded")
     assert message.startswith(f"The account-level service limit {words}")
     assert "a request delta of 1 Instances. Please use AWS Service Quotas to request an increase" in message
-    assert refusal(user.describe, name="beyond")[1] == "ValidationException"
+    assert rejection(user.describe, name="over-quota")[1] == "ValidationException"
 
 
-def test_a_lost_answer_hides_that_the_call_was_performed(
+def test_a_call_with_a_lost_answer_is_performed(
     user: Any, inject: Inject, capfd: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     inject(kind="lost-answer", action="CreateTrainingJob", times=2)
     inject(kind="lost-answer", action="PutObject")
     with pytest.raises(ConnectionClosedError):
         user.client("sagemaker", retries=NO_RETRY).create_training_job(**user.request("lost"))
-    assert refusal(user.start, name="lost")[1] == "ResourceInUse"
+    assert rejection(user.start, name="lost")[1] == "ResourceInUse"
     with pytest.raises(ConnectionClosedError):
         user.client("s3", retries=NO_RETRY).put_object(Bucket=BUCKET, Key="lost", Body=b"kept")
     assert user.read("lost") == b"kept"
@@ -224,7 +227,7 @@ def test_a_lost_answer_hides_that_the_call_was_performed(
     assert caplog.records == []
 
 
-def test_a_slow_answer_comes_long_after_the_call_was_performed(user: Any, inject: Inject, capfd: Any) -> None:
+def test_a_slow_answer_is_sent_after_the_call_was_performed(user: Any, inject: Inject, capfd: Any) -> None:
     inject(kind="slow-answer", action="CreateTrainingJob", seconds=0.5)
     client = user.client("sagemaker", retries=NO_RETRY, read_timeout=0.2)
     with pytest.raises(ReadTimeoutError):
@@ -235,40 +238,40 @@ def test_a_slow_answer_comes_long_after_the_call_was_performed(user: Any, inject
     assert capfd.readouterr().err == ""
 
 
-def test_the_sandboxs_own_calls_meet_no_fault_and_are_not_counted(user: Any, inject: Inject) -> None:
+def test_calls_of_training_jobs_are_not_affected_by_faults_and_not_counted(user: Any, inject: Inject) -> None:
     for action in ("GetObject", "ListObjectsV2", "PutObject", "PutLogEvents"):
         inject(kind="access-denied", action=action)
-    before = calls(user)
+    before = call_counts(user)
     assert user.train("denied")["TrainingJobStatus"] == "Completed"
-    after = calls(user)
+    after = call_counts(user)
     changed = {name for name, count in after.items() if count > before.get(name, 0)}
     assert changed == {"sagemaker:CreateTrainingJob", "sagemaker:DescribeTrainingJob"}
     assert after["sagemaker:CreateTrainingJob"] == before["sagemaker:CreateTrainingJob"] + 1
-    assert len(control(user, "GET")[1]) == 4
+    assert len(request_faults(user, "GET")[1]) == 4
 
 
-def test_calls_are_counted_by_the_names_policies_and_boto3_give_them(user: Any) -> None:
-    before = calls(user)
-    s3, place = user.s3, {"Bucket": "counted", "Key": "a/b"}
+def test_calls_are_counted_by_their_iam_action_names(user: Any) -> None:
+    before = call_counts(user)
+    s3, target = user.s3, {"Bucket": "counted", "Key": "a/b"}
     s3.create_bucket(Bucket="counted")
     s3.head_bucket(Bucket="counted")
     s3.get_bucket_location(Bucket="counted")
     s3.put_bucket_versioning(Bucket="counted", VersioningConfiguration={"Status": "Suspended"})
-    s3.put_object(**place, Body=b"1", Tagging="a=b")
-    s3.head_object(**place)
-    s3.get_object(**place)
-    s3.get_object_tagging(**place)
-    s3.copy_object(**place | {"Key": "copy"}, CopySource=place)
+    s3.put_object(**target, Body=b"1", Tagging="a=b")
+    s3.head_object(**target)
+    s3.get_object(**target)
+    s3.get_object_tagging(**target)
+    s3.copy_object(**target | {"Key": "copy"}, CopySource=target)
     s3.list_objects_v2(Bucket="counted", Prefix="")
     s3.list_objects(Bucket="counted")
-    for wanted in (False, True):
-        upload = place | {"UploadId": s3.create_multipart_upload(**place)["UploadId"]}
+    for complete in (False, True):
+        upload = target | {"UploadId": s3.create_multipart_upload(**target)["UploadId"]}
         etag = s3.upload_part(**upload, PartNumber=1, Body=b"2")["ETag"]
-        if wanted:
+        if complete:
             s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": etag}]})
         else:
             s3.abort_multipart_upload(**upload)
-    s3.delete_object(**place)
+    s3.delete_object(**target)
     s3.delete_objects(Bucket="counted", Delete={"Objects": [{"Key": "copy"}]})
     s3.delete_bucket(Bucket="counted")
     s3.list_buckets()
@@ -284,14 +287,14 @@ def test_calls_are_counted_by_the_names_policies_and_boto3_give_them(user: Any) 
         *("s3:AbortMultipartUpload", "s3:CompleteMultipartUpload"),
         *("sts:GetCallerIdentity", "iam:ListRoles", "logs:DescribeLogGroups", "sagemaker:ListModels"),
     }
-    new = {name: count - before.get(name, 0) for name, count in calls(user).items() if count != before.get(name)}
+    new = {name: count - before.get(name, 0) for name, count in call_counts(user).items() if count != before.get(name)}
     assert new == dict.fromkeys(twice, 2) | dict.fromkeys(once, 1)
 
 
-def test_without_capacity_a_job_fails_and_is_never_billed(user: Any, inject: Inject) -> None:
+def test_without_capacity_a_job_fails_and_is_not_billed(user: Any, inject: Inject) -> None:
     inject(kind="no-capacity", seconds=0.2)
     job = user.train("no-capacity")
-    assert phases(job) == ["Starting", "Failed"]
+    assert secondary_statuses(job) == ["Starting", "Failed"]
     assert job["FailureReason"] == (
         "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance "
         "type."
@@ -304,45 +307,47 @@ def test_without_capacity_a_spot_job_waits_and_is_stopped(user: Any, inject: Inj
     inject(kind="no-capacity")
     job = user.train("no-spot", **SPOT)
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
-    assert phases(job) == ["Starting", "Stopping", "MaxWaitTimeExceeded"]
+    assert secondary_statuses(job) == ["Starting", "Stopping", "MaxWaitTimeExceeded"]
     assert not {"FailureReason", "BillableTimeInSeconds"} & set(job)
 
 
-@pytest.mark.parametrize(("kind", "phase"), [("no-capacity", "Starting"), ("slow-job", "Training")])
-def test_a_job_that_a_fault_holds_up_can_be_stopped(user: Any, inject: Inject, kind: str, phase: str) -> None:
+@pytest.mark.parametrize(("kind", "status"), [("no-capacity", "Starting"), ("slow-job", "Training")])
+def test_a_job_that_a_fault_delays_can_be_stopped(user: Any, inject: Inject, kind: str, status: str) -> None:
     inject(kind=kind, seconds=3600)
-    user.start(f"held-{kind}")
-    user.wait(f"held-{kind}", phase)
-    user.stop(f"held-{kind}")
-    job = user.wait(f"held-{kind}")
-    assert phases(job)[-3:] == [phase, "Stopping", "Stopped"]
-    assert user.log(f"held-{kind}") == []
+    user.start(f"delayed-{kind}")
+    user.wait(f"delayed-{kind}", status)
+    user.stop(f"delayed-{kind}")
+    job = user.wait(f"delayed-{kind}")
+    assert secondary_statuses(job)[-3:] == [status, "Stopping", "Stopped"]
+    assert user.log(f"delayed-{kind}") == []
 
 
 def test_an_internal_error_fails_a_job_in_training(user: Any, inject: Inject) -> None:
     inject(kind="internal-error")
     job = user.train("broken")
-    assert phases(job) == ["Starting", "Downloading", "Training", "Failed"]
+    assert secondary_statuses(job) == ["Starting", "Downloading", "Training", "Failed"]
     assert job["FailureReason"] == "InternalServerError: We encountered an internal error. Please try again."
 
 
-def test_an_interrupted_spot_job_begins_again_and_makes_the_same_model(user: Any, inject: Inject) -> None:
+def test_an_interrupted_spot_job_starts_again_and_trains_the_same_model(user: Any, inject: Inject) -> None:
     inject(kind="spot-interruption")
-    undisturbed = user.train("on-demand")
+    uninterrupted = user.train("on-demand")
     job = user.train("interrupted", **SPOT)
     once = ["Starting", "Downloading", "Training"]
-    assert phases(undisturbed) == [*once, "Uploading", "Completed"]
-    assert phases(job) == [*once, "Interrupted", *once, "Uploading", "Completed"]
+    assert secondary_statuses(uninterrupted) == [*once, "Uploading", "Completed"]
+    assert secondary_statuses(job) == [*once, "Interrupted", *once, "Uploading", "Completed"]
     assert job["TrainingStartTime"] == job["SecondaryStatusTransitions"][1]["StartTime"]
     first, second = (user.read(f"models/{name}/output/model.tar.gz") for name in ("on-demand", "interrupted"))
     assert first == second
-    begun = [line for line in user.log("interrupted") if "Reading default configuration" in line]
-    assert len(begun) == 2
-    values = [{m["MetricName"]: m["Value"] for m in j["FinalMetricDataList"]}["train:mse"] for j in (undisturbed, job)]
+    starts = [line for line in user.log("interrupted") if "Reading default configuration" in line]
+    assert len(starts) == 2
+    values = [
+        {m["MetricName"]: m["Value"] for m in j["FinalMetricDataList"]}["train:mse"] for j in (uninterrupted, job)
+    ]
     assert values[0] == values[1]
 
 
-def test_a_job_runs_out_of_time_however_quick_it_is(user: Any, inject: Inject) -> None:
+def test_the_max_runtime_fault_stops_a_quick_job(user: Any, inject: Inject) -> None:
     inject(kind="max-runtime")
     job = user.train("out-of-time")
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxRuntimeExceeded")
@@ -350,16 +355,16 @@ def test_a_job_runs_out_of_time_however_quick_it_is(user: Any, inject: Inject) -
     assert "ModelArtifacts" not in job
 
 
-def test_a_late_log_appears_only_after_the_job_is_over(user: Any, inject: Inject) -> None:
+def test_a_late_log_appears_after_the_job_has_ended(user: Any, inject: Inject) -> None:
     inject(kind="late-log", seconds=3600)
     assert user.train("later")["FinalMetricDataList"]
     assert user.log("later") == []
     inject(kind="late-log", seconds=0.3)
     assert user.train("late")["TrainingJobStatus"] == "Completed"
-    assert any("Best model found" in line for line in eventually(lambda: user.log("late")))
+    assert any("Best model found" in line for line in wait_until(lambda: user.log("late")))
 
 
-def test_job_faults_choose_by_instance_type_and_spot_and_a_job_meets_each_kind_once(user: Any, inject: Inject) -> None:
+def test_faults_select_jobs_by_instance_type_and_spot_and_apply_once_per_kind(user: Any, inject: Inject) -> None:
     inject(kind="internal-error", instance_type="ml.c5.xlarge")
     inject(kind="internal-error", spot=True, times=2)
     inject(kind="slow-job", seconds=0)
@@ -368,56 +373,56 @@ def test_job_faults_choose_by_instance_type_and_spot_and_a_job_meets_each_kind_o
     assert user.log("neither") == []
     config = user.request("any")["ResourceConfig"] | {"InstanceType": "ml.c5.xlarge"}
     assert user.train("type-and-spot", ResourceConfig=config, **SPOT)["TrainingJobStatus"] == "Failed"
-    assert [fault["times"] for fault in control(user, "GET")[1]] == [2]
+    assert [fault["times"] for fault in request_faults(user, "GET")[1]] == [2]
     assert user.train("spot-only", **SPOT)["TrainingJobStatus"] == "Failed"
 
 
-def test_the_wait_of_a_spot_job_counts_against_its_max_wait_time(user: Any, inject: Inject) -> None:
+def test_the_waiting_time_of_a_spot_job_counts_towards_its_max_wait_time(user: Any, inject: Inject) -> None:
     inject(kind="slow-job", seconds=3600)
     condition = {"MaxRuntimeInSeconds": 1, "MaxWaitTimeInSeconds": 1}
     job = user.train("waited-out", EnableManagedSpotTraining=True, StoppingCondition=condition)
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "MaxWaitTimeExceeded")
-    assert phases(job) == ["Starting", "Downloading", "Training", "Stopping", "MaxWaitTimeExceeded"]
+    assert secondary_statuses(job) == ["Starting", "Downloading", "Training", "Stopping", "MaxWaitTimeExceeded"]
 
 
-def test_a_spot_job_pays_for_less_than_the_time_it_took(user: Any, inject: Inject) -> None:
+def test_a_spot_job_is_billed_for_less_than_its_training_time(user: Any, inject: Inject) -> None:
     inject(kind="slow-job", seconds=1.1)
     job = user.train("cheap", **SPOT)
     assert job["TrainingTimeInSeconds"] >= 2
     assert 1 <= job["BillableTimeInSeconds"] < job["TrainingTimeInSeconds"]
 
 
-def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
     line = [sys.executable, "-m", "sandbox.faults", *arguments]
     return subprocess.run(line, capture_output=True, text=True, check=False)
 
 
 def test_the_command_line_adds_lists_and_clears(user: Any, inject: Inject) -> None:
     del inject
-    place = ("--state-dir", str(user.sandbox.state_dir))
-    added = command("throttling", "--action", "ListTrainingJobs", "--times", "3", *place)
+    state_dir = ("--state-dir", str(user.sandbox.state_dir))
+    added = run_command("throttling", "--action", "ListTrainingJobs", "--times", "3", *state_dir)
     assert (added.returncode, added.stdout) == (0, "kind=throttling times=3 action=ListTrainingJobs\n")
-    assert refusal(user.client("sagemaker", retries=NO_RETRY).list_training_jobs)[1] == "ThrottlingException"
-    command("slow-job", "--instance-type", "ml.m5.large", "--spot", "false", "--seconds", "2.5", *place)
-    assert command("list", *place).stdout == (
+    assert rejection(user.client("sagemaker", retries=NO_RETRY).list_training_jobs)[1] == "ThrottlingException"
+    run_command("slow-job", "--instance-type", "ml.m5.large", "--spot", "false", "--seconds", "2.5", *state_dir)
+    assert run_command("list", *state_dir).stdout == (
         "kind=throttling times=2 action=ListTrainingJobs\n"
         "kind=slow-job times=1 instance_type=ml.m5.large spot=False seconds=2.5\n"
     )
-    wrong = command("throttling", "--seconds", "3", *place)
-    assert wrong.returncode == 2
-    assert wrong.stderr.endswith("Not a fault: throttling.seconds: this kind has no such field.\n")
-    assert (command("clear", *place).stdout, control(user, "GET")) == ("", (200, []))
+    invalid = run_command("throttling", "--seconds", "3", *state_dir)
+    assert invalid.returncode == 2
+    assert invalid.stderr.endswith("Invalid fault: throttling.seconds: this kind has no such field.\n")
+    assert (run_command("clear", *state_dir).stdout, request_faults(user, "GET")) == ("", (200, []))
 
 
-def test_the_command_line_explains_itself_and_says_when_no_sandbox_runs(tmp_path: Path) -> None:
-    described = command("--help").stdout
-    assert all(f"  {kind} " in described for kind in faults.FAULT_KINDS)
-    removed = command("list", "--state-dir", str(tmp_path))
-    assert (removed.returncode, removed.stdout) == (1, "")
-    assert removed.stderr == f"sandbox: none serves {tmp_path}; start `python -m sandbox` or give --state-dir\n"
+def test_the_help_lists_all_faults_and_a_missing_sandbox_is_an_error(tmp_path: Path) -> None:
+    help_text = run_command("--help").stdout
+    assert all(f"  {kind} " in help_text for kind in faults.FAULT_KINDS)
+    result = run_command("list", "--state-dir", str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"sandbox: no sandbox runs on {tmp_path}; start `python -m sandbox` or give --state-dir\n"
 
 
-def test_asking_for_faults_imports_pydantic_and_nothing_heavier() -> None:
+def test_the_fault_module_imports_no_slow_packages() -> None:
     program = "import sys, sandbox.faults; print(*{name.partition('.')[0] for name in sys.modules})"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert not {"moto", "boto3", "botocore", "werkzeug", "prefect", "numpy"} & set(output.split())

@@ -1,4 +1,4 @@
-"""What S3 held when the server ended is what the next server's S3 holds."""
+"""The contents of S3 survive a restart of the server."""
 
 import hashlib
 import io
@@ -17,7 +17,7 @@ from sandbox.account import BUCKET
 from sandbox.storage import Emulator, ObjectStore, make_environ
 
 Restart = Callable[[], Any]
-ODD_KEYS = [
+UNUSUAL_KEYS = [
     "a b",
     "ü/é",
     "100%/%2F",
@@ -34,25 +34,25 @@ ODD_KEYS = [
 
 
 def state(user: Any, bucket: str = BUCKET) -> dict[str, Any]:
-    """Everything that is to survive, by key."""
+    """Content and attributes of all objects of a bucket, by key."""
     found = {}
     for key in user.object_keys(bucket):
-        answer = user.s3.get_object(Bucket=bucket, Key=key)
+        response = user.s3.get_object(Bucket=bucket, Key=key)
         fields = ("ETag", "ContentType", "Metadata", "ContentEncoding", "CacheControl", "TagCount")
-        found[key] = {name: answer.get(name) for name in fields} | {"bytes": answer["Body"].read()}
+        found[key] = {name: response.get(name) for name in fields} | {"bytes": response["Body"].read()}
     return found
 
 
-def test_objects_under_odd_keys_survive(restart: Restart) -> None:
+def test_objects_with_unusual_keys_survive(restart: Restart) -> None:
     user = restart()
-    for key in ODD_KEYS:
+    for key in UNUSUAL_KEYS:
         user.s3.put_object(Bucket=BUCKET, Key=key, Body=f"under {key}".encode())
     before = state(user)
-    assert set(ODD_KEYS) <= set(before)
+    assert set(UNUSUAL_KEYS) <= set(before)
     assert state(restart()) == before
 
 
-def test_what_describes_an_object_survives(restart: Restart) -> None:
+def test_headers_metadata_and_tags_of_an_object_survive(restart: Restart) -> None:
     user = restart()
     user.s3.put_object(
         Bucket=BUCKET,
@@ -75,7 +75,7 @@ def test_what_describes_an_object_survives(restart: Restart) -> None:
     assert head["ChecksumSHA256"] == checksum
 
 
-def test_etags_survive_whether_uploaded_in_one_part_or_many(restart: Restart) -> None:
+def test_etags_of_objects_uploaded_in_one_or_many_parts_survive(restart: Restart) -> None:
     user = restart()
     sizes = [0, 1, (8 << 20) - 1, 8 << 20, (8 << 20) + 1, (16 << 20) + 5]
     for size in sizes:
@@ -83,12 +83,12 @@ def test_etags_survive_whether_uploaded_in_one_part_or_many(restart: Restart) ->
     heads = [user.s3.head_object(Bucket=BUCKET, Key=f"size/{size}") for size in sizes]
     assert ["-" in head["ETag"] for head in heads] == [False, False, False, True, True, True]
     user = restart()
-    again = [user.s3.head_object(Bucket=BUCKET, Key=f"size/{size}") for size in sizes]
+    restored = [user.s3.head_object(Bucket=BUCKET, Key=f"size/{size}") for size in sizes]
     for name in ("ETag", "ContentLength", "ContentType"):
-        assert [head[name] for head in again] == [head[name] for head in heads]
+        assert [head[name] for head in restored] == [head[name] for head in heads]
 
 
-def test_every_way_to_change_an_object_is_followed(restart: Restart) -> None:
+def test_all_operations_that_change_an_object_are_stored(restart: Restart) -> None:
     user = restart()
     s3 = user.s3
     for key in ("kept", "overwritten", "deleted", "purged/1", "purged/2 &<"):
@@ -104,7 +104,7 @@ def test_every_way_to_change_an_object_is_followed(restart: Restart) -> None:
     assert state(restart()) == before
 
 
-def test_of_concurrent_writes_to_a_key_the_one_that_won_survives(restart: Restart) -> None:
+def test_of_concurrent_writes_to_a_key_the_last_one_survives(restart: Restart) -> None:
     user = restart()
 
     def write(number: int) -> None:
@@ -116,7 +116,7 @@ def test_of_concurrent_writes_to_a_key_the_one_that_won_survives(restart: Restar
     assert state(restart()) == before
 
 
-def test_a_refused_conditional_write_changes_nothing(restart: Restart) -> None:
+def test_a_rejected_conditional_write_changes_nothing(restart: Restart) -> None:
     user = restart()
     user.s3.put_object(Bucket=BUCKET, Key="once", Body=b"first")
     with pytest.raises(user.s3.exceptions.ClientError):
@@ -124,7 +124,7 @@ def test_a_refused_conditional_write_changes_nothing(restart: Restart) -> None:
     assert restart().read("once") == b"first"
 
 
-def test_an_unfinished_upload_in_parts_is_no_object(restart: Restart) -> None:
+def test_an_unfinished_multipart_upload_is_not_an_object(restart: Restart) -> None:
     user = restart()
     upload = user.s3.create_multipart_upload(Bucket=BUCKET, Key="parts")["UploadId"]
     user.s3.upload_part(Bucket=BUCKET, Key="parts", UploadId=upload, PartNumber=1, Body=b"x")
@@ -133,18 +133,18 @@ def test_an_unfinished_upload_in_parts_is_no_object(restart: Restart) -> None:
 
 def test_buckets_survive_with_the_latest_version_of_each_object(restart: Restart) -> None:
     user = restart()
-    for bucket in ("made", "made-and-deleted", "versioned"):
+    for bucket in ("created", "deleted", "versioned"):
         user.s3.create_bucket(Bucket=bucket)
-    user.s3.delete_bucket(Bucket="made-and-deleted")
+    user.s3.delete_bucket(Bucket="deleted")
     user.s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     user.s3.put_object(Bucket="versioned", Key="k", Body=b"old")
     user.s3.put_object(Bucket="versioned", Key="k", Body=b"new")
     user = restart()
-    assert [b["Name"] for b in user.s3.list_buckets()["Buckets"]] == [BUCKET, "made", "versioned"]
+    assert [b["Name"] for b in user.s3.list_buckets()["Buckets"]] == [BUCKET, "created", "versioned"]
     assert user.s3.get_object(Bucket="versioned", Key="k")["Body"].read() == b"new"
 
 
-def test_a_new_sandbox_has_a_bucket_with_a_table_that_stays_deleted_never(restart: Restart) -> None:
+def test_a_sandbox_starts_with_a_sample_table_also_after_it_was_deleted(restart: Restart) -> None:
     user = restart()
     table = user.read("output/transformed_data.csv")
     assert table.startswith(b"age,")
@@ -152,12 +152,12 @@ def test_a_new_sandbox_has_a_bucket_with_a_table_that_stays_deleted_never(restar
     assert restart().read("output/transformed_data.csv") == table
 
 
-def test_a_table_of_the_users_own_is_left_alone(restart: Restart) -> None:
+def test_a_table_of_the_user_is_not_overwritten(restart: Restart) -> None:
     restart().s3.put_object(Bucket=BUCKET, Key="output/transformed_data.csv", Body=b"mine")
     assert restart().read("output/transformed_data.csv") == b"mine"
 
 
-def test_a_damaged_file_is_reported_and_the_rest_restored(
+def test_a_damaged_file_is_reported_and_the_others_are_restored(
     restart: Restart, state_dir: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     restart().s3.put_object(Bucket=BUCKET, Key="good", Body=b"good")
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_reported_and_the_rest_restored(
     assert damaged.exists()
 
 
-def test_what_cannot_be_put_on_disk_is_not_answered_with_success(restart: Restart) -> None:
+def test_a_write_that_fails_on_disk_is_an_error_response(restart: Restart) -> None:
     user = restart()
     bucket = user.sandbox.state_dir / "s3" / "full"
     user.s3.create_bucket(Bucket="full")
@@ -180,20 +180,20 @@ def test_what_cannot_be_put_on_disk_is_not_answered_with_success(restart: Restar
     bucket.unlink()
 
 
-def test_a_presigned_upload_survives_too(restart: Restart) -> None:
+def test_a_presigned_upload_survives(restart: Restart) -> None:
     url = restart().s3.generate_presigned_url("put_object", Params={"Bucket": BUCKET, "Key": "signed"})
     urlopen(Request(url, data=b"content", method="PUT", headers={"Content-Type": "text/csv"})).close()  # noqa: S310
     assert restart().read("signed") == b"content"
 
 
-# moto takes a line break in a key for the end of the path.
+# Without line breaks: moto ends the path of a request there.
 KEYS = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=8)
 changes = st.lists(st.tuples(st.sampled_from(["PUT", "DELETE"]), KEYS, st.binary(max_size=20)), max_size=12)
 
 
 @settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=changes)
-def test_disk_and_emulator_agree_after_any_changes(
+def test_disk_and_emulator_are_equal_after_any_changes(
     tmp_path_factory: Any, changes: list[tuple[str, str, bytes]]
 ) -> None:
     folder = tmp_path_factory.mktemp("s3")
@@ -204,8 +204,8 @@ def test_disk_and_emulator_agree_after_any_changes(
         if store.perform(make_environ("s3", method, f"/bucket/{key}", body=body)).status_code >= 300:
             continue
         expected = {k: v for k, v in expected.items() if k != key} | ({key: body} if method == "PUT" else {})
-    again = Emulator()
-    ObjectStore(folder, again).restore()
+    restored = Emulator()
+    ObjectStore(folder, restored).restore()
     for key in {key for _, key, _ in changes}:
-        answer = again.request("s3", "GET", f"/bucket/{key}")
-        assert (answer.get_data() if answer.status_code == 200 else None) == expected.get(key)
+        response = restored.request("s3", "GET", f"/bucket/{key}")
+        assert (response.get_data() if response.status_code == 200 else None) == expected.get(key)

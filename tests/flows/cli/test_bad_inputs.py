@@ -1,4 +1,4 @@
-"""A catalogue of tables that cannot be trained on: each is refused with its place and a cure, and no job is started."""
+"""A catalogue of invalid tables: each is rejected with the position of the error and a remedy; no job is started."""
 
 import gzip
 from collections.abc import Callable
@@ -16,48 +16,52 @@ from tasks.parameters import Dataset, Split
 pytestmark = pytest.mark.e2e
 
 ROWS = [(number * 7 % 50 + number / 100, number % 13, number * 3 % 11, number % 2) for number in range(60)]
-"""bonus, age, score, left: sixty rows that can be trained on."""
+"""bonus, age, score, left: sixty valid rows."""
 BINARY = {"predictor_type": "binary_classifier"}
 THREE = {"predictor_type": "multiclass_classifier", "num_classes": 3}
 
 
 def table(header: str = "bonus,age,score,left", **cells: object) -> bytes:
-    """The good table with some cells replaced: `age_3="x"` is row 3 of age, `age=…` all of it."""
+    """The valid table with some cells replaced: `age_3="x"` is row 3 of age, `age=…` the whole column."""
     names = ["bonus", "age", "score", "left"]
     rows = [[str(value) for value in row] for row in ROWS]
-    for place, value in cells.items():
-        name, _, row = place.partition("_")
+    for cell, value in cells.items():
+        name, _, row = cell.partition("_")
         for number in [int(row)] if row else range(1, len(rows) + 1):
-            found = value(number) if callable(value) else value
-            rows[number - 1][names.index(name)] = str(found)
+            content = value(number) if callable(value) else value
+            rows[number - 1][names.index(name)] = str(content)
     return "\n".join([header, *map(",".join, rows), ""]).encode()
 
 
 Case = tuple[bytes, list[str], dict[str, Any]]
 
 FILES: dict[str, Case] = {
-    "nothing but a line break": (b"\n", ["is empty", "header line"], {}),
+    "only a line break": (b"\n", ["is empty", "header line"], {}),
     "only blank lines": (b"\n\n\n", ["is empty"], {}),
     "only a byte order mark": (b"\xef\xbb\xbf", ["is empty"], {}),
     "a header without rows": (b"bonus,age\n", ["no rows", "at least one row"], {}),
     "a header without line end": (b"bonus,age", ["no rows"], {}),
-    "a row too long": (table(left_3="1,1"), ["row 3", "5 values, but the header has 4", "Repair"], {}),
-    "a row too short": (b"bonus,age\n" + b"1,2\n2,3\n" * 30 + b"3\n", ["row 61", "'age'", "missing", "Fill it in"], {}),
+    "a row with too many values": (table(left_3="1,1"), ["row 3", "5 values, but the header has 4", "Repair"], {}),
+    "a row with too few values": (
+        b"bonus,age\n" + b"1,2\n2,3\n" * 30 + b"3\n",
+        ["row 61", "'age'", "missing", "Fill it in"],
+        {},
+    ),
     "semicolons": (b"bonus;age\n1;2\n", ["separated by semicolons", "by commas"], {}),
     "tabs": (b"bonus\tage\n1\t2\n", ["separated by tabs", "by commas"], {}),
-    "a column twice": (table("bonus,age,age,left"), ["more than one column named 'age'", "Rename"], {}),
-    "a misspelt target": (table("bonuss,age,score,left"), ["no column 'bonus'", "Did you mean 'bonuss'?"], {}),
-    "another case": (table("Bonus,age,score,left"), ["no column 'bonus'", "Did you mean 'Bonus'?"], {}),
+    "a duplicate column": (table("bonus,age,age,left"), ["more than one column named 'age'", "Rename"], {}),
+    "a misspelled target": (table("bonuss,age,score,left"), ["no column 'bonus'", "Did you mean 'bonuss'?"], {}),
+    "a target in another case": (table("Bonus,age,score,left"), ["no column 'bonus'", "Did you mean 'Bonus'?"], {}),
     "an absent target": (table("salary,age,score,left"), ["no column 'bonus'", "salary, age"], {}),
-    "nothing but the target": (b"bonus\n1\n2\n", ["only the column 'bonus'", "at least one feature"], {}),
+    "only the target": (b"bonus\n1\n2\n", ["only the column 'bonus'", "at least one feature"], {}),
     "no header": (table("1,2,3,4"), ["no column 'bonus'"], {}),
-    "no header, a number for a target": (
+    "no header and a number as target": (
         table("1.5,2,3,4"),
         ["first line looks like data", "Put a line"],
         {"dataset": {"target": "1.5"}},
     ),
     "another encoding in the header": ("bonus,größe\n1,2\n".encode("latin-1"), ["not text in UTF-8", "Save it"], {}),
-    "another encoding below": (table(age_4="größer").decode().encode("latin-1"), ["row 4", "UTF-8", "Save it"], {}),
+    "another encoding in a row": (table(age_4="größer").decode().encode("latin-1"), ["row 4", "UTF-8", "Save it"], {}),
     "UTF-16": (table().decode().encode("utf-16"), ["UTF-16", "Save it as a CSV file in UTF-8"], {}),
     "an Excel workbook": (b"PK\x03\x04" + b"\0" * 50, ["Excel workbook", "Save it as a CSV"], {}),
     "JSON": (b'{"bonus": 1, "age": 2}\n', ["is JSON", "Save it as a CSV"], {}),
@@ -67,7 +71,7 @@ FILES: dict[str, Case] = {
     "a damaged gzip": (b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03bonus,age\n", ["is damaged"], {}),
     "a truncated zstd": (b"\x28\xb5\x2f\xfd\x04\x00", ["is damaged"], {}),
     "a damaged Parquet file": (b"PAR1" + b"\0" * 50 + b"PAR1", ["cannot be read as Parquet", "Write it again"], {}),
-    "a quote never closed": (table(age_5='"5'), ["table.csv", "row"], {}),
+    "an unclosed quote": (table(age_5='"5'), ["table.csv", "row"], {}),
 }
 CELLS: dict[str, Case] = {
     "text": (table(age_2="Ulm"), ["'age', row 2", "'Ulm' is not a number", "one-hot", "ignore"], {}),
@@ -84,14 +88,14 @@ CELLS: dict[str, Case] = {
     "NaN": (table(age_6="NaN"), ["'age', row 6", "missing"], {}),
     "null": (table(age_6="null"), ["'age', row 6", "missing"], {}),
     "a question mark": (table(age_6="?"), ["'age', row 6", "missing"], {}),
-    "blanks for a number": (table(age_6="  "), ["'age', row 6", "missing"], {}),
-    "a column of nothing": (table(age=""), ["'age', row 1", "missing", "first of 60"], {}),
+    "spaces instead of a number": (table(age_6="  "), ["'age', row 6", "missing"], {}),
+    "an empty column": (table(age=""), ["'age', row 1", "missing", "first of 60"], {}),
     "infinity": (table(age_6="inf"), ["'age', row 6", "infinite", "Replace it"], {}),
     "minus infinity": (table(bonus_6="-Infinity"), ["'bonus', row 6", "infinite"], {}),
     "beyond float64": (table(score_6="1e400"), ["'score', row 6", "infinite"], {}),
     "beyond float32": (table(score_6="1e39"), ["'score', row 6", "3.4e38", "Rescale"], {}),
 }
-MEANING: dict[str, Case] = {
+CONTENT: dict[str, Case] = {
     "a constant target": (table(bonus=7), ["'bonus'", "is 7 in every row", "cannot be learned"], {}),
     "a copy of the target": (table(age=lambda row: ROWS[row - 1][0]), ["'age'", "'bonus'"], {}),
     "too few rows for three sets": (b"bonus,age\n1,2\n2,3\n", ["2 rows cannot be split"], {}),
@@ -141,7 +145,7 @@ MEANING: dict[str, Case] = {
         ["'bonus'", "predictor_type to regressor"],
         {"hyperparameters": THREE},
     ),
-    "another number of features": (
+    "a wrong feature_dim": (
         table(),
         ["feature_dim", "3 feature columns", "Set it to 3"],
         {"hyperparameters": {"feature_dim": 5}},
@@ -173,21 +177,21 @@ MEANING: dict[str, Case] = {
     ),
     "one group only": (table(age=3), ["cannot be split"], {"split": {"method": "group", "column": "age"}}),
 }
-CATALOGUE = FILES | CELLS | MEANING
+CATALOGUE = FILES | CELLS | CONTENT
 
 
-@flow(name="refusals", persist_result=False)
-def refusals(runs: dict[str, dict[str, Any]]) -> dict[str, Exception]:
-    """What the body of the real flow answers to each; one flow run for all, as each costs most of a second."""
-    answers: dict[str, Exception] = {}
+@flow(name="collect-errors", persist_result=False)
+def collect_errors(runs: dict[str, dict[str, Any]]) -> dict[str, Exception]:
+    """The error of the flow's function for each case; in one flow run, because each takes most of a second."""
+    errors: dict[str, Exception] = {}
     for case, parameters in runs.items():
-        with pytest.raises((DataError, HyperparameterError)) as refusal:
+        with pytest.raises((DataError, HyperparameterError)) as caught:
             train_linear_learner.fn(**parameters)
-        answers[case] = refusal.value
-    return answers
+        errors[case] = caught.value
+    return errors
 
 
-def test_every_bad_input_is_refused_with_its_place_and_a_remedy_and_starts_no_job(
+def test_every_invalid_input_is_rejected_with_position_and_remedy_without_a_job(
     parameters: dict[str, Any], put_object: Callable[[str, bytes], str], jobs: Callable[[], list[str]]
 ) -> None:
     runs = {}
@@ -198,22 +202,22 @@ def test_every_bad_input_is_refused_with_its_place_and_a_remedy_and_starts_no_jo
             "split": Split(**chosen.get("split", {})),
             "hyperparameters": Hyperparameters(**chosen.get("hyperparameters", {})),
         }
-    answers = refusals(runs)
-    for case, (_, said, _) in CATALOGUE.items():
-        error = answers[case]
-        assert all(part in str(error) for part in said), (case, error)
-        named = "table.csv" in str(error) or not isinstance(error, DataError) or "cannot be split" in str(error)
-        assert named, (case, error)
+    errors = collect_errors(runs)
+    for case, (_, parts, _) in CATALOGUE.items():
+        error = errors[case]
+        assert all(part in str(error) for part in parts), (case, error)
+        is_located = "table.csv" in str(error) or not isinstance(error, DataError) or "cannot be split" in str(error)
+        assert is_located, (case, error)
         assert len(str(error)) < 1000, case
     assert jobs() == []
 
 
-def test_a_bad_input_fails_the_run(parameters: dict[str, Any], put_object: Callable[[str, bytes], str]) -> None:
+def test_an_invalid_input_fails_the_run(parameters: dict[str, Any], put_object: Callable[[str, bytes], str]) -> None:
     source = put_object("table.csv", CATALOGUE["semicolons"][0])
     state: State[Any] = train_linear_learner(**parameters | {"dataset": Dataset(source=source)}, return_state=True)
     assert state.is_failed()
     assert isinstance(state.result(raise_on_failure=False), DataError)
 
 
-def test_the_catalogue_is_as_long_as_it_is_meant_to_be() -> None:
+def test_the_catalogue_has_at_least_forty_cases() -> None:
     assert len(CATALOGUE) >= 40

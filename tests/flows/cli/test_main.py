@@ -1,4 +1,4 @@
-"""`python -m flows.train` as a person types it: in a process of its own, with a home of its own."""
+"""`python -m flows.train` as a user runs it: in its own process, with its own home directory."""
 
 import json
 import os
@@ -28,8 +28,13 @@ LONG_JOB = ("--hyperparameters.epochs", "1000000", "--hyperparameters.early_stop
 
 
 def environment(home: Path) -> dict[str, str]:
-    retained = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
-    return {**retained, "HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_", "XDG_"))}
+    return {
+        **inherited,
+        "HOME": str(home),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "PREFECT_HOME": str(home / "prefect"),
+    }
 
 
 @pytest.fixture(scope="module")
@@ -37,19 +42,19 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
-def finished(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """What became of a command run in an empty folder of the user's, as far from the project's as can be."""
-    own = {**environment(home), **variables}
-    return subprocess.run(command, cwd=home, env=own, capture_output=True, text=True, timeout=180, check=False)
+def run_command(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the user's home directory, outside the project, and wait for it."""
+    variables = {**environment(home), **variables}
+    return subprocess.run(command, cwd=home, env=variables, capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.fixture(scope="module")
 def train(home: Path) -> Command:
-    return lambda *arguments: finished(home, *PYTHON, "flows.train", *arguments)
+    return lambda *arguments: run_command(home, *PYTHON, "flows.train", *arguments)
 
 
 def processes_of(home: Path) -> list[str]:
-    """Command lines of all processes whose environment names this home."""
+    """Command lines of all processes with this home directory in their environment."""
     found = []
     for process in Path("/proc").iterdir():
         try:
@@ -60,26 +65,26 @@ def processes_of(home: Path) -> list[str]:
     return found
 
 
-def assert_nothing_is_left(home: Path) -> None:
+def assert_no_process_is_left(home: Path) -> None:
     end = time.monotonic() + 10
-    while (left := processes_of(home)) and time.monotonic() < end:
+    while (processes := processes_of(home)) and time.monotonic() < end:
         time.sleep(0.1)
-    assert not left
+    assert not processes
 
 
 def jobs(home: Path) -> dict[str, str]:
-    """Status of every training job the sandbox of this home has on disk."""
+    """Status by name of the training jobs that the sandbox of this home directory has stored."""
     records = (home / "cache/train-linear-learner/sandbox/jobs").glob("*/job.json")
-    read = [json.loads(record.read_text())["document"] for record in records]
-    return {one["TrainingJobName"]: one["TrainingJobStatus"] for one in read}
+    documents = [json.loads(record.read_text())["document"] for record in records]
+    return {one["TrainingJobName"]: one["TrainingJobStatus"] for one in documents}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[LocalPrefectServer]:
-    """For commands that need none of their own, which takes seconds to start."""
-    with closing(LocalPrefectServer()) as own:
-        own.wait()
-        yield own
+    """A shared server, because starting one for each command takes seconds."""
+    with closing(LocalPrefectServer()) as server:
+        server.wait()
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -87,29 +92,27 @@ def first(train: Command) -> subprocess.CompletedProcess[str]:
     return train()
 
 
-def test_the_first_run_trains_and_leaves_a_model_that_opens(
-    first: subprocess.CompletedProcess[str], home: Path
-) -> None:
+def test_the_first_run_trains_and_downloads_the_model(first: subprocess.CompletedProcess[str], home: Path) -> None:
     assert first.returncode == 0, first.stderr
     assert "31,500 rows to train, 9,045 to validate, 4,455 to test" in first.stdout
     assert "validation    " in first.stdout
     (model,) = (home / "models").glob("*/model.tar.gz")
     assert str(model) in first.stdout
     assert read_model(model).weights.shape == (16, 1)
-    assert_nothing_is_left(home)
+    assert_no_process_is_left(home)
 
 
-def test_the_second_run_reuses_everything_and_says_so(
+def test_the_second_run_reuses_and_reports_all_results(
     first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
 ) -> None:
     assert first.returncode == 0
-    second = finished(home, *PYTHON, "flows.train", PREFECT_API_URL=server.api_url)
+    second = run_command(home, *PYTHON, "flows.train", PREFECT_API_URL=server.api_url)
     assert second.returncode == 0, second.stderr
     assert "reused        load, split, format, upload, training job, read log, download" in second.stdout
     assert list(jobs(home).values()) == ["Completed"]
 
 
-def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: Path) -> None:
+def test_two_simultaneous_first_runs_share_one_job(tmp_path: Path) -> None:
     command, variables = [*PYTHON, "flows.train", "--sample", "diabetes"], environment(tmp_path)
     runs = [
         subprocess.Popen(
@@ -117,58 +120,58 @@ def test_two_that_are_started_at_once_on_a_new_machine_share_one_job(tmp_path: P
         )
         for _ in range(2)
     ]
-    said = [run.communicate(timeout=180)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], said
+    outputs = [run.communicate(timeout=180)[0] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], outputs
     assert list(jobs(tmp_path).values()) == ["Completed"]
-    assert_nothing_is_left(tmp_path)
+    assert_no_process_is_left(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--source", "nowhere.csv"], "There is no object s3://linear-learner-sandbox/nowhere.csv."),
+        (["--source", "missing.csv"], "There is no object s3://linear-learner-sandbox/missing.csv."),
         (["--csv", "text.csv", "--target", "price"], "column 'town', row 2: 'Ulm' is not a number."),
-        (["--workspace", "nowhere"], "There is no Training Workspace block named 'nowhere' on this Prefect server."),
+        (["--workspace", "missing"], "There is no Training Workspace block named 'missing' on this Prefect server."),
     ],
 )
-def test_a_mistake_found_on_the_way_ends_in_one_sentence(
+def test_an_error_of_the_user_is_reported_in_the_last_line(
     server: LocalPrefectServer, home: Path, arguments: list[str], message: str
 ) -> None:
     (home / "text.csv").write_text("town,price\n1,2\nUlm,4\n" + "1,2\n3,4\n" * 9)
-    run = finished(home, *PYTHON, "flows.train", *arguments, PREFECT_API_URL=server.api_url)
+    run = run_command(home, *PYTHON, "flows.train", *arguments, PREFECT_API_URL=server.api_url)
     assert run.returncode == 2
     assert message in run.stderr.strip().splitlines()[-1]
     assert "Traceback" not in run.stderr
-    assert_nothing_is_left(home)
+    assert_no_process_is_left(home)
 
 
-def test_in_a_terminal_a_bar_shows_how_far_training_is(
+def test_a_terminal_shows_a_progress_bar(
     first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
 ) -> None:
     assert first.returncode == 0
-    ours, theirs = pty.openpty()
-    # Some seconds of training, so that it is looked at more than once.
+    controller, terminal = pty.openpty()
+    # Training takes some seconds, so that the job is polled more than once.
     job = {"epochs": "200", "early_stopping_patience": "200", "mini_batch_size": "40"}
     command = [*PYTHON, "flows.train", *(word for name in job for word in (f"--hyperparameters.{name}", job[name]))]
     variables = {**environment(home), "TERM": "xterm", "COLUMNS": "160", "PREFECT_API_URL": server.api_url}
     with subprocess.Popen(
-        command, cwd=home, env=variables, stdout=theirs, stderr=theirs, start_new_session=True
+        command, cwd=home, env=variables, stdout=terminal, stderr=terminal, start_new_session=True
     ) as run:
-        os.close(theirs)
-        shown = b""
-        with suppress(OSError):  # how a terminal says that its other end is closed
-            while part := os.read(ours, 65536):
-                shown += part
-        os.close(ours)
-    assert run.returncode == 0, shown.decode()
-    assert re.search(r"training .*━.* \d+%", shown.decode())
+        os.close(terminal)
+        output = b""
+        with suppress(OSError):  # raised when the other end of the terminal is closed
+            while part := os.read(controller, 65536):
+                output += part
+        os.close(controller)
+    assert run.returncode == 0, output.decode()
+    assert re.search(r"training .*━.* \d+%", output.decode())
 
 
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_interrupted_it_leaves_nothing_running(home: Path, sign: signal.Signals) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_process_running(home: Path, number: signal.Signals) -> None:
     """The signal goes to the whole process group, as Ctrl-C in a terminal does."""
     before = set(jobs(home))
-    seed = ("--split.random_state", str(int(sign)))
+    seed = ("--split.random_state", str(int(number)))
     with subprocess.Popen(
         [*PYTHON, "flows.train", *LONG_JOB, *seed],
         cwd=home,
@@ -179,22 +182,22 @@ def test_interrupted_it_leaves_nothing_running(home: Path, sign: signal.Signals)
         start_new_session=True,
     ) as run:
         assert run.stderr is not None
-        assert any("Training: " in line for line in run.stderr), "the job never trained"
-        os.killpg(run.pid, sign)
-        said = run.stderr.read()
-    assert_nothing_is_left(home)
+        assert any("Training: " in line for line in run.stderr), "the job did not train"
+        os.killpg(run.pid, number)
+        output = run.stderr.read()
+    assert_no_process_is_left(home)
     (job,) = set(jobs(home)) - before
-    if sign == signal.SIGKILL:
+    if number == signal.SIGKILL:
         assert jobs(home)[job] == "InProgress"
     else:
-        assert run.returncode == 128 + sign
-        assert "Interrupted. Nothing is left running; the next run goes on from here." in said
+        assert run.returncode == 128 + number
+        assert "Interrupted. Nothing is left running; the next run reuses the completed steps." in output
         assert jobs(home)[job] == "Stopped"
 
 
 @pytest.fixture
 def long_lived_sandbox(home: Path) -> Iterator[str]:
-    """`python -m sandbox` in a process of its own; the value is the endpoint that it prints."""
+    """Run `python -m sandbox` and return the endpoint that it prints."""
     with subprocess.Popen(
         [*PYTHON, "sandbox"],
         cwd=home,
@@ -202,23 +205,23 @@ def long_lived_sandbox(home: Path) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-    ) as served:
-        assert served.stdout is not None
+    ) as process:
+        assert process.stdout is not None
         try:
             yield next(
-                word for line in served.stdout for word in line.split() if word.startswith("http://127.0.0.1:")
+                word for line in process.stdout for word in line.split() if word.startswith("http://127.0.0.1:")
             ).rstrip(".,;")
         finally:
-            served.terminate()
-            assert served.wait(10) == 0
+            process.terminate()
+            assert process.wait(10) == 0
 
 
-def test_a_sandbox_that_runs_already_is_used_and_is_open_to_plain_boto3(
+def test_a_running_sandbox_is_used_and_can_be_called_with_boto3(
     long_lived_sandbox: str, server: LocalPrefectServer, home: Path
 ) -> None:
-    run = finished(home, *PYTHON, "flows.train", "--sample", "diabetes", PREFECT_API_URL=server.api_url)
+    run = run_command(home, *PYTHON, "flows.train", "--sample", "diabetes", PREFECT_API_URL=server.api_url)
     assert run.returncode == 0, run.stderr
-    assert client.find_endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it lives on"
+    assert client.find_endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it still runs"
     session = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1")
     config = Config(proxies={})
     sagemaker, logs, s3 = (

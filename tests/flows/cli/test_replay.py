@@ -1,4 +1,4 @@
-"""A recorded run is repeated by its run.json alone, unless its table has changed."""
+"""A run is repeated from its run.json, unless its table has changed."""
 
 import json
 import re
@@ -26,108 +26,109 @@ PutObject = Callable[[str, bytes], str]
 
 @pytest.fixture
 def run(parameters: dict[str, Any]) -> TrainingRun:
-    """A run that was recorded."""
-    done = train_linear_learner(**parameters)
-    assert isinstance(done, TrainingRun)
-    return done
+    """A recorded run."""
+    run = train_linear_learner(**parameters)
+    assert isinstance(run, TrainingRun)
+    return run
 
 
 @pytest.fixture
-def said(run: TrainingRun, machine: Path) -> dict[str, Any]:
-    """A command line that repeats it."""
+def given(run: TrainingRun, machine: Path) -> dict[str, Any]:
+    """Arguments that repeat the run."""
     return {"from_run": run.recorded.uri, "workspace": "flows", "model_dir": str(machine / "again")}
 
 
-def repeated(said: dict[str, Any]) -> tuple[str, TrainingRun]:
-    """What the command line says of the reproduction, and the run."""
-    replay = Replay.of(load_workspace("flows"), said)
-    done = train_linear_learner(**flow_parameters(load_workspace("flows"), replay.arguments))
-    return replay.outcome(done), done
+def repeat(given: dict[str, Any]) -> tuple[str, TrainingRun]:
+    """Repeat the run; returns the line on its reproduction, and the new run."""
+    replay = Replay.of(load_workspace("flows"), given)
+    run = train_linear_learner(**flow_parameters(load_workspace("flows"), replay.arguments))
+    return replay.outcome(run), run
 
 
 def test_a_run_is_repeated_from_its_record_in_s3_and_reuses_the_job(
-    jobs: Callable[[], list[str]], run: TrainingRun, said: dict[str, Any], parameters: dict[str, Any]
+    jobs: Callable[[], list[str]], run: TrainingRun, given: dict[str, Any], parameters: dict[str, Any]
 ) -> None:
-    outcome, again = repeated(said)
+    outcome, repeated = repeat(given)
     assert re.fullmatch(r"yes: the fingerprint is [0-9a-f]{20}, as recorded", outcome)
-    assert again.job.name == run.job.name == f"linear-learner-{outcome.split()[4].strip(',')}"
+    assert repeated.job.name == run.job.name == f"linear-learner-{outcome.split()[4].strip(',')}"
     assert jobs() == [run.job.name]
-    assert again.rows.parameters == run.rows.parameters
-    assert (again.recorded.uri, again.recorded.sha256) == (run.recorded.uri, run.recorded.sha256)
-    assert Replay.of(load_workspace("flows"), said).arguments.hyperparameters == parameters["hyperparameters"]
+    assert repeated.rows.parameters == run.rows.parameters
+    assert (repeated.recorded.uri, repeated.recorded.sha256) == (run.recorded.uri, run.recorded.sha256)
+    assert Replay.of(load_workspace("flows"), given).arguments.hyperparameters == parameters["hyperparameters"]
 
 
-def test_a_record_of_this_machine_will_do_and_what_is_said_beside_it_counts(
-    jobs: Callable[[], list[str]], run: TrainingRun, said: dict[str, Any]
+def test_a_local_record_is_accepted_and_given_arguments_override_it(
+    jobs: Callable[[], list[str]], run: TrainingRun, given: dict[str, Any]
 ) -> None:
-    own = {"from_run": str(run.model.path.with_name("run.json")), "hyperparameters": {"epochs": "3"}}
-    outcome, again = repeated({**said, **own})
-    assert outcome == "no: hyperparameters (epochs) not as recorded"
-    assert again.submission.how == "started"
-    assert sorted(jobs()) == sorted([run.job.name, again.job.name])
+    changes = {"from_run": str(run.model.path.with_name("run.json")), "hyperparameters": {"epochs": "3"}}
+    outcome, repeated = repeat({**given, **changes})
+    assert outcome == "no: hyperparameters.epochs not as recorded"
+    assert repeated.submission.how == "started"
+    assert sorted(jobs()) == sorted([run.job.name, repeated.job.name])
 
 
-def test_another_seed_gives_other_channels(said: dict[str, Any]) -> None:
-    outcome, _ = repeated({**said, "split": {"random_state": "7"}})
-    assert outcome == "no: channels (test, train, validation) not as recorded"
+def test_another_seed_changes_the_channels(given: dict[str, Any]) -> None:
+    outcome, _ = repeat({**given, "split": {"random_state": "7"}})
+    assert outcome == "no: channels.test, channels.train, channels.validation not as recorded"
 
 
-def test_the_same_table_elsewhere_gives_the_same_job(
-    run: TrainingRun, said: dict[str, Any], workspace: Workspace, put_object: PutObject
+def test_the_same_table_at_another_location_gives_the_same_job(
+    run: TrainingRun, given: dict[str, Any], workspace: Workspace, put_object: PutObject
 ) -> None:
     content, _ = read_object(workspace, run.table.source.uri)
     moved = put_object("moved.csv", content)
-    outcome, again = repeated({**said, "dataset": {"source": moved}})
+    outcome, repeated = repeat({**given, "dataset": {"source": moved}})
     assert outcome.startswith("yes")
-    assert again.job.name == run.job.name
-    said_again = json.loads(again.model.path.with_name("run.json").read_bytes())
-    assert said_again["parameters"]["dataset"]["source"] == moved
+    assert repeated.job.name == run.job.name
+    record = json.loads(repeated.model.path.with_name("run.json").read_bytes())
+    assert record["parameters"]["dataset"]["source"] == moved
 
 
-def test_a_table_that_has_changed_is_refused_before_anything_runs_and_taken_when_it_is_named(
-    run: TrainingRun, said: dict[str, Any], put_object: PutObject
+def test_a_changed_table_is_rejected_unless_it_is_given(
+    run: TrainingRun, given: dict[str, Any], put_object: PutObject
 ) -> None:
     uri = put_object(run.table.source.uri.rpartition("/")[2], linear_table("another"))
-    with pytest.raises(DataError, match=rf"^{uri} is not the table .* To train on it as it is now, .*--source {uri}"):
-        Replay.of(load_workspace("flows"), said)
-    outcome, again = repeated({**said, "dataset": {"source": uri}})
-    assert outcome == "no: channels (test, train, validation) not as recorded"
-    assert again.job.name != run.job.name
+    with pytest.raises(DataError, match=rf"^{uri} is not the recorded table: .* give --source {uri};"):
+        Replay.of(load_workspace("flows"), given)
+    outcome, repeated = repeat({**given, "dataset": {"source": uri}})
+    assert outcome == "no: channels.test, channels.train, channels.validation not as recorded"
+    assert repeated.job.name != run.job.name
 
 
-def test_a_table_that_is_missing_is_not_found(run: TrainingRun, said: dict[str, Any], workspace: Workspace) -> None:
+def test_a_missing_table_is_not_found(run: TrainingRun, given: dict[str, Any], workspace: Workspace) -> None:
     name = workspace.bucket.bucket_name
     workspace.client("s3").delete_object(Bucket=name, Key=run.table.source.uri.removeprefix(f"s3://{name}/"))
     with pytest.raises(NotFound, match=run.table.source.uri):
-        Replay.of(load_workspace("flows"), said)
+        Replay.of(load_workspace("flows"), given)
 
 
-def test_a_table_named_by_its_key_is_found_where_it_was(
-    run: TrainingRun, said: dict[str, Any], workspace: Workspace
+def test_a_table_given_by_its_key_is_found_at_the_recorded_location(
+    run: TrainingRun, given: dict[str, Any], workspace: Workspace
 ) -> None:
-    """As it is in another workspace, whose bucket is not the one that the key was meant for."""
+    """In another workspace the key would name an object of another bucket."""
     record = json.loads(read_object(workspace, run.recorded.uri)[0])
-    record["parameters"]["dataset"]["source"] = "somewhere/else.csv"
+    record["parameters"]["dataset"]["source"] = "other/table.csv"
     write_object(workspace, run.recorded.uri, json.dumps(record).encode())
-    assert Replay.of(load_workspace("flows"), said).arguments.dataset.source == run.table.source.uri
+    assert Replay.of(load_workspace("flows"), given).arguments.dataset.source == run.table.source.uri
 
 
-def test_what_is_said_is_checked_together_with_what_was_recorded(said: dict[str, Any]) -> None:
-    split = Replay.of(load_workspace("flows"), {**said, "split": {"method": "time", "column": "score"}}).arguments.split
+def test_given_and_recorded_arguments_are_validated_together(given: dict[str, Any]) -> None:
+    changes = {"split": {"method": "time", "column": "score"}}
+    split = Replay.of(load_workspace("flows"), {**given, **changes}).arguments.split
     assert (split.method, split.column, split.holdout_size) == ("time", "score", 0.3)
     with pytest.raises(DataError, match=r"^loss logistic is invalid for regressor"):
-        Replay.of(load_workspace("flows"), {**said, "hyperparameters": {"loss": "logistic"}})
+        Replay.of(load_workspace("flows"), {**given, "hyperparameters": {"loss": "logistic"}})
     with pytest.raises(DataError, match=r"^--split\.test_size: Input should be less than 1; found '7'$"):
-        Replay.of(load_workspace("flows"), {**said, "split": {"test_size": "7"}})
+        Replay.of(load_workspace("flows"), {**given, "split": {"test_size": "7"}})
 
 
-def test_what_is_no_record_is_refused(said: dict[str, Any], workspace: Workspace, put_object: PutObject) -> None:
+def test_an_invalid_record_is_rejected(given: dict[str, Any], workspace: Workspace, put_object: PutObject) -> None:
     with pytest.raises(ArtifactError, match=r"model\.tar\.gz is not a valid run\.json"):
-        Replay.of(load_workspace("flows"), {**said, "from_run": said["from_run"].replace("run.json", "model.tar.gz")})
+        Replay.of(load_workspace("flows"), {**given, "from_run": given["from_run"].replace("run.json", "model.tar.gz")})
     with pytest.raises(ArtifactError, match="format: 99, but this version reads only up to 1"):
-        Replay.of(load_workspace("flows"), {**said, "from_run": put_object("newer.json", b'{"format": 99}')})
-    with pytest.raises(NotFound, match=r"nowhere/run\.json"):
-        Replay.of(load_workspace("flows"), {**said, "from_run": workspace.uri("nowhere", "run.json")})
+        Replay.of(load_workspace("flows"), {**given, "from_run": put_object("newer.json", b'{"format": 99}')})
+    with pytest.raises(NotFound, match=r"missing/run\.json"):
+        Replay.of(load_workspace("flows"), {**given, "from_run": workspace.uri("missing", "run.json")})
 
 
 def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: Any) -> StoredObject:
@@ -152,7 +153,7 @@ def test_tables_are_compared_by_the_content_of_their_parts(now: list[StoredObjec
     assert is_same_table(recorded, Source(uri="s3://a/", parts=tuple(now))) == same
 
 
-def test_what_differs_is_named() -> None:
+def test_differences_are_listed_by_name() -> None:
     recorded = {
         "image": "a:1",
         "hyperparameters": {"epochs": "2", "wd": "0"},

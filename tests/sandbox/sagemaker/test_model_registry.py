@@ -1,4 +1,4 @@
-"""SageMaker's registry calls: groups, versions, their order and pages, what is refused."""
+"""Model Registry calls: groups, versions, their order and pages, and rejected requests."""
 
 import json
 import uuid
@@ -33,10 +33,10 @@ def inference(model: str = "model") -> dict[str, Any]:
 
 
 def add(user: Any, group: str, model: str = "model", **fields: Any) -> str:
-    made = user.sagemaker.create_model_package(
+    response = user.sagemaker.create_model_package(
         ModelPackageGroupName=group, InferenceSpecification=inference(model), **fields
     )
-    arn: str = made["ModelPackageArn"]
+    arn: str = response["ModelPackageArn"]
     return arn
 
 
@@ -57,7 +57,7 @@ def groups(user: Any, **arguments: Any) -> list[str]:
     return [summary["ModelPackageGroupName"] for page in pages for summary in page["ModelPackageGroupSummaryList"]]
 
 
-def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
+def rejection(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
@@ -71,37 +71,37 @@ def sagemaker(folder: Path) -> Any:
 
 @pytest.fixture
 def group(user: Any) -> str:
-    """A group that no other test has."""
+    """A new group."""
     name = f"group-{uuid.uuid4().hex}"
     user.sagemaker.create_model_package_group(ModelPackageGroupName=name)
     return name
 
 
-def test_a_group_is_described_and_found_by_its_name_or_its_arn(user: Any) -> None:
-    made = user.sagemaker.create_model_package_group(
-        ModelPackageGroupName="salaries", ModelPackageGroupDescription="What people earn, at least (€)"
+def test_a_group_is_described_by_name_or_arn(user: Any) -> None:
+    created = user.sagemaker.create_model_package_group(
+        ModelPackageGroupName="salaries", ModelPackageGroupDescription="Monthly, before tax (€)"
     )
-    assert made["ModelPackageGroupArn"] == f"{ARN}:model-package-group/salaries"
-    for name in ("salaries", made["ModelPackageGroupArn"]):
+    assert created["ModelPackageGroupArn"] == f"{ARN}:model-package-group/salaries"
+    for name in ("salaries", created["ModelPackageGroupArn"]):
         found = user.sagemaker.describe_model_package_group(ModelPackageGroupName=name)
-        assert found["ModelPackageGroupDescription"] == "What people earn, at least (€)"
+        assert found["ModelPackageGroupDescription"] == "Monthly, before tax (€)"
         assert (found["ModelPackageGroupName"], found["ModelPackageGroupStatus"]) == ("salaries", "Completed")
 
 
-def test_a_group_is_created_once(user: Any, group: str) -> None:
+def test_a_group_name_is_unique(user: Any, group: str) -> None:
     add(user, group)
-    code, message = refusal(user.sagemaker.create_model_package_group, ModelPackageGroupName=group)
+    code, message = rejection(user.sagemaker.create_model_package_group, ModelPackageGroupName=group)
     assert (code, message.partition(":")[0]) == ("ValidationException", "Model Package Group already exists")
     assert versions(user, group) == [1]
 
 
-def test_what_is_not_there_does_not_exist(user: Any, group: str) -> None:
-    missing, unknown = f"{ARN}:model-package/{group}/7", f"{ARN}:model-package-group/never-made"
+def test_calls_on_missing_groups_and_versions_are_rejected(user: Any, group: str) -> None:
+    missing, unknown = f"{ARN}:model-package/{group}/7", f"{ARN}:model-package-group/missing"
     client = user.sagemaker
     for call in (client.describe_model_package, client.delete_model_package):
         for name in (missing, f"{group}/7"):
             expected = ("ValidationException", f"ModelPackage {missing} does not exist.")
-            assert refusal(call, ModelPackageName=name) == expected
+            assert rejection(call, ModelPackageName=name) == expected
     for call in (
         client.describe_model_package_group,
         client.delete_model_package_group,
@@ -109,7 +109,7 @@ def test_what_is_not_there_does_not_exist(user: Any, group: str) -> None:
         client.create_model_package,
     ):
         expected = ("ValidationException", f"ModelPackageGroup {unknown} does not exist.")
-        assert refusal(call, ModelPackageGroupName="never-made") == expected
+        assert rejection(call, ModelPackageGroupName="missing") == expected
 
 
 def test_a_version_is_described_as_it_was_created(user: Any, group: str) -> None:
@@ -131,11 +131,11 @@ def test_a_version_is_described_as_it_was_created(user: Any, group: str) -> None
         assert package["CreationTime"] == package["LastModifiedTime"]
 
 
-def test_a_version_waits_for_approval_unless_reported_otherwise(user: Any, group: str) -> None:
+def test_a_new_version_is_pending_approval_by_default(user: Any, group: str) -> None:
     assert described(user, add(user, group))["ModelApprovalStatus"] == "PendingManualApproval"
 
 
-def test_versions_count_up_and_are_never_used_again(user: Any, group: str) -> None:
+def test_version_numbers_increase_and_are_not_reused(user: Any, group: str) -> None:
     arns = [add(user, group) for _ in range(3)]
     for arn in arns[1:]:
         user.sagemaker.delete_model_package(ModelPackageName=arn)
@@ -143,37 +143,37 @@ def test_versions_count_up_and_are_never_used_again(user: Any, group: str) -> No
     assert versions(user, group) == [1, 4]
 
 
-def test_callers_at_once_get_a_version_each(user: Any, group: str) -> None:
-    assert user.sagemaker  # a client is not made by several threads at once
+def test_concurrent_calls_create_one_version_each(user: Any, group: str) -> None:
+    assert user.sagemaker  # created here: clients must not be created concurrently
     with ThreadPoolExecutor(8) as pool:
-        made = list(pool.map(lambda number: add(user, group, str(number)), range(24)))
-    assert sorted(made) == sorted(f"{ARN}:model-package/{group}/{version}" for version in range(1, 25))
-    uris = [described(user, arn)["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] for arn in made]
+        created = list(pool.map(lambda number: add(user, group, str(number)), range(24)))
+    assert sorted(created) == sorted(f"{ARN}:model-package/{group}/{version}" for version in range(1, 25))
+    uris = [described(user, arn)["InferenceSpecification"]["Containers"][0]["ModelDataUrl"] for arn in created]
     assert uris == [f"s3://bucket/{number}.tar.gz" for number in range(24)]
 
 
-def test_a_client_token_makes_one_version_however_often_and_from_wherever_it_is_sent(user: Any, group: str) -> None:
+def test_concurrent_calls_with_one_client_token_create_one_version(user: Any, group: str) -> None:
     assert user.sagemaker
     with ThreadPoolExecutor(8) as pool:
-        made = set(pool.map(lambda _: add(user, group, ClientToken="same"), range(16)))
-    assert made == {f"{ARN}:model-package/{group}/1"}
+        created = set(pool.map(lambda _: add(user, group, ClientToken="same"), range(16)))
+    assert created == {f"{ARN}:model-package/{group}/1"}
     assert add(user, group, ClientToken="other").endswith("/2")
     assert add(user, group).endswith("/3")
 
 
-def test_a_client_token_that_was_used_for_another_request_is_refused(user: Any, group: str) -> None:
-    add(user, group, ClientToken="mine")
-    with pytest.raises(user.sagemaker.exceptions.ConflictException, match="mine was used with other parameters"):
-        add(user, group, "another", ClientToken="mine")
+def test_a_client_token_of_another_request_is_rejected(user: Any, group: str) -> None:
+    add(user, group, ClientToken="used")
+    with pytest.raises(user.sagemaker.exceptions.ConflictException, match="used was used with other parameters"):
+        add(user, group, "another", ClientToken="used")
     assert versions(user, group) == [1]
 
 
-def test_a_deleted_versions_token_may_be_used_again(user: Any, group: str) -> None:
+def test_the_client_token_of_a_deleted_version_can_be_reused(user: Any, group: str) -> None:
     user.sagemaker.delete_model_package(ModelPackageName=add(user, group, ClientToken="again"))
     assert add(user, group, ClientToken="again").endswith("/2")
 
 
-def test_an_update_changes_what_it_names_and_nothing_else(user: Any, group: str) -> None:
+def test_an_update_changes_only_the_given_fields(user: Any, group: str) -> None:
     arn = add(user, group, ModelPackageDescription="d", CustomerMetadataProperties={"a": "1", "b": "2"})
     before = described(user, arn)
     user.sagemaker.update_model_package(
@@ -190,34 +190,34 @@ def test_an_update_changes_what_it_names_and_nothing_else(user: Any, group: str)
     assert last["ModelApprovalStatus"] == "Rejected"
 
 
-def test_metadata_never_grows_beyond_fifty_properties(user: Any, group: str) -> None:
+def test_metadata_is_limited_to_fifty_properties(user: Any, group: str) -> None:
     arn = add(user, group, CustomerMetadataProperties={f"key-{number}": "v" for number in range(50)})
     update = user.sagemaker.update_model_package
-    code, message = refusal(update, ModelPackageArn=arn, CustomerMetadataProperties={"one": "more"})
+    code, message = rejection(update, ModelPackageArn=arn, CustomerMetadataProperties={"another": "v"})
     assert (code, "at most 50" in message) == ("ValidationException", True)
     update(
-        ModelPackageArn=arn, CustomerMetadataProperties={"one": "more"}, CustomerMetadataPropertiesToRemove=["key-0"]
+        ModelPackageArn=arn, CustomerMetadataProperties={"another": "v"}, CustomerMetadataPropertiesToRemove=["key-0"]
     )
     assert len(described(user, arn)["CustomerMetadataProperties"]) == 50
 
 
 @pytest.mark.parametrize("value", ["a,b", "f(x)", "5 %", "two\nlines", "v" * 257, "“quoted”", "e\u0301"])
-def test_metadata_that_the_service_does_not_take_is_refused(user: Any, group: str, value: str) -> None:
-    code, message = refusal(add, user=user, group=group, CustomerMetadataProperties={"verdict": value})
+def test_invalid_metadata_is_rejected(user: Any, group: str, value: str) -> None:
+    code, message = rejection(add, user=user, group=group, CustomerMetadataProperties={"verdict": value})
     assert code == "ValidationException"
     assert "at 'customerMetadataProperties.verdict.member' failed to satisfy constraint: Member must " in message
     assert versions(user, group) == []
 
 
 @pytest.mark.parametrize("value", ["v" * 256, "ß.é:7/=+-@_", "½ \u00a0 ²", "名前"])
-def test_metadata_in_any_script_is_taken(user: Any, group: str, value: str) -> None:
+def test_metadata_in_any_script_is_accepted(user: Any, group: str, value: str) -> None:
     arn = add(user, group, CustomerMetadataProperties={value[:128]: value})
     assert described(user, arn)["CustomerMetadataProperties"] == {value[:128]: value}
 
 
-def test_descriptions_have_punctuation_and_symbols_but_no_line_breaks(user: Any, group: str) -> None:
+def test_descriptions_may_contain_symbols_but_no_line_breaks(user: Any, group: str) -> None:
     add(user, group, ModelPackageDescription="MAE 3.1 € (±5 %), “better” than the mean: e\u0301!")
-    assert refusal(add, user=user, group=group, ModelPackageDescription="a\nb")[0] == "ValidationException"
+    assert rejection(add, user=user, group=group, ModelPackageDescription="a\nb")[0] == "ValidationException"
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,16 @@ def test_descriptions_have_punctuation_and_symbols_but_no_line_breaks(user: Any,
     [
         ({"ModelPackageName": "alone"}, "versioned model packages only: give a ModelPackageGroupName"),
         ({"ModelPackageName": "alone", "ModelPackageGroupName": "both"}, BOTH),
-        ({"ModelPackageGroupName": "any", "Tags": [{"Key": "a", "Value": "b"}]}, "no tags but those of its group"),
-        ({"ModelPackageGroupName": "any", "ClientToken": "not_that"}, "at 'clientToken' failed to satisfy"),
-        ({"ModelPackageGroupName": "any", "ModelApprovalStatus": "Perhaps"}, "satisfy enum value set: [Approved, "),
+        (
+            {"ModelPackageGroupName": "any", "Tags": [{"Key": "a", "Value": "b"}]},
+            "cannot have tags; tag its model package group",
+        ),
+        ({"ModelPackageGroupName": "any", "ClientToken": "in_valid"}, "at 'clientToken' failed to satisfy"),
+        ({"ModelPackageGroupName": "any", "ModelApprovalStatus": "Unknown"}, "satisfy enum value set: [Approved, "),
     ],
 )
-def test_what_no_version_can_be_made_of_is_refused(user: Any, request_: dict[str, Any], part: str) -> None:
-    code, message = refusal(user.sagemaker.create_model_package, **request_)
+def test_an_invalid_request_for_a_version_is_rejected(user: Any, request_: dict[str, Any], part: str) -> None:
+    code, message = rejection(user.sagemaker.create_model_package, **request_)
     assert code == "ValidationException"
     assert part in message
 
@@ -258,78 +261,80 @@ def test_versions_are_listed_by_name_time_and_type(user: Any, group: str) -> Non
     assert versions(user, group, CreationTimeBefore=first) == []
     assert versions(user, group, ModelPackageType="Unversioned") == versions(user, None) == []
     assert versions(user, None, ModelPackageType="Versioned", NameContains=group) == versions(user, group)
-    assert versions(user, group, NameContains="never-made") == []
+    assert versions(user, group, NameContains="missing") == []
 
 
-def test_a_summary_has_the_description_but_no_metadata(user: Any, group: str) -> None:
-    add(user, group, ModelPackageDescription="which one", CustomerMetadataProperties={"a": "1"})
+def test_a_summary_contains_the_description_but_no_metadata(user: Any, group: str) -> None:
+    add(user, group, ModelPackageDescription="a description", CustomerMetadataProperties={"a": "1"})
     [summary] = user.sagemaker.list_model_packages(ModelPackageGroupName=group)["ModelPackageSummaryList"]
     package = described(user, f"{group}/1")
     assert summary == {field: package[field] for field in summary}
-    assert summary["ModelPackageDescription"] == "which one"
+    assert summary["ModelPackageDescription"] == "a description"
     assert "CustomerMetadataProperties" not in summary
 
 
 def test_groups_are_listed_in_order_in_pages_and_by_name(user: Any) -> None:
-    made = ["paged-c", "paged-a", "paged-b"]
-    for name in made:
+    created = ["paged-c", "paged-a", "paged-b"]
+    for name in created:
         user.sagemaker.create_model_package_group(ModelPackageGroupName=name)
     for size in (1, 2, 100):
         chosen = {"NameContains": "paged-", "PaginationConfig": {"PageSize": size}}
-        assert groups(user, SortBy="Name", **chosen) == sorted(made)
-        assert groups(user, SortBy="Name", SortOrder="Descending", **chosen) == sorted(made)[::-1]
-    assert set(groups(user)) >= set(made)
+        assert groups(user, SortBy="Name", **chosen) == sorted(created)
+        assert groups(user, SortBy="Name", SortOrder="Descending", **chosen) == sorted(created)[::-1]
+    assert set(groups(user)) >= set(created)
 
 
-@pytest.mark.parametrize("token", ["made-up", "5", '["a"]', '{"a": 1}'])
-def test_a_token_that_was_not_given_out_is_refused(user: Any, group: str, token: str) -> None:
+@pytest.mark.parametrize("token", ["invalid", "5", '["a"]', '{"a": 1}'])
+def test_an_invalid_next_token_is_rejected(user: Any, group: str, token: str) -> None:
     add(user, group)
-    assert refusal(user.sagemaker.list_model_packages, ModelPackageGroupName=group, NextToken=token) == (
+    assert rejection(user.sagemaker.list_model_packages, ModelPackageGroupName=group, NextToken=token) == (
         "ValidationException",
         "Invalid NextToken.",
     )
 
 
-def test_a_group_is_deleted_once_it_is_empty(user: Any, group: str) -> None:
+def test_only_an_empty_group_can_be_deleted(user: Any, group: str) -> None:
     arn = add(user, group)
     with pytest.raises(user.sagemaker.exceptions.ConflictException, match="still has model packages"):
         user.sagemaker.delete_model_package_group(ModelPackageGroupName=group)
     user.sagemaker.delete_model_package(ModelPackageName=arn)
     user.sagemaker.delete_model_package_group(ModelPackageGroupName=group)
     assert group not in groups(user)
-    assert refusal(user.sagemaker.list_model_packages, ModelPackageGroupName=group)[0] == "ValidationException"
+    assert rejection(user.sagemaker.list_model_packages, ModelPackageGroupName=group)[0] == "ValidationException"
 
 
-def test_tags_are_a_groups_and_can_be_added_listed_and_deleted(user: Any) -> None:
+def test_tags_of_a_group_can_be_added_listed_and_deleted(user: Any) -> None:
     tags = [{"Key": "team", "Value": "blue"}, {"Key": "cost", "Value": "7"}]
     client = user.sagemaker
-    made = client.create_model_package_group(ModelPackageGroupName="tagged", Tags=tags)
-    arn = made["ModelPackageGroupArn"]
+    created = client.create_model_package_group(ModelPackageGroupName="tagged", Tags=tags)
+    arn = created["ModelPackageGroupArn"]
     assert client.list_tags(ResourceArn=arn)["Tags"] == tags
     client.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "red"}])
     client.delete_tags(ResourceArn=arn, TagKeys=["cost"])
     assert client.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "red"}]
     assert "Tags" not in client.describe_model_package_group(ModelPackageGroupName="tagged")
-    assert "tags" in refusal(client.list_tags, ResourceArn=add(user, "tagged"))[1]
-    unknown = f"{ARN}:model-package-group/never-made"
-    assert "does not exist" in refusal(client.list_tags, ResourceArn=unknown)[1]
+    assert "tags" in rejection(client.list_tags, ResourceArn=add(user, "tagged"))[1]
+    unknown = f"{ARN}:model-package-group/missing"
+    assert "does not exist" in rejection(client.list_tags, ResourceArn=unknown)[1]
 
 
-def test_tags_that_the_service_does_not_take_are_refused(user: Any) -> None:
-    tag = {"Key": "why", "Value": "its loss is 7, after 1"}
-    code, message = refusal(user.sagemaker.create_model_package_group, ModelPackageGroupName="badly-tagged", Tags=[tag])
+def test_invalid_tags_are_rejected(user: Any) -> None:
+    tag = {"Key": "note", "Value": "with a comma, which is invalid"}
+    code, message = rejection(
+        user.sagemaker.create_model_package_group, ModelPackageGroupName="badly-tagged", Tags=[tag]
+    )
     assert code == "ValidationException"
     assert "at 'tags.1.member.value' failed to satisfy constraint" in message
 
 
-def test_a_damaged_group_is_reported_and_the_others_retained(
+def test_a_damaged_group_is_reported_and_the_others_are_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sagemaker(tmp_path).handle("CreateModelPackageGroup", {"ModelPackageGroupName": "sound"})
     damaged = tmp_path / "registry" / "damaged.json"
     damaged.write_text("{")
-    again = sagemaker(tmp_path).handle("ListModelPackageGroups", {})["ModelPackageGroupSummaryList"]
-    assert [summary["ModelPackageGroupName"] for summary in again] == ["sound"]
+    summaries = sagemaker(tmp_path).handle("ListModelPackageGroups", {})["ModelPackageGroupSummaryList"]
+    assert [summary["ModelPackageGroupName"] for summary in summaries] == ["sound"]
     assert str(damaged) in capsys.readouterr().err
 
 
@@ -344,7 +349,9 @@ FIELDS = ["ModelPackageGroupName", "ModelPackageName", "ClientToken", "NextToken
 
 @settings(max_examples=60)
 @given(action=st.sampled_from(GROUP_CALLS), field=st.sampled_from(FIELDS), value=json_values)
-def test_no_document_breaks_the_registry(tmp_path_factory: Any, action: str, field: str, value: Any) -> None:
+def test_any_request_returns_a_response_or_a_service_error(
+    tmp_path_factory: Any, action: str, field: str, value: Any
+) -> None:
     registry = sagemaker(tmp_path_factory.mktemp("state"))
     registry.handle("CreateModelPackageGroup", {"ModelPackageGroupName": "any"})
     with suppress(ServiceError):

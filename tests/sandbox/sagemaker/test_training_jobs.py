@@ -1,4 +1,4 @@
-"""SageMaker's training-job calls: what is refused, in which words, and what lists and tags answer."""
+"""SageMaker's training-job calls: rejected requests and their messages, lists and tags."""
 
 import json
 from collections.abc import Callable
@@ -24,13 +24,13 @@ NAMES = ("apple-1", "banana-2", "cherry-3", "apple-4", "banana-5")
 
 @pytest.fixture(scope="module")
 def jobs(user: Any) -> list[str]:
-    """Jobs that fail at once, for want of data."""
+    """Jobs that fail at once, because their bucket is missing."""
     for name in NAMES:
-        user.train(f"list-{name}", InputDataConfig=user.channel("s3://never-made/x"))
+        user.train(f"list-{name}", InputDataConfig=user.channel("s3://missing/x"))
     return [f"list-{name}" for name in NAMES]
 
 
-def refusal(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
+def rejection(call: Callable[..., Any], **arguments: Any) -> tuple[str, str]:
     with pytest.raises(ClientError) as caught:
         call(**arguments)
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
@@ -42,8 +42,8 @@ def listed(user: Any, **arguments: Any) -> list[str]:
     return [summary["TrainingJobName"] for page in pages for summary in page["TrainingJobSummaries"]]
 
 
-def test_a_name_is_used_once(user: Any, jobs: list[str]) -> None:
-    code, message = refusal(user.start, name=jobs[0])
+def test_a_job_name_is_unique(user: Any, jobs: list[str]) -> None:
+    code, message = rejection(user.start, name=jobs[0])
     assert code == "ResourceInUse"
     assert message == (
         "Training job names must be unique within an AWS account and region, and a training job with this name already "
@@ -53,26 +53,26 @@ def test_a_name_is_used_once(user: Any, jobs: list[str]) -> None:
 
 @pytest.mark.parametrize("call", ["describe_training_job", "stop_training_job"])
 def test_an_unknown_job_is_not_found(user: Any, call: str) -> None:
-    code, message = refusal(getattr(user.sagemaker, call), TrainingJobName="never-made")
+    code, message = rejection(getattr(user.sagemaker, call), TrainingJobName="missing")
     assert (code, message) == ("ValidationException", "Requested resource not found.")
 
 
-def test_a_job_that_is_over_cannot_be_stopped(user: Any, jobs: list[str]) -> None:
-    code, message = refusal(user.stop, name=jobs[0])
+def test_a_job_that_has_ended_cannot_be_stopped(user: Any, jobs: list[str]) -> None:
+    code, message = rejection(user.stop, name=jobs[0])
     assert code == "ValidationException"
     assert message == "The request was rejected because the training job is in status Failed."
 
 
 @pytest.mark.parametrize("name", ["-begins-with-a-dash", "ends-with-a-dash-", "under_score", "dot.ted", "a" * 64])
-def test_a_bad_name_is_refused_in_the_services_words(user: Any, name: str) -> None:
-    code, message = refusal(user.start, name=name)
+def test_an_invalid_name_is_rejected_with_the_message_of_the_service(user: Any, name: str) -> None:
+    code, message = rejection(user.start, name=name)
     assert code == "ValidationException"
     assert f"Value '{name}' at 'trainingJobName' failed to satisfy constraint: Member must " in message
 
 
 @pytest.fixture(scope="module")
-def unchecked(user: Any) -> Any:
-    """A client that leaves all checks to the service."""
+def unvalidated(user: Any) -> Any:
+    """A client without parameter validation."""
     return boto3.client(
         "sagemaker",
         region_name="us-east-1",
@@ -103,23 +103,25 @@ def unchecked(user: Any) -> Any:
         ),
     ],
 )
-def test_a_bad_request_is_refused_with_its_field(user: Any, unchecked: Any, change: dict[str, Any], part: str) -> None:
-    request = {name: value for name, value in (user.request("refused") | change).items() if value is not None}
-    code, message = refusal(unchecked.create_training_job, **request)
+def test_an_invalid_request_is_rejected_with_its_field(
+    user: Any, unvalidated: Any, change: dict[str, Any], part: str
+) -> None:
+    request = {name: value for name, value in (user.request("rejected") | change).items() if value is not None}
+    code, message = rejection(unvalidated.create_training_job, **request)
     assert code == "ValidationException"
     assert part in message
-    assert refusal(user.describe, name="refused")[0] == "ValidationException"
+    assert rejection(user.describe, name="rejected")[0] == "ValidationException"
 
 
-def test_every_broken_constraint_is_reported_at_once(user: Any, unchecked: Any) -> None:
-    _, message = refusal(unchecked.create_training_job, **user.request("_", RoleArn="x" * 30))
+def test_all_violated_constraints_are_reported_together(user: Any, unvalidated: Any) -> None:
+    _, message = rejection(unvalidated.create_training_job, **user.request("_", RoleArn="x" * 30))
     assert message.startswith("2 validation errors detected: ")
 
 
 def test_metric_definitions_of_a_built_in_algorithm_cannot_be_given(user: Any) -> None:
     specification = user.request("metrics")["AlgorithmSpecification"]
-    specification["MetricDefinitions"] = [{"Name": "mine", "Regex": "x=(.*)"}]
-    code, message = refusal(user.start, name="metrics", AlgorithmSpecification=specification)
+    specification["MetricDefinitions"] = [{"Name": "own", "Regex": "x=(.*)"}]
+    code, message = rejection(user.start, name="metrics", AlgorithmSpecification=specification)
     assert code == "ValidationException"
     assert "override the metric definitions" in message
 
@@ -133,7 +135,9 @@ json_values = st.recursive(
 
 @settings(max_examples=60)
 @given(member=st.sampled_from(["TrainingJobName", "InputDataConfig", "StoppingCondition", "Tags"]), value=json_values)
-def test_no_document_breaks_the_service(tmp_path_factory: Any, user: Any, member: str, value: Any) -> None:
+def test_any_request_returns_a_response_or_a_service_error(
+    tmp_path_factory: Any, user: Any, member: str, value: Any
+) -> None:
     folder = tmp_path_factory.mktemp("state")
     jobs = TrainingJobs(folder / "jobs", lambda _: None, lambda _: None, Faults())
     sagemaker = SageMaker(jobs, ModelRegistry(folder / "registry"))
@@ -142,7 +146,7 @@ def test_no_document_breaks_the_service(tmp_path_factory: Any, user: Any, member
 
 
 @pytest.mark.parametrize("page", [1, 2, 5, 100])
-def test_lists_are_filtered_before_they_are_cut_into_pages(user: Any, jobs: list[str], page: int) -> None:
+def test_lists_are_filtered_before_pagination(user: Any, jobs: list[str], page: int) -> None:
     config = {"PageSize": page}
     assert listed(user, PaginationConfig=config) == jobs
     assert listed(user, SortOrder="Descending", PaginationConfig=config) == jobs[::-1]
@@ -162,20 +166,20 @@ def test_lists_are_filtered_by_name_status_and_time(user: Any, jobs: list[str]) 
     assert listed(user, LastModifiedTimeBefore=third) == jobs[:2]
 
 
-def test_a_summary_says_what_became_of_a_job(user: Any, jobs: list[str]) -> None:
+def test_a_summary_contains_the_status_of_a_job(user: Any, jobs: list[str]) -> None:
     [summary] = user.sagemaker.list_training_jobs(NameContains=jobs[0])["TrainingJobSummaries"]
     job = user.describe(jobs[0])
     assert summary == {name: job[name] for name in summary}
     assert {"TrainingJobArn", "TrainingJobStatus", "TrainingEndTime", "LastModifiedTime"} <= set(summary)
 
 
-def test_a_token_that_was_not_given_out_is_refused(user: Any) -> None:
-    assert refusal(user.sagemaker.list_training_jobs, NextToken="made-up")[0] == "ValidationException"
+def test_an_invalid_next_token_is_rejected(user: Any) -> None:
+    assert rejection(user.sagemaker.list_training_jobs, NextToken="invalid")[0] == "ValidationException"
 
 
 def test_tags_of_a_job_can_be_added_listed_and_deleted(user: Any) -> None:
     given_tags = [{"Key": "team", "Value": "blue"}, {"Key": "cost", "Value": "7"}]
-    arn = user.start("tagged", InputDataConfig=user.channel("s3://never-made/x"), Tags=given_tags)
+    arn = user.start("tagged", InputDataConfig=user.channel("s3://missing/x"), Tags=given_tags)
     user.wait("tagged")
     assert user.sagemaker.list_tags(ResourceArn=arn)["Tags"] == given_tags
     user.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "team", "Value": "red"}])
@@ -185,11 +189,11 @@ def test_tags_of_a_job_can_be_added_listed_and_deleted(user: Any) -> None:
 
 
 def test_tags_of_an_unknown_job_are_not_found(user: Any) -> None:
-    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/never-made"
-    assert refusal(user.sagemaker.list_tags, ResourceArn=arn)[1] == "Requested resource not found."
+    arn = "arn:aws:sagemaker:us-east-1:123456789012:training-job/missing"
+    assert rejection(user.sagemaker.list_tags, ResourceArn=arn)[1] == "Requested resource not found."
 
 
-def test_tags_of_anything_else_are_motos(user: Any) -> None:
+def test_tags_of_other_resources_are_handled_by_moto(user: Any) -> None:
     tags = [{"Key": "a", "Value": "b"}]
     arn = user.sagemaker.create_model(ModelName="model", ExecutionRoleArn=ROLE_ARN, Tags=tags)["ModelArn"]
     assert user.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
