@@ -79,7 +79,7 @@ def _stop_diverged_job(
         add_tags(workspace, submission.arn, {DIVERGED_TAG: reason})
     finally:
         stop_job(workspace, submission.name)
-    message = f"Training job {submission.name} was stopped, as {reason}. {DIVERGED_REMEDY}"
+    message = f"Training job {submission.name} was stopped because {reason}. {DIVERGED_REMEDY}"
     return TrainingFailed(message, log_tail=tail)
 
 

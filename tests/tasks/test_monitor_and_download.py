@@ -169,7 +169,7 @@ def test_stop_when_diverging_stops_the_job_and_prevents_another_one(
     diverging = {"normalize_data": "false", "normalize_label": "false", "learning_rate": "1e30", **ENDLESS}
     rows = "".join(f"{i}e30,{i}e9,{i % 7}\n" for i in range(1, 4001)).encode()
     submission = submit(rows, **diverging)
-    with pytest.raises(TrainingFailed, match=r"was stopped, as its loss is .* in epoch .*learning_rate"):
+    with pytest.raises(TrainingFailed, match=r"was stopped because its loss is .* in epoch .*learning_rate"):
         monitor(workspace, submission, stop_when_diverging=True)
     job = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert job["TrainingJobStatus"] == "Stopped"
