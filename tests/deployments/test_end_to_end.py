@@ -61,87 +61,87 @@ def clone(folder: Path) -> Path:
 
 
 @contextmanager
-def deploy(production: Production) -> Iterator[None]:
+def deploy(installation: Production) -> Iterator[None]:
     """Run the README's commands in order; those with their own terminal run until the context ends."""
     with ExitStack() as stack:
         for words, keeps_running in readme_commands():
             if not keeps_running:
-                production.run(*words)
+                installation.run(*words)
                 continue
             log = f"{words[2] if words[1] == '-m' else words[1]}.log"
-            stack.enter_context(production.running(*words, log=log))
+            stack.enter_context(installation.running(*words, log=log))
             if "sandbox" in words:  # it waits for the server
-                production.wait_for_output(log, "Registered with Prefect")
+                installation.wait_for_output(log, "Registered with Prefect")
             if "deployments.worker" in words:
-                production.wait_for_output(log, "started!")
+                installation.wait_for_output(log, "started!")
         yield
 
 
 @pytest.fixture(scope="module")
-def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
     """A clone in which `make run` has trained, deployed with the README's commands."""
     checkout = clone(tmp_path_factory.mktemp("clone"))
     if (ROOT / ".venv" / "ready").exists():  # already installed and tested by `make`
         (checkout / ".venv").symlink_to(ROOT / ".venv")
-    production = Production(tmp_path_factory.mktemp("home"), checkout=checkout, programs=checkout / ".venv" / "bin")
+    installation = Production(tmp_path_factory.mktemp("home"), checkout=checkout, programs=checkout / ".venv" / "bin")
     command = (ROOT / "README.md").read_text().split("```sh\n")[1].split("#")[0].split()
     assert command == ["make", "run"]
-    output = production.run(*command, seconds=400, PREFECT_API_URL="", PREFECT_SERVER_API_PORT="")
+    output = installation.run(*command, seconds=400, PREFECT_API_URL="", PREFECT_SERVER_API_PORT="")
     assert "training job  linear-learner-" in output
-    with deploy(production):
-        yield production
+    with deploy(installation):
+        yield installation
 
 
 @pytest.fixture(scope="module")
-def browser(production: Production, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def browser(installation: Production, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
     folder.mkdir(parents=True, exist_ok=True)
-    with open_browser(production.url, folder) as browser:
+    with open_browser(installation.url, folder) as browser:
         yield browser
     assert not browser.blocked, "Prefect's UI requested other hosts"
 
 
-def sagemaker(production: Production) -> Any:
-    assert production.sandbox_url
-    return client.make_workspace(production.sandbox_url).client("sagemaker")
+def sagemaker(installation: Production) -> Any:
+    assert installation.sandbox_url
+    return client.make_workspace(installation.sandbox_url).client("sagemaker")
 
 
-def log_of_completed(production: Production, run: str) -> str:
+def log_of_completed(installation: Production, run: str) -> str:
     """Wait until a run is Completed and return its log."""
-    flow_run = production.wait_for_end(run)
-    assert flow_run["state"]["name"] == "Completed", production.log_of(run)
+    flow_run = installation.wait_for_end(run)
+    assert flow_run["state"]["name"] == "Completed", installation.log_of(run)
     of_flow = {"task_run_id": {"is_null_": True}}  # its last lines arrive some seconds after its state
-    production.wait_until(
-        lambda: "Finished in state" in production.log_of(run, **of_flow), message=lambda: production.log_of(run)
+    installation.wait_until(
+        lambda: "Finished in state" in installation.log_of(run, **of_flow), message=lambda: installation.log_of(run)
     )
-    return production.log_of(run)
+    return installation.log_of(run)
 
 
 def job_in(log: str) -> str:
     return str(re.findall(r"training job +(linear-learner-[0-9a-f]{20})", log)[0])
 
 
-def result_of(production: Production, run: str) -> Any:
+def result_of(installation: Production, run: str) -> Any:
     """The result of a run, as Prefect stores it on the worker's machine."""
-    path = production.call_api("GET", f"/flow_runs/{run}")["state"]["data"]["storage_key"]
+    path = installation.call_api("GET", f"/flow_runs/{run}")["state"]["data"]["storage_key"]
     return json.loads(Path(path).read_text())["data"]
 
 
-def test_a_scheduled_run_reuses_the_model_of_make_run(production: Production) -> None:
-    nightly = production.deployments()["nightly"]["id"]
+def test_a_scheduled_run_reuses_the_model_of_make_run(installation: Production) -> None:
+    nightly = installation.deployments()["nightly"]["id"]
     query = {"deployments": {"id": {"any_": [nightly]}}, "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}}}
-    (run, *_) = production.wait_until(
-        lambda: production.call_api("POST", "/flow_runs/filter", **query),
+    (run, *_) = installation.wait_until(
+        lambda: installation.call_api("POST", "/flow_runs/filter", **query),
         120,
-        lambda: production.output("deployments.worker.log"),
+        lambda: installation.output("deployments.worker.log"),
     )
-    production.delete_schedules()
+    installation.delete_schedules()
     assert run["created_by"]["type"] == "SCHEDULE"
-    assert "reused: training job" in log_of_completed(production, run["id"])
+    assert "reused: training job" in log_of_completed(installation, run["id"])
 
 
-def test_the_form_shows_all_parameters_and_trains_with_its_values(production: Production, browser: Browser) -> None:
-    deployment = production.deployments()["ad-hoc"]
+def test_the_form_shows_all_parameters_and_trains_with_its_values(installation: Production, browser: Browser) -> None:
+    deployment = installation.deployments()["ad-hoc"]
     schema = deployment["parameter_openapi_schema"]
     browser.open_run_form(deployment["id"])
     browser.save_screenshot("form", full_height=True)
@@ -155,25 +155,25 @@ def test_the_form_shows_all_parameters_and_trains_with_its_values(production: Pr
     browser.select([*loss.values()], "huber_loss")
     browser.save_screenshot("form-filled")
     run = browser.submit()
-    log = log_of_completed(production, run)
-    parameters = production.call_api("GET", f"/flow_runs/{run}")["parameters"]
+    log = log_of_completed(installation, run)
+    parameters = installation.call_api("GET", f"/flow_runs/{run}")["parameters"]
     assert [reduce(getitem, path, parameters) for path in (target, epochs, loss)] == ["bonus", 4, "huber_loss"]
     assert "started: training job" in log
-    trained = sagemaker(production).describe_training_job(TrainingJobName=job_in(log))["HyperParameters"]
+    trained = sagemaker(installation).describe_training_job(TrainingJobName=job_in(log))["HyperParameters"]
     assert (trained["epochs"], trained["loss"]) == ("4", "huber_loss")
-    save_screenshots(production, browser, run)
+    save_screenshots(installation, browser, run)
 
 
-def save_screenshots(production: Production, browser: Browser, run: str) -> None:
+def save_screenshots(installation: Production, browser: Browser, run: str) -> None:
     """Save screenshots of the deployments, the run and its report, whose plots must be displayed."""
-    browser.page.goto(f"{production.url}/deployments")
+    browser.page.goto(f"{installation.url}/deployments")
     browser.page.get_by_text("nightly", exact=True).first.wait_for()
     browser.save_screenshot("deployments")
     browser.open_run_page(run)
     browser.save_screenshot("run")
-    artifacts = production.call_api("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}})
+    artifacts = installation.call_api("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}})
     (report,) = (one["id"] for one in artifacts if one["key"] == "model-report")
-    browser.page.goto(f"{production.url}/artifacts/artifact/{report}")
+    browser.page.goto(f"{installation.url}/artifacts/artifact/{report}")
     browser.page.locator("img[src^='data:image/png']").first.wait_for()
     browser.save_screenshot("report", full_height=True)
     images = "[...document.querySelectorAll('article img')].map(one => one.complete && one.naturalWidth)"
@@ -182,61 +182,61 @@ def save_screenshots(production: Production, browser: Browser, run: str) -> None
     assert all(widths)
 
 
-def test_worker_command_line_and_serve_return_the_same_model(production: Production, browser: Browser) -> None:
-    shutil.rmtree(production.checkout / "models")
-    (production.checkout / "serve.py").write_text(SERVE)
+def test_worker_command_line_and_serve_return_the_same_model(installation: Production, browser: Browser) -> None:
+    shutil.rmtree(installation.checkout / "models")
+    (installation.checkout / "serve.py").write_text(SERVE)
     dataset = ("--source", "output/transformed_data.csv", "--target", "bonus")
-    with production.running(PYTHON, "serve.py", log="serve.log"):
-        browser.open_run_form(production.deployments()["ad-hoc"]["id"])
+    with installation.running(PYTHON, "serve.py", log="serve.log"):
+        browser.open_run_form(installation.deployments()["ad-hoc"]["id"])
         by_worker = browser.submit()  # with the default values
-        output = production.run(PYTHON, "-m", "flows.train", "--workspace", "sandbox", *dataset)
-        (model,) = (production.checkout / "models").glob("*/model.tar.gz")
+        output = installation.run(PYTHON, "-m", "flows.train", "--workspace", "sandbox", *dataset)
+        (model,) = (installation.checkout / "models").glob("*/model.tar.gz")
         digest = sha256(model.read_bytes()).hexdigest()
         model.unlink()
-        production.wait_for_output("serve.log", "being served")
-        by_serve = production.start("served")
-        logs = [output, log_of_completed(production, by_worker), log_of_completed(production, by_serve)]
+        installation.wait_for_output("serve.log", "being served")
+        by_serve = installation.start("served")
+        logs = [output, log_of_completed(installation, by_worker), log_of_completed(installation, by_serve)]
     assert all("reused: training job" in log for log in logs), logs
     assert len({job_in(log) for log in logs}) == 1
-    assert {result_of(production, run)["model"]["sha256"] for run in (by_worker, by_serve)} == {digest}
+    assert {result_of(installation, run)["model"]["sha256"] for run in (by_worker, by_serve)} == {digest}
     assert sha256(model.read_bytes()).hexdigest() == digest, "`serve` downloads the model again"
 
 
 def test_a_second_nightly_run_is_rejected_and_cancelling_the_first_stops_its_job(
-    production: Production, browser: Browser
+    installation: Production, browser: Browser
 ) -> None:
-    url = production.sandbox_url
+    url = installation.sandbox_url
     assert url
-    seed = path_to("random_state", production.deployments()["nightly"]["parameter_openapi_schema"])
+    seed = path_to("random_state", installation.deployments()["nightly"]["parameter_openapi_schema"])
     assert len(seed) == 2
     group, name = seed
     faults.inject(url, kind="slow-job", seconds=600)
-    nightly = production.start("nightly", **{group: {name: 7}})
-    job = production.wait_until(
-        lambda: sagemaker(production).list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"],
-        message=lambda: production.log_of(nightly),
+    nightly = installation.start("nightly", **{group: {name: 7}})
+    job = installation.wait_until(
+        lambda: sagemaker(installation).list_training_jobs(StatusEquals="InProgress")["TrainingJobSummaries"],
+        message=lambda: installation.log_of(nightly),
     )[0]["TrainingJobName"]
-    rejected = production.wait_for_end(production.start("nightly"))
+    rejected = installation.wait_for_end(installation.start("nightly"))
     assert rejected["state"]["name"] == "Cancelled"
     assert "concurrency limit" in rejected["state"]["message"]
     browser.cancel(nightly)
-    assert production.wait_for_end(nightly)["state"]["name"] == "Cancelled", production.log_of(nightly)
-    assert sagemaker(production).describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
+    assert installation.wait_for_end(nightly)["state"]["name"] == "Cancelled", installation.log_of(nightly)
+    assert sagemaker(installation).describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
     browser.open_run_page(nightly)
     browser.save_screenshot("cancelled")
 
 
-def stored_contents(production: Production, *machines: Path) -> Iterator[tuple[str, bytes]]:
+def stored_contents(installation: Production, *machines: Path) -> Iterator[tuple[str, bytes]]:
     """All stored data of the runs, decompressed: files of these machines, objects, and tables of the database."""
     for folder in machines:
         for path in folder.rglob("*"):
             if path.is_file() and ".venv" not in path.parts:
                 yield str(path), decompress(path.read_bytes())
-    s3 = client.make_workspace(str(production.sandbox_url)).client("s3")
+    s3 = client.make_workspace(str(installation.sandbox_url)).client("s3")
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for one in page["Contents"]:
             yield f"s3 {one['Key']}", decompress(s3.get_object(Bucket=BUCKET, Key=one["Key"])["Body"].read())
-    with closing(sqlite3.connect(f"file:{production.home}/.prefect/prefect.db?mode=ro", uri=True)) as database:
+    with closing(sqlite3.connect(f"file:{installation.home}/.prefect/prefect.db?mode=ro", uri=True)) as database:
         for (table,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
             rows = database.execute(f'select * from "{table}"')  # noqa: S608 - a table name of the database
             yield f"table {table}", "\n".join(map(str, rows)).encode()
@@ -246,10 +246,10 @@ def decompress(content: bytes) -> bytes:
     return gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
 
 
-def test_a_new_worker_reuses_every_step_and_stores_no_secret(production: Production, tmp_path: Path) -> None:
+def test_a_new_worker_reuses_every_step_and_stores_no_secret(installation: Production, tmp_path: Path) -> None:
     arguments = (
         "--endpoint-url",
-        str(production.sandbox_url),
+        str(installation.sandbox_url),
         "--bucket",
         BUCKET,
         "--region",
@@ -258,21 +258,21 @@ def test_a_new_worker_reuses_every_step_and_stores_no_secret(production: Product
         ROLE_ARN,
     )
     keys: Any = {"AWS_ACCESS_KEY_ID": "sandbox", "AWS_SECRET_ACCESS_KEY": SECRET}
-    worker = (PYTHON, "-m", "deployments.worker", "--pool", "second", "--type", "process")
-    with production.running(*worker, log="second.log", HOME=str(tmp_path)):
-        production.run(
+    worker = (PYTHON, "-m", "deployments.worker", "--pool", "other", "--type", "process")
+    with installation.running(*worker, log="other.log", HOME=str(tmp_path)):
+        installation.run(
             PYTHON, "-m", "deployments.blocks", "--name", "second", "--credentials", "keys", *arguments, **keys
         )
-        production.wait_for_output("second.log", "started!")  # and has created its pool
-        production.call_api(
-            "PATCH", f"/deployments/{production.deployments()['nightly']['id']}", work_pool_name="second"
+        installation.wait_for_output("other.log", "started!")  # and has created its pool
+        installation.call_api(
+            "PATCH", f"/deployments/{installation.deployments()['nightly']['id']}", work_pool_name="other"
         )
-        run = production.start("nightly", workspace="second", model_dir=f"models-{MARKER}")
-        log = log_of_completed(production, run)
+        run = installation.start("nightly", workspace="second", model_dir=f"models-{MARKER}")
+        log = log_of_completed(installation, run)
     assert all(f"reused: {step}" in log for step in STEPS), log
-    contents = dict(stored_contents(production, production.home, production.checkout, tmp_path))
+    contents = dict(stored_contents(installation, installation.home, installation.checkout, tmp_path))
     marked = {name for name, content in contents.items() if MARKER.encode() in content}
-    assert {str(production.home / "second.log"), "table flow_run", "table log"} <= marked
+    assert {str(installation.home / "other.log"), "table flow_run", "table log"} <= marked
     assert any(name.startswith("s3 linear-learner/results/") for name in marked)
     assert any(name.startswith(str(tmp_path / ".prefect" / "storage")) for name in marked)
     assert [name for name, content in contents.items() if SECRET.encode() in content] == []

@@ -133,14 +133,14 @@ def test_an_unfinished_multipart_upload_is_not_an_object(restart: Restart) -> No
 
 def test_buckets_survive_with_the_latest_version_of_each_object(restart: Restart) -> None:
     user = restart()
-    for bucket in ("created", "deleted", "versioned"):
+    for bucket in ("new", "deleted", "versioned"):
         user.s3.create_bucket(Bucket=bucket)
     user.s3.delete_bucket(Bucket="deleted")
     user.s3.put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
     user.s3.put_object(Bucket="versioned", Key="k", Body=b"old")
     user.s3.put_object(Bucket="versioned", Key="k", Body=b"new")
     user = restart()
-    assert [b["Name"] for b in user.s3.list_buckets()["Buckets"]] == [BUCKET, "created", "versioned"]
+    assert [b["Name"] for b in user.s3.list_buckets()["Buckets"]] == [BUCKET, "new", "versioned"]
     assert user.s3.get_object(Bucket="versioned", Key="k")["Body"].read() == b"new"
 
 
