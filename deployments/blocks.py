@@ -1,4 +1,4 @@
-"""`python -m deployments.blocks`: check where training runs with AWS and save it as three Prefect blocks."""
+"""`python -m deployments.blocks`: check a workspace with AWS and save it as three Prefect blocks."""
 
 import sys
 from collections.abc import Sequence

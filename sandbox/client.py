@@ -41,7 +41,7 @@ def find_endpoint(state_dir: Path) -> str | None:
 
 
 def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
-    """Wait for the sandbox of this folder and return its URL; raises TimeoutError after so many seconds."""
+    """Wait for the sandbox of this folder and return its URL; raises TimeoutError after `seconds`."""
     end = time.monotonic() + seconds
     while (url := find_endpoint(state_dir)) is None:
         if time.monotonic() > end:

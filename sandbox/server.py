@@ -26,7 +26,7 @@ CLIENT_LOCK = threading.Lock()
 
 
 class SandboxError(RuntimeError):
-    """The sandbox cannot be started; the message says why and what to do."""
+    """The sandbox cannot be started; the message contains the reason and a remedy."""
 
 
 class FolderInUseError(SandboxError):

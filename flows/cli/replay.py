@@ -46,7 +46,7 @@ class Replay:
         return cls(record, arguments)
 
     def outcome(self, run: "TrainingRun") -> str:
-        """Whether the fingerprint of `run` equals the recorded one, else the inputs that differ."""
+        """Compare the fingerprints of `run` and the record; returns the result, with the inputs that differ."""
         path = run.model.path.with_name(RunRecord.FILE_NAME)
         now = RunRecord.parse(path.read_bytes(), str(path))
         if now.fingerprint == self.record.fingerprint:
@@ -64,8 +64,8 @@ def _merge_arguments(workspace: Workspace, record: RunRecord, given: Mapping[str
     groups = {name: {**record.parameters.get(name, {})} for name in RunParameters.model_fields}
     for name, table in _recorded_tables(record).items():
         # Use the recorded URI if the recorded name means another URI in this workspace.
-        elsewhere = workspace.locate(str(groups["dataset"].get(name))) != table.uri
-        if elsewhere and not table.uri.startswith(FILE_SCHEME):
+        moved = workspace.locate(str(groups["dataset"].get(name))) != table.uri
+        if moved and not table.uri.startswith(FILE_SCHEME):
             groups["dataset"][name] = table.uri
     # Approval is never repeated: it has to be requested again.
     groups["registry"]["approve"] = False

@@ -103,11 +103,11 @@ class Container:
         self._kill_at = math.inf
 
     def set_limit(self, seconds: float, status: str) -> None:
-        """Stop the container after so many seconds; the earliest of several limits applies."""
+        """Stop the container after `seconds`; the earliest of several limits applies."""
         self._limit, self._limit_status = min((self._limit, self._limit_status), (time.monotonic() + seconds, status))
 
     def wait(self, seconds: float) -> bool:
-        """Wait so many seconds, at most until the limit; returns False if the container is stopped."""
+        """Wait for `seconds`, at most until the limit; returns False if the container is stopped."""
         remaining = max(0.0, self._limit - time.monotonic())
         if not self._stop_requested.wait(min(seconds, remaining)) and seconds >= remaining:
             self.stop(self._limit_status)

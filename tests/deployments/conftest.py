@@ -154,7 +154,7 @@ class Production:
 
     @staticmethod
     def wait_until(condition: Callable[[], Value], seconds: float = 120, message: Callable[[], str] = str) -> Value:
-        """Wait until the condition is true and return its value; fails after so many seconds."""
+        """Wait until the condition is true and return its value; fails after `seconds`."""
         end = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < end, message()

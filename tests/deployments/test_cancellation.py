@@ -18,7 +18,7 @@ pytestmark = pytest.mark.e2e
 
 WORKER = (sys.executable, "-m", "deployments.worker", "--pool", "training")
 STOPPED_WITHIN = 10.0
-"""Maximum time until a job stops after its last run was told to end, because its instances cost money."""
+"""Maximum time until a job stops after its last run has been ended, because its instances cost money."""
 
 
 class Runs:

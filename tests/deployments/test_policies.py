@@ -114,7 +114,7 @@ def required_permissions(action: str, resource: str) -> Iterator[AuthorizationRe
     of_version = "Version" if resource.endswith("?versionId") else ""
     resource = resource.removesuffix("?versionId")
     if action == "s3:DeleteObjects":
-        resource += "/linear-learner/work/table/part"  # stands for the objects in the body of the request
+        resource += "/linear-learner/work/table/part"  # one of the objects in the body of the request
     yield IAM_ACTIONS.get(action, action) + of_version, resource, {}
     if action in {"sagemaker:CreateTrainingJob", "sagemaker:CreateModelPackageGroup"}:
         yield "sagemaker:AddTags", resource, {}

@@ -220,8 +220,8 @@ def test_a_call_with_a_lost_answer_is_performed(
         user.client("sagemaker", retries=NO_RETRY).create_training_job(**user.request("lost"))
     assert rejection(user.start, name="lost")[1] == "ResourceInUse"
     with pytest.raises(ConnectionClosedError):
-        user.client("s3", retries=NO_RETRY).put_object(Bucket=BUCKET, Key="lost", Body=b"kept")
-    assert user.read("lost") == b"kept"
+        user.client("s3", retries=NO_RETRY).put_object(Bucket=BUCKET, Key="lost", Body=b"content")
+    assert user.read("lost") == b"content"
     assert user.wait("lost")["TrainingJobStatus"] == "Completed"
     assert capfd.readouterr().err == ""
     assert caplog.records == []
