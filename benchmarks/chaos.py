@@ -30,7 +30,7 @@ from sandbox.account import BUCKET
 from sandbox.api_call import INTERNAL_USER_AGENT
 from sandbox.sagemaker.training_container import SINGLE_THREAD_ENVIRONMENT, prepare_folder
 from sandbox.sagemaker.training_jobs import FINAL_STATUSES, TrainingJob
-from sandbox.samples import employees_csv
+from sandbox.samples import SAMPLES
 from sandbox.server import make_client
 
 PATIENCE, SLOW_JOB = 180.0, 12.0
@@ -162,7 +162,7 @@ class Session:
         with tarfile.open(path) as archive, TemporaryDirectory(dir=self.home) as name:
             folder = Path(name)
             prepare_folder(folder, TrainingJob.load(client.default_state_dir() / "jobs" / job))
-            frame = pd.read_csv(BytesIO(employees_csv()))
+            frame = pd.read_csv(BytesIO(SAMPLES["employees"].csv()))
             frame.insert(0, "bonus", frame.pop("bonus"))
             for channel, rows in assign_rows(len(frame), Split(random_state=state)).items():
                 file = folder / "input" / "data" / channel / "rows.csv"

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Response
 
-from sandbox.account import ACCOUNT, REGION, USER_ARN
+from sandbox.account import ACCOUNT, REGION, SAGEMAKER_ARN, USER_ARN
 from sandbox.faults import FAULT_KINDS, Fault
 from sandbox.storage import SIGNATURE_SCOPE, read_body
 
@@ -31,18 +31,22 @@ S3_ACTIONS = {
     ("GET", "Object", "uploadId"): "ListParts",
 }
 """By method, level and query; other names are composed of these: GET of an object's `tagging` is GetObjectTagging."""
-SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 ARN_BY_MEMBER = {
-    "TrainingJobName": f"{SAGEMAKER}:training-job/",
+    "TrainingJobName": f"{SAGEMAKER_ARN}training-job/",
     "logGroupName": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:",
-    "ModelPackageGroupName": f"{SAGEMAKER}:model-package-group/",
-    "ModelPackageArn": f"{SAGEMAKER}:model-package/",
-    "ModelPackageName": f"{SAGEMAKER}:model-package/",
-    "ResourceArn": f"{SAGEMAKER}:",
+    "ModelPackageGroupName": f"{SAGEMAKER_ARN}model-package-group/",
+    "ModelPackageArn": f"{SAGEMAKER_ARN}model-package/",
+    "ModelPackageName": f"{SAGEMAKER_ARN}model-package/",
+    "ResourceArn": SAGEMAKER_ARN,
     "RoleName": f"arn:aws:iam::{ACCOUNT}:role/",
     "KeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
 }
 """How the ARN of a resource begins that a request names; the first of these members that a request has counts."""
+
+
+def json_response(status: int, document: Any, content_type: str = "application/json") -> Response:
+    """A response with a JSON document and an id of its own."""
+    return Response(json.dumps(document), status, {"x-amzn-RequestId": str(uuid.uuid4())}, content_type=content_type)
 
 
 class ApiCall:
@@ -92,13 +96,12 @@ class ApiCall:
 
     def error_response(self, status: int, code: str, message: str) -> Response:
         """An error in the service's wire format."""
-        headers = {"x-amzn-RequestId": str(uuid.uuid4())}
         if self._protocol == "json":
-            text = json.dumps({"__type": code, "message": message})
-            return Response(text, status, headers, content_type=JSON_CONTENT_TYPE)
+            return json_response(status, {"__type": code, "message": message}, JSON_CONTENT_TYPE)
         text = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
         if self._protocol == "query":
             text = f"<ErrorResponse>{text}</ErrorResponse>"
+        headers = {"x-amzn-RequestId": str(uuid.uuid4())}
         return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{text}', status, headers, mimetype="application/xml")
 
     @cached_property

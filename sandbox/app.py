@@ -5,7 +5,6 @@ import socket
 import sys
 import threading
 import traceback
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -18,7 +17,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
 from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN
-from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall
+from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
 from sandbox.faults import FAULTS_PATH, Faults
 from sandbox.sagemaker.api_model import ServiceError, service_model
 from sandbox.sagemaker.model_registry import ModelRegistry
@@ -82,11 +81,11 @@ class Application:
     def _respond(self, environ: dict[str, Any]) -> Response:
         path = environ["PATH_INFO"]
         if path == "/_sandbox":
-            return _json_response(200, self._status())
+            return json_response(200, self._status())
         if path == "/_sandbox/calls":
-            return _json_response(200, self._call_counts())
+            return json_response(200, self._call_counts())
         if path == FAULTS_PATH:
-            return _json_response(*self._faults.handle_request(environ["REQUEST_METHOD"], read_body(environ)))
+            return json_response(*self._faults.handle_request(environ["REQUEST_METHOD"], read_body(environ)))
         if path.startswith(("/moto-api", "/_sandbox/")):
             return Response("no such control; moto's own are not part of the sandbox", 404)
         call = ApiCall(environ)
@@ -114,8 +113,7 @@ class Application:
             except ServiceError as error:
                 return call.error_response(400, error.code, str(error))
             if document is not None:
-                headers = {"x-amzn-RequestId": str(uuid.uuid4())}
-                return Response(json.dumps(document), 200, headers, content_type=JSON_CONTENT_TYPE)
+                return json_response(200, document, JSON_CONTENT_TYPE)
         if call.service == "s3" and environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}:
             return self._store.perform(environ)
         try:
@@ -142,10 +140,6 @@ class Application:
         return [{"own": own, "action": action, "resource": arn, "count": n} for (own, action, arn), n in calls]
 
 
-def _json_response(status: int, document: Any) -> Response:
-    return Response(json.dumps(document), status, mimetype="application/json")
-
-
 def make_http_server(application: Application, listening: socket.socket) -> BaseWSGIServer:
     """A threaded server on a socket that listens already."""
     return make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler, fd=listening.fileno())
@@ -160,10 +154,10 @@ def _initialise_s3(emulator: Emulator, store: ObjectStore) -> None:
     store.restore()
     if emulator.request("s3", "HEAD", f"/{BUCKET}").status_code == 404:
         store.put(BUCKET)
-    from sandbox.samples import EMPLOYEES_KEY, employees_csv  # imported late: it is generated only when missing
+    from sandbox.samples import EMPLOYEES_KEY, SAMPLES  # imported late: it is generated only when missing
 
     if emulator.request("s3", "HEAD", f"/{BUCKET}/{EMPLOYEES_KEY}").status_code == 404:
-        store.put(BUCKET, EMPLOYEES_KEY, headers={"Content-Type": "text/csv"}, body=employees_csv())
+        store.put(BUCKET, EMPLOYEES_KEY, headers={"Content-Type": "text/csv"}, body=SAMPLES["employees"].csv())
 
 
 TRUST_POLICY: Mapping[str, Any] = {

@@ -59,11 +59,6 @@ def employees(rows: int = EMPLOYEES_ROWS, seed: int = 0) -> "pd.DataFrame":
     return frame
 
 
-def employees_csv() -> bytes:
-    """The default table, as the sandbox's bucket holds it."""
-    return SAMPLES["employees"].csv()
-
-
 def _from_scikit_learn(loader: str) -> "pd.DataFrame":
     from sklearn import datasets  # takes a second
 

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -63,7 +63,8 @@ class Sandbox:
             _listen(self._port) if self._port else _listen_on_last_port(self.state_dir / PORT_FILE)
         )
         self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        application = Application(self.state_dir, cache(self._client))
+        client = partial(make_client, endpoint_url=self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
+        application = Application(self.state_dir, cache(client))
         server = make_http_server(application, listening)
         running.callback(server.server_close)
         _start_thread(running, "sandbox-server", server.serve_forever, 0.05)
@@ -80,9 +81,6 @@ class Sandbox:
     def stop(self) -> None:
         """End the jobs' processes, the server and its threads; unfinished jobs start again with the next server."""
         self._running.close()
-
-    def _client(self, service: str) -> Any:
-        return make_client(service, self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
 
 
 def _start_thread(running: ExitStack, name: str, target: Callable[..., None], *arguments: Any) -> threading.Thread:
@@ -149,7 +147,6 @@ def _listen(port: int) -> socket.socket:
 
 def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
     """Serve a folder while other processes use it; return at once when another process serves it already."""
-    state_dir.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(state_dir)
     while True:
         try:

@@ -29,10 +29,6 @@ SINGLE_APPLICATION_SERVICES = ("s3", "logs", "iam", "sts", "kms")
 """Services of which one of moto's applications answers all signed requests, except for S3 Control's, by their path."""
 
 
-class EmulatorError(RuntimeError):
-    """moto refused a request of the sandbox itself."""
-
-
 class Emulator:
     """A moto without any state; as moto's state is global to the process, a new one resets all others."""
 
@@ -58,11 +54,11 @@ class Emulator:
     def request(self, service: str, method: str, path: str, **parts: Any) -> Response:
         """Make a request of the sandbox itself, with the `parts` that `make_environ` takes.
 
-        A 404 is returned like a success; any other error status raises `EmulatorError`.
+        A 404 is returned like a success; any other error status raises RuntimeError.
         """
         response = self.respond(make_environ(service, method, path, **parts))
         if response.status_code >= 300 and response.status_code != 404:
-            raise EmulatorError(f"{service} {method} {path}: {response.status} {response.get_data(as_text=True)[:500]}")
+            raise RuntimeError(f"{service} {method} {path}: {response.status} {response.get_data(as_text=True)[:500]}")
         return response
 
 
@@ -171,15 +167,14 @@ class ObjectStore:
             exists = response.status_code != 404
             if key and exists:
                 headers = {k: v for k, v in response.headers if k.lower().startswith(PERSISTED_HEADERS)}
-                tags: str | None = None
-                if "x-amz-tagging-count" in response.headers:
-                    tags = self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
                 head: dict[str, Any] = {
                     "key": key,
                     "etag": response.headers["ETag"],
                     "headers": headers,
-                    "tagging": tags,
+                    "tagging": None,
                 }
+                if "x-amz-tagging-count" in response.headers:
+                    head["tagging"] = self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
                 replace_file(file, [json.dumps(head).encode(), b"\n", *response.response])
             elif key:
                 file.unlink(missing_ok=True)

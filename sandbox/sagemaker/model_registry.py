@@ -1,18 +1,18 @@
 """SageMaker's Model Registry: package groups and packages, on disk."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.account import ACCOUNT, REGION
-from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, read_tags
+from sandbox.account import SAGEMAKER_ARN
+from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, take_tags
 from sandbox.storage import replace_json, skip_if_damaged
 
-PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"
+GROUP_ARN, PACKAGE_ARN = f"{SAGEMAKER_ARN}model-package-group/", f"{SAGEMAKER_ARN}model-package/"
 MAX_METADATA_ENTRIES = 50
+TAGS_OF_A_PACKAGE = "A versioned model package has no tags but those of its group."  # AWS's wording differs
 GROUP_NAME, VERSION, METADATA = "ModelPackageGroupName", "ModelPackageVersion", "CustomerMetadataProperties"
 GROUP_SORT_FIELDS = {"Name": (GROUP_NAME,), "CreationTime": ("CreationTime", GROUP_NAME)}
 PACKAGE_SORT_FIELDS = {"Name": (GROUP_NAME, VERSION), "CreationTime": ("CreationTime", GROUP_NAME, VERSION)}
@@ -47,20 +47,10 @@ class ModelPackageGroup:
         self.save()
 
 
-def group_arn(name: str) -> str:
-    """The ARN of a group."""
-    return f"{PREFIX}-group/{name}"
-
-
-def package_arn(group: str, version: int) -> str:
-    """The ARN of a version; without its version where that is 0."""
-    return f"{PREFIX}/{group}/{version}" if version else f"{PREFIX}/{group}"
-
-
 class ModelRegistry:
     """The groups of a folder, each a file."""
 
-    arn_pattern = re.compile(rf"{PREFIX}(?:-group)?/.+")
+    arn_prefixes = (GROUP_ARN, PACKAGE_ARN)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -82,19 +72,19 @@ class ModelRegistry:
 
     def tagged_resource(self, arn: str) -> ModelPackageGroup:
         """The group with this ARN."""
-        if arn.startswith(f"{PREFIX}/"):
-            raise ServiceError("ValidationException", "A versioned model package has no tags but those of its group.")
+        if arn.startswith(PACKAGE_ARN):
+            raise ServiceError(TAGS_OF_A_PACKAGE)
         return self._group(arn)
 
     def _create_group(self, request: dict[str, Any]) -> Document:
         name = request[GROUP_NAME]
-        arn = group_arn(name)
+        arn = f"{GROUP_ARN}{name}"
         if name in self._groups:
-            raise ServiceError("ValidationException", f"Model Package Group already exists: {arn}")
-        document = {member: value for member, value in request.items() if member != "Tags"}
-        document |= {"ModelPackageGroupArn": arn, "CreationTime": now(), "CreatedBy": {}}
-        document |= {"ModelPackageGroupStatus": "Completed"}
-        group = self._groups[name] = ModelPackageGroup(self._folder / f"{name}.json", document, read_tags(request))
+            raise ServiceError(f"Model Package Group already exists: {arn}")
+        tags = take_tags(request)
+        added = {"ModelPackageGroupArn": arn, "CreationTime": now(), "CreatedBy": {}}
+        document = request | added | {"ModelPackageGroupStatus": "Completed"}
+        group = self._groups[name] = ModelPackageGroup(self._folder / f"{name}.json", document, tags)
         group.save()
         return {"ModelPackageGroupArn": arn}
 
@@ -106,7 +96,7 @@ class ModelRegistry:
         group = self._group(request[GROUP_NAME])
         if group.packages:
             # That it is refused is documented, the wording is not.
-            raise ServiceError("ConflictException", f"{group_arn(group.name)} still has model packages.")
+            raise ServiceError(f"{GROUP_ARN}{group.name} still has model packages.", "ConflictException")
         group.record.unlink(missing_ok=True)
         del self._groups[group.name]
         return {}
@@ -119,12 +109,12 @@ class ModelRegistry:
             created = group.tokens[token]
             if created["request"] != request:
                 # The real service's response, and how long it remembers a token, are not documented.
-                raise ServiceError("ConflictException", f"ClientToken {token} was used with other parameters.")
-            return {"ModelPackageArn": package_arn(group.name, created["version"])}
+                raise ServiceError(f"ClientToken {token} was used with other parameters.", "ConflictException")
+            return {"ModelPackageArn": f"{PACKAGE_ARN}{group.name}/{created['version']}"}
         group.latest += 1
         if token:
             group.tokens[token] = {"version": group.latest, "request": request}
-        time, arn = now(), package_arn(group.name, group.latest)
+        time, arn = now(), f"{PACKAGE_ARN}{group.name}/{group.latest}"
         package = {
             "ModelApprovalStatus": "PendingManualApproval",
             "CertifyForMarketplace": False,
@@ -157,9 +147,7 @@ class ModelRegistry:
         metadata = {key: value for key, value in package.get(METADATA, {}).items() if key not in removed}
         metadata |= request.get(METADATA, {})
         if len(metadata) > MAX_METADATA_ENTRIES:
-            raise ServiceError(
-                "ValidationException", f"A model package has at most {MAX_METADATA_ENTRIES} metadata properties."
-            )
+            raise ServiceError(f"A model package has at most {MAX_METADATA_ENTRIES} metadata properties.")
         group.replace(package[VERSION], {**package, **request, METADATA: metadata, "LastModifiedTime": now()})
         return {"ModelPackageArn": package["ModelPackageArn"]}
 
@@ -171,34 +159,29 @@ class ModelRegistry:
         return {}
 
     def _group(self, name: str) -> ModelPackageGroup:
-        wanted, _ = _split_name(name)
+        """The group of this name or ARN."""
+        wanted = name.removeprefix(GROUP_ARN)
         if wanted not in self._groups:
-            raise ServiceError("ValidationException", f"ModelPackageGroup {group_arn(wanted)} does not exist.")
+            raise ServiceError(f"ModelPackageGroup {GROUP_ARN}{wanted} does not exist.")
         return self._groups[wanted]
 
     def _package(self, name: str) -> tuple[ModelPackageGroup, Document]:
-        wanted, version = _split_name(name)
-        packages = self._groups[wanted].packages if wanted in self._groups else []
-        package = next((package for package in packages if package[VERSION] == version), None)
-        if package is None:
-            raise ServiceError("ValidationException", f"ModelPackage {package_arn(wanted, version)} does not exist.")
-        return self._groups[wanted], package
-
-
-def _split_name(name: str) -> tuple[str, int]:
-    """Group and version, 0 where there is none, of a name or an ARN."""
-    group, _, version = re.sub(rf"^{PREFIX}(-group)?/", "", name).partition("/")
-    return group, int(version) if version.isdecimal() else 0
+        """The version of this ARN, or of this group and number with a slash between them."""
+        path = name.removeprefix(PACKAGE_ARN)
+        group, _, version = path.partition("/")
+        for package in self._groups[group].packages if group in self._groups else []:
+            if str(package[VERSION]) == version:
+                return self._groups[group], package
+        raise ServiceError(f"ModelPackage {PACKAGE_ARN}{path} does not exist.")
 
 
 def _check_package_request(request: Mapping[str, Any]) -> None:
     """Raise ServiceError for a request that cannot create a version."""
-    broken = ""
     if GROUP_NAME not in request:
-        broken = f"The sandbox has versioned model packages only: give a {GROUP_NAME}."
-    elif "ModelPackageName" in request:
-        broken = f"Both ModelPackageName and {GROUP_NAME} are provided in the input. Cannot determine which one to use."
-    elif request.get("Tags"):
-        broken = "A versioned model package has no tags but those of its group."  # AWS's wording differs
-    if broken:
-        raise ServiceError("ValidationException", broken)
+        raise ServiceError(f"The sandbox has versioned model packages only: give a {GROUP_NAME}.")
+    if "ModelPackageName" in request:
+        raise ServiceError(
+            f"Both ModelPackageName and {GROUP_NAME} are provided in the input. Cannot determine which one to use."
+        )
+    if request.get("Tags"):
+        raise ServiceError(TAGS_OF_A_PACKAGE)

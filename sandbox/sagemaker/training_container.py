@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from contextlib import suppress
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -38,13 +37,13 @@ def check_image(image: str | None) -> None:
 
 
 def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder: Path) -> None:
-    """Download every object under the channel's prefix into a folder, named by its key after the prefix's last "/"."""
+    """Download every object under the channel's prefix, named by its key after the prefix's last "/"."""
     source = channel["DataSource"].get("S3DataSource")
     if not source or source["S3DataType"] != "S3Prefix":
         raise JobError(
             f"ClientError: Channel {channel['ChannelName']}: the sandbox reads an S3DataSource of type S3Prefix only"
         )
-    bucket, prefix = _split_uri(source["S3Uri"])
+    bucket, _, prefix = source["S3Uri"].removeprefix("s3://").partition("/")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     try:
         keys = [item["Key"] for page in pages for item in page.get("Contents", []) if not item["Key"].endswith("/")]
@@ -54,22 +53,24 @@ def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder:
         raise JobError(
             f'ClientError: No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. Please '
             f"ensure that the bucket exists in the selected region ({REGION}), that objects exist under that S3 "
-            f'prefix, and that the role "{job["RoleArn"]}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+            f'prefix, and that the role "{job.document["RoleArn"]}" has "s3:ListBucket" permissions on bucket '
+            f'"{bucket}".'
         )
+    channel_folder = folder / "input" / "data" / channel["ChannelName"]
     for key in keys:
-        target = folder / key[prefix.rfind("/") + 1 :]
-        if ".." in target.parts or not target.is_relative_to(folder):
+        target = channel_folder / key[prefix.rfind("/") + 1 :]
+        if ".." in target.parts or not target.is_relative_to(channel_folder):
             raise JobError(f"ClientError: Data download failed: the key {key!r} leads out of the channel's folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, key, str(target))
 
 
 def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
-    """Put the model in a folder as the job's `model.tar.gz` to S3 and return its URI; equal models give equal bytes."""
-    uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
-    bucket, key = _split_uri(uri)
-    archive = folder.with_name("model.tar.gz")
-    pack_model((folder / MODEL_FILE).read_bytes(), archive)
+    """Put the model as the job's `model.tar.gz` to S3 and return its URI; equal models give equal bytes."""
+    uri = f"{job.document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    archive = folder / "model.tar.gz"
+    pack_model((folder / "model" / MODEL_FILE).read_bytes(), archive)
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=archive.read_bytes())
     except ClientError as error:
@@ -79,11 +80,6 @@ def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
     return uri
 
 
-def _split_uri(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
-
-
 FLUSH_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 """From SIGTERM to SIGKILL; the service gives 120."""
@@ -91,54 +87,43 @@ SINGLE_THREAD_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THRE
 """The matrices are small: more threads would slow the training down."""
 
 
-class StopCause(Enum):
-    """Why a container was stopped from outside."""
-
-    STOPPED = "StopTrainingJob"
-    TIMED_OUT = "MaxRuntimeInSeconds"
-    WAITED_OUT = "MaxWaitTimeInSeconds"
-    CLOSED = "the sandbox ends"
-
-
 class Container:
     """Runs the processes of a job, one after the other; it may be stopped before the first."""
 
     def __init__(self) -> None:
-        self.stop_cause: StopCause | None = None
+        self.stopped_as = ""
+        """The SecondaryStatus that a job which was stopped from outside ends with."""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stop_requested = threading.Event()
-        self._limit, self._limit_cause = math.inf, StopCause.TIMED_OUT
+        self._limit = (math.inf, "")
         self._kill_at = math.inf
 
-    def set_limit(self, seconds: float, cause: StopCause) -> None:
-        """Stop the container after so many seconds; of several limits the nearest counts."""
-        at = time.monotonic() + seconds
-        if at < self._limit:
-            self._limit, self._limit_cause = at, cause
+    def set_limit(self, seconds: float, status: str) -> None:
+        """Stop the container after so many seconds, with this SecondaryStatus; of several limits the nearest counts."""
+        self._limit = min(self._limit, (time.monotonic() + seconds, status))
 
     def wait(self, seconds: float) -> bool:
         """Wait so many seconds, up to the limit; returns False when the container is stopped."""
-        remaining = max(0.0, self._limit - time.monotonic())
+        limit, status = self._limit
+        remaining = max(0.0, limit - time.monotonic())
         if not self._stop_requested.wait(min(seconds, remaining)) and seconds >= remaining:
-            self.stop(self._limit_cause)
-        return self.stop_cause is None
+            self.stop(status)
+        return not self.stopped_as
 
-    def stop(self, cause: StopCause) -> None:
-        """Terminate the process, and kill it after a grace period."""
+    def stop(self, status: str) -> None:
+        """Terminate the process, and kill it after a grace period; `status` is the SecondaryStatus of the job's end."""
         with self._lock:
-            if self.stop_cause is None:
-                self.stop_cause = cause
+            if not self.stopped_as:
+                self.stopped_as = status
                 self._stop_requested.set()
                 self._kill_at = time.monotonic() + GRACE_SECONDS
                 self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill the process now."""
-        with self._lock:
-            self.stop_cause = StopCause.CLOSED
-            self._stop_requested.set()
-            self._signal(signal.SIGKILL)
+        self.stop("Stopped")
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process and self._process.returncode is None:
@@ -153,7 +138,7 @@ class Container:
         variables = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         variables |= SINGLE_THREAD_ENVIRONMENT | environment
         with self._lock:
-            if self.stop_cause is not None:
+            if self.stopped_as:
                 return 128 + signal.SIGTERM
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
@@ -170,8 +155,7 @@ class Container:
             while reader.is_alive():
                 reader.join(FLUSH_SECONDS)
                 log.flush()
-                if time.monotonic() > self._limit:
-                    self.stop(self._limit_cause)
+                self.wait(0)  # stops it at the limit
                 if time.monotonic() > self._kill_at:
                     self._signal(signal.SIGKILL)
             log.flush()
@@ -190,16 +174,15 @@ CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
 
 def prepare_folder(folder: Path, job: TrainingJob) -> None:
     """Write the files that the container reads: hyperparameters, channels, hosts; create the folders it writes to."""
-    document = job.document()
     configuration = folder / "input" / "config"
     for place in (configuration, folder / "input" / "data", folder / "model", folder / "output"):
         place.mkdir(parents=True, exist_ok=True)
     channels = {
         channel["ChannelName"]: CHANNEL | {k: channel[k] for k in ("ContentType", "RecordWrapperType") if k in channel}
-        for channel in document["InputDataConfig"]
+        for channel in job.document["InputDataConfig"]
     }
     for name, content in (
-        ("hyperparameters", document.get("HyperParameters", {})),
+        ("hyperparameters", job.document.get("HyperParameters", {})),
         ("inputdataconfig", channels),
         ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}),
     ):
