@@ -159,18 +159,12 @@ def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
     with (state_dir / IN_USE_FILE).open("a") as in_use:
         deadline = time.monotonic() + MAX_UNUSED_SECONDS
         while not stop.wait(POLL_SECONDS):
-            if _is_in_use(in_use):
+            try:
+                fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # another process uses the folder
                 deadline = 0
-            elif time.monotonic() > deadline:
+                continue
+            if time.monotonic() > deadline:
                 break  # this process has the lock: one that marks the folder now waits until this one has ended
-            else:
-                fcntl.flock(in_use, fcntl.LOCK_UN)
+            fcntl.flock(in_use, fcntl.LOCK_UN)
         sandbox.stop()
-
-
-def _is_in_use(in_use: TextIO) -> bool:
-    try:
-        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False

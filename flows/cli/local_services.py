@@ -77,12 +77,16 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
 
 def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", state_dir: Path | None) -> None:
     from prefect import settings  # while the servers boot
+    from prefect.plugins import load_prefect_collections
 
     if server and settings.PREFECT_API_URL.value():  # of the active profile
         server.close()
         server = None
     if server:
-        _preload()
+        # Imports what a run needs later, which takes four seconds, while the servers start, which takes longer.
+        load_prefect_collections()  # as loading a block does
+        for module in PRELOADED:
+            import_module(module)
     workspace = _sandbox_workspace(state_dir) if state_dir else None
     if server:
         server.wait()
@@ -96,15 +100,6 @@ def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", s
         _register_sandbox(workspace)
     gc.freeze()
     gc.enable()
-
-
-def _preload() -> None:
-    """Import what a run needs later, which takes four seconds, while the servers start, which takes longer."""
-    from prefect.plugins import load_prefect_collections
-
-    load_prefect_collections()  # as loading a block does
-    for module in PRELOADED:
-        import_module(module)
 
 
 def _sandbox_workspace(state_dir: Path) -> "Workspace":

@@ -11,6 +11,7 @@ from aws.storage import read_object
 from aws.workspace import Workspace
 from flows.cli.arguments import Arguments, validation_messages
 from linear_learner.errors import DataError
+from tasks.caching.explain_rerun import flatten
 from tasks.data.source import FILE_SCHEME, Source, find_table
 from tasks.parameters import RunParameters
 from tasks.record import RunRecord
@@ -53,7 +54,7 @@ class Replay:
         now = RunRecord.parse(path.read_bytes(), str(path))
         if now.fingerprint == self.record.fingerprint:
             return f"yes: the fingerprint is {now.fingerprint[:20]}, as recorded"
-        return f"no: {' and '.join(list_differences(self.record.decisive, now.decisive))} not as recorded"
+        return f"no: {', '.join(list_differences(self.record.decisive, now.decisive))} not as recorded"
 
 
 def _recorded_tables(record: RunRecord) -> dict[str, Source]:
@@ -83,22 +84,14 @@ def is_same_table(recorded: Source, now: Source) -> bool:
 
     An ETag depends on the parts an object was uploaded in, too; this project's own checksum does not.
     """
-    if len(now.parts) != len(recorded.parts):
-        return False
-    for before, part in zip(recorded.parts, now.parts, strict=True):
-        same_checksum = part.sha256 is not None and part.sha256 == before.sha256
-        if part.size != before.size or not (part.etag == before.etag or same_checksum):
-            return False
-    return True
+    return len(now.parts) == len(recorded.parts) and all(
+        part.size == before.size
+        and (part.etag == before.etag or (part.sha256 is not None and part.sha256 == before.sha256))
+        for before, part in zip(recorded.parts, now.parts, strict=True)
+    )
 
 
 def list_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What differs of all that decides about a model; of hyperparameters and channels the names, too."""
-    found = []
-    for name, before in recorded.items():
-        if isinstance(before, dict):
-            if changed := sorted(one for one in {**before, **now[name]} if before.get(one) != now[name].get(one)):
-                found.append(f"{name} ({', '.join(changed)})")
-        elif now[name] != before:
-            found.append(f"{name} ({before} → {now[name]})")
-    return found
+    """The names of what differs of all that decides about a model, such as `hyperparameters.epochs`."""
+    before, after = flatten(recorded), flatten(now)
+    return sorted(name for name in {**before, **after} if before.get(name) != after.get(name))

@@ -23,6 +23,7 @@ from sandbox.sagemaker.training_jobs import TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
+MAX_FAILURE_REASON_LENGTH = 1024
 NO_CAPACITY_MESSAGE = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
@@ -90,7 +91,8 @@ class JobRun:
                 return  # the error may be a consequence of the sandbox's end
             if not isinstance(error, JobError):
                 traceback.print_exc()
-            job.fail(str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE)
+            reason = str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE
+            job.enter_status("Failed", FailureReason=reason[:MAX_FAILURE_REASON_LENGTH])
         if "missing-log" in job.faults:
             delete_log(job.folder)
         elif "late-log" in job.faults:

@@ -5,7 +5,7 @@ import math
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -35,7 +35,6 @@ SECONDARY_STATUSES = {
 """By SecondaryStatus: the TrainingJobStatus that a job has with it, None for the one it had, and the StatusMessage."""
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
-MAX_FAILURE_REASON_LENGTH = 1024
 SPOT_PERCENT = 30
 """Share of its training time that a spot job is billed; invented, as the real one follows the market."""
 ARN_PREFIX = f"{SAGEMAKER_ARN}training-job/"
@@ -118,20 +117,12 @@ class TrainingJob:
                 document.setdefault("TrainingStartTime", time)
             if status in FINAL_STATUSES:
                 transitions[-1]["EndTime"] = document["TrainingEndTime"] = time
-                document |= self._billing_fields(time)
+                if "TrainingStartTime" in document:
+                    seconds = max(1, math.ceil(time - document["TrainingStartTime"]))
+                    billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
+                    document |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
             self.document = document
             self.save()
-
-    def fail(self, reason: str) -> None:
-        """End the job as `Failed`, with this FailureReason."""
-        self.enter_status("Failed", FailureReason=reason[:MAX_FAILURE_REASON_LENGTH])
-
-    def _billing_fields(self, time: float) -> dict[str, int]:
-        if "TrainingStartTime" not in self.document:
-            return {}
-        seconds = max(1, math.ceil(time - self.document["TrainingStartTime"]))
-        billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
-        return {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def save(self) -> None:
         """Write the record."""
@@ -189,12 +180,9 @@ class TrainingJobs:
             job.reset()
             self._to_restart.add(job.name)
 
-    def __iter__(self) -> Iterator[TrainingJob]:
-        return iter(list(self._jobs.values()))
-
     def counts(self) -> dict[str, int]:
         """How many jobs are in each status."""
-        return {"InProgress": 0} | Counter(job.status for job in self)
+        return {"InProgress": 0} | Counter(job.status for job in list(self._jobs.values()))
 
     def tagged_resource(self, arn: str) -> TrainingJob:
         """The job with this ARN."""
@@ -234,7 +222,7 @@ class TrainingJobs:
 
     def _list(self, request: dict[str, Any]) -> Document:
         status = request.get("StatusEquals")
-        chosen = (job.document for job in self if status in {None, job.status})
+        chosen = (job.document for job in self._jobs.values() if status in {None, job.status})
         return list_page("ListTrainingJobs", request, chosen, SORT_FIELDS)
 
 

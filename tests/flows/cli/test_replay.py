@@ -62,14 +62,14 @@ def test_a_record_of_this_machine_will_do_and_what_is_said_beside_it_counts(
 ) -> None:
     own = {"from_run": str(run.model.path.with_name("run.json")), "hyperparameters": {"epochs": "3"}}
     outcome, again = repeated({**said, **own})
-    assert outcome == "no: hyperparameters (epochs) not as recorded"
+    assert outcome == "no: hyperparameters.epochs not as recorded"
     assert again.submission.how == "started"
     assert sorted(jobs()) == sorted([run.job.name, again.job.name])
 
 
 def test_another_seed_gives_other_channels(said: dict[str, Any]) -> None:
     outcome, _ = repeated({**said, "split": {"random_state": "7"}})
-    assert outcome == "no: channels (test, train, validation) not as recorded"
+    assert outcome == "no: channels.test, channels.train, channels.validation not as recorded"
 
 
 def test_the_same_table_elsewhere_gives_the_same_job(
@@ -91,7 +91,7 @@ def test_a_table_that_has_changed_is_refused_before_anything_runs_and_taken_when
     with pytest.raises(DataError, match=rf"^{uri} is not the table .* To train on it as it is now, .*--source {uri}"):
         Replay.of(load_workspace("flows"), said)
     outcome, again = repeated({**said, "dataset": {"source": uri}})
-    assert outcome == "no: channels (test, train, validation) not as recorded"
+    assert outcome == "no: channels.test, channels.train, channels.validation not as recorded"
     assert again.job.name != run.job.name
 
 
@@ -161,4 +161,4 @@ def test_what_differs_is_named() -> None:
     }
     assert list_differences(recorded, recorded) == []
     now = {"image": "a:2", "hyperparameters": {"epochs": "2", "l1": "1"}, "channels": {"train": "c"}, "instances": 2}
-    assert list_differences(recorded, now) == ["image (a:1 → a:2)", "hyperparameters (l1, wd)", "instances (1 → 2)"]
+    assert list_differences(recorded, now) == ["hyperparameters.l1", "hyperparameters.wd", "image", "instances"]
