@@ -67,13 +67,10 @@ def descendants(ancestor: int) -> dict[int, bool]:
         with suppress(OSError):
             fields = dict(line.split(":\t", 1) for line in file.read_text().splitlines() if ":\t" in line)
             processes[int(fields["Pid"])] = fields
-    found = {}
-    generation = {ancestor}
+    found, generation = set[int](), {ancestor}
     while generation := {pid for pid, fields in processes.items() if int(fields["PPid"]) in generation}:
-        for pid in generation:
-            if not processes[pid]["State"].startswith("Z"):
-                found[pid] = bool(int(processes[pid]["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
-    return found
+        found |= {pid for pid in generation if not processes[pid]["State"].startswith("Z")}
+    return {pid: bool(int(processes[pid]["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1) for pid in found}
 
 
 if __name__ == "__main__":

@@ -56,6 +56,7 @@ class ApiCall:
         self._environ = environ
         match = SIGNATURE_SCOPE.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
         self.service = match["service"].lower() if match else "s3"
+        self._protocol = "s3" if self.service == "s3" else "json" if "HTTP_X_AMZ_TARGET" in environ else "query"
         self.is_internal = INTERNAL_USER_AGENT in environ.get("HTTP_USER_AGENT", "")
 
     @cached_property
@@ -68,12 +69,6 @@ class ApiCall:
             return str(self.parameters.get("Action", method))
         name = _s3_action(method, self._environ["PATH_INFO"], query)
         return "CopyObject" if name == "PutObject" and "HTTP_X_AMZ_COPY_SOURCE" in self._environ else name
-
-    @property
-    def _protocol(self) -> str:
-        if self.service == "s3":
-            return "s3"
-        return "json" if "HTTP_X_AMZ_TARGET" in self._environ else "query"
 
     def fault_response(self, fault: Fault) -> Response | None:
         """The error response to send instead of performing the call; None for a fault with which it is performed."""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
-from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
 from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN
@@ -140,12 +139,9 @@ class Application:
         return [{"own": own, "action": action, "resource": arn, "count": n} for (own, action, arn), n in calls]
 
 
-def make_http_server(application: Application, listening: socket.socket) -> BaseWSGIServer:
-    """A threaded server on a socket that listens already."""
-    return make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler, fd=listening.fileno())
+class QuietRequestHandler(MotoRequestHandler):
+    """Handles requests as moto's own server does."""
 
-
-class _QuietHandler(MotoRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: a single training job makes hundreds of requests."""
 

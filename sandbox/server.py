@@ -11,9 +11,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from werkzeug.serving import make_server
+
 from sandbox.account import KEY_ID, REGION, SECRET_KEY
 from sandbox.api_call import INTERNAL_USER_AGENT
-from sandbox.app import Application, make_http_server
+from sandbox.app import Application, QuietRequestHandler
 from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
@@ -21,7 +23,6 @@ POLL_SECONDS = 0.2
 """Pause between two checks whether the folder is still in use."""
 MAX_UNUSED_SECONDS = 10.0
 """How long a server that other processes use waits for the first of them."""
-PORT_FILE = "port"
 BACKLOG = 128
 CLIENT_LOCK = threading.Lock()
 
@@ -55,24 +56,22 @@ class Sandbox:
         with ExitStack() as running:
             running.callback(self._process_lock.release)
             running.enter_context(_lock_state_dir(self.state_dir))
-            self._serve(running)
+            port_file, endpoint_file = self.state_dir / "port", self.state_dir / ENDPOINT_FILE
+            listening = running.enter_context(_listen(self._port) if self._port else _listen_on_last_port(port_file))
+            self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            client = partial(make_client, endpoint_url=self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
+            application = Application(self.state_dir, cache(client))
+            server = make_server(
+                "127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler, fd=listening.fileno()
+            )
+            running.callback(server.server_close)
+            _start_thread(running, "sandbox-server", server.serve_forever, 0.05)
+            running.callback(server.shutdown)
+            self._warm_up_thread = _start_thread(running, "sandbox-warm-up", application.initialise_all)
+            running.callback(application.close)
+            replace_json(endpoint_file, {"endpoint_url": self.endpoint_url})
+            running.callback(endpoint_file.unlink, missing_ok=True)
             self._running = running.pop_all()
-
-    def _serve(self, running: ExitStack) -> None:
-        listening = running.enter_context(
-            _listen(self._port) if self._port else _listen_on_last_port(self.state_dir / PORT_FILE)
-        )
-        self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        client = partial(make_client, endpoint_url=self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
-        application = Application(self.state_dir, cache(client))
-        server = make_http_server(application, listening)
-        running.callback(server.server_close)
-        _start_thread(running, "sandbox-server", server.serve_forever, 0.05)
-        running.callback(server.shutdown)
-        self._warm_up_thread = _start_thread(running, "sandbox-warm-up", application.initialise_all)
-        running.callback(application.close)
-        replace_json(self.state_dir / ENDPOINT_FILE, {"endpoint_url": self.endpoint_url})
-        running.callback((self.state_dir / ENDPOINT_FILE).unlink, missing_ok=True)
 
     def wait_until_ready(self) -> None:
         """Wait until the saved state is restored."""

@@ -31,11 +31,6 @@ class ModelPackageGroup:
     tokens: dict[str, Document] = field(default_factory=dict)
     """By ClientToken: the `version` that was created and the `request` that created it."""
 
-    @property
-    def name(self) -> str:
-        """The name, unique within the sandbox."""
-        return str(self.document[GROUP_NAME])
-
     def save(self) -> None:
         """Write the record."""
         replace_json(self.record, {name: value for name, value in asdict(self).items() if name != "record"})
@@ -96,32 +91,35 @@ class ModelRegistry:
         group = self._group(request[GROUP_NAME])
         if group.packages:
             # That it is refused is documented, the wording is not.
-            raise ServiceError(f"{GROUP_ARN}{group.name} still has model packages.", "ConflictException")
+            raise ServiceError(
+                f"{group.document['ModelPackageGroupArn']} still has model packages.", "ConflictException"
+            )
         group.record.unlink(missing_ok=True)
-        del self._groups[group.name]
+        del self._groups[group.document[GROUP_NAME]]
         return {}
 
     def _create_package(self, request: dict[str, Any]) -> Document:
         token = request.pop("ClientToken", None)
         _check_package_request(request)
         group = self._group(request[GROUP_NAME])
+        name = group.document[GROUP_NAME]
         if token in group.tokens:
             created = group.tokens[token]
             if created["request"] != request:
                 # The real service's response, and how long it remembers a token, are not documented.
                 raise ServiceError(f"ClientToken {token} was used with other parameters.", "ConflictException")
-            return {"ModelPackageArn": f"{PACKAGE_ARN}{group.name}/{created['version']}"}
+            return {"ModelPackageArn": f"{PACKAGE_ARN}{name}/{created['version']}"}
         group.latest += 1
         if token:
             group.tokens[token] = {"version": group.latest, "request": request}
-        time, arn = now(), f"{PACKAGE_ARN}{group.name}/{group.latest}"
+        time = now()
         package = {
             "ModelApprovalStatus": "PendingManualApproval",
             "CertifyForMarketplace": False,
             **request,
-            GROUP_NAME: group.name,
+            GROUP_NAME: name,
             VERSION: group.latest,
-            "ModelPackageArn": arn,
+            "ModelPackageArn": f"{PACKAGE_ARN}{name}/{group.latest}",
             "CreationTime": time,
             "LastModifiedTime": time,
             "CreatedBy": {},
@@ -130,7 +128,7 @@ class ModelRegistry:
             "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
         }
         group.replace(group.latest, package)
-        return {"ModelPackageArn": arn}
+        return {"ModelPackageArn": package["ModelPackageArn"]}
 
     def _list_packages(self, request: dict[str, Any]) -> Document:
         groups = [self._group(request[GROUP_NAME])] if GROUP_NAME in request else list(self._groups.values())

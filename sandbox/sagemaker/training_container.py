@@ -135,15 +135,13 @@ class Container:
 
         With `interrupt` the process is killed after its first line of output.
         """
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        variables |= SINGLE_THREAD_ENVIRONMENT | environment
         with self._lock:
             if self.stopped_as:
                 return 128 + signal.SIGTERM
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
                 cwd=folder,
-                env=variables,
+                env=os.environ | SINGLE_THREAD_ENVIRONMENT | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
