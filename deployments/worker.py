@@ -38,26 +38,21 @@ def main() -> int:
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "linux":
-        worker.send_signal(signal.SIGSTOP)
-        _end_runs(worker.pid)
-    worker.terminate()
-    worker.send_signal(signal.SIGCONT)
-    try:
-        worker.wait(WORKER_SECONDS)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-
-
-def _end_runs(worker: int) -> None:
+    worker.send_signal(signal.SIGSTOP)
     end, signalled = time.monotonic() + GRACE_SECONDS, set[int]()
-    while (runs := descendants(worker)) and time.monotonic() < end:
+    while (runs := descendants(worker.pid)) and time.monotonic() < end:
         # A run that only starts could not report anything yet; a hook is nothing to interrupt, and catches nothing.
         for run in {run for run, catches_sigterm in runs.items() if catches_sigterm} - signalled:
             signalled.add(run)
             with suppress(ProcessLookupError):
                 os.kill(run, signal.SIGTERM)
         time.sleep(POLL_SECONDS)
+    worker.terminate()
+    worker.send_signal(signal.SIGCONT)
+    try:
+        worker.wait(WORKER_SECONDS)
+    except subprocess.TimeoutExpired:
+        worker.kill()
 
 
 def descendants(ancestor: int) -> dict[int, bool]:

@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
@@ -65,9 +65,10 @@ class Sandbox:
                 "127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler, fd=listening.fileno()
             )
             running.callback(server.server_close)
-            _start_thread(running, "sandbox-server", server.serve_forever, 0.05)
+            threads = running.enter_context(ThreadPoolExecutor(thread_name_prefix="sandbox"))
+            threads.submit(server.serve_forever, 0.05)
             running.callback(server.shutdown)
-            self._warm_up_thread = _start_thread(running, "sandbox-warm-up", application.initialise_all)
+            self._warm_up = threads.submit(application.initialise_all)
             running.callback(application.close)
             replace_json(endpoint_file, {"endpoint_url": self.endpoint_url})
             running.callback(endpoint_file.unlink, missing_ok=True)
@@ -75,19 +76,11 @@ class Sandbox:
 
     def wait_until_ready(self) -> None:
         """Wait until the saved state is restored."""
-        self._warm_up_thread.join()
+        self._warm_up.result()
 
     def stop(self) -> None:
         """End the jobs' processes, the server and its threads; unfinished jobs start again with the next server."""
         self._running.close()
-
-
-def _start_thread(running: ExitStack, name: str, target: Callable[..., None], *arguments: Any) -> threading.Thread:
-    """Start a thread that is joined when `running` is closed."""
-    thread = threading.Thread(target=target, args=arguments, name=name)
-    thread.start()
-    running.callback(thread.join)
-    return thread
 
 
 def make_client(service: str, endpoint_url: str, **config: Any) -> Any:

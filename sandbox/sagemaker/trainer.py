@@ -19,7 +19,7 @@ from sandbox.sagemaker.training_container import (
     prepare_folder,
     upload_model,
 )
-from sandbox.sagemaker.training_jobs import TrainingJob
+from sandbox.sagemaker.training_jobs import SPOT, TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
@@ -73,7 +73,7 @@ class JobRun:
         self._job = job
         self._client = client
         self._closing = closing
-        if job.spot:
+        if job.document[SPOT]:
             self.container.set_limit(job.document["StoppingCondition"]["MaxWaitTimeInSeconds"], "MaxWaitTimeExceeded")
 
     def run(self) -> None:
@@ -105,7 +105,7 @@ class JobRun:
     def _provision(self) -> None:
         fault = self._job.faults.get("no-capacity")
         if self.container.wait(fault.seconds if fault else 0) and fault:
-            if not self._job.spot:
+            if not self._job.document[SPOT]:
                 raise JobError(NO_CAPACITY_MESSAGE)
             self.container.stop("MaxWaitTimeExceeded")
 

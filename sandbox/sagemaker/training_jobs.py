@@ -34,7 +34,8 @@ SECONDARY_STATUSES = {
 }
 """By SecondaryStatus: the TrainingJobStatus that a job has with it, None for the one it had, and the StatusMessage."""
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
-FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
+SPOT = "EnableManagedSpotTraining"
+FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", SPOT)
 SPOT_PERCENT = 30
 """Share of its training time that a spot job is billed; invented, as the real one follows the market."""
 ARN_PREFIX = f"{SAGEMAKER_ARN}training-job/"
@@ -95,11 +96,6 @@ class TrainingJob:
         """`InProgress`, `Stopping`, `Completed`, `Failed` or `Stopped`."""
         return str(self.document["TrainingJobStatus"])
 
-    @property
-    def spot(self) -> bool:
-        """Whether it runs on spot instances."""
-        return bool(self.document["EnableManagedSpotTraining"])
-
     def enter_status(self, secondary: str, **fields: Any) -> None:
         """End the current secondary status and begin the next, which ends the job if its status is a final one."""
         with self.lock:
@@ -119,7 +115,7 @@ class TrainingJob:
                 transitions[-1]["EndTime"] = document["TrainingEndTime"] = time
                 if "TrainingStartTime" in document:
                     seconds = max(1, math.ceil(time - document["TrainingStartTime"]))
-                    billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
+                    billable = math.ceil(seconds * SPOT_PERCENT / 100) if document[SPOT] else seconds
                     document |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
             self.document = document
             self.save()
@@ -198,7 +194,7 @@ class TrainingJobs:
                 "ResourceInUse",
             )
         job = self._jobs[name] = TrainingJob.create(self._folder / name, request)
-        job.faults = self._faults.take_for_job(request["ResourceConfig"].get("InstanceType"), job.spot)
+        job.faults = self._faults.take_for_job(request["ResourceConfig"].get("InstanceType"), job.document[SPOT])
         self._start(job)
         return {"TrainingJobArn": f"{ARN_PREFIX}{name}"}
 
@@ -233,7 +229,7 @@ def _check_job_request(request: Mapping[str, Any]) -> None:
             "Please retry the request without specifying metric definitions."
         )
     condition = request.get("StoppingCondition", {})
-    spot, wait = request.get("EnableManagedSpotTraining"), condition.get("MaxWaitTimeInSeconds", 0)
+    spot, wait = request.get(SPOT), condition.get("MaxWaitTimeInSeconds", 0)
     problem = "Invalid MaxWaitTimeInSeconds."
     if spot and wait < condition.get("MaxRuntimeInSeconds", 1):
         raise ServiceError(f"{problem} It must be present and be greater than or equal to MaxRuntimeInSeconds")
