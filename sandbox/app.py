@@ -6,7 +6,7 @@ import sys
 import threading
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -156,17 +156,13 @@ def _initialise_s3(emulator: Emulator, store: ObjectStore) -> None:
         store.put(BUCKET, EMPLOYEES_KEY, headers={"Content-Type": "text/csv"}, body=SAMPLES["employees"].csv())
 
 
-TRUST_POLICY: Mapping[str, Any] = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
-
-
 def _create_identities() -> None:
     from moto.iam.models import iam_backends  # slow: it holds the text of all of AWS's managed policies
 
     iam = iam_backends[ACCOUNT]["aws"]
-    iam.create_role(ROLE_ARN.rpartition("/")[2], json.dumps(TRUST_POLICY), "/", None, "", [], None)
+    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust_policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.create_role(ROLE_ARN.rpartition("/")[2], trust_policy, "/", None, "", [], None)
     iam.create_user(REGION, KEY_ID)
     # moto assumes this key id for every one that is not twenty capitals and digits.
     iam.create_access_key(KEY_ID).access_key_id = "AKIAEXAMPLE"

@@ -64,9 +64,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     # The collections of garbage while hundreds of modules are imported, and the last one, take more than a second.
     gc.disable()
     running.callback(gc.freeze)
-    server = None if "PREFECT_API_URL" in os.environ else LocalPrefectServer()
-    if server:
-        running.callback(server.close)
+    server = None if "PREFECT_API_URL" in os.environ else running.enter_context(closing(LocalPrefectServer()))
     state_dir = client.default_state_dir() if sandboxed else None
     if state_dir:
         running.enter_context(client.mark_in_use(state_dir))
