@@ -34,9 +34,13 @@ def save_blocks(name: str, given: Mapping[str, Any]) -> tuple[list[str], list[st
     saved = _load_saved(name)
     workspace = _build_workspace(name, saved, given)
     blocks: tuple[Any, ...] = (workspace.bucket.credentials, workspace.bucket, workspace)
-    if Workspace not in saved:
-        for block in blocks:
-            _refuse_to_change(name, saved.get(type(block)), block)
+    for block in blocks if Workspace not in saved else ():  # other workspaces may use a block of this name
+        there = saved.get(type(block))
+        if there and block.model_dump(exclude={"credentials"}) != there.model_dump(exclude={"credentials"}):
+            raise InvalidRequest(
+                f"There is a block {there.get_block_type_name()} {name} already, which no Training Workspace of that "
+                "name uses and which differs from what is given. Take another --name."
+            )
     warnings = [*check_workspace(workspace)]
     if blocks[0].aws_session_token:
         who = "all users who can view the block"
@@ -108,12 +112,3 @@ def _find_keys(profile: str | None) -> dict[str, Any]:
     if not found or not found.access_key or not found.secret_key:
         raise AccessDenied("There are no keys to store. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or --profile.")
     return dict(zip(SECRETS, (found.access_key, SecretStr(found.secret_key), found.token), strict=True))
-
-
-def _refuse_to_change(name: str, saved: Block | None, block: Block) -> None:
-    """Raise InvalidRequest if a block that is not part of the workspace would change: others may use it."""
-    if saved and block.model_dump(exclude={"credentials"}) != saved.model_dump(exclude={"credentials"}):
-        raise InvalidRequest(
-            f"The block {saved.get_block_type_name()} {name} already exists with other values, and no Training "
-            "Workspace of that name uses it. Choose another --name."
-        )

@@ -38,26 +38,21 @@ def main() -> int:
 
 
 def _end(worker: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "linux":
-        worker.send_signal(signal.SIGSTOP)
-        _end_runs(worker.pid)
-    worker.terminate()
-    worker.send_signal(signal.SIGCONT)
-    try:
-        worker.wait(WORKER_SECONDS)
-    except subprocess.TimeoutExpired:
-        worker.kill()
-
-
-def _end_runs(worker: int) -> None:
+    worker.send_signal(signal.SIGSTOP)
     end, signalled = time.monotonic() + GRACE_SECONDS, set[int]()
-    while (runs := descendants(worker)) and time.monotonic() < end:
+    while (runs := descendants(worker.pid)) and time.monotonic() < end:
         # A starting run cannot report its state yet, and hooks must not be interrupted: neither catches SIGTERM.
         for run in {run for run, catches_sigterm in runs.items() if catches_sigterm} - signalled:
             signalled.add(run)
             with suppress(ProcessLookupError):
                 os.kill(run, signal.SIGTERM)
         time.sleep(POLL_SECONDS)
+    worker.terminate()
+    worker.send_signal(signal.SIGCONT)
+    try:
+        worker.wait(WORKER_SECONDS)
+    except subprocess.TimeoutExpired:
+        worker.kill()
 
 
 def descendants(ancestor: int) -> dict[int, bool]:
@@ -67,13 +62,10 @@ def descendants(ancestor: int) -> dict[int, bool]:
         with suppress(OSError):
             fields = dict(line.split(":\t", 1) for line in file.read_text().splitlines() if ":\t" in line)
             processes[int(fields["Pid"])] = fields
-    found = {}
-    generation = {ancestor}
+    found, generation = set[int](), {ancestor}
     while generation := {pid for pid, fields in processes.items() if int(fields["PPid"]) in generation}:
-        for pid in generation:
-            if not processes[pid]["State"].startswith("Z"):
-                found[pid] = bool(int(processes[pid]["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1)
-    return found
+        found |= {pid for pid in generation if not processes[pid]["State"].startswith("Z")}
+    return {pid: bool(int(processes[pid]["SigCgt"], 16) >> (signal.SIGTERM - 1) & 1) for pid in found}
 
 
 if __name__ == "__main__":

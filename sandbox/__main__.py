@@ -13,18 +13,18 @@ from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
 from sandbox.client import BLOCK_NAME, default_state_dir
 from sandbox.server import Sandbox, SandboxError, serve_while_in_use
 
-WELCOME = """\
-The sandbox listens on {endpoint} and stores its state in {state_dir}
+WELCOME = f"""\
+The sandbox serves at {{endpoint}} and keeps its state in {{state_dir}}
 
-  bucket  {bucket}
-  role    {role}
-  region  {region}
-  keys    {key_id} / {secret_key}
+  bucket  {BUCKET}
+  role    {ROLE_ARN}
+  region  {REGION}
+  keys    {KEY_ID} / {SECRET_KEY}
 
 Next:
-  python -m flows.train --workspace {name}
-  AWS_ACCESS_KEY_ID={key_id} AWS_SECRET_ACCESS_KEY={secret_key} AWS_REGION={region} \\
-    aws --endpoint-url {endpoint} s3 ls s3://{bucket} --recursive
+  python -m flows.train --workspace {BLOCK_NAME}
+  AWS_ACCESS_KEY_ID={KEY_ID} AWS_SECRET_ACCESS_KEY={SECRET_KEY} AWS_REGION={REGION} \\
+    aws --endpoint-url {{endpoint}} s3 ls s3://{BUCKET} --recursive
 """
 
 
@@ -52,17 +52,7 @@ def main() -> int:
 
 def _serve_and_register(sandbox: Sandbox, stop: threading.Event) -> None:
     sandbox.start()
-    welcome = WELCOME.format(
-        endpoint=sandbox.endpoint_url,
-        state_dir=sandbox.state_dir,
-        bucket=BUCKET,
-        role=ROLE_ARN,
-        region=REGION,
-        key_id=KEY_ID,
-        secret_key=SECRET_KEY,
-        name=BLOCK_NAME,
-    )
-    print(welcome, flush=True)
+    print(WELCOME.format(endpoint=sandbox.endpoint_url, state_dir=sandbox.state_dir), flush=True)
     # In a separate process: Prefect may start a server to save the block, which must not delay the exit of this one.
     registration = subprocess.Popen(
         [sys.executable, "-m", "sandbox.client", sandbox.endpoint_url],

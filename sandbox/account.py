@@ -7,3 +7,5 @@ ROLE_ARN = f"arn:aws:iam::{ACCOUNT}:role/linear-learner-training"
 KEY_ID = SECRET_KEY = "sandbox"  # noqa: S105 - any key is accepted; this one is shown to the user
 USER_ARN = f"arn:aws:iam::{ACCOUNT}:user/{KEY_ID}"
 """The identity of every caller, whatever its access key."""
+SAGEMAKER_ARN = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:"
+"""Prefix of the ARN of every SageMaker resource."""

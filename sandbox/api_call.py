@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 
 from werkzeug.wrappers import Response
 
-from sandbox.account import ACCOUNT, REGION, USER_ARN
+from sandbox.account import ACCOUNT, REGION, SAGEMAKER_ARN, USER_ARN
 from sandbox.faults import FAULT_KINDS, Fault
 from sandbox.storage import SIGNATURE_SCOPE, read_body
 
@@ -31,18 +31,22 @@ S3_ACTIONS = {
     ("GET", "Object", "uploadId"): "ListParts",
 }
 """By method, level and query parameter; other names are composed: GET of an object's `tagging` is GetObjectTagging."""
-SAGEMAKER = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}"
 ARN_BY_MEMBER = {
-    "TrainingJobName": f"{SAGEMAKER}:training-job/",
+    "TrainingJobName": f"{SAGEMAKER_ARN}training-job/",
     "logGroupName": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:",
-    "ModelPackageGroupName": f"{SAGEMAKER}:model-package-group/",
-    "ModelPackageArn": f"{SAGEMAKER}:model-package/",
-    "ModelPackageName": f"{SAGEMAKER}:model-package/",
-    "ResourceArn": f"{SAGEMAKER}:",
+    "ModelPackageGroupName": f"{SAGEMAKER_ARN}model-package-group/",
+    "ModelPackageArn": f"{SAGEMAKER_ARN}model-package/",
+    "ModelPackageName": f"{SAGEMAKER_ARN}model-package/",
+    "ResourceArn": SAGEMAKER_ARN,
     "RoleName": f"arn:aws:iam::{ACCOUNT}:role/",
     "KeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
 }
 """Prefix of the ARN of a resource by the request member that names it; the first member that a request has is used."""
+
+
+def json_response(status: int, document: Any, content_type: str = "application/json") -> Response:
+    """A response with a JSON document and a new request id."""
+    return Response(json.dumps(document), status, {"x-amzn-RequestId": str(uuid.uuid4())}, content_type=content_type)
 
 
 class ApiCall:
@@ -50,6 +54,7 @@ class ApiCall:
         self._environ = environ
         match = SIGNATURE_SCOPE.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
         self.service = match["service"].lower() if match else "s3"
+        self._protocol = "s3" if self.service == "s3" else "json" if "HTTP_X_AMZ_TARGET" in environ else "query"
         self.is_internal = INTERNAL_USER_AGENT in environ.get("HTTP_USER_AGENT", "")
 
     @cached_property
@@ -62,12 +67,6 @@ class ApiCall:
             return str(self.parameters.get("Action", method))
         name = _s3_action(method, self._environ["PATH_INFO"], query)
         return "CopyObject" if name == "PutObject" and "HTTP_X_AMZ_COPY_SOURCE" in self._environ else name
-
-    @property
-    def _protocol(self) -> str:
-        if self.service == "s3":
-            return "s3"
-        return "json" if "HTTP_X_AMZ_TARGET" in self._environ else "query"
 
     def fault_response(self, fault: Fault) -> Response | None:
         """The error response that replaces the call, or None for a fault with which the call is performed."""
@@ -89,13 +88,13 @@ class ApiCall:
         return self.error_response(status, code, text)
 
     def error_response(self, status: int, code: str, message: str) -> Response:
-        headers = {"x-amzn-RequestId": str(uuid.uuid4())}
+        """An error in the service's wire format."""
         if self._protocol == "json":
-            text = json.dumps({"__type": code, "message": message})
-            return Response(text, status, headers, content_type=JSON_CONTENT_TYPE)
+            return json_response(status, {"__type": code, "message": message}, JSON_CONTENT_TYPE)
         text = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
         if self._protocol == "query":
             text = f"<ErrorResponse>{text}</ErrorResponse>"
+        headers = {"x-amzn-RequestId": str(uuid.uuid4())}
         return Response(f'<?xml version="1.0" encoding="UTF-8"?>\n{text}', status, headers, mimetype="application/xml")
 
     @cached_property

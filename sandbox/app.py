@@ -5,20 +5,18 @@ import socket
 import sys
 import threading
 import traceback
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from moto.moto_server.werkzeug_app import MotoRequestHandler
-from werkzeug.serving import BaseWSGIServer, make_server
 from werkzeug.wrappers import Response
 
 from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN
-from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall
+from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
 from sandbox.faults import FAULTS_PATH, Faults
 from sandbox.sagemaker.api_model import ServiceError, service_model
 from sandbox.sagemaker.model_registry import ModelRegistry
@@ -82,11 +80,11 @@ class Application:
     def _respond(self, environ: dict[str, Any]) -> Response:
         path = environ["PATH_INFO"]
         if path == "/_sandbox":
-            return _json_response(200, self._status())
+            return json_response(200, self._status())
         if path == "/_sandbox/calls":
-            return _json_response(200, self._call_counts())
+            return json_response(200, self._call_counts())
         if path == FAULTS_PATH:
-            return _json_response(*self._faults.handle_request(environ["REQUEST_METHOD"], read_body(environ)))
+            return json_response(*self._faults.handle_request(environ["REQUEST_METHOD"], read_body(environ)))
         if path.startswith(("/moto-api", "/_sandbox/")):
             return Response("The sandbox has no such path, and moto's own API is disabled.", 404)
         call = ApiCall(environ)
@@ -114,8 +112,7 @@ class Application:
             except ServiceError as error:
                 return call.error_response(400, error.code, str(error))
             if document is not None:
-                headers = {"x-amzn-RequestId": str(uuid.uuid4())}
-                return Response(json.dumps(document), 200, headers, content_type=JSON_CONTENT_TYPE)
+                return json_response(200, document, JSON_CONTENT_TYPE)
         if call.service == "s3" and environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}:
             return self._store.perform(environ)
         try:
@@ -142,15 +139,9 @@ class Application:
         return [{"own": own, "action": action, "resource": arn, "count": n} for (own, action, arn), n in calls]
 
 
-def _json_response(status: int, document: Any) -> Response:
-    return Response(json.dumps(document), status, mimetype="application/json")
+class QuietRequestHandler(MotoRequestHandler):
+    """Handles requests as moto's own server does."""
 
-
-def make_http_server(application: Application, listening: socket.socket) -> BaseWSGIServer:
-    return make_server("127.0.0.1", 0, application, threaded=True, request_handler=_QuietHandler, fd=listening.fileno())
-
-
-class _QuietHandler(MotoRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
         """Log nothing: a single training job makes hundreds of requests."""
 
@@ -159,23 +150,19 @@ def _initialise_s3(emulator: Emulator, store: ObjectStore) -> None:
     store.restore()
     if emulator.request("s3", "HEAD", f"/{BUCKET}").status_code == 404:
         store.put(BUCKET)
-    from sandbox.samples import EMPLOYEES_KEY, SAMPLES
+    from sandbox.samples import EMPLOYEES_KEY, SAMPLES  # imported late: the table is generated only if it is missing
 
     if emulator.request("s3", "HEAD", f"/{BUCKET}/{EMPLOYEES_KEY}").status_code == 404:
         store.put(BUCKET, EMPLOYEES_KEY, headers={"Content-Type": "text/csv"}, body=SAMPLES["employees"].csv())
-
-
-TRUST_POLICY: Mapping[str, Any] = {
-    "Version": "2012-10-17",
-    "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-}
 
 
 def _create_identities() -> None:
     from moto.iam.models import iam_backends  # slow: it loads all of AWS's managed policies
 
     iam = iam_backends[ACCOUNT]["aws"]
-    iam.create_role(ROLE_ARN.rpartition("/")[2], json.dumps(TRUST_POLICY), "/", None, "", [], None)
+    statement = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust_policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    iam.create_role(ROLE_ARN.rpartition("/")[2], trust_policy, "/", None, "", [], None)
     iam.create_user(REGION, KEY_ID)
     # moto uses this key id for every key that does not consist of 20 capital letters and digits.
     iam.create_access_key(KEY_ID).access_key_id = "AKIAEXAMPLE"

@@ -64,12 +64,11 @@ def call_counts(url: str) -> dict[str, int]:
     return counts
 
 
-def _status(url: str) -> dict[str, Any]:
+def _status(url: str) -> Any:
     _, status = send_request(url, "GET", "/_sandbox", timeout=1)
     if status["sandbox"] != "linear-learner":
         raise ValueError(f"no sandbox listens on {url}")
-    found: dict[str, Any] = status
-    return found
+    return status
 
 
 def send_request(url: str, method: str, path: str, document: Any = None, timeout: float = 10) -> tuple[int, Any]:

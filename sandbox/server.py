@@ -5,22 +5,23 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TextIO
 
+from werkzeug.serving import make_server
+
 from sandbox.account import KEY_ID, REGION, SECRET_KEY
 from sandbox.api_call import INTERNAL_USER_AGENT
-from sandbox.app import Application, make_http_server
+from sandbox.app import Application, QuietRequestHandler
 from sandbox.client import ENDPOINT_FILE, IN_USE_FILE, find_endpoint
 from sandbox.storage import replace_file, replace_json
 
 POLL_SECONDS = 0.2
 MAX_UNUSED_SECONDS = 10.0
 """How long `serve_while_in_use` waits for the first process that uses the folder."""
-PORT_FILE = "port"
 BACKLOG = 128
 CLIENT_LOCK = threading.Lock()
 
@@ -54,41 +55,31 @@ class Sandbox:
         with ExitStack() as running:
             running.callback(self._process_lock.release)
             running.enter_context(_lock_state_dir(self.state_dir))
-            self._serve(running)
+            port_file, endpoint_file = self.state_dir / "port", self.state_dir / ENDPOINT_FILE
+            listening = running.enter_context(_listen(self._port) if self._port else _listen_on_last_port(port_file))
+            self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+            client = partial(make_client, endpoint_url=self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
+            application = Application(self.state_dir, cache(client))
+            server = make_server(
+                "127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler, fd=listening.fileno()
+            )
+            running.callback(server.server_close)
+            threads = running.enter_context(ThreadPoolExecutor(thread_name_prefix="sandbox"))
+            threads.submit(server.serve_forever, 0.05)
+            running.callback(server.shutdown)
+            self._warm_up = threads.submit(application.initialise_all)
+            running.callback(application.close)
+            replace_json(endpoint_file, {"endpoint_url": self.endpoint_url})
+            running.callback(endpoint_file.unlink, missing_ok=True)
             self._running = running.pop_all()
 
-    def _serve(self, running: ExitStack) -> None:
-        listening = running.enter_context(
-            _listen(self._port) if self._port else _listen_on_last_port(self.state_dir / PORT_FILE)
-        )
-        self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-        application = Application(self.state_dir, cache(self._client))
-        server = make_http_server(application, listening)
-        running.callback(server.server_close)
-        _start_thread(running, "sandbox-server", server.serve_forever, 0.05)
-        running.callback(server.shutdown)
-        self._warm_up_thread = _start_thread(running, "sandbox-warm-up", application.initialise_all)
-        running.callback(application.close)
-        replace_json(self.state_dir / ENDPOINT_FILE, {"endpoint_url": self.endpoint_url})
-        running.callback((self.state_dir / ENDPOINT_FILE).unlink, missing_ok=True)
-
     def wait_until_ready(self) -> None:
-        self._warm_up_thread.join()
+        """Wait until the saved state is restored."""
+        self._warm_up.result()
 
     def stop(self) -> None:
         """Stop the server, its threads and the processes of jobs; the next server restarts unfinished jobs."""
         self._running.close()
-
-    def _client(self, service: str) -> Any:
-        return make_client(service, self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
-
-
-def _start_thread(running: ExitStack, name: str, target: Callable[..., None], *arguments: Any) -> threading.Thread:
-    """Start a thread that is joined when `running` is closed."""
-    thread = threading.Thread(target=target, args=arguments, name=name)
-    thread.start()
-    running.callback(thread.join)
-    return thread
 
 
 def make_client(service: str, endpoint_url: str, **config: Any) -> Any:
@@ -147,7 +138,6 @@ def _listen(port: int) -> socket.socket:
 
 def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
     """Serve a folder while other processes use it; return at once if another process already serves it."""
-    state_dir.mkdir(parents=True, exist_ok=True)
     sandbox = Sandbox(state_dir)
     while True:
         try:
@@ -160,18 +150,12 @@ def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
     with (state_dir / IN_USE_FILE).open("a") as in_use:
         deadline = time.monotonic() + MAX_UNUSED_SECONDS
         while not stop.wait(POLL_SECONDS):
-            if _is_in_use(in_use):
+            try:
+                fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:  # another process uses the folder
                 deadline = 0
-            elif time.monotonic() > deadline:
+                continue
+            if time.monotonic() > deadline:
                 break  # this process holds the lock: one that marks the folder now waits until this one has exited
-            else:
-                fcntl.flock(in_use, fcntl.LOCK_UN)
+            fcntl.flock(in_use, fcntl.LOCK_UN)
         sandbox.stop()
-
-
-def _is_in_use(in_use: TextIO) -> bool:
-    try:
-        fcntl.flock(in_use, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    return False

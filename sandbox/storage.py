@@ -29,10 +29,6 @@ SINGLE_APPLICATION_SERVICES = ("s3", "logs", "iam", "sts", "kms")
 """Services whose signed requests one moto application handles, except S3 Control's, which have their own path."""
 
 
-class EmulatorError(RuntimeError):
-    """moto rejected a request that the sandbox itself made."""
-
-
 class Emulator:
     """A moto with empty state. The state is global to the process: a new instance resets all others."""
 
@@ -57,11 +53,11 @@ class Emulator:
     def request(self, service: str, method: str, path: str, **parts: Any) -> Response:
         """Make a request on behalf of the sandbox; `parts` are arguments of `make_environ`.
 
-        Raises EmulatorError for error statuses other than 404.
+        Raises RuntimeError for error statuses other than 404.
         """
         response = self.respond(make_environ(service, method, path, **parts))
         if response.status_code >= 300 and response.status_code != 404:
-            raise EmulatorError(f"{service} {method} {path}: {response.status} {response.get_data(as_text=True)[:500]}")
+            raise RuntimeError(f"{service} {method} {path}: {response.status} {response.get_data(as_text=True)[:500]}")
         return response
 
 
@@ -169,15 +165,14 @@ class ObjectStore:
             exists = response.status_code != 404
             if key and exists:
                 headers = {k: v for k, v in response.headers if k.lower().startswith(PERSISTED_HEADERS)}
-                tags: str | None = None
-                if "x-amz-tagging-count" in response.headers:
-                    tags = self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
                 head: dict[str, Any] = {
                     "key": key,
                     "etag": response.headers["ETag"],
                     "headers": headers,
-                    "tagging": tags,
+                    "tagging": None,
                 }
+                if "x-amz-tagging-count" in response.headers:
+                    head["tagging"] = self._request("GET", bucket, key, query="tagging").get_data(as_text=True)
                 replace_file(file, [json.dumps(head).encode(), b"\n", *response.response])
             elif key:
                 file.unlink(missing_ok=True)

@@ -65,9 +65,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     # Garbage collection while hundreds of modules are imported, and at exit, takes more than a second.
     gc.disable()
     running.callback(gc.freeze)
-    server = None if "PREFECT_API_URL" in os.environ else LocalPrefectServer()
-    if server:
-        running.callback(server.close)
+    server = None if "PREFECT_API_URL" in os.environ else running.enter_context(closing(LocalPrefectServer()))
     state_dir = client.default_state_dir() if sandboxed else None
     if state_dir:
         running.enter_context(client.mark_in_use(state_dir))
@@ -78,12 +76,16 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
 
 def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", state_dir: Path | None) -> None:
     from prefect import settings  # slow: imported while the servers start
+    from prefect.plugins import load_prefect_collections
 
     if server and settings.PREFECT_API_URL.value():  # of the active profile
         server.close()
         server = None
     if server:
-        _preload()
+        # Import modules that a run needs later. This takes four seconds, less than the start of the servers.
+        load_prefect_collections()  # as loading a block does
+        for module in PRELOADED:
+            import_module(module)
     workspace = _sandbox_workspace(state_dir) if state_dir else None
     if server:
         server.wait()
@@ -97,15 +99,6 @@ def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", s
         _register_sandbox(workspace)
     gc.freeze()
     gc.enable()
-
-
-def _preload() -> None:
-    """Import modules that a run needs later. This takes four seconds, less than the start of the servers."""
-    from prefect.plugins import load_prefect_collections
-
-    load_prefect_collections()  # as loading a block does
-    for module in PRELOADED:
-        import_module(module)
 
 
 def _sandbox_workspace(state_dir: Path) -> "Workspace":

@@ -1,9 +1,10 @@
 """One run from the command line: arguments, servers, the flow, the summary, the exit code."""
 
 import signal
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
@@ -31,7 +32,7 @@ def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | N
     except (ValidationError, SettingsError, LinearLearnerError) as error:
         return report_error(error, USER_ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+        signal.signal(number, lambda number, _: sys.exit(128 + number))  # the convention of shells
     try:
         return _run(load_flow, given, chosen)
     except SystemExit as interruption:
@@ -86,7 +87,3 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
         return report_error(error, USER_ERROR)
     print(summary(run, reused, replay))  # noqa: T201 - a command line prints
     return 0
-
-
-def _interrupt(signal_number: int, _: object) -> NoReturn:
-    raise SystemExit(128 + signal_number)  # the convention of shells

@@ -82,7 +82,8 @@ def is_same_table(recorded: Source, now: Source) -> bool:
     An ETag also depends on the parts in which an object was uploaded; this project's own checksum does not.
     """
     return len(now.parts) == len(recorded.parts) and all(
-        part.size == before.size and (part.etag == before.etag or part.sha256 == before.sha256 is not None)
+        part.size == before.size
+        and (part.etag == before.etag or (part.sha256 is not None and part.sha256 == before.sha256))
         for before, part in zip(recorded.parts, now.parts, strict=True)
     )
 
@@ -90,4 +91,4 @@ def is_same_table(recorded: Source, now: Source) -> bool:
 def list_differences(recorded: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The names of all values that differ, such as `hyperparameters.l1`."""
     before, after = flatten(recorded), flatten(now)
-    return sorted(name for name in before | after if before.get(name) != after.get(name))
+    return sorted(name for name in {**before, **after} if before.get(name) != after.get(name))

@@ -28,7 +28,7 @@ Document = dict[str, Any]
 class ServiceError(Exception):
     """An error response of the API: HTTP 400, a code and a message."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, message: str, code: str = "ValidationException") -> None:
         super().__init__(message)
         self.code = code
 
@@ -44,8 +44,8 @@ def validate(action: str, request: Document) -> None:
     """Raise a `ServiceError` that lists every constraint that a request violates."""
     problems = list(_constraint_violations(service_model().operation_model(action).input_shape, request, ""))
     if problems:
-        count = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
-        raise ServiceError("ValidationException", f"{count} detected: {'; '.join(problems)}")
+        found = "1 validation error" if len(problems) == 1 else f"{len(problems)} validation errors"
+        raise ServiceError(f"{found} detected: {'; '.join(problems)}")
 
 
 def _constraint_violations(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -53,7 +53,7 @@ def _constraint_violations(shape: Any, value: Any, path: str) -> Iterator[str]:
     if not isinstance(value, expected) or (isinstance(value, bool) and shape.type_name != "boolean"):
         where = path or "the request"
         raise ServiceError(
-            "SerializationException", f"{where}: {type(value).__name__} can not be converted to {shape.type_name}"
+            f"{where}: {type(value).__name__} can not be converted to {shape.type_name}", "SerializationException"
         )
     if shape.type_name == "structure":
         yield from _structure_violations(shape, value, path)
@@ -115,7 +115,7 @@ def list_page(
             last = json.loads(token)
             chosen = [one for one in chosen if (position(one) < last if descending else position(one) > last)]
         except (ValueError, TypeError):
-            raise ServiceError("ValidationException", "Invalid NextToken.") from None
+            raise ServiceError("Invalid NextToken.") from None
     shown = chosen[: request.get("MaxResults", PAGE_SIZE)]
     rest = {"NextToken": json.dumps(position(shown[-1]))} if len(shown) < len(chosen) else {}
     [(member, shape)] = [
@@ -133,8 +133,9 @@ def _matches(document: Document, name: str, request: Mapping[str, Any]) -> bool:
     )
 
 
-def read_tags(request: Mapping[str, Any]) -> dict[str, str]:
-    return {tag["Key"]: tag["Value"] for tag in request.get("Tags", [])}
+def take_tags(request: Document) -> dict[str, str]:
+    """Remove the tags from a request and return them."""
+    return {tag["Key"]: tag["Value"] for tag in request.pop("Tags", [])}
 
 
 def now() -> float:

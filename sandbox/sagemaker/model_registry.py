@@ -1,17 +1,16 @@
 """SageMaker's Model Registry: package groups and packages, stored on disk."""
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sandbox.account import ACCOUNT, REGION
-from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, read_tags
+from sandbox.account import SAGEMAKER_ARN
+from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, take_tags
 from sandbox.storage import replace_json, skip_if_damaged
 
-PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:model-package"
+GROUP_ARN, PACKAGE_ARN = f"{SAGEMAKER_ARN}model-package-group/", f"{SAGEMAKER_ARN}model-package/"
 MAX_METADATA_ENTRIES = 50
 NO_PACKAGE_TAGS = "A versioned model package cannot have tags; tag its model package group."  # AWS's message differs
 GROUP_NAME, VERSION, METADATA = "ModelPackageGroupName", "ModelPackageVersion", "CustomerMetadataProperties"
@@ -32,10 +31,6 @@ class ModelPackageGroup:
     tokens: dict[str, Document] = field(default_factory=dict)
     """By ClientToken: the `version` that was created and the `request` that created it."""
 
-    @property
-    def name(self) -> str:
-        return str(self.document[GROUP_NAME])
-
     def save(self) -> None:
         replace_json(self.record, {name: value for name, value in asdict(self).items() if name != "record"})
 
@@ -46,17 +41,8 @@ class ModelPackageGroup:
         self.save()
 
 
-def group_arn(name: str) -> str:
-    return f"{PREFIX}-group/{name}"
-
-
-def package_arn(group: str, version: int) -> str:
-    """The ARN of a package, without the version if that is 0."""
-    return f"{PREFIX}/{group}/{version}" if version else f"{PREFIX}/{group}"
-
-
 class ModelRegistry:
-    arn_pattern = re.compile(rf"{PREFIX}(?:-group)?/.+")
+    arn_prefixes = (GROUP_ARN, PACKAGE_ARN)
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -77,19 +63,19 @@ class ModelRegistry:
                 self._groups[record.stem] = ModelPackageGroup(record, **json.loads(record.read_text()))
 
     def tagged_resource(self, arn: str) -> ModelPackageGroup:
-        if arn.startswith(f"{PREFIX}/"):
-            raise ServiceError("ValidationException", NO_PACKAGE_TAGS)
+        if arn.startswith(PACKAGE_ARN):
+            raise ServiceError(NO_PACKAGE_TAGS)
         return self._group(arn)
 
     def _create_group(self, request: dict[str, Any]) -> Document:
         name = request[GROUP_NAME]
-        arn = group_arn(name)
+        arn = f"{GROUP_ARN}{name}"
         if name in self._groups:
-            raise ServiceError("ValidationException", f"Model Package Group already exists: {arn}")
-        document = {member: value for member, value in request.items() if member != "Tags"}
-        document |= {"ModelPackageGroupArn": arn, "CreationTime": now(), "CreatedBy": {}}
-        document |= {"ModelPackageGroupStatus": "Completed"}
-        group = self._groups[name] = ModelPackageGroup(self._folder / f"{name}.json", document, read_tags(request))
+            raise ServiceError(f"Model Package Group already exists: {arn}")
+        tags = take_tags(request)
+        added = {"ModelPackageGroupArn": arn, "CreationTime": now(), "CreatedBy": {}}
+        document = request | added | {"ModelPackageGroupStatus": "Completed"}
+        group = self._groups[name] = ModelPackageGroup(self._folder / f"{name}.json", document, tags)
         group.save()
         return {"ModelPackageGroupArn": arn}
 
@@ -101,32 +87,35 @@ class ModelRegistry:
         group = self._group(request[GROUP_NAME])
         if group.packages:
             # The rejection is documented, its message is not.
-            raise ServiceError("ConflictException", f"{group_arn(group.name)} still has model packages.")
+            raise ServiceError(
+                f"{group.document['ModelPackageGroupArn']} still has model packages.", "ConflictException"
+            )
         group.record.unlink(missing_ok=True)
-        del self._groups[group.name]
+        del self._groups[group.document[GROUP_NAME]]
         return {}
 
     def _create_package(self, request: dict[str, Any]) -> Document:
         token = request.pop("ClientToken", None)
         _check_package_request(request)
         group = self._group(request[GROUP_NAME])
+        name = group.document[GROUP_NAME]
         if token in group.tokens:
             created = group.tokens[token]
             if created["request"] != request:
                 # The service's response, and how long it stores a token, are not documented.
-                raise ServiceError("ConflictException", f"ClientToken {token} was used with other parameters.")
-            return {"ModelPackageArn": package_arn(group.name, created["version"])}
+                raise ServiceError(f"ClientToken {token} was used with other parameters.", "ConflictException")
+            return {"ModelPackageArn": f"{PACKAGE_ARN}{name}/{created['version']}"}
         group.latest += 1
         if token:
             group.tokens[token] = {"version": group.latest, "request": request}
-        time, arn = now(), package_arn(group.name, group.latest)
+        time = now()
         package = {
             "ModelApprovalStatus": "PendingManualApproval",
             "CertifyForMarketplace": False,
             **request,
-            GROUP_NAME: group.name,
+            GROUP_NAME: name,
             VERSION: group.latest,
-            "ModelPackageArn": arn,
+            "ModelPackageArn": f"{PACKAGE_ARN}{name}/{group.latest}",
             "CreationTime": time,
             "LastModifiedTime": time,
             "CreatedBy": {},
@@ -135,7 +124,7 @@ class ModelRegistry:
             "ModelPackageStatusDetails": {"ValidationStatuses": [], "ImageScanStatuses": []},
         }
         group.replace(group.latest, package)
-        return {"ModelPackageArn": arn}
+        return {"ModelPackageArn": package["ModelPackageArn"]}
 
     def _list_packages(self, request: dict[str, Any]) -> Document:
         groups = [self._group(request[GROUP_NAME])] if GROUP_NAME in request else list(self._groups.values())
@@ -152,9 +141,7 @@ class ModelRegistry:
         metadata = {key: value for key, value in package.get(METADATA, {}).items() if key not in removed}
         metadata |= request.get(METADATA, {})
         if len(metadata) > MAX_METADATA_ENTRIES:
-            raise ServiceError(
-                "ValidationException", f"A model package has at most {MAX_METADATA_ENTRIES} metadata properties."
-            )
+            raise ServiceError(f"A model package has at most {MAX_METADATA_ENTRIES} metadata properties.")
         group.replace(package[VERSION], {**package, **request, METADATA: metadata, "LastModifiedTime": now()})
         return {"ModelPackageArn": package["ModelPackageArn"]}
 
@@ -166,33 +153,28 @@ class ModelRegistry:
         return {}
 
     def _group(self, name: str) -> ModelPackageGroup:
-        group, _ = _split_name(name)
-        if group not in self._groups:
-            raise ServiceError("ValidationException", f"ModelPackageGroup {group_arn(group)} does not exist.")
-        return self._groups[group]
+        """The group of this name or ARN."""
+        wanted = name.removeprefix(GROUP_ARN)
+        if wanted not in self._groups:
+            raise ServiceError(f"ModelPackageGroup {GROUP_ARN}{wanted} does not exist.")
+        return self._groups[wanted]
 
     def _package(self, name: str) -> tuple[ModelPackageGroup, Document]:
-        wanted, version = _split_name(name)
-        packages = self._groups[wanted].packages if wanted in self._groups else []
-        package = next((package for package in packages if package[VERSION] == version), None)
-        if package is None:
-            raise ServiceError("ValidationException", f"ModelPackage {package_arn(wanted, version)} does not exist.")
-        return self._groups[wanted], package
-
-
-def _split_name(name: str) -> tuple[str, int]:
-    """Group and version (0 if there is none) of a name or an ARN."""
-    group, _, version = re.sub(rf"^{PREFIX}(-group)?/", "", name).partition("/")
-    return group, int(version) if version.isdecimal() else 0
+        """The package of an ARN, or of `GROUP/VERSION`."""
+        path = name.removeprefix(PACKAGE_ARN)
+        group, _, version = path.partition("/")
+        for package in self._groups[group].packages if group in self._groups else []:
+            if str(package[VERSION]) == version:
+                return self._groups[group], package
+        raise ServiceError(f"ModelPackage {PACKAGE_ARN}{path} does not exist.")
 
 
 def _check_package_request(request: Mapping[str, Any]) -> None:
-    broken = ""
     if GROUP_NAME not in request:
-        broken = f"The sandbox has versioned model packages only: give a {GROUP_NAME}."
-    elif "ModelPackageName" in request:
-        broken = f"Both ModelPackageName and {GROUP_NAME} are provided in the input. Cannot determine which one to use."
-    elif request.get("Tags"):
-        broken = NO_PACKAGE_TAGS
-    if broken:
-        raise ServiceError("ValidationException", broken)
+        raise ServiceError(f"The sandbox has versioned model packages only: give a {GROUP_NAME}.")
+    if "ModelPackageName" in request:
+        raise ServiceError(
+            f"Both ModelPackageName and {GROUP_NAME} are provided in the input. Cannot determine which one to use."
+        )
+    if request.get("Tags"):
+        raise ServiceError(NO_PACKAGE_TAGS)

@@ -3,19 +3,13 @@
 import threading
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from sandbox.sagemaker.api_model import Document, read_tags, validate
-from sandbox.sagemaker.model_registry import ModelRegistry
-from sandbox.sagemaker.training_jobs import TrainingJobs
+from sandbox.sagemaker.api_model import Document, take_tags, validate
+from sandbox.sagemaker.model_registry import ModelPackageGroup, ModelRegistry
+from sandbox.sagemaker.training_jobs import TrainingJob, TrainingJobs
 
 TAGGING_ACTIONS = ("AddTags", "ListTags", "DeleteTags")
-
-
-class TaggedResource(Protocol):
-    tags: dict[str, str]
-
-    def save(self) -> None: ...
 
 
 class SageMaker:
@@ -34,7 +28,7 @@ class SageMaker:
         perform = self._actions.get(action)
         if action in TAGGING_ACTIONS:
             arn = str(request.get("ResourceArn"))
-            part = next((part for part in self._parts if part.arn_pattern.fullmatch(arn)), None)
+            part = next((part for part in self._parts if arn.startswith(part.arn_prefixes)), None)
             perform = partial(_perform_tagging, action, part.tagged_resource) if part else None
         if perform is None:
             return None
@@ -43,10 +37,12 @@ class SageMaker:
             return perform(request)
 
 
-def _perform_tagging(action: str, find: Callable[[str], TaggedResource], request: dict[str, Any]) -> Document:
+def _perform_tagging(
+    action: str, find: Callable[[str], TrainingJob | ModelPackageGroup], request: dict[str, Any]
+) -> Document:
     resource = find(request["ResourceArn"])
     if action == "AddTags":
-        resource.tags |= read_tags(request)
+        resource.tags |= take_tags(request)
     if action == "DeleteTags":
         resource.tags = {key: value for key, value in resource.tags.items() if key not in request["TagKeys"]}
     if action != "ListTags":

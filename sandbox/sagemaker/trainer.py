@@ -10,7 +10,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from sandbox.sagemaker.training_container import (
     Container,
     JobError,
@@ -20,20 +19,11 @@ from sandbox.sagemaker.training_container import (
     prepare_folder,
     upload_model,
 )
-from sandbox.sagemaker.training_jobs import STARTING_MESSAGE, STOPPED_MESSAGE, TrainingJob
+from sandbox.sagemaker.training_jobs import SPOT, TrainingJob
 from sandbox.sagemaker.training_log import TrainingLog, delete_log
 
 MAX_PARALLEL_JOBS = 2
-TRAINING_MESSAGE = "Training image download completed. Training in progress."
-# This and the message of MaxWaitTimeExceeded quote the documentation; that the service sends the same is inferred.
-INTERRUPTED_MESSAGE = "The job stopped because the managed spot training instances were interrupted"
-END_MESSAGES = {
-    "Completed": "Training job completed",
-    "Stopped": STOPPED_MESSAGE,
-    "MaxRuntimeExceeded": "Training job runtime exceeded MaxRuntimeInSeconds provided",
-    "MaxWaitTimeExceeded": "The job stopped because it exceeded the maximum allowed wait time",
-}
-"""Status message by the final secondary status."""
+MAX_FAILURE_REASON_LENGTH = 1024
 NO_CAPACITY_MESSAGE = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
@@ -59,11 +49,11 @@ class Trainer:
     def stop(self, job: TrainingJob) -> None:
         """Stop a job in status `Stopping`, whether it runs or is queued."""
         with self._lock:
-            future, container = self._runs.get(job.name, (None, None))
-        if container:
-            container.stop("Stopped")
-        if future and future.cancel():
-            job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
+            if job.name in self._runs:
+                future, container = self._runs[job.name]
+                container.stop("Stopped")
+                if future.cancel():
+                    job.enter_status("Stopped")
 
     def close(self) -> None:
         """Kill all containers but do not change the status of their jobs, so that the next server restarts them."""
@@ -82,15 +72,15 @@ class JobRun:
         self._job = job
         self._client = client
         self._closing = closing
-        if job.spot:
-            self.container.set_limit(job["StoppingCondition"]["MaxWaitTimeInSeconds"], "MaxWaitTimeExceeded")
+        if job.document[SPOT]:
+            self.container.set_limit(job.document["StoppingCondition"]["MaxWaitTimeInSeconds"], "MaxWaitTimeExceeded")
 
     def run(self) -> None:
         job = self._job
-        self._log = TrainingLog(self._client("logs"), job.name, job.folder, METRIC_DEFINITIONS)
+        self._log = TrainingLog(self._client("logs"), job.name, job.folder)
         try:
             self._provision()
-            check_image(job["AlgorithmSpecification"].get("TrainingImage"))
+            check_image(job.document["AlgorithmSpecification"].get("TrainingImage"))
             interrupted = "spot-interruption" in job.faults
             while self._run_attempt(interrupted):
                 interrupted = False
@@ -99,7 +89,8 @@ class JobRun:
                 return  # the shutdown may have caused the error
             if not isinstance(error, JobError):
                 traceback.print_exc()
-            job.fail(str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE)
+            reason = str(error) if isinstance(error, JobError) else INTERNAL_ERROR_MESSAGE
+            job.enter_status("Failed", FailureReason=reason[:MAX_FAILURE_REASON_LENGTH])
         if "missing-log" in job.faults:
             delete_log(job.folder)
         elif "late-log" in job.faults:
@@ -112,56 +103,52 @@ class JobRun:
     def _provision(self) -> None:
         fault = self._job.faults.get("no-capacity")
         if self.container.wait(fault.seconds if fault else 0) and fault:
-            if not self._job.spot:
+            if not self._job.document[SPOT]:
                 raise JobError(NO_CAPACITY_MESSAGE)
             self.container.stop("MaxWaitTimeExceeded")
 
     def _run_attempt(self, interrupted: bool) -> bool:
         """Run the job from `Downloading` on; returns whether it was interrupted and has to start again."""
-        with tempfile.TemporaryDirectory(prefix="container-", dir=self._job.folder) as name:
+        job = self._job
+        with tempfile.TemporaryDirectory(prefix="container-", dir=job.folder) as name:
             folder, artifacts = Path(name), dict[str, Any]()
-            if self._enter_status("Downloading", "Downloading input data"):
-                self._download(folder)
-            if self._enter_status("Training", TRAINING_MESSAGE):
+            if self._enter_status("Downloading"):
+                prepare_folder(folder, job)
+                for channel in job.document["InputDataConfig"]:
+                    download_channel(self._client("s3"), job, channel, folder)
+            if self._enter_status("Training"):
                 code = self._train(folder, interrupted)
-                if interrupted and self._enter_status("Interrupted", INTERRUPTED_MESSAGE):
-                    self._enter_status("Starting", STARTING_MESSAGE)
+                if interrupted and self._enter_status("Interrupted"):
+                    self._enter_status("Starting")
                     return True
-                if self.container.stopped_as is None and code != 0:
+                if code != 0 and not self.container.stopped_as:
                     raise JobError(failure_reason(folder, code))
                 artifacts = {"FinalMetricDataList": self._log.final_metrics()}
                 if code == 0:
-                    self._job.enter_status("Uploading", "Uploading generated training model")
-                    uri = upload_model(self._client("s3"), self._job, folder / "model")
-                    artifacts["ModelArtifacts"] = {"S3ModelArtifacts": uri}
+                    job.enter_status("Uploading")
+                    artifacts["ModelArtifacts"] = {"S3ModelArtifacts": upload_model(self._client("s3"), job, folder)}
             if not self._closing.is_set():
                 self._end(artifacts)
         return False
 
-    def _enter_status(self, secondary: str, message: str) -> bool:
+    def _enter_status(self, secondary: str) -> bool:
         """Enter a secondary status and return True, unless the job is being stopped."""
         with self._job.lock:
-            continues = self._job.status == "InProgress" and self.container.stopped_as is None
+            continues = self._job.status == "InProgress" and not self.container.stopped_as
             if continues:
-                self._job.enter_status(secondary, message)
+                self._job.enter_status(secondary)
         return continues
-
-    def _download(self, folder: Path) -> None:
-        prepare_folder(folder, self._job)
-        for channel in self._job["InputDataConfig"]:
-            target = folder / "input" / "data" / channel["ChannelName"]
-            download_channel(self._client("s3"), self._job, channel, target)
 
     def _train(self, folder: Path, interrupted: bool) -> int:
         job, container = self._job, self.container
         overrun, slow = job.faults.get("max-runtime"), job.faults.get("slow-job")
-        limit = overrun.seconds if overrun else job["StoppingCondition"]["MaxRuntimeInSeconds"]
+        limit = overrun.seconds if overrun else job.document["StoppingCondition"]["MaxRuntimeInSeconds"]
         container.set_limit(limit, "MaxRuntimeExceeded")
         if not {"late-log", "missing-log"} & job.faults.keys():
             self._log.publish()
         if container.wait(slow.seconds if slow else 0) and "internal-error" in job.faults:
             raise JobError(INTERNAL_ERROR_MESSAGE)
-        environment = {**job.document().get("Environment", {}), "TRAINING_JOB_NAME": job.name}
+        environment = {**job.document.get("Environment", {}), "TRAINING_JOB_NAME": job.name}
         code = container.run(folder, environment, self._log, interrupt=interrupted)
         if overrun and code == 0:
             container.wait(math.inf)  # training ended before the limit, but the fault is to exceed it
@@ -169,12 +156,9 @@ class JobRun:
         return code
 
     def _end(self, artifacts: Mapping[str, Any]) -> None:
-        job, stopped_as = self._job, self.container.stopped_as
+        job = self._job
         with job.lock:
-            if job.status == "Stopping":
-                stopped_as = "Stopped"
-            elif stopped_as == "MaxWaitTimeExceeded":
-                job.request_stop()
-            status = "Stopped" if stopped_as else "Completed"
-            secondary = stopped_as or status
-            job.enter_status(secondary, END_MESSAGES[secondary], status, **artifacts)
+            status = "Stopped" if job.status == "Stopping" else self.container.stopped_as or "Completed"
+            if status == "MaxWaitTimeExceeded":
+                job.enter_status("Stopping")
+            job.enter_status(status, **artifacts)

@@ -37,13 +37,13 @@ def check_image(image: str | None) -> None:
 
 
 def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder: Path) -> None:
-    """Download every object under the channel's prefix into a folder, named by its key after the prefix's last "/"."""
+    """Download every object under the channel's prefix, named by its key after the prefix's last "/"."""
     source = channel["DataSource"].get("S3DataSource")
     if not source or source["S3DataType"] != "S3Prefix":
         raise JobError(
             f"ClientError: Channel {channel['ChannelName']}: the sandbox reads an S3DataSource of type S3Prefix only"
         )
-    bucket, prefix = _split_uri(source["S3Uri"])
+    bucket, _, prefix = source["S3Uri"].removeprefix("s3://").partition("/")
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     try:
         keys = [item["Key"] for page in pages for item in page.get("Contents", []) if not item["Key"].endswith("/")]
@@ -53,22 +53,24 @@ def download_channel(s3: Any, job: TrainingJob, channel: dict[str, Any], folder:
         raise JobError(
             f'ClientError: No S3 objects found under S3 URL "{source["S3Uri"]}" given in input data source. Please '
             f"ensure that the bucket exists in the selected region ({REGION}), that objects exist under that S3 "
-            f'prefix, and that the role "{job["RoleArn"]}" has "s3:ListBucket" permissions on bucket "{bucket}".'
+            f'prefix, and that the role "{job.document["RoleArn"]}" has "s3:ListBucket" permissions on bucket '
+            f'"{bucket}".'
         )
+    channel_folder = folder / "input" / "data" / channel["ChannelName"]
     for key in keys:
-        target = folder / key[prefix.rfind("/") + 1 :]
-        if ".." in target.parts or not target.is_relative_to(folder):
+        target = channel_folder / key[prefix.rfind("/") + 1 :]
+        if ".." in target.parts or not target.is_relative_to(channel_folder):
             raise JobError(f"ClientError: Data download failed: the key {key!r} is outside the channel's folder")
         target.parent.mkdir(parents=True, exist_ok=True)
         s3.download_file(bucket, key, str(target))
 
 
 def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
-    """Upload a folder's model to S3 as the job's `model.tar.gz`; returns its URI. Equal models give equal bytes."""
-    uri = f"{job['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
-    bucket, key = _split_uri(uri)
-    archive = folder.with_name("model.tar.gz")
-    pack_model((folder / MODEL_FILE).read_bytes(), archive)
+    """Upload the model to S3 as the job's `model.tar.gz`; returns its URI. Equal models give equal bytes."""
+    uri = f"{job.document['OutputDataConfig']['S3OutputPath'].rstrip('/')}/{job.name}/output/model.tar.gz"
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    archive = folder / "model.tar.gz"
+    pack_model((folder / "model" / MODEL_FILE).read_bytes(), archive)
     try:
         s3.put_object(Bucket=bucket, Key=key, Body=archive.read_bytes())
     except ClientError as error:
@@ -76,11 +78,6 @@ def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         raise JobError(f"ClientError: Artifact upload failed:Error 7: {code} ({status}): {text}") from error
     return uri
-
-
-def _split_uri(uri: str) -> tuple[str, str]:
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    return bucket, key
 
 
 FLUSH_SECONDS = 0.2
@@ -94,39 +91,38 @@ class Container:
     """Runs the processes of a job one after another; it can be stopped before the first one starts."""
 
     def __init__(self) -> None:
-        self.stopped_as: str | None = None
-        """The final secondary status of the job if the container was stopped, such as MaxRuntimeExceeded."""
+        self.stopped_as = ""
+        """The final SecondaryStatus of the job if the container was stopped, such as MaxRuntimeExceeded."""
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()
         self._stop_requested = threading.Event()
-        self._limit, self._limit_status = math.inf, ""
+        self._limit = (math.inf, "")
         self._kill_at = math.inf
 
     def set_limit(self, seconds: float, status: str) -> None:
-        """Stop the container after `seconds`; the earliest of several limits applies."""
-        self._limit, self._limit_status = min((self._limit, self._limit_status), (time.monotonic() + seconds, status))
+        """Stop the container after `seconds` with this SecondaryStatus; the earliest of several limits applies."""
+        self._limit = min(self._limit, (time.monotonic() + seconds, status))
 
     def wait(self, seconds: float) -> bool:
         """Wait for `seconds`, at most until the limit; returns False if the container is stopped."""
-        remaining = max(0.0, self._limit - time.monotonic())
+        limit, status = self._limit
+        remaining = max(0.0, limit - time.monotonic())
         if not self._stop_requested.wait(min(seconds, remaining)) and seconds >= remaining:
-            self.stop(self._limit_status)
-        return self.stopped_as is None
+            self.stop(status)
+        return not self.stopped_as
 
     def stop(self, status: str) -> None:
-        """Terminate the process, and kill it after a grace period."""
+        """Terminate the process, and kill it after a grace period; the job ends with the SecondaryStatus `status`."""
         with self._lock:
-            if self.stopped_as is None:
+            if not self.stopped_as:
                 self.stopped_as = status
                 self._stop_requested.set()
                 self._kill_at = time.monotonic() + GRACE_SECONDS
                 self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        with self._lock:
-            self.stopped_as = "Stopped"
-            self._stop_requested.set()
-            self._signal(signal.SIGKILL)
+        self.stop("Stopped")
+        self._signal(signal.SIGKILL)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process and self._process.returncode is None:
@@ -138,15 +134,13 @@ class Container:
 
         With `interrupt` the process is killed after its first line of output.
         """
-        variables = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-        variables |= SINGLE_THREAD_ENVIRONMENT | environment
         with self._lock:
-            if self.stopped_as is not None:
+            if self.stopped_as:
                 return 128 + signal.SIGTERM
             process = self._process = subprocess.Popen(
                 [sys.executable, "-u", "-m", "linear_learner", "train", str(folder)],
                 cwd=folder,
-                env=variables,
+                env=os.environ | SINGLE_THREAD_ENVIRONMENT | environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -158,8 +152,7 @@ class Container:
             while reader.is_alive():
                 reader.join(FLUSH_SECONDS)
                 log.flush()
-                if time.monotonic() > self._limit:
-                    self.stop(self._limit_status)
+                self.wait(0)  # stops it at the limit
                 if time.monotonic() > self._kill_at:
                     self._signal(signal.SIGKILL)
             log.flush()
@@ -178,16 +171,15 @@ CHANNEL = {"TrainingInputMode": "File", "S3DistributionType": "FullyReplicated"}
 
 def prepare_folder(folder: Path, job: TrainingJob) -> None:
     """Write the files that the container reads: hyperparameters, channels, hosts; create the folders it writes to."""
-    document = job.document()
     configuration = folder / "input" / "config"
     for place in (configuration, folder / "input" / "data", folder / "model", folder / "output"):
         place.mkdir(parents=True, exist_ok=True)
     channels = {
         channel["ChannelName"]: CHANNEL | {k: channel[k] for k in ("ContentType", "RecordWrapperType") if k in channel}
-        for channel in document["InputDataConfig"]
+        for channel in job.document["InputDataConfig"]
     }
     for name, content in (
-        ("hyperparameters", document.get("HyperParameters", {})),
+        ("hyperparameters", job.document.get("HyperParameters", {})),
         ("inputdataconfig", channels),
         ("resourceconfig", {"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}),
     ):

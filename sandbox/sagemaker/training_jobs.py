@@ -2,126 +2,125 @@
 
 import json
 import math
-import re
 import shutil
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
-from sandbox.account import ACCOUNT, REGION
+from sandbox.account import SAGEMAKER_ARN
 from sandbox.faults import Fault, Faults
-from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, read_tags
+from sandbox.sagemaker.api_model import Document, ServiceError, list_page, now, take_tags
 from sandbox.sagemaker.training_log import delete_log
 from sandbox.storage import replace_json, skip_if_damaged
 
 FINAL_STATUSES = ("Completed", "Failed", "Stopped")
-STARTING_MESSAGE = "Starting the training job"
-STOPPED_MESSAGE = "Training job stopped"
+SECONDARY_STATUSES = {
+    "Starting": ("InProgress", "Starting the training job"),
+    "Downloading": ("InProgress", "Downloading input data"),
+    "Training": ("InProgress", "Training image download completed. Training in progress."),
+    # The documentation's wording for this status and MaxWaitTimeExceeded; the service's messages may differ.
+    "Interrupted": ("InProgress", "The job stopped because the managed spot training instances were interrupted"),
+    "Uploading": (None, "Uploading generated training model"),
+    "Stopping": ("Stopping", "Stopping the training job"),
+    "Completed": ("Completed", "Training job completed"),
+    "Failed": ("Failed", "Training job failed"),
+    "Stopped": ("Stopped", "Training job stopped"),
+    "MaxRuntimeExceeded": ("Stopped", "Training job runtime exceeded MaxRuntimeInSeconds provided"),
+    "MaxWaitTimeExceeded": ("Stopped", "The job stopped because it exceeded the maximum allowed wait time"),
+}
+"""By SecondaryStatus: the TrainingJobStatus, None where it does not change, and the StatusMessage."""
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
-FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", "EnableManagedSpotTraining")
-MAX_FAILURE_REASON_LENGTH = 1024
+SPOT = "EnableManagedSpotTraining"
+FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", SPOT)
 SPOT_PERCENT = 30
 """Percentage of its training time that is billed for a spot job; invented, as the real one follows the market."""
-ARN_PREFIX = f"arn:aws:sagemaker:{REGION}:{ACCOUNT}:training-job/"
+ARN_PREFIX = f"{SAGEMAKER_ARN}training-job/"
 
 
+@dataclass
 class TrainingJob:
-    """A job in its own folder; every change is on disk before the method returns."""
+    """A job in its own folder; every change is on disk before the method returns.
 
-    def __init__(self, folder: Path, document: Document, tags: dict[str, str]) -> None:
-        self.folder = folder
-        self.tags = tags
-        self.lock = threading.RLock()
-        self.faults: Mapping[str, Fault] = {}
-        self._document = document
+    `document` is the DescribeTrainingJob response, with times in seconds since the epoch. It is replaced, never
+    changed, as responses may still refer to it.
+    """
+
+    folder: Path
+    document: Document
+    tags: dict[str, str]
+    faults: Mapping[str, Fault] = field(default_factory=dict)
+    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
-    def create(cls, folder: Path, request: Mapping[str, Any]) -> Self:
-        document = {name: value for name, value in request.items() if name != "Tags"}
-        document |= {name: request.get(name, False) for name in FLAGS}
-        document["StoppingCondition"] = DEFAULT_STOPPING_CONDITION | request.get("StoppingCondition", {})
+    def create(cls, folder: Path, request: Document) -> Self:
+        """A new job, `InProgress` and `Starting`."""
+        tags = take_tags(request)
         metrics = [{"Name": name, "Regex": regex} for name, regex in METRIC_DEFINITIONS.items()]
-        document["AlgorithmSpecification"] = request["AlgorithmSpecification"] | {"MetricDefinitions": metrics}
-        document["InputDataConfig"] = [
-            {"CompressionType": "None", "RecordWrapperType": "None"} | channel
-            for channel in request.get("InputDataConfig", [])
-        ]
-        document["TrainingJobArn"] = f"{ARN_PREFIX}{request['TrainingJobName']}"
-        document["CreationTime"] = now()
-        job = cls(folder, document, read_tags(request))
+        document = {
+            **dict.fromkeys(FLAGS, False),
+            **request,
+            "StoppingCondition": DEFAULT_STOPPING_CONDITION | request.get("StoppingCondition", {}),
+            "AlgorithmSpecification": request["AlgorithmSpecification"] | {"MetricDefinitions": metrics},
+            "InputDataConfig": [
+                {"CompressionType": "None", "RecordWrapperType": "None"} | channel
+                for channel in request.get("InputDataConfig", [])
+            ],
+            "TrainingJobArn": f"{ARN_PREFIX}{request['TrainingJobName']}",
+            "CreationTime": now(),
+        }
+        job = cls(folder, document, tags)
         job.reset()
         return job
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        record = json.loads((folder / "job.json").read_text())
-        return cls(folder, record["document"], record["tags"])
+        return cls(folder, **json.loads((folder / "job.json").read_text()))
 
     def reset(self) -> None:
         """Return to `Starting` and remove the times and transitions of the interrupted attempt."""
-        self._document.pop("TrainingStartTime", None)
-        self._document["SecondaryStatusTransitions"] = []
-        self.enter_status("Starting", STARTING_MESSAGE, "InProgress")
+        self.document.pop("TrainingStartTime", None)
+        self.enter_status("Starting", SecondaryStatusTransitions=[])
 
     @property
     def name(self) -> str:
-        return str(self._document["TrainingJobName"])
+        return str(self.document["TrainingJobName"])
 
     @property
     def status(self) -> str:
         """`InProgress`, `Stopping`, `Completed`, `Failed` or `Stopped`."""
-        return str(self._document["TrainingJobStatus"])
+        return str(self.document["TrainingJobStatus"])
 
-    @property
-    def spot(self) -> bool:
-        return bool(self._document["EnableManagedSpotTraining"])
-
-    def __getitem__(self, name: str) -> Any:
-        return self._document[name]
-
-    def document(self) -> Document:
-        """A copy of the DescribeTrainingJob response; times are seconds since the epoch."""
+    def enter_status(self, secondary: str, **fields: Any) -> None:
+        """End the current secondary status and begin the next; a final one ends the job."""
         with self.lock:
-            copy: Document = json.loads(json.dumps(self._document))
-        return copy
-
-    def enter_status(self, secondary: str, message: str, status: str | None = None, **fields: Any) -> None:
-        """End the current secondary status and begin the next; a final `status` ends the job."""
-        with self.lock:
-            time, transitions = now(), self._document["SecondaryStatusTransitions"]
-            if transitions:
-                transitions[-1]["EndTime"] = time
+            time, document = now(), self.document | fields
+            status, message = SECONDARY_STATUSES[secondary]
+            # Only the last one has no EndTime yet.
+            transitions = [{"EndTime": time} | earlier for earlier in document["SecondaryStatusTransitions"]]
             transitions.append({"Status": secondary, "StartTime": time, "StatusMessage": message})
-            if status in FINAL_STATUSES:
-                transitions[-1]["EndTime"] = time
-                fields |= self._billing_fields(time)
+            document |= {"SecondaryStatus": secondary, "LastModifiedTime": time}
+            document["SecondaryStatusTransitions"] = transitions
+            if status:
+                document["TrainingJobStatus"] = status
             if secondary == "Downloading":
                 # Billing starts here; an interrupted job keeps its first start time.
-                fields["TrainingStartTime"] = self._document.get("TrainingStartTime", time)
-            fields |= {"SecondaryStatus": secondary, "LastModifiedTime": time}
-            self._document |= fields | ({"TrainingJobStatus": status} if status else {})
+                document.setdefault("TrainingStartTime", time)
+            if status in FINAL_STATUSES:
+                transitions[-1]["EndTime"] = document["TrainingEndTime"] = time
+                if "TrainingStartTime" in document:
+                    seconds = max(1, math.ceil(time - document["TrainingStartTime"]))
+                    billable = math.ceil(seconds * SPOT_PERCENT / 100) if document[SPOT] else seconds
+                    document |= {"TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
+            self.document = document
             self.save()
-
-    def request_stop(self) -> None:
-        self.enter_status("Stopping", "Stopping the training job", "Stopping")
-
-    def fail(self, reason: str) -> None:
-        reason = reason[:MAX_FAILURE_REASON_LENGTH]
-        self.enter_status("Failed", "Training job failed", "Failed", FailureReason=reason)
-
-    def _billing_fields(self, time: float) -> dict[str, Any]:
-        if "TrainingStartTime" not in self._document:
-            return {"TrainingEndTime": time}
-        seconds = max(1, math.ceil(time - self._document["TrainingStartTime"]))
-        billable = math.ceil(seconds * SPOT_PERCENT / 100) if self.spot else seconds
-        return {"TrainingEndTime": time, "TrainingTimeInSeconds": seconds, "BillableTimeInSeconds": billable}
 
     def save(self) -> None:
         with self.lock:
-            replace_json(self.folder / "job.json", {"document": self._document, "tags": self.tags})
+            replace_json(self.folder / "job.json", {"document": self.document, "tags": self.tags})
 
 
 SORT_FIELDS = {
@@ -138,7 +137,7 @@ class TrainingJobs:
     that names it. On AWS it would have continued to train; here, a job that no client follows would occupy the machine.
     """
 
-    arn_pattern = re.compile(f"{ARN_PREFIX}.+")
+    arn_prefixes = (ARN_PREFIX,)
 
     def __init__(
         self, folder: Path, start: Callable[[TrainingJob], None], stop: Callable[[TrainingJob], None], faults: Faults
@@ -151,7 +150,7 @@ class TrainingJobs:
         self._to_restart: set[str] = set()
         self.actions: Mapping[str, Callable[[dict[str, Any]], Document]] = {
             "CreateTrainingJob": self._create,
-            "DescribeTrainingJob": lambda request: self._get(request["TrainingJobName"]).document(),
+            "DescribeTrainingJob": lambda request: self._get(request["TrainingJobName"]).document,
             "StopTrainingJob": self._stop_job,
             "ListTrainingJobs": self._list,
         }
@@ -167,17 +166,14 @@ class TrainingJobs:
         for leftover in folder.glob("container-*"):
             shutil.rmtree(leftover)
         if job.status == "Stopping":
-            job.enter_status("Stopped", STOPPED_MESSAGE, "Stopped")
+            job.enter_status("Stopped")
         else:
             delete_log(folder)
             job.reset()
             self._to_restart.add(job.name)
 
-    def __iter__(self) -> Iterator[TrainingJob]:
-        return iter(list(self._jobs.values()))
-
     def counts(self) -> dict[str, int]:
-        return {"InProgress": 0} | Counter(job.status for job in self)
+        return {"InProgress": 0} | Counter(job.status for job in list(self._jobs.values()))
 
     def tagged_resource(self, arn: str) -> TrainingJob:
         return self._get(arn.removeprefix(ARN_PREFIX))
@@ -187,18 +183,18 @@ class TrainingJobs:
         name = request["TrainingJobName"]
         if name in self._jobs:
             raise ServiceError(
-                "ResourceInUse",
                 "Training job names must be unique within an AWS account and region, and a training job with this "
-                f"name already exists ({self._jobs[name]['TrainingJobArn']})",
+                f"name already exists ({ARN_PREFIX}{name})",
+                "ResourceInUse",
             )
         job = self._jobs[name] = TrainingJob.create(self._folder / name, request)
-        job.faults = self._faults.take_for_job(job["ResourceConfig"].get("InstanceType"), job.spot)
+        job.faults = self._faults.take_for_job(request["ResourceConfig"].get("InstanceType"), job.document[SPOT])
         self._start(job)
-        return {"TrainingJobArn": job["TrainingJobArn"]}
+        return {"TrainingJobArn": f"{ARN_PREFIX}{name}"}
 
     def _get(self, name: str) -> TrainingJob:
         if name not in self._jobs:
-            raise ServiceError("ValidationException", "Requested resource not found.")
+            raise ServiceError("Requested resource not found.")
         if name in self._to_restart:
             self._to_restart.remove(name)
             self._start(self._jobs[name])
@@ -208,34 +204,28 @@ class TrainingJobs:
         job = self._get(request["TrainingJobName"])
         with job.lock:
             if job.status in FINAL_STATUSES:
-                raise ServiceError(
-                    "ValidationException",
-                    f"The request was rejected because the training job is in status {job.status}.",
-                )
+                raise ServiceError(f"The request was rejected because the training job is in status {job.status}.")
             if job.status == "InProgress":
-                job.request_stop()
+                job.enter_status("Stopping")
         self._stop(job)
         return {}
 
     def _list(self, request: dict[str, Any]) -> Document:
         status = request.get("StatusEquals")
-        chosen = (job.document() for job in self if status in {None, job.status})
+        chosen = (job.document for job in self._jobs.values() if status in {None, job.status})
         return list_page("ListTrainingJobs", request, chosen, SORT_FIELDS)
 
 
 def _check_job_request(request: Mapping[str, Any]) -> None:
     if request["AlgorithmSpecification"].get("MetricDefinitions"):
         raise ServiceError(
-            "ValidationException",
             "You can't override the metric definitions for Amazon SageMaker algorithms. "
-            "Please retry the request without specifying metric definitions.",
+            "Please retry the request without specifying metric definitions."
         )
     condition = request.get("StoppingCondition", {})
-    spot, wait = request.get("EnableManagedSpotTraining"), condition.get("MaxWaitTimeInSeconds", 0)
-    broken = ""
+    spot, wait = request.get(SPOT), condition.get("MaxWaitTimeInSeconds", 0)
+    problem = "Invalid MaxWaitTimeInSeconds."
     if spot and wait < condition.get("MaxRuntimeInSeconds", 1):
-        broken = "It must be present and be greater than or equal to MaxRuntimeInSeconds"
+        raise ServiceError(f"{problem} It must be present and be greater than or equal to MaxRuntimeInSeconds")
     if wait and not spot:
-        broken = "It is only supported when EnableManagedSpotTraining is set to true"
-    if broken:
-        raise ServiceError("ValidationException", f"Invalid MaxWaitTimeInSeconds. {broken}")
+        raise ServiceError(f"{problem} It is only supported when EnableManagedSpotTraining is set to true")

@@ -5,11 +5,11 @@ import math
 import re
 import time
 from collections import deque
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
 from sandbox.account import ACCOUNT, REGION
 
 LOG_GROUP = "/aws/sagemaker/TrainingJobs"
@@ -24,11 +24,11 @@ class TrainingLog:
     A job that is interrupted continues in the same stream; whether the service opens a new one is not known.
     """
 
-    def __init__(self, client: Any, job_name: str, folder: Path, definitions: Mapping[str, str]) -> None:
+    def __init__(self, client: Any, job_name: str, folder: Path) -> None:
         self._client = client
         self._stream = f"{job_name}/algo-1-{int(time.time())}"
         self._file = folder / f"{self._stream.rpartition('/')[2]}.jsonl"
-        self._metrics = {name: re.compile(regex) for name, regex in definitions.items()}
+        self._metrics = {name: re.compile(regex) for name, regex in METRIC_DEFINITIONS.items()}
         self._metric_values: dict[str, dict[str, Any]] = {}
         self._unflushed: deque[dict[str, Any]] = deque()  # one thread may add lines while another flushes them
         self._unpublished: list[dict[str, Any]] = []
