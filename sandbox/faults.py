@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import BaseModel, Field, ValidationError
 
 from sandbox.client import default_state_dir, find_endpoint, send_request
@@ -32,84 +33,16 @@ FAULTS_PATH = "/_sandbox/faults"
 
 @dataclass(frozen=True)
 class FaultKind:
-    """A kind of fault: the defaults of its fields besides `kind` and `times`, and its error responses.
-
-    A field whose default is a string or boolean accepts no other value. `errors` maps the protocol of a service to
-    HTTP status, code and message.
-    """
+    """A kind of fault, as faults.yaml describes it."""
 
     description: str
     defaults: Mapping[str, Any]
     errors: Mapping[str, tuple[int, str, str]] = field(default_factory=dict)
 
 
-CALL: Mapping[str, Any] = {"action": None}
-JOB: Mapping[str, Any] = {"instance_type": None, "spot": None}
-SERVICE_ERROR = (
-    500,
-    "InternalFailure",
-    "The request processing has failed because of an unknown error, exception or failure.",
-)
-ACCESS_DENIED = (
-    "User: {user} is not authorized to perform: {action} on resource: {resource} because no identity-based policy "
-    "allows the {action} action"
-)
-QUOTA = (
-    "The account-level service limit '{instance_type} for {spot}training job usage' is {limit} Instances, with current "
-    "utilization of {limit} Instances and a request delta of {count} Instances. Please use AWS Service Quotas to "
-    "request an increase for this quota. If AWS Service Quotas is not available, contact AWS support to request an "
-    "increase for this quota."
-)
 FAULT_KINDS: Mapping[str, FaultKind] = {
-    "throttling": FaultKind(
-        "the call is rejected: too many requests",
-        CALL,
-        {
-            "json": (400, "ThrottlingException", "Rate exceeded"),
-            "query": (400, "Throttling", "Rate exceeded"),
-            "s3": (503, "SlowDown", "Please reduce your request rate."),
-        },
-    ),
-    "service-error": FaultKind(
-        "the call is rejected: HTTP 500",
-        CALL,
-        {
-            "json": SERVICE_ERROR,
-            "query": SERVICE_ERROR,
-            "s3": (500, "InternalError", "We encountered an internal error. Please try again."),
-        },
-    ),
-    "access-denied": FaultKind(
-        "the call is rejected: no policy allows it",
-        CALL,
-        {
-            "json": (400, "AccessDeniedException", ACCESS_DENIED),
-            "query": (403, "AccessDenied", ACCESS_DENIED),
-            "s3": (403, "AccessDenied", "Access Denied"),
-        },
-    ),
-    "quota": FaultKind(
-        "CreateTrainingJob is rejected: the quota is --limit (2) instances of this type",
-        {"action": "CreateTrainingJob", "limit": 2},
-        {"json": (400, "ResourceLimitExceeded", QUOTA)},
-    ),
-    "lost-answer": FaultKind("the call is performed, but the connection is closed without a response", CALL),
-    "slow-answer": FaultKind("the call is performed, the response sent --seconds (5) later", {**CALL, "seconds": 5}),
-    "no-capacity": FaultKind(
-        "after --seconds (0) in Starting the job is Failed, or, if spot, Stopped with MaxWaitTimeExceeded",
-        {**JOB, "seconds": 0},
-    ),
-    "internal-error": FaultKind("the job fails in Training", JOB),
-    "spot-interruption": FaultKind(
-        "a spot job's container is killed in Training and the job starts again: the engine writes no checkpoints",
-        {**JOB, "spot": True},
-    ),
-    "max-runtime": FaultKind(
-        "the job is stopped as if it exceeded a MaxRuntimeInSeconds of --seconds (1)", {**JOB, "seconds": 1}
-    ),
-    "late-log": FaultKind("the log stream appears --seconds (5) after the job has ended", {**JOB, "seconds": 5}),
-    "missing-log": FaultKind("the log stream never appears", JOB),
-    "slow-job": FaultKind("the algorithm starts --seconds (30) after the start of Training", {**JOB, "seconds": 30}),
+    name: FaultKind(**fields)
+    for name, fields in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text()).items()
 }
 
 
