@@ -1,4 +1,4 @@
-"""The command line of Linear Learner: train the job in a folder, predict, inspect a model, summarise a log."""
+"""The command line of Linear Learner: train the job in a folder, predict, inspect a model, summarise or compare logs."""
 
 import argparse
 import contextlib
@@ -11,8 +11,12 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from linear_learner.errors import LinearLearnerError
+
+if TYPE_CHECKING:
+    from linear_learner.logs.reader import LogReport
 
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
 _BROKEN_PIPE_EXIT_CODE = 128 + 13  # a shell's exit code for a process ended by SIGPIPE
@@ -22,9 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code; 2, with one sentence on stderr, for invalid input."""
     options = _parser().parse_args(arguments)
     try:
-        code = {"train": _train, "predict": _predict, "inspect": _inspect, "metrics": _metrics}[options.command](
-            options
-        )
+        code: int = options.run(options)
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader has closed the pipe; without a redirection Python prints an error when it flushes stdout at exit.
@@ -45,7 +47,7 @@ def _refuse(reason: str) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m linear_learner", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND", dest="command")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train the job in a folder, as SageMaker's container does")
     train.add_argument("base", type=Path, nargs="?", default=Path("/opt/ml"), help="contains input/; default /opt/ml")
@@ -62,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
 
     metrics = commands.add_parser("metrics", help="summarise a training job's log as JSON")
     metrics.add_argument("log", type=Path, help="log file from CloudWatch, a notebook or this program")
+
+    compare = commands.add_parser("compare", help="compare two logs of the same training; exit code 1 if they differ")
+    compare.add_argument("logs", type=Path, nargs=2, metavar="LOG")
+    compare.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference; default 1e-4")
+    for command, run in zip((train, predict, inspect, metrics, compare), _COMMANDS, strict=True):
+        command.set_defaults(run=run)
     return parser
 
 
@@ -132,11 +140,27 @@ def _feature_names(model: Path, features: int) -> tuple[str, ...] | None:
 
 
 def _metrics(options: argparse.Namespace) -> int:
+    print(_read_log(options.log).model_dump_json(indent=2))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from linear_learner.logs.comparison import compare_logs
+
+    comparison = compare_logs(*map(_read_log, options.logs))
+    equal = comparison.is_equal(options.tolerance)
+    print(f"{comparison}\n\nThe logs are {'equal' if equal else 'not equal'} within {options.tolerance:g}.")
+    return 0 if equal else 1
+
+
+def _read_log(path: Path) -> "LogReport":
     from linear_learner.logs.reader import LogReader
 
-    with options.log.open(encoding="utf-8", errors="replace") as lines:
-        print(LogReader.read(lines).model_dump_json(indent=2))
-    return 0
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        return LogReader.read(lines)
+
+
+_COMMANDS = (_train, _predict, _inspect, _metrics, _compare)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ TESTED_COMMANDS = {
     ("README.md", "## On a schedule and from Prefect's UI"): "test_end_to_end.py",
     ("README.md", "## On AWS"): "test_deployment_page.py",
     ("CONTRIBUTING.md", "## Set up"): ".ci/run",
+    ("docs/algorithm.md", "## Check it yourself"): "test_compare.py and test_comparison.py",
     ("docs/data.md", "## The split"): "test_commands.py",
     ("docs/evaluation.md", "## Repeat a run"): "test_commands.py",
     ("docs/hyperparameters.md", "# Hyperparameters"): "test_commands.py",
