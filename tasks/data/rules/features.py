@@ -54,7 +54,7 @@ def find_feature_problems(features: Sequence[ColumnProfile], target: ColumnProfi
 def is_id(column: ColumnProfile, rows: int) -> bool:
     """Whether whole numbers are identifiers, by the column's name or because no value is repeated.
 
-    Of n values drawn from a range of r, about n²/2r pairs are equal by chance. Chunks are assumed to have 100 000 rows.
+    Of n values from a range of r, about n²/2r pairs are equal by chance. Chunks are taken to have 100 000 rows or more.
     """
     if column.kind != "integer" or column.minimum is None or column.maximum is None:
         return False

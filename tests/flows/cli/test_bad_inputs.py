@@ -102,12 +102,12 @@ CONTENT: dict[str, Case] = {
     "too few rows to train": (b"bonus,age\n1,2\n2,1\n3,3\n4,1\n5,5\n6,1\n", ["channel train", "at least 10"], {}),
     "a binary target of -1 and 1": (
         table(left=lambda row: row % 2 * 2 - 1),
-        ["'left'", "the label is -1", "Map the label -1 to 0"],
+        ["'left'", "the label is -1", "Map the 2 labels -1 and 1 to 0 and 1."],
         {"dataset": {"target": "left"}, "hyperparameters": BINARY},
     ),
     "a binary target of 1 and 2": (
         table(left=lambda row: row % 2 + 1),
-        ["'left'", "the label is 2", "ubtract 1 from every label"],
+        ["'left'", "the label is 2", "Map the 2 labels 1 and 2 to 0 and 1."],
         {"dataset": {"target": "left"}, "hyperparameters": BINARY},
     ),
     "three classes for a binary classifier": (

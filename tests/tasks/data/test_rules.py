@@ -38,8 +38,8 @@ def make_profile(
         cells = np.array(numbers, np.float64)
         if name in texts:
             cells[texts[name].rows] = np.nan
-        whole = (np.floor(cells) == cells).all() and (np.abs(cells) < 2**63).all()
-        columns.append(pl.Series(name, cells).cast(pl.Int64 if whole else pl.Float64))
+        integral = (np.floor(cells) == cells).all() and (np.abs(cells) < 2**63).all()
+        columns.append(pl.Series(name, cells).cast(pl.Int64 if integral else pl.Float64))
     return measure_chunks(
         [Chunk(pl.DataFrame(dict(zip(table, columns, strict=True))), texts)], [*table], target
     ).profile()
@@ -125,8 +125,13 @@ def test_the_same_problem_in_many_columns_is_one_finding() -> None:
 
 
 def test_ignored_columns_are_not_checked() -> None:
-    odd = {"name": np.zeros(ROWS), "gap": np.full(ROWS, np.nan), "Unnamed: 0": np.arange(ROWS), "copy": CLEAN["pay"]}
-    assert problems_of(odd, text={"name": [*range(ROWS)]}, ignored=[*odd]) == ()
+    unusual = {
+        "name": np.zeros(ROWS),
+        "gap": np.full(ROWS, np.nan),
+        "Unnamed: 0": np.arange(ROWS),
+        "copy": CLEAN["pay"],
+    }
+    assert problems_of(unusual, text={"name": [*range(ROWS)]}, ignored=[*unusual]) == ()
 
 
 def test_a_header_of_numbers_is_an_error() -> None:

@@ -52,15 +52,15 @@ def test_an_error_while_prefetching_is_raised_where_the_item_is_used() -> None:
 
 
 def test_chunks_are_spilled_completely_or_not_at_all(tmp_path: Path) -> None:
-    whole = [Chunk(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
+    chunks = [Chunk(pl.DataFrame({"a": [number, 300], "b": [0.5, None]}), {}) for number in range(3)]
     folder = tmp_path / "spilled"
-    reading = spill_chunks(whole, folder)
+    reading = spill_chunks(chunks, folder)
     next(reading)
     assert take_spilled_chunks(folder) is None
-    assert list(spill_chunks(whole, folder)) == whole
+    assert list(spill_chunks(chunks, folder)) == chunks
     found = take_spilled_chunks(folder)
     assert found is not None
-    for frame, chunk in zip(found, whole, strict=True):
+    for frame, chunk in zip(found, chunks, strict=True):
         assert frame.equals(chunk.frame)
     assert take_spilled_chunks(folder) is None
     assert list(tmp_path.iterdir()) == []

@@ -39,7 +39,7 @@ def perturb(model: LinearModel, by: float, seed: int = 0) -> LinearModel:
     return LinearModel(model.predictor_type, model.loss, weights, model.bias)
 
 
-def judge(
+def run_gate(
     model: LinearModel, data: Examples, champion: LinearModel | None = None, gate: Gate | None = None, **options: Any
 ) -> tuple[Evaluation, Verdict]:
     gate = gate or Gate()
@@ -50,7 +50,7 @@ def judge(
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_first_model_better_than_the_baseline_passes(kind: PredictorType) -> None:
-    evaluation, verdict = judge(*problem(kind, 500, 0))
+    evaluation, verdict = run_gate(*problem(kind, 500, 0))
     assert verdict.outcome == "first model"
     assert verdict.passed
     for metric in evaluation.metrics:
@@ -64,8 +64,8 @@ def test_a_first_model_better_than_the_baseline_passes(kind: PredictorType) -> N
 def test_a_better_model_is_promoted_and_a_worse_one_is_not(kind: PredictorType) -> None:
     model, data = problem(kind, 3000, 1)
     worse = perturb(model, 0.5)
-    assert judge(model, data, champion=worse)[1].outcome == "promoted"
-    verdict = judge(worse, data, champion=model)[1]
+    assert run_gate(model, data, champion=worse)[1].outcome == "promoted"
+    verdict = run_gate(worse, data, champion=model)[1]
     assert verdict.outcome == "no better than the champion"
     assert "more error" in verdict.reason
 
@@ -81,7 +81,7 @@ def test_a_copy_of_the_champion_does_not_pass(kind: PredictorType, metric: GateM
         select_gate_metric(kind, model.loss, gate)
     except HyperparameterError:
         return
-    evaluation, verdict = judge(model, data, champion=model, gate=gate)
+    evaluation, verdict = run_gate(model, data, champion=model, gate=gate)
     assert not verdict.passed
     if evaluation.over_champion:
         assert (evaluation.over_champion.value, evaluation.over_champion.low, evaluation.over_champion.high) == (
@@ -96,7 +96,7 @@ def test_a_copy_with_rounding_errors_does_not_pass(kind: PredictorType) -> None:
     model, data = problem(kind, 2000, 3)
     for seed in range(6):
         copy = perturb(model, 1e-7, seed)
-        assert judge(copy, data, champion=model)[1].outcome == "no better than the champion"
+        assert run_gate(copy, data, champion=model)[1].outcome == "no better than the champion"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -117,14 +117,14 @@ def passes_after_training_on_noise(kind: PredictorType, seed: int) -> bool:
         predictor_type=kind, num_classes=outputs if outputs > 2 else None, mini_batch_size=50, epochs=3, num_models=4
     )
     train_rows, test_rows = (Examples(data.features[part], data.labels[part]) for part in (slice(400), slice(400, 700)))
-    return judge(train(settings, train_rows).model, test_rows)[1].passed
+    return run_gate(train(settings, train_rows).model, test_rows)[1].passed
 
 
 def test_predicting_1_for_every_row_does_not_pass_by_f1() -> None:
     rng = np.random.default_rng(0)
     data = Examples(rng.normal(size=(400, 1)).astype(np.float32), (rng.random(400) < 0.3).astype(np.float32))
     model = LinearModel("binary_classifier", "logistic", np.zeros((1, 1), np.float32), np.ones(1, np.float32))
-    verdict = judge(model, data, gate=Gate(metric="f1"))[1]
+    verdict = run_gate(model, data, gate=Gate(metric="f1"))[1]
     assert verdict.outcome == "no better than the baseline"
 
 
@@ -132,12 +132,12 @@ def test_a_tie_with_the_best_constant_does_not_pass_without_a_margin() -> None:
     _, data = problem("regressor", 50, 0)
     bias = np.array([data.labels.mean()], np.float32)
     model = LinearModel("regressor", "squared_loss", np.zeros((4, 1), np.float32), bias)
-    assert judge(model, data, gate=Gate(margin=0))[1].outcome == "no better than the baseline"
+    assert run_gate(model, data, gate=Gate(margin=0))[1].outcome == "no better than the baseline"
 
 
 def test_the_lower_end_of_the_interval_must_reach_the_margin() -> None:
     model, data = problem("regressor", 500, 0)
-    evaluation, _ = judge(model, data)
+    evaluation, _ = run_gate(model, data)
     assert evaluation.over_baseline is not None
     for margin, outcome in ((-0.001, "first model"), (0.001, "no better than the baseline")):
         gate = Gate(margin=evaluation.over_baseline.low + margin)
@@ -150,7 +150,7 @@ def test_a_model_that_may_be_worse_than_the_champion_does_not_pass() -> None:
         (perturb(model, 0.01, seed) for seed in range(2)),
         key=lambda one: float(np.square(data.labels - one.predict(data.features).scores).mean()),
     )
-    evaluation, verdict = judge(better, data, champion=worse, gate=Gate(tolerance=0))
+    evaluation, verdict = run_gate(better, data, champion=worse, gate=Gate(tolerance=0))
     assert evaluation.over_champion is not None
     assert evaluation.over_champion.low < 0 < evaluation.over_champion.value
     assert verdict.outcome == "no better than the champion"
@@ -162,7 +162,7 @@ def test_the_reason_has_the_numbers() -> None:
     data = Examples(data.features, data.labels * 3000)
     model = LinearModel("regressor", "squared_loss", model.weights * 3000, model.bias)
     worse = LinearModel("regressor", "squared_loss", model.weights * np.float32(0.7), model.bias)
-    _, verdict = judge(model, data, champion=worse)
+    _, verdict = run_gate(model, data, champion=worse)
     figure = r"\d,\d{3}"
     interval = r"\(95 % interval [\d.]+ to [\d.]+ %\)"
     pattern = (
@@ -184,7 +184,7 @@ def test_a_model_does_not_pass_if_the_champion_cannot_be_compared() -> None:
 def test_a_champion_with_hinge_loss_has_no_log_loss() -> None:
     model, data = problem("binary_classifier", 300, 0)
     champion = LinearModel("binary_classifier", "hinge_loss", model.weights, model.bias, threshold=0)
-    evaluation, verdict = judge(model, data, champion, Gate(metric="log_loss"))
+    evaluation, verdict = run_gate(model, data, champion, Gate(metric="log_loss"))
     assert evaluation["log_loss"].champion is None
     assert evaluation["roc_auc"].champion == pytest.approx(evaluation["roc_auc"].value)
     assert verdict.outcome == "no better than the champion"
@@ -193,7 +193,7 @@ def test_a_champion_with_hinge_loss_has_no_log_loss() -> None:
 
 def test_a_test_set_with_one_class_does_not_pass() -> None:
     model, data = problem("binary_classifier", 30, 0)
-    evaluation, verdict = judge(model, Examples(data.features, np.ones(30, np.float32)))
+    evaluation, verdict = run_gate(model, Examples(data.features, np.ones(30, np.float32)))
     assert evaluation.over_baseline is None
     assert evaluation["roc_auc"].low is None
     assert verdict.outcome == "no better than the baseline"
@@ -208,20 +208,20 @@ def test_small_and_constant_test_sets_are_evaluated_and_stored_as_json(
 ) -> None:
     model, data = problem(kind, rows, seed)
     for labels in (data.labels, np.full(rows, label, np.float32)):
-        evaluation, verdict = judge(model, Examples(data.features, labels), perturb(model, 0.1))
+        evaluation, verdict = run_gate(model, Examples(data.features, labels), perturb(model, 0.1))
         assert Evaluation.model_validate_json(evaluation.model_dump_json()) == evaluation
         assert verdict.outcome != "first model"
 
 
 def test_the_same_input_gives_the_same_evaluation() -> None:
     model, data = problem("multiclass_classifier", 300, 0)
-    assert judge(model, data, perturb(model, 0.1)) == judge(model, data, perturb(model, 0.1))
+    assert run_gate(model, data, perturb(model, 0.1)) == run_gate(model, data, perturb(model, 0.1))
 
 
 def test_the_baseline_of_a_slice_is_the_constant_of_the_whole_set() -> None:
     model, data = problem("regressor", 100, 0)
     rows = np.flatnonzero(data.labels > 0)
-    evaluation, _ = judge(model, data, slices=[("above 0", rows), ("all", np.arange(100))])
+    evaluation, _ = run_gate(model, data, slices=[("above 0", rows), ("all", np.arange(100))])
     above, whole = evaluation.slices
     assert (above.value, above.rows) == ("above 0", len(rows))
     constant = data.labels.astype(float).mean()
@@ -232,7 +232,7 @@ def test_the_baseline_of_a_slice_is_the_constant_of_the_whole_set() -> None:
 
 def test_a_slice_with_one_class_has_no_areas() -> None:
     model, data = problem("binary_classifier", 100, 0)
-    evaluation, _ = judge(model, data, slices=[("ones", np.flatnonzero(data.labels))])
+    evaluation, _ = run_gate(model, data, slices=[("ones", np.flatnonzero(data.labels))])
     assert evaluation.slices[0].metrics["roc_auc"] is None
     assert evaluation.slices[0].metrics["recall"] == evaluation["recall"].value
 
@@ -240,30 +240,30 @@ def test_a_slice_with_one_class_has_no_areas() -> None:
 @pytest.mark.parametrize("kind", ["binary_classifier", "multiclass_classifier"])
 def test_each_class_has_metrics(kind: PredictorType) -> None:
     model, data = problem(kind, 200, 0)
-    evaluation, _ = judge(model, data)
+    evaluation, _ = run_gate(model, data)
     assert [one.rows for one in evaluation.classes] == np.bincount(data.labels.astype(int)).tolist()
     assert all(one.roc_auc and one.roc_auc > 0.5 for one in evaluation.classes)
 
 
 def test_residuals_of_a_regressor_are_summarised_as_quantiles() -> None:
     model, data = problem("regressor", 500, 0)
-    evaluation, _ = judge(model, data)
+    evaluation, _ = run_gate(model, data)
     residuals = data.labels.astype(float) - model.predict(data.features).scores
     assert evaluation.residual_quantiles[0.5] == pytest.approx(np.median(residuals))
     assert list(evaluation.residual_quantiles) == [0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99]
     assert evaluation.confusion == ()
 
 
-@pytest.mark.parametrize(("classes", "shown"), [(20, True), (21, False)])
-def test_up_to_20_classes_have_a_confusion_matrix(classes: int, shown: bool) -> None:
+@pytest.mark.parametrize(("classes", "has_matrix"), [(20, True), (21, False)])
+def test_up_to_20_classes_have_a_confusion_matrix(classes: int, has_matrix: bool) -> None:
     rng = np.random.default_rng(0)
     weights = rng.normal(size=(3, classes)).astype(np.float32)
     model = LinearModel("multiclass_classifier", "softmax_loss", weights, np.zeros(classes, np.float32))
     features = rng.normal(size=(200, 3)).astype(np.float32)
     labels = rng.integers(0, classes, 200)
-    evaluation, _ = judge(model, Examples(features, labels.astype(np.float32)))
+    evaluation, _ = run_gate(model, Examples(features, labels.astype(np.float32)))
     expected = confusion_matrix(labels, model.predict(features).labels, labels=range(classes)).tolist()
-    assert [list(counts) for counts in evaluation.confusion] == (expected if shown else [])
+    assert [list(counts) for counts in evaluation.confusion] == (expected if has_matrix else [])
 
 
 def test_the_error_reduction_is_defined_when_the_other_error_is_zero() -> None:
@@ -275,7 +275,7 @@ def test_the_error_reduction_is_defined_when_the_other_error_is_zero() -> None:
 def test_no_model_replaces_a_champion_without_error() -> None:
     model, data = problem("regressor", 50, 0, noise=0)
     exact = Examples(data.features, model.predict(data.features).scores)
-    evaluation, verdict = judge(perturb(model, 0.01), exact, champion=model)
+    evaluation, verdict = run_gate(perturb(model, 0.01), exact, champion=model)
     assert evaluation.over_champion is not None
     assert evaluation.over_champion.value == MIN_IMPROVEMENT
     assert "over 1000 % more error" in verdict.reason

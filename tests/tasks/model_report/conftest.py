@@ -118,14 +118,14 @@ def make_case(tmp_path: Path) -> MakeCase:
             profile=profile,
         )
         predictions = model.predict(features)
-        evaluation = judge(model, labels.astype(np.float32), features)
+        evaluation = evaluate(model, labels.astype(np.float32), features)
         run = TrainingRun(table=table, evaluation=evaluation, **steps(kind, path, names))
         return Case(run, model, labels.astype(np.float32), predictions, champion(), (finding(),))
 
     return make
 
 
-def judge(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.float32]) -> Evaluation:
+def evaluate(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.float32]) -> Evaluation:
     worse = replace(model, weights=model.weights * np.float32(0.6))
     ends = (("Zürich", 0, 900), ("Bern", 900, 1400), ("(missing)", 1400, ROWS))
     return assess(

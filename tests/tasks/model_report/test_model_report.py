@@ -86,7 +86,7 @@ def test_the_sections_are_in_order_with_the_verdict_first(make_case: MakeCase, k
 
 
 @pytest.mark.parametrize(
-    ("outcome", "shown"),
+    ("outcome", "expected"),
     [
         ("first model", "✔ **First model: the model may be used.**"),
         ("no better than the baseline", "✘ **No better than the baseline: do not use the model.**"),
@@ -94,10 +94,10 @@ def test_the_sections_are_in_order_with_the_verdict_first(make_case: MakeCase, k
     ],
 )
 def test_the_verdict_states_whether_the_model_may_be_used(
-    make_case: MakeCase, outcome: GateOutcome, shown: str
+    make_case: MakeCase, outcome: GateOutcome, expected: str
 ) -> None:
     text = make_case().change(verdict=Verdict(outcome=outcome, reason="A reason | with a bar.")).report()
-    assert f"{shown} {escape_markdown('A reason | with a bar.')}" in section(text, "Verdict")
+    assert f"{expected} {escape_markdown('A reason | with a bar.')}" in section(text, "Verdict")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -162,7 +162,7 @@ def test_every_metric_is_a_row_of_the_table_artifact(make_case: MakeCase) -> Non
 
 
 @pytest.mark.parametrize(
-    ("figure", "shown"),
+    ("figure", "expected"),
     [
         (None, "–"),  # noqa: RUF001 - a dash, not a minus
         (float("nan"), "–"),  # noqa: RUF001 - a dash, not a minus
@@ -178,8 +178,8 @@ def test_every_metric_is_a_row_of_the_table_artifact(make_case: MakeCase) -> Non
         (3e30, "3.000e+30"),
     ],
 )
-def test_numbers_are_rounded(figure: float | None, shown: str) -> None:
-    assert format_number(figure) == shown
+def test_numbers_are_rounded(figure: float | None, expected: str) -> None:
+    assert format_number(figure) == expected
 
 
 @given(st.floats(-1e300, 1e300))
@@ -284,7 +284,7 @@ def test_the_reason_for_a_missing_log_is_reported(make_case: MakeCase) -> None:
 
 
 @pytest.mark.parametrize(
-    ("split", "shown"),
+    ("split", "expected"),
     [
         (Split(), "At random; seed 42."),
         (Split(method="stratified"), "the same shares of every value of bonus in each set; seed 42."),
@@ -295,10 +295,10 @@ def test_the_reason_for_a_missing_log_is_reported(make_case: MakeCase) -> None:
         (Split(method="group", column="customer"), "rows with the same customer are in the same set; seed 42."),
     ],
 )
-def test_the_split_is_described(make_case: MakeCase, split: Split, shown: str) -> None:
+def test_the_split_is_described(make_case: MakeCase, split: Split, expected: str) -> None:
     rows = Rows(train=28_000, validation=8_040, test=3_960, parameters=split)
     text = section(make_case().change(rows=rows).report(), "Split")
-    assert shown in " ".join(text.split())
+    assert expected in " ".join(text.split())
     assert tables(text)[0][1:] == [
         ["train", "28,000", "70.0 %"],
         ["validation", "8,040", "20.1 %"],
@@ -332,8 +332,8 @@ def test_plots_are_in_order_with_captions(make_case: MakeCase) -> None:
 def test_every_plot_is_shown(make_case: MakeCase, kind: PredictorType) -> None:
     case = make_case(kind)
     plots = case.plots()
-    shown = re.findall(r"!\[.*\]\((.*)\)", case.report(plots))
-    assert shown == list(plots.values())
+    images = re.findall(r"!\[.*\]\((.*)\)", case.report(plots))
+    assert images == list(plots.values())
 
 
 def rename_everything(case: Case, name: str) -> Case:
@@ -385,8 +385,8 @@ def test_names_are_escaped_in_the_report_and_the_page(make_case: MakeCase, kind:
 def test_the_command_is_one_code_block(make_case: MakeCase, uri: str) -> None:
     case = make_case().change(recorded=Recorded(uri=uri, path=Path("run.json"), sha256="x"))
     [block] = list(MarkdownIt().parse(section(case.report(), "How to reproduce")))
-    shown = uri.replace("\n", " ")
-    assert block.content == f"python -m flows.train --from-run {shown} --workspace aws\n"
+    expected = uri.replace("\n", " ")
+    assert block.content == f"python -m flows.train --from-run {expected} --workspace aws\n"
 
 
 class PageParser(HTMLParser):
