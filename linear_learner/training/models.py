@@ -42,8 +42,8 @@ class ModelGrid:
     def learning_rates(self, first: int, count: int) -> NDArray[np.float64]:
         """(count, models) rates of the mini-batches first, first + 1, … counted from 1 over all epochs.
 
-        max(rate·factor^((t - 1) // step), minimum), as logged jobs show. Inferred: a minimum above the rate, in no
-        known log, leaves the rate unchanged.
+        max(rate·factor^((t - 1) // step), minimum), as logged jobs show. Inferred: a minimum above the rate (in no
+        known log) leaves the rate unchanged.
         """
         rate = self.hyperparameters["learning_rate"]
         if not self.scheduled:
