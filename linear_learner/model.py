@@ -59,10 +59,10 @@ class LinearModel:
     def predict(self, features: ArrayLike) -> Predictions:
         """Score each row of `features` (rows, features), as the endpoint does, in float32.
 
-        A regressor's score is the predicted value. A binary classifier's is a probability (or w·x + b), and its label
-        1 if that is at least `threshold`, compared in float32. A multiclass classifier's are probabilities that sum to
-        1, and its label is the first class with the highest. A memory map is read in slices. Raises DataError if the
-        number of features is not the model's.
+        A regressor's score is the predicted value. A binary classifier's is a probability (w·x + b with hinge loss),
+        and its label 1 if the score is at least `threshold`, compared in float32. A multiclass classifier's scores are
+        probabilities that sum to 1, and its label the first class with the highest. A memory map is read in slices.
+        Raises DataError if the number of features is not the model's.
         """
         rows = np.asanyarray(features)
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 MAX_CURVE_POINTS = 200
 """Maximum number of epochs in a condensed report; longer jobs have every second, fourth, … epoch."""
 DIVERGENCE_FACTOR = 1000.0
-"""A loss this many times the lowest so far does not recover in the remaining epochs, with any learning rate."""
+"""A loss above this multiple of the lowest so far does not recover with any learning rate schedule."""
 _MODEL_CONFIG = ConfigDict(frozen=True, ser_json_inf_nan="strings")
 
 

@@ -1,6 +1,6 @@
 """Initial weights, equal to those of MXNet's random number generator for CPUs.
 
-Inferred from real jobs: their losses in the first epoch determine the generator, its seed and the order of the models.
+Derived from real jobs: their losses in the first epoch determine the generator, its seed and the order of the models.
 """
 
 import numpy as np

@@ -42,7 +42,8 @@ class ModelGrid:
     def learning_rates(self, first: int, count: int) -> NDArray[np.float64]:
         """(count, models) rates of the mini-batches first, first + 1, … counted from 1 over all epochs.
 
-        max(rate·factor^((t - 1) // step), minimum), as logged jobs show; inferred: a minimum above the rate is ignored.
+        max(rate·factor^((t - 1) // step), minimum), as logged jobs show. Inferred: a minimum above the rate (in no
+        known log) leaves the rate unchanged.
         """
         rate = self.hyperparameters["learning_rate"]
         if not self.scheduled:
@@ -92,7 +93,7 @@ def _grid_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]:
 def _search_models(settings: Hyperparameters) -> tuple[tuple[str, ...], _Values]:
     """The given values for the first model, and a random search around them for the others.
 
-    Decoded from 20 real logs, all of whose best models it reproduces: numpy's legacy generator with seed 0, in this
+    Decoded from real logs, where it reproduces 20 of 20 best models: numpy's legacy generator with seed 0, in this
     order. Inferred: `num_models` counts all models, and a given lr_scheduler_step, lr_scheduler_minimum_lr,
     bias_lr_mult or optimizer applies to every model.
     """

@@ -93,8 +93,8 @@ class Adaptive(Optimizer):
     """Adam and rmsprop at once: rmsprop is adam without the mean, and with epsilon inside the root.
 
     adam: m ← β1·m + (1 - β1)·g, n ← β2·n + (1 - β2)·g², w ← w - rate·m/(√n + ε), with bias correction in the rate;
-    rmsprop: n ← 0.9·n + 0.1·g², w ← w - rate·g/√(n + ε). The moments omit the
-    factors 1 - β, which are part of the rate and epsilon instead.
+    rmsprop: n ← 0.9·n + 0.1·g², w ← w - rate·g/√(n + ε). The moments omit the factors 1 - β; the
+    rate and epsilon contain them instead.
     """
 
     def __init__(self, weights: Floats, grid: ModelGrid, settings: Hyperparameters, slope: float) -> None:

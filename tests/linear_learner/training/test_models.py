@@ -28,7 +28,7 @@ def test_the_learning_rate_is_constant_without_the_scheduler():
     assert "lr_scheduler_step" not in grid.hyperparameters_of(0)
 
 
-def test_a_minimum_above_the_learning_rate_is_ignored():
+def test_a_minimum_above_the_learning_rate_leaves_it_unchanged():
     grid = make_model_grid(Hyperparameters(learning_rate=1e-6, num_models=1))
     assert grid.learning_rates(1, 1).max() == pytest.approx(1e-6)
 
