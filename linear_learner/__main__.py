@@ -1,4 +1,4 @@
-"""The command line of Linear Learner: train the job in a folder, predict, inspect a model, summarise or compare logs."""
+"""The command line of Linear Learner: train a job's folder, predict, inspect a model, summarise or compare logs."""
 
 import argparse
 import contextlib

@@ -160,6 +160,6 @@ def _slice_rows(workspace: Workspace, trained: TrainedModel, column: str) -> "Sl
     from tasks.evaluation.slices import slice_by_values
 
     table = trained.table
-    cells = pl.concat(map_files(workspace, read_cells, table.parts, column=column, what="to slice by"))
+    cells = pl.concat(map_files(workspace, read_cells, table.parts, column=column, purpose="to slice by"))
     test = trained.rows.row_numbers(workspace, table)["test"]
     return slice_by_values(cells.gather(test))

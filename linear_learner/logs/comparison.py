@@ -62,7 +62,7 @@ class LogComparison:
         return "\n".join(
             [
                 *map(str, self.facts),
-                f"\n{len(self.losses)} losses, median difference {self.median_difference:.1e}; median and largest by model:",
+                f"\n{len(self.losses)} losses differ by {self.median_difference:.1e} (median); median and largest:",
                 *(f"{name:<{_WIDTH}}{median(of):<24.1e}{max(of):.1e}" for name, of in models.items()),
                 "\nThe largest differences of losses:",
                 *map(str, largest),
