@@ -35,11 +35,11 @@ def save_blocks(name: str, given: Mapping[str, Any]) -> tuple[list[str], list[st
     workspace = _build_workspace(name, saved, given)
     blocks: tuple[Any, ...] = (workspace.bucket.credentials, workspace.bucket, workspace)
     for block in blocks if Workspace not in saved else ():  # other workspaces may use a block of this name
-        there = saved.get(type(block))
-        if there and block.model_dump(exclude={"credentials"}) != there.model_dump(exclude={"credentials"}):
+        existing = saved.get(type(block))
+        if existing and block.model_dump(exclude={"credentials"}) != existing.model_dump(exclude={"credentials"}):
             raise InvalidRequest(
-                f"There is a block {there.get_block_type_name()} {name} already, which no Training Workspace of that "
-                "name uses and which differs from what is given. Take another --name."
+                f"The block {existing.get_block_type_name()} {name} already exists with other values, and no Training "
+                "Workspace of that name uses it. Choose another --name."
             )
     warnings = [*check_workspace(workspace)]
     if blocks[0].aws_session_token:
