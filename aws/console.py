@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 
 from botocore.client import ClientMeta
 
-from aws.training.following import LOG_GROUP
+from aws.training.job_log import LOG_GROUP
 from aws.workspace import Workspace
 
 CONSOLE_DOMAINS: Final = {

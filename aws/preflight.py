@@ -7,7 +7,7 @@ SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role b
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -16,8 +16,6 @@ from aws.workspace import Workspace
 
 CheckResult = AwsError | str
 """An error, or a warning that names what could not be checked."""
-SHORT_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
-"""For services that training does not need and that a private network may block."""
 
 
 def check_workspace(workspace: Workspace) -> tuple[str, ...]:
@@ -38,7 +36,7 @@ def check_workspace(workspace: Workspace) -> tuple[str, ...]:
 
 
 def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
-    short_timeouts, caller, accepted = _with_short_timeouts(workspace), "", True
+    short_timeouts, caller, accepted = workspace.with_short_timeouts(), "", True
     try:
         with translate_errors("looking up the identity of the credentials"):
             caller = short_timeouts.client("sts").get_caller_identity()["Arn"]
@@ -54,16 +52,6 @@ def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
     for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
         if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):
             yield InvalidRequest(f"{name!r} is not an id such as {prefix}-0a1b2c3d4e5f60718. Correct the workspace.")
-
-
-def _with_short_timeouts(workspace: Workspace) -> Workspace:
-    """Return a copy of the workspace whose clients time out after a few seconds."""
-    # Both credentials blocks of prefect-aws have these parameters; their base class does not declare them.
-    credentials = cast("Any", workspace.bucket.credentials)
-    parameters = credentials.aws_client_parameters
-    parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **SHORT_TIMEOUTS}})
-    credentials = credentials.model_copy(update={"aws_client_parameters": parameters})
-    return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": credentials})})
 
 
 def _error_or_warning(error: AwsError, check: str, not_found: str = "") -> CheckResult:

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Self, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, overload
 
 from prefect.blocks.core import Block
 from prefect_aws import S3Bucket
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
     from mypy_boto3_sts import STSClient
+
+SHORT_TIMEOUTS: Final = {"connect_timeout": 3, "read_timeout": 10, "retries": {"total_max_attempts": 2}}
+"""For calls whose failure has other consequences than the end of a run, and that a private network may block."""
 
 
 class Workspace(Block):
@@ -76,6 +79,15 @@ class Workspace(Block):
         with translate_errors(f"creating a client for {service}"):
             # prefect-aws annotates only two of boto3's services; get_client accepts any name.
             return cast("Any", self.bucket.credentials).get_client(service)
+
+    def with_short_timeouts(self) -> Self:
+        """Return a copy of the workspace whose clients time out after a few seconds, with one retry."""
+        # Both credentials blocks of prefect-aws have these parameters; their base class does not declare them.
+        credentials = cast("Any", self.bucket.credentials)
+        parameters = credentials.aws_client_parameters
+        parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **SHORT_TIMEOUTS}})
+        credentials = credentials.model_copy(update={"aws_client_parameters": parameters})
+        return self.model_copy(update={"bucket": self.bucket.model_copy(update={"credentials": credentials})})
 
     @property
     def region(self) -> str:

@@ -63,7 +63,8 @@ def retrain_and_compare(workspace: "Workspace", job: str) -> "LogComparison":
     Raises NotFound when there is no such job, or its channels are no longer there.
     """
     from aws.storage import download_object, list_objects
-    from aws.training.following import describe_job, read_log_lines
+    from aws.training.following import describe_job
+    from aws.training.job_log import read_log_lines
     from linear_learner.container import run
     from linear_learner.logs.comparison import compare_logs
     from linear_learner.logs.reader import LogReader

@@ -23,7 +23,7 @@ from aws.errors import TrainingFailed
 from aws.training.compute import Compute
 from aws.training.submission import IfExists, Submission
 from aws.workspace import Workspace, load_workspace
-from flows.reap import stop_jobs_of_run
+from flows.reap import stop_or_leave_jobs
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.result_storage import bucket_results
 from tasks.check import check, check_workspace
@@ -75,9 +75,9 @@ record → register → report*.
     name="train-linear-learner",
     description=DESCRIPTION,
     flow_run_name=_run_name,
-    on_failure=[stop_jobs_of_run],
-    on_crashed=[stop_jobs_of_run],
-    on_cancellation=[stop_jobs_of_run],
+    on_failure=[stop_or_leave_jobs],
+    on_crashed=[stop_or_leave_jobs],
+    on_cancellation=[stop_or_leave_jobs],
     persist_result=True,
     result_serializer="json",
 )

@@ -7,10 +7,11 @@ from prefect import task
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
-from aws.errors import AwsError, TrainingFailed
+from aws.errors import TrainingFailed
 from aws.storage import StoredObject, stat_object
 from aws.training.cost import Bill, find_price
-from aws.training.following import describe_job, follow, read_log_lines
+from aws.training.following import describe_job, follow
+from aws.training.job_log import read_log_lines
 from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
 from aws.training.stopping import stop_job, stop_when_interrupted
@@ -19,6 +20,7 @@ from aws.workspace import Workspace
 from linear_learner.logs.reader import LogReader, LogReport
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached
+from tasks.prefect_ui.display import describe_exception
 from tasks.prefect_ui.job_progress import JobProgress
 
 if TYPE_CHECKING:
@@ -58,13 +60,14 @@ class FinishedJob(Result):
 def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
     """Wait for the job and log its progress; raises TrainingFailed with the reason when it ends without a model.
 
-    When the run is interrupted or cancelled, the job is stopped unless another run follows it too.
+    When the run is interrupted or cancelled, the job is stopped unless another run follows it too. After any other
+    exception it continues to run.
     """
     name, run = submission.name, str(flow_run.id)
     if submission.how == "reused":
         return _conclude(workspace, describe_job(workspace, name), bill_label="0 USD; reuse saved")
     progress = JobProgress(name, stop_when_diverging=stop_when_diverging)
-    with stop_when_interrupted(workspace, name, run):
+    with stop_when_interrupted(workspace, name, run, progress.on_warning):
         description = follow(workspace, name, run, progress)
         if progress.stop_reason:
             raise _stop_diverged_job(workspace, submission, progress.stop_reason, tuple(progress.tail))
@@ -114,7 +117,6 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     return {"training job": inputs["job"], "job.identity": created, "version.log summary": LOG_SUMMARY_VERSION}
 
 
-# Monitor, which calls it, is retried: retries of its own would multiply.
 @task(name="read log", task_run_name="read the log of {job}", **cached("read log", _facts))
 def read_training_log(workspace: Workspace, job: str, created: datetime) -> TrainingLogSummary:
     """Summarise the log of a finished job for the report; a log that cannot be read does not fail the run.
@@ -124,11 +126,9 @@ def read_training_log(workspace: Workspace, job: str, created: datetime) -> Trai
     del created  # only part of the cache key
     try:
         report = LogReader.read(read_log_lines(workspace, job))
-    except AwsError as error:
-        if error.retryable:
-            raise
+    except Exception as error:  # noqa: BLE001 - the model does not depend on the log
         get_run_logger().warning("The report will have no training summary. %s", error)
-        return TrainingLogSummary(summary=None, objection=str(error))
+        return TrainingLogSummary(summary=None, objection=describe_exception(error))
     if not report.epochs:
         return TrainingLogSummary(summary=None, objection="CloudWatch has no log of the job, or has deleted it.")
     return TrainingLogSummary(summary=report.condensed(), objection=None)

@@ -1,30 +1,33 @@
-"""Follow a training job until it ends: report its status changes and log lines, in order."""
+"""Follow a training job until it ends: report its status changes and log lines, in order.
+
+Only the response of DescribeTrainingJob decides when a job has ended, and how. A log that cannot be read, a lease that
+cannot be renewed and an observer that fails are reported as warnings, once each.
+"""
 
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
-from aws.errors import NotFound, Unavailable, translate_errors
-from aws.training.leases import LEASE_RENEWAL, add_tags, lease_tag
+from aws.errors import AwsError, NotFound, translate_errors
+from aws.training.job_log import JobLog
+from aws.training.leases import LEASE_DURATION, LEASE_RENEWAL, add_tags, lease_tag
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
 
-LOG_GROUP = "/aws/sagemaker/TrainingJobs"
 FINAL_STATUSES = frozenset({"Completed", "Failed", "Stopped"})
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS, PAUSE_GROWTH = 0.2, 10.0, 1.4
 """Pause between two polls: short at first, because a small job ends soon, then growing up to the maximum."""
 LATE_LOG_SECONDS = 10.0
 """How long to wait for the end of the log after the job has ended; CloudWatch shows lines some seconds late."""
 MAX_OFFLINE_SECONDS = 300.0
-"""How long AWS may be unavailable before following fails; less than the duration of a lease."""
+"""How long the status may be unknown before following fails; less than the duration of a lease."""
 
 
 class JobObserver(Protocol):
-    """Receives the events of a job. An exception that one of its methods raises ends `follow`."""
+    """Receives the events of a job. Only `wait` may end `follow` by an exception."""
 
     stop_reason: str | None
     """Reason to end following before the job ends; None to continue."""
@@ -34,6 +37,9 @@ class JobObserver(Protocol):
 
     def on_line(self, text: str) -> None:
         """Handle a line of the container's log."""
+
+    def on_warning(self, message: str) -> None:
+        """Handle a problem that does not end following."""
 
     def has_complete_log(self) -> bool:
         """Whether the line received last is the final line of a log."""
@@ -46,29 +52,32 @@ def follow(workspace: Workspace, name: str, run: str, observer: JobObserver) -> 
     """Report all events of a job, from the first one on, to `observer`; return the job's last description.
 
     Renews the lease of the flow run `run`. Returns after the job has ended, when it waits up to `LATE_LOG_SECONDS` for
-    the rest of the log, or earlier when the observer has a `stop_reason`. Raises Unavailable only after AWS has been
-    unavailable for `MAX_OFFLINE_SECONDS`.
+    the rest of the log, or earlier when the observer has a `stop_reason`. Raises NotFound when there is no such job,
+    and another AwsError only after the status has been unknown for `MAX_OFFLINE_SECONDS`.
     """
-    report = _JobReport(_LogStreams(workspace, name), observer)
-    pause = FIRST_PAUSE_SECONDS
+    # A call that hangs must not delay the next one, the renewal of the lease or a cancellation by minutes.
+    workspace = workspace.with_short_timeouts()
+    report, pause = _JobReport(JobLog(workspace, name), observer), FIRST_PAUSE_SECONDS
     responded = renewed = time.monotonic()
     while True:
         try:
             description = describe_job(workspace, name)
-            if time.monotonic() > renewed + LEASE_RENEWAL.total_seconds():
-                add_tags(workspace, description["TrainingJobArn"], lease_tag(run))
-                renewed = time.monotonic()
-            report.update(description)
-            responded = time.monotonic()
-        except Unavailable:
+        except NotFound:
+            raise
+        except AwsError as error:
             if time.monotonic() > responded + MAX_OFFLINE_SECONDS:
                 raise
+            report.warn_once(f"Training job {name} continues, but its status cannot be read. Trying again.", error)
         else:
+            responded = time.monotonic()
+            report.update(description)
             if description["TrainingJobStatus"] in FINAL_STATUSES:
                 report.finish(description)
                 return description
             if observer.stop_reason:
                 return description
+            if responded > renewed + LEASE_RENEWAL.total_seconds():
+                renewed = responded if report.renew_lease(description, run) else renewed
         observer.wait(pause)
         pause = min(pause * PAUSE_GROWTH, MAX_PAUSE_SECONDS)
 
@@ -77,10 +86,12 @@ def follow(workspace: Workspace, name: str, run: str, observer: JobObserver) -> 
 class _JobReport:
     """Reports the new events of a job: log lines after the first phase Training, and before the later phases."""
 
-    log: "_LogStreams"
+    log: JobLog
     observer: JobObserver
     phases: int = 0
     """Number of status changes that have been reported."""
+    warnings: set[str] = field(default_factory=set)
+    is_log_readable: bool = True
 
     def update(self, description: "JobDescription") -> None:
         """Report new events, except for the last phases of a job that has ended."""
@@ -93,21 +104,60 @@ class _JobReport:
 
     def finish(self, description: "JobDescription") -> None:
         """Report the rest of the log, as soon as CloudWatch shows it, and the last phases."""
-        end, trained = time.monotonic() + LATE_LOG_SECONDS, _phases_until_training(description)
-        while trained and not self.observer.has_complete_log() and time.monotonic() < end:
-            self.observer.wait(FIRST_PAUSE_SECONDS)
-            with suppress(Unavailable):
-                self._report_lines()
+        end, pause = time.monotonic() + LATE_LOG_SECONDS, FIRST_PAUSE_SECONDS
+        while self._expects_lines(description) and time.monotonic() < end:
+            self.observer.wait(pause)
+            self._report_lines()
+            pause *= PAUSE_GROWTH
         self._report_phases(description)
+
+    def renew_lease(self, description: "JobDescription", run: str) -> bool:
+        """Renew the lease of the flow run `run`; return whether this was possible."""
+        try:
+            add_tags(self.log.workspace, description["TrainingJobArn"], lease_tag(run))
+        except AwsError as error:
+            minutes = LEASE_DURATION.total_seconds() / 60
+            self.warn_once(f"The lease on {self.log.job} is not renewed: it expires after {minutes:.0f} min.", error)
+            return False
+        return True
+
+    def warn_once(self, message: str, error: Exception) -> None:
+        """Report a problem, unless it has been reported before."""
+        if message not in self.warnings:
+            self.warnings.add(message)
+            with suppress(Exception):
+                self.observer.on_warning(f"{message} {error}")
+
+    def _expects_lines(self, description: "JobDescription") -> bool:
+        return bool(
+            self.is_log_readable and _phases_until_training(description) and not self.observer.has_complete_log()
+        )
 
     def _report_phases(self, description: "JobDescription", end: int | None = None) -> None:
         for new in description.get("SecondaryStatusTransitions", [])[self.phases : end]:
-            self.observer.on_phase(new["Status"], new.get("StatusMessage", ""))
             self.phases += 1
+            try:
+                self.observer.on_phase(new["Status"], new.get("StatusMessage", ""))
+            except Exception as error:  # noqa: BLE001 - a failure to show a job does not end it
+                self._warn_about_display(error)
 
     def _report_lines(self) -> None:
-        for _, text in self.log.new_lines():
+        try:
+            for _, text in self.log.new_lines():
+                self._report_line(text)
+            self.is_log_readable = True
+        except Exception as error:  # noqa: BLE001 - the status of the job does not depend on its log
+            self.is_log_readable = isinstance(error, AwsError) and error.retryable
+            self.warn_once(f"The log of {self.log.job} cannot be read; the job is followed by its status.", error)
+
+    def _report_line(self, text: str) -> None:
+        try:
             self.observer.on_line(text)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._warn_about_display(error)
+
+    def _warn_about_display(self, error: Exception) -> None:
+        self.warn_once(f"The progress of {self.log.job} is not shown completely.", error)
 
 
 def _phases_until_training(description: "JobDescription") -> int:
@@ -123,45 +173,3 @@ def describe_job(workspace: Workspace, name: str) -> "JobDescription":
             return workspace.client("sagemaker").describe_training_job(TrainingJobName=name)
     except NotFound as error:
         raise NotFound(f"There is no training job {name} in region {workspace.region}.") from error
-
-
-def read_log_lines(workspace: Workspace, name: str) -> Iterator[str]:
-    """Yield the log lines of a job's first host, as all hosts log the same; none if there is no log."""
-    lines = _LogStreams(workspace, name).new_lines()
-    return (text for stream, text in lines if stream.startswith(f"{name}/algo-1-"))
-
-
-@dataclass
-class _LogStreams:
-    """The job's log streams; each read continues where the previous read ended."""
-
-    workspace: Workspace
-    job: str
-    tokens: dict[str, str] = field(default_factory=dict)
-
-    def new_lines(self) -> Iterator[tuple[str, str]]:
-        """Yield stream and text of each line that is new since the previous call."""
-        pages = self.workspace.client("logs").get_paginator("describe_log_streams")
-        # The log group is created with the account's first job, and a stream some time after its job has started.
-        with suppress(NotFound), translate_errors(f"reading the log of {self.job}"):
-            found = pages.paginate(logGroupName=LOG_GROUP, logStreamNamePrefix=f"{self.job}/")
-            for stream in sorted(stream["logStreamName"] for page in found for stream in page["logStreams"]):
-                for text in self._read(stream):
-                    yield stream, text
-
-    def _read(self, stream: str) -> Iterator[str]:
-        logs = self.workspace.client("logs")
-        while True:
-            token = {"nextToken": self.tokens[stream]} if stream in self.tokens else {}
-            page = logs.get_log_events(
-                logGroupName=LOG_GROUP,
-                logStreamName=stream,
-                startFromHead=True,
-                **token,  # type: ignore[arg-type]
-            )
-            for event in page["events"]:
-                yield event["message"]
-            # CloudWatch returns the same token again when there are no new events.
-            if page["nextForwardToken"] == self.tokens.get(stream):
-                return
-            self.tokens[stream] = page["nextForwardToken"]

@@ -22,8 +22,16 @@ LEASE_DURATION, LEASE_RENEWAL = timedelta(minutes=15), timedelta(minutes=5)
 
 def lease_tag(run: str) -> dict[str, str]:
     """Return the tag of a new lease for the flow run `run`, which runs in this process."""
-    until = (datetime.now(UTC) + LEASE_DURATION).isoformat(timespec="seconds")
-    return {f"{LEASE_TAG_PREFIX}{run}": f"{until} {_host_identity()} {os.getpid()}"}
+    return {f"{LEASE_TAG_PREFIX}{run}": f"{_expiry()} {_host_identity()} {os.getpid()}"}
+
+
+def _expiry() -> str:
+    return (datetime.now(UTC) + LEASE_DURATION).isoformat(timespec="seconds")
+
+
+def detached_lease_tag(run: str) -> dict[str, str]:
+    """Return the tag of a new lease that does not depend on a process: it protects the job until it expires."""
+    return {f"{LEASE_TAG_PREFIX}{run}": f"{_expiry()} detached 0"}
 
 
 def active_leases(tags: dict[str, str]) -> list[str]:
@@ -32,11 +40,16 @@ def active_leases(tags: dict[str, str]) -> list[str]:
     return [run for run, lease in leases.items() if _is_active(lease)]
 
 
+def lease_expiry(lease: str) -> datetime:
+    """Return when a lease expires, from the value of its tag; raises ValueError when it is not well-formed."""
+    return datetime.strptime(lease.split(" ", maxsplit=1)[0], "%Y-%m-%dT%H:%M:%S%z")
+
+
 def _is_active(lease: str) -> bool:
     """Whether the lease is well-formed and not expired, and its process still runs, if it is on this host."""
     try:
-        until, host, process = lease.split(" ")
-        moment, process_id = datetime.strptime(until, "%Y-%m-%dT%H:%M:%S%z"), int(process)
+        _, host, process = lease.split(" ")
+        moment, process_id = lease_expiry(lease), int(process)
     except ValueError:
         return False
     return moment > datetime.now(UTC) and not (host == _host_identity() and _is_process_dead(process_id))

@@ -3,14 +3,15 @@
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from prefect.exceptions import CancelledRun
 
 from aws.errors import AwsError, Unavailable, translate_errors
 from aws.training.following import FINAL_STATUSES, FIRST_PAUSE_SECONDS, describe_job
-from aws.training.leases import job_tags, release_lease
+from aws.training.leases import add_tags, detached_lease_tag, job_tags, lease_expiry, release_lease
 from aws.training.request import FINGERPRINT_TAG, NAME_PREFIX
 from aws.workspace import Workspace
 
@@ -50,18 +51,29 @@ def stop_unless_followed(workspace: Workspace, name: str, run: str) -> str | Non
     return stop_job(workspace, name)
 
 
+def leave_job(workspace: Workspace, job: "RunningJob", run: str) -> str:
+    """Keep a lease of the flow run `run` on the job although its process ends; return when it expires, in UTC."""
+    tag = detached_lease_tag(run)
+    add_tags(workspace, job.arn, tag)
+    return lease_expiry(*tag.values()).strftime("%H:%M UTC")
+
+
 @contextmanager
-def stop_when_interrupted(workspace: Workspace, name: str, run: str) -> Iterator[None]:
+def stop_when_interrupted(workspace: Workspace, name: str, run: str, warn: Callable[[str], None]) -> Iterator[None]:
     """Call `stop_unless_followed` when the block is interrupted by a signal or by Prefect's cancellation.
 
-    After any other exception the job continues to run, and a retry follows it again.
+    After any other exception the job continues to run, and a retry follows it again. `warn` receives a message when
+    the job cannot be stopped; the interruption is raised in any case.
     """
     try:
         yield
     except BaseException as error:
         if not isinstance(error, Exception) or isinstance(error, CancelledRun):
             with _ignore_signals():
-                stop_unless_followed(workspace, name, run)
+                try:
+                    stop_unless_followed(workspace, name, run)
+                except AwsError as failure:
+                    warn(f"Training job {name} was not stopped, and may continue up to its time limit. {failure}")
         raise
 
 
@@ -78,14 +90,22 @@ def _ignore_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def running_jobs(workspace: Workspace) -> Iterator[tuple[str, dict[str, str]]]:
-    """Yield name and tags of every job of this project that is InProgress. Reads the tags of each: call it rarely."""
+class RunningJob(NamedTuple):
+    """A job that is InProgress, with its tags."""
+
+    name: str
+    arn: str
+    tags: dict[str, str]
+
+
+def running_jobs(workspace: Workspace) -> Iterator[RunningJob]:
+    """Yield every job of this project that is InProgress. Reads the tags of each: call it rarely."""
     with translate_errors("listing the running training jobs"):
         pages = workspace.client("sagemaker").get_paginator("list_training_jobs")
         found = list(
             pages.paginate(StatusEquals="InProgress", NameContains=NAME_PREFIX).search("TrainingJobSummaries[]")
         )
     for job in found:
-        tags = job_tags(workspace, job["TrainingJobArn"])
+        tags = job_tags(workspace, arn := job["TrainingJobArn"])
         if FINGERPRINT_TAG in tags:
-            yield job["TrainingJobName"], tags
+            yield RunningJob(job["TrainingJobName"], arn, tags)

@@ -4,10 +4,8 @@ Events are sent in the background; Prefect adds the flow run, its deployment and
 server cannot be reached, events and links are missing, but the run continues.
 """
 
-from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
-import httpx
 from prefect.artifacts import create_link_artifact
 from prefect.events import emit_event
 from prefect.logging import get_run_logger
@@ -17,6 +15,7 @@ from aws.registry import Package
 from aws.training.submission import Submission
 from aws.workspace import Workspace
 from tasks.evaluation.results import Evaluation, GateOutcome, Verdict
+from tasks.prefect_ui.display import warn_on_failure
 
 JOB_KEY, LOG_KEY = "training-job", "training-log"
 """Artifact keys of the links, the same in every run, so that Prefect shows their history."""
@@ -42,7 +41,7 @@ def show_job(workspace: Workspace, submission: Submission, at_most: str) -> None
     if log := log_page(workspace, job):
         _link(LOG_KEY, log, f"log of {job}", "Its log in CloudWatch's console")
     if submission.how == "started":
-        emit_event(STARTED, _job_resource(job), payload={"arn": submission.arn, "at_most": at_most, "console": page})
+        _emit(STARTED, _job_resource(job), {"arn": submission.arn, "at_most": at_most, "console": page})
 
 
 def emit_model_event(verdict: Verdict, evaluation: Evaluation, package: Package) -> None:
@@ -63,12 +62,12 @@ def emit_model_event(verdict: Verdict, evaluation: Evaluation, package: Package)
         "model_uri": package.model_uri,
         "package": package.model_dump(include={"arn", "version", "status"}),
     }
-    emit_event(MODEL_EVENTS[verdict.outcome], resource, payload=payload)
+    _emit(MODEL_EVENTS[verdict.outcome], resource, payload)
 
 
 def emit_reaped_event(job: str, status: str) -> None:
     """Emit that a job was stopped because no run followed it; `status` is its status afterwards."""
-    emit_event(REAPED, _job_resource(job), payload={"status": status})
+    _emit(REAPED, _job_resource(job), {"status": status})
 
 
 def _job_resource(job: str) -> dict[str, str]:
@@ -76,5 +75,10 @@ def _job_resource(job: str) -> dict[str, str]:
 
 
 def _link(key: str, url: str, text: str, description: str) -> None:
-    with suppress(httpx.HTTPError):
+    with warn_on_failure(f"the artifact {key}"):
         create_link_artifact(url, link_text=text, key=key, description=description)
+
+
+def _emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
+    with warn_on_failure(f"the event {name}"):
+        emit_event(name, resource, payload=payload)

@@ -3,11 +3,9 @@
 import json
 import time
 from collections import deque
-from contextlib import suppress
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, cast
 
-import httpx
 from prefect import get_client
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 from prefect.client.schemas.actions import ArtifactUpdate
@@ -15,6 +13,7 @@ from prefect.logging import get_run_logger
 
 from linear_learner.logs.reader import EpochReport, LogReader, describe_divergence, thin_out
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
+from tasks.prefect_ui.display import describe_exception
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -40,11 +39,16 @@ class JobProgress:
         self._progress: UUID | None = None
         self._curve: UUID | None = None
         self._job = job
+        self._failed = False
         self._update(0.0)
 
     def on_phase(self, phase: str, message: str) -> None:
         """Log that the job entered a phase."""
         self._log.info("%s: %s", phase, message)
+
+    def on_warning(self, message: str) -> None:
+        """Log a problem that does not end following."""
+        self._log.warning("%s", message)
 
     def on_line(self, text: str) -> None:
         """Show a line of the job's log, and the epoch that it completes."""
@@ -75,11 +79,15 @@ class JobProgress:
             self._shown, self._shown_at = progress, now
 
     def _update(self, progress: float) -> None:
-        # The job is followed even while the Prefect server is unavailable.
-        with suppress(httpx.HTTPError):
+        try:
             self._show_progress(progress)
             if self.epochs:
                 self._show_curve(curve_rows(self.epochs))
+        except Exception as error:  # noqa: BLE001 - Prefect's server or its client may fail in any way
+            if not self._failed:  # later updates may succeed again
+                self._failed = True
+                message = "Prefect does not show the progress of training job %s, which continues: %s"
+                self._log.warning(message, self._job, describe_exception(error))
 
     def _show_progress(self, progress: float) -> None:
         if self._progress is None:

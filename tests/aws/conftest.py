@@ -10,6 +10,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -36,9 +37,10 @@ WaitForEnd = Callable[[str], "DescribeTrainingJobResponseTypeDef"]
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Shorten the pauses between polls, as jobs in the sandbox take less time than on AWS."""
+    """Shorten the pauses between polls and attempts, as jobs in the sandbox take less time than on AWS."""
     for pause in ("following.FIRST_PAUSE_SECONDS", "stopping.FIRST_PAUSE_SECONDS", "submission.STOPPING_PAUSE_SECONDS"):
         monkeypatch.setattr(f"aws.training.{pause}", 0.02)
+    monkeypatch.setattr("botocore.endpoint.time", SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 100)))
 
 
 @pytest.fixture

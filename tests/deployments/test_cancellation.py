@@ -53,7 +53,7 @@ class Runs:
         """Wait for the training job that all of these runs follow; returns its name."""
 
         def training_job() -> str | None:
-            for name, tags in running_jobs(self._workspace):
+            for name, _, tags in running_jobs(self._workspace):
                 is_training = "TrainingStartTime" in self.sagemaker.describe_training_job(TrainingJobName=name)
                 if is_training and all(f"{LEASE_TAG_PREFIX}{run}" in tags for run in runs):
                     return name

@@ -22,7 +22,9 @@ from aws.errors import AccessDenied, AwsError, InvalidRequest, NoCapacity, Quota
 from aws.training.compute import Compute
 from aws.training.leases import RUN_TAG
 from aws.workspace import Workspace
+from flows.reap import reap_training_jobs
 from flows.train import MAX_INTERNAL_ERRORS, train_linear_learner
+from sandbox import faults
 from sandbox.client import call_counts
 from tests.docs.pages import commands
 
@@ -202,24 +204,54 @@ def test_only_the_failed_step_is_repeated(
     assert len(jobs()) == 1
 
 
-def test_a_retried_flow_run_follows_its_job_again(
-    parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
+def test_a_log_that_may_not_be_read_neither_ends_the_run_nor_the_job(
+    parameters: Parameters, jobs: Jobs, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    inject(kind="access-denied", action="GetLogEvents")  # retried by the flow, not by the step
-    run = train_linear_learner.with_options(retries=1)(**parameters)
-    assert run.submission.how in {"started", "reused"}
+    inject(kind="access-denied", action="DescribeLogStreams", times=1000)
+    run = train_linear_learner(**parameters)
     assert jobs() == [run.job.name]
+    assert run.job.log.summary is None
+    assert "Allow logs:DescribeLogStreams" in str(run.job.log.objection)
+    assert caplog.text.count(f"The log of {run.job.name} cannot be read") == 1
+    assert "There is no summary of its log" in run.model.path.with_name("report.html").read_text()
 
 
-def test_a_failed_run_stops_its_job(
-    parameters: Parameters, jobs: Jobs, workspace: Workspace, inject: Callable[..., None]
+def test_the_job_of_a_failed_run_continues_and_the_next_run_follows_it(
+    parameters: Parameters,
+    jobs: Jobs,
+    workspace: Workspace,
+    inject: Callable[..., None],
+    sandbox_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    inject(kind="slow-job", seconds=600)
-    inject(kind="access-denied", action="GetLogEvents")
+    monkeypatch.setattr("aws.training.following.MAX_OFFLINE_SECONDS", 0.5)
+    inject(kind="slow-job", seconds=6)
+
+    def created() -> int:
+        return call_counts(sandbox_url).get("sagemaker:CreateTrainingJob", 0)
+
+    before = created()
+
+    def deny_the_status() -> None:
+        deadline = time.monotonic() + 60
+        while created() == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        inject(kind="access-denied", action="DescribeTrainingJob", times=1000)
+
+    denied = threading.Thread(target=deny_the_status)
+    denied.start()
     with pytest.raises(AccessDenied):
         train_linear_learner(**parameters)
+    denied.join()
+    faults.clear(sandbox_url)
     [job] = jobs()
-    assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
+    assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "InProgress"
+    assert f"This run is Failed; training job {job} continues." in caplog.text
+    assert reap_training_jobs("flows") == []
+    run = train_linear_learner(**parameters)
+    assert (run.submission.how, jobs()) == ("followed", [job])
 
 
 def test_following_continues_after_a_fault_that_outlasts_the_retries_of_boto3(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from aws.errors import AccessDenied, NotFound, Unavailable
+from aws.errors import NotFound, Unavailable
 from aws.training import following
 from aws.training.compute import Compute
-from aws.training.following import LOG_GROUP, describe_job, follow
+from aws.training.following import describe_job, follow
+from aws.training.job_log import LOG_GROUP
 from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags
 from aws.training.request import TrainingJobSpec
 from aws.training.stopping import stop_job
@@ -37,6 +38,7 @@ class RecordingObserver:
 
     def __init__(self, at_line: Callable[[], None] | None = None, at_wait: Callable[[], object] | None = None) -> None:
         self.events: list[tuple[str, str] | str] = []
+        self.warnings: list[str] = []
         self.stop_reason: str | None = None
         self.waits: list[float] = []
         self._reader = LogReader()
@@ -50,6 +52,9 @@ class RecordingObserver:
         self._reader.feed(text)
         if self._at_line:
             self._at_line()
+
+    def on_warning(self, message: str) -> None:
+        self.warnings.append(message)
 
     def has_complete_log(self) -> bool:
         return self._reader.is_complete
@@ -70,7 +75,7 @@ class RecordingObserver:
 
 
 class StopFollowing(Exception):
-    """Raised by an observer to end following."""
+    """Raised by an observer's `wait` to end following, as a cancellation is."""
 
 
 def after(times: int, action: Callable[[], object]) -> Callable[[], None]:
@@ -296,13 +301,58 @@ def test_only_time_without_a_response_counts_as_unavailable(
         follow(hasty, name, RUN, RecordingObserver(at_wait=inject_fault_late))
 
 
-def test_a_permanent_error_ends_following_immediately(
-    workspace: Workspace, make_spec: MakeSpec, inject: Inject
+@pytest.mark.parametrize("action", ["DescribeLogStreams", "GetLogEvents"])
+@pytest.mark.parametrize("kind", ["access-denied", "service-error", "throttling"])
+def test_a_log_that_cannot_be_read_is_a_warning_and_the_job_is_followed_by_its_status(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch, kind: str, action: str
 ) -> None:
-    name = submit(workspace, make_spec(held=True)).name
-    inject(kind="access-denied", action="GetLogEvents")
-    with pytest.raises(AccessDenied, match=f"reading the log of {name}"):
-        follow(workspace, name, RUN, RecordingObserver())
+    monkeypatch.setattr(following, "LATE_LOG_SECONDS", 0.2)
+    name = submit(hasty, make_spec()).name
+    inject(kind=kind, action=action, times=1000)
+    observer = RecordingObserver()
+    assert follow(hasty, name, RUN, observer)["TrainingJobStatus"] == "Completed"
+    assert (observer.phases, observer.lines) == (PHASES, [])
+    [warning] = observer.warnings
+    assert warning.startswith(f"The log of {name} cannot be read; the job is followed by its status. AWS failed while")
+
+
+def test_a_log_that_can_be_read_again_is_shown_from_its_first_line_on(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, sandbox_url: str
+) -> None:
+    inject(kind="access-denied", action="DescribeLogStreams", times=1000)
+    inject(kind="slow-job", seconds=0.5)
+    name = submit(hasty, make_spec()).name
+    readable = after(1, lambda: faults.clear(sandbox_url))
+    observer = RecordingObserver(at_wait=lambda: readable() if observer.warnings else None)
+    follow(hasty, name, RUN, observer)
+    assert len(observer.warnings) == 1
+    assert observer.lines == cloudwatch(hasty, name) != []
+
+
+@pytest.mark.parametrize("kind", ["access-denied", "throttling"])
+def test_a_status_that_cannot_be_read_for_a_while_is_a_warning(
+    hasty: Workspace, make_spec: MakeSpec, inject: Inject, kind: str
+) -> None:
+    name = submit(hasty, make_spec()).name
+    inject(kind=kind, action="DescribeTrainingJob", times=6)
+    observer = RecordingObserver()
+    assert follow(hasty, name, RUN, observer)["TrainingJobStatus"] == "Completed"
+    assert observer.phases == PHASES
+    [warning] = observer.warnings
+    assert warning.startswith(f"Training job {name} continues, but its status cannot be read. Trying again. AWS failed")
+
+
+def test_a_lease_that_cannot_be_renewed_is_a_warning(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "LEASE_RENEWAL", timedelta(0))
+    inject(kind="slow-job", seconds=0.3)
+    name = submit(workspace, make_spec()).name
+    inject(kind="access-denied", action="AddTags", times=1000)
+    observer = RecordingObserver()
+    assert follow(workspace, name, RUN, observer)["TrainingJobStatus"] == "Completed"
+    [warning] = observer.warnings
+    assert warning.startswith(f"The lease on {name} is not renewed: it expires after 15 min. AWS failed while tagging")
 
 
 def test_the_lease_is_renewed_while_the_job_is_followed(
@@ -343,11 +393,23 @@ def test_a_stop_reason_ends_following_and_the_job_continues(workspace: Workspace
     assert active_leases(job_tags(workspace, job.arn)) == [RUN]
 
 
-def test_an_exception_of_the_observer_ends_following_and_the_job_continues(
-    workspace: Workspace, make_spec: MakeSpec
-) -> None:
-    job = submit(workspace, make_spec(endless=True))
-    with pytest.raises(StopFollowing):
-        follow(workspace, job.name, RUN, RecordingObserver(at_line=stop_following))
-    assert describe_job(workspace, job.name)["TrainingJobStatus"] == "InProgress"
-    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
+def test_an_observer_that_fails_does_not_end_following(workspace: Workspace, make_spec: MakeSpec) -> None:
+    class FailingObserver(RecordingObserver):
+        def on_phase(self, phase: str, message: str) -> None:
+            super().on_phase(phase, message)
+            raise OSError(28, "No space left on device")
+
+        def on_line(self, text: str) -> None:
+            super().on_line(text)
+            raise BrokenPipeError
+
+        def on_warning(self, message: str) -> None:
+            super().on_warning(message)
+            raise ValueError
+
+    name = submit(workspace, make_spec()).name
+    observer = FailingObserver()
+    assert follow(workspace, name, RUN, observer)["TrainingJobStatus"] == "Completed"
+    assert observer.phases == PHASES
+    assert observer.lines == cloudwatch(workspace, name)
+    assert len(observer.warnings) == 1
