@@ -100,6 +100,8 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
         # Some responses to a wrong signature contain the canonical request, which includes the session token.
         message = re.split(r"\s*The Canonical String for this request", message)[0]
         cause = f"{code or 'error'}: {message or 'no message'}"
+        if error.operation_name.startswith("AssumeRole"):  # it may precede any call
+            cause = f"{cause.rstrip('.')}. The role of the workspace's credentials could not be assumed"
     else:
         cause = str(error)
         diagnosis = diagnose_client_error(error)

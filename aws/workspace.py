@@ -5,10 +5,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, overload
 
 from prefect.blocks.core import Block
-from prefect_aws import S3Bucket
+from prefect_aws import AwsCredentials, S3Bucket
 from pydantic import Field, PositiveFloat, ValidationError, model_validator
 
 from aws.errors import InvalidRequest, NotFound, translate_errors
+from aws.session import get_client
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 
 if TYPE_CHECKING:
@@ -75,10 +76,16 @@ class Workspace(Block):
     @overload
     def client(self, service: Literal["kms"]) -> "KMSClient": ...
     def client(self, service: str) -> Any:
-        """Return a boto3 client for `service`, with this workspace's credentials, region and endpoint."""
+        """Return a boto3 client for `service`, with this workspace's credentials, region and endpoint.
+
+        Its keys are renewed; see aws/session.py. Threads may share it.
+        """
         with translate_errors(f"creating a client for {service}"):
-            # prefect-aws annotates only two of boto3's services; get_client accepts any name.
-            return cast("Any", self.bucket.credentials).get_client(service)
+            credentials = self.bucket.credentials
+            if isinstance(credentials, AwsCredentials):
+                return get_client(credentials, service)
+            # prefect-aws annotates only two of boto3's services; MinIO's get_client accepts any name.
+            return cast("Any", credentials).get_client(service)
 
     def with_short_timeouts(self) -> Self:
         """Return a copy of the workspace whose clients time out after a few seconds, with one retry."""

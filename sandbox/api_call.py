@@ -1,6 +1,7 @@
 """The API call of an HTTP request, and error responses with the message and wire format of its service."""
 
 import json
+import re
 import uuid
 from functools import cached_property
 from typing import Any
@@ -16,6 +17,8 @@ from sandbox.storage import SIGNATURE_SCOPE, read_body
 JSON_CONTENT_TYPE = "application/x-amz-json-1.1"
 INTERNAL_USER_AGENT = "sandbox-itself"
 """Part of the user agent of calls that the sandbox makes to run jobs; faults do not apply to these calls."""
+ACCESS_KEY_ID = re.compile(r"(?:Credential|AWSAccessKeyId)=([^/%&,]+)")
+"""The access key id in the header or presigned URL of a request, with signature version 4 or 2."""
 S3_ACTIONS = {
     ("GET", "", ""): "ListBuckets",
     ("GET", "Bucket", ""): "ListObjects",
@@ -39,6 +42,7 @@ ARN_BY_MEMBER = {
     "ModelPackageName": f"{SAGEMAKER_ARN}model-package/",
     "ResourceArn": SAGEMAKER_ARN,
     "RoleName": f"arn:aws:iam::{ACCOUNT}:role/",
+    "RoleArn": f"arn:aws:iam::{ACCOUNT}:role/",
     "KeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
 }
 """Prefix of the ARN of a resource by the request member that names it; the first member that a request has is used."""
@@ -52,8 +56,12 @@ def json_response(status: int, document: Any, content_type: str = "application/j
 class ApiCall:
     def __init__(self, environ: dict[str, Any]) -> None:
         self._environ = environ
-        match = SIGNATURE_SCOPE.search(environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"])
-        self.service = match["service"].lower() if match else "s3"
+        signature = environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"]
+        match, key_id = SIGNATURE_SCOPE.search(signature), ACCESS_KEY_ID.search(signature)
+        # Unsigned calls with a form are those of STS that exchange another token for keys.
+        unsigned = "sts" if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") else "s3"
+        self.service = match["service"].lower() if match else unsigned
+        self.access_key_id = key_id[1] if key_id else ""
         self._protocol = "s3" if self.service == "s3" else "json" if "HTTP_X_AMZ_TARGET" in environ else "query"
         self.is_internal = INTERNAL_USER_AGENT in environ.get("HTTP_USER_AGENT", "")
 

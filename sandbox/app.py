@@ -17,7 +17,7 @@ from werkzeug.wrappers import Response
 
 from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN
 from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
-from sandbox.faults import FAULTS_PATH, Faults
+from sandbox.faults import FAULTS_PATH, Fault, Faults
 from sandbox.sagemaker.api_model import ServiceError, service_model
 from sandbox.sagemaker.model_registry import ModelRegistry
 from sandbox.sagemaker.service import SageMaker
@@ -25,6 +25,7 @@ from sandbox.sagemaker.trainer import Trainer
 from sandbox.sagemaker.training_jobs import TrainingJobs
 from sandbox.sagemaker.training_log import restore_logs
 from sandbox.storage import Emulator, ObjectStore, read_body
+from sandbox.temporary_keys import TemporaryKeys
 
 
 class Application:
@@ -36,6 +37,7 @@ class Application:
         self._emulator = Emulator()
         self._store = ObjectStore(state_dir / "s3", self._emulator)
         self._faults = Faults()
+        self._temporary_keys = TemporaryKeys()
         self._trainer = Trainer(client)
         self._jobs = TrainingJobs(state_dir / "jobs", self._trainer.start, self._trainer.stop, self._faults)
         self._sagemaker = SageMaker(self._jobs, ModelRegistry(state_dir / "registry"))
@@ -94,10 +96,15 @@ class Application:
         return self._perform(call, environ) if call.is_internal else self._apply_fault(call, environ)
 
     def _apply_fault(self, call: ApiCall, environ: dict[str, Any]) -> Response:
-        fault = self._faults.take_for_call(call.action)
+        if self._temporary_keys.have_expired(call.access_key_id):
+            fault: Fault | None = Fault(kind="expired-credentials")
+        else:
+            fault = self._faults.take_for_call(call.action)
         if fault and (error := call.fault_response(fault)):
             return error
         response = self._perform(call, environ)
+        if call.service == "sts" and call.action.startswith("AssumeRole"):
+            self._temporary_keys.record(response, fault.seconds if fault and fault.kind == "short-session" else None)
         if fault and fault.kind == "slow-answer":
             self._closed.wait(fault.seconds)
         elif fault and fault.kind == "lost-answer":

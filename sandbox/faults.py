@@ -142,7 +142,7 @@ def clear(endpoint_url: str) -> None:
 
 
 def main() -> int:
-    kinds = "\n".join(f"  {name:<19}{kind.description}" for name, kind in FAULT_KINDS.items())
+    kinds = "\n".join(f"  {name:<21}{kind.description}" for name, kind in FAULT_KINDS.items())
     parser = argparse.ArgumentParser(
         prog="python -m sandbox.faults",
         description=f"{__doc__}\nKinds:\n{kinds}",

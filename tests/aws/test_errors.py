@@ -18,7 +18,9 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     EndpointConnectionError,
     IncompleteReadError,
+    InvalidConfigError,
     InvalidRegionError,
+    LoginRefreshRequired,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
@@ -79,7 +81,9 @@ OTHER_ERRORS: list[tuple[BotoCoreError, type[AwsError]]] = [
     (PartialCredentialsError(provider="explicit", cred_var="aws_secret_access_key"), AccessDenied),
     (ProfileNotFound(profile="nobody"), AccessDenied),
     (CredentialRetrievalError(provider="process", error_msg="it ended with 1"), AccessDenied),
+    (InvalidConfigError(error_msg="The source_profile is missing"), AccessDenied),
     (UnauthorizedSSOTokenError(), AccessDenied),
+    (LoginRefreshRequired(), AccessDenied),
     (NoRegionError(), AccessDenied),
     (ParamValidationError(report="Invalid length for parameter VpcConfig.SecurityGroupIds"), InvalidRequest),
     (InvalidRegionError(region_name="here & there"), InvalidRequest),
@@ -108,6 +112,8 @@ DENIALS = [  # the text after "is not authorized to perform: ", and the remedy
      (f"Starting a training job requires permission to pass the execution role. Add to the policies of {CALLER}: "
      f'{{"Effect": "Allow", "Action": "iam:PassRole", "Resource": "{ROLE}", '
      '"Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}}}')),
+    (f"sts:AssumeRole on resource: {ROLE}",
+     f"Allow sts:AssumeRole on {ROLE} for {CALLER}, and let the trust policy of {ROLE} allow it too."),
     (f"sagemaker:CreateTrainingJob on resource: {JOB} with an explicit deny",
      (f"Remove the statement that denies sagemaker:CreateTrainingJob on {JOB} to {CALLER}: it overrides every "
       "Allow.")),
@@ -120,7 +126,8 @@ WORDINGS: list[tuple[str, str, type[AwsError], str]] = [
      "You are not authorized to perform this operation. Encoded authorization failure message: 4GIOHlTkIaWHQD0",
      AccessDenied, "Check the workspace's credentials and their policies."),
     ("ExpiredTokenException", "The security token included in the request is expired",
-     AccessDenied, "Renew the session and store its new credentials in the workspace."),
+     AccessDenied, ("If the workspace's AWS Credentials block contains the keys, store new ones in it, or let it name "
+     "a role to assume, whose keys are renewed. Otherwise renew the session of the profile or environment.")),
     ("InvalidSignatureException",
      "Signature expired: 20240301T100000Z is now earlier than 20240301T110000Z (20240301T110500Z - 5 min.)",
      AccessDenied, "Correct the clock of this machine."),

@@ -217,17 +217,16 @@ def test_expired_credentials_are_reported_once_without_further_calls(
     monkeypatch.setattr(OtherRegionHandler, "code", "ExpiredToken")
     error = problem(with_credentials(workspace, aws_client_parameters=AwsClientParameters(endpoint_url=other_region)))
     assert type(error) is AccessDenied
-    assert "ExpiredToken: no. Renew the session and store its new credentials in the workspace." in str(error)
+    assert "ExpiredToken: no. If the workspace's AWS Credentials block contains the keys, store new ones" in str(error)
     assert "eu-west-1" not in str(error)
 
 
-def test_credentials_that_cannot_assume_their_role_are_an_error(
-    workspace: Workspace, other_region: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_STS", other_region)
+def test_credentials_that_cannot_assume_their_role_are_an_error(workspace: Workspace, inject: Inject) -> None:
+    inject(kind="access-denied", action="AssumeRole")
     error = problem(with_credentials(workspace, assume_role_arn="arn:aws:iam::123456789012:role/deployer"))
     assert type(error) is AccessDenied
-    assert str(error).startswith("AWS failed while creating a client for sts: AccessDenied")
+    assert str(error).startswith("AWS failed while looking up the identity of the credentials: AccessDenied")
+    assert "The role of the workspace's credentials could not be assumed" in str(error)
 
 
 def test_a_denied_head_bucket_is_a_warning_if_the_bucket_is_writable(workspace: Workspace, inject: Inject) -> None:

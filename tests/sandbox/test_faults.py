@@ -6,17 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError, ConnectionClosedError, ReadTimeoutError
 
 from sandbox import faults
-from sandbox.account import BUCKET
+from sandbox.account import BUCKET, ROLE_ARN
 
 Inject = Callable[..., None]
 NO_RETRY = {"max_attempts": 0}
@@ -93,6 +95,7 @@ def test_a_fault_is_added_listed_and_cleared(user: Any, inject: Inject) -> None:
         ({"kind": "slow-job", "seconds": float("nan")}, r"^Invalid fault: slow-job\.seconds: "),
         ({"kind": "slow-job", "spot": "yes"}, r"^Invalid fault: slow-job\.spot: .*valid boolean"),
         ({"kind": "spot-interruption", "spot": False}, r"^Invalid fault: spot-interruption\.spot: must be True\.$"),
+        ({"kind": "short-session", "seconds": -1}, r"^Invalid fault: short-session\.seconds: .*greater than or equal"),
         ({"kind": "quota", "action": "HeadObject"}, r"^Invalid fault: quota\.action: must be CreateTrainingJob\.$"),
     ],
 )
@@ -115,6 +118,7 @@ def test_a_body_that_does_not_describe_a_fault_is_rejected(user: Any, body: str)
 FAILURE = (500, "InternalFailure", "The request processing has failed because of an unknown error, exception or ")
 THROTTLED = (400, "ThrottlingException", "Rate exceeded")
 SLOW_DOWN = (503, "SlowDown", "Please reduce your request rate.")
+EXPIRED = "The security token included in the request is expired"
 OBJECT = {"Bucket": BUCKET, "Key": "rejected"}
 
 
@@ -153,6 +157,9 @@ STREAMS_DENIED = ("logs:DescribeLogStreams", "arn:aws:logs:us-east-1:12345678901
             ("logs", "describe_log_streams", {"logGroupName": "/aws/x"}),
             denied(400, "AccessDeniedException", *STREAMS_DENIED),
         ),
+        ("expired-credentials", ("sagemaker", "list_models", {}), (400, "ExpiredTokenException", EXPIRED)),
+        ("expired-credentials", ("sts", "get_caller_identity", {}), (403, "ExpiredToken", EXPIRED)),
+        ("expired-credentials", ("s3", "list_buckets", {}), (400, "ExpiredToken", "The provided token has expired.")),
     ],
 )
 def test_a_rejected_call_returns_the_error_of_its_service(
@@ -179,6 +186,37 @@ def test_a_fault_affects_only_its_action_and_the_given_number_of_calls(user: Any
     ]
     assert rejection(client.list_tags, ResourceArn=arn)[1] == "ThrottlingException"
     assert client.list_tags(ResourceArn=arn)["Tags"] == []
+
+
+def assume_role(user: Any) -> tuple[Any, datetime]:
+    """Return a function like `user.client` with the keys of an assumed role, and the end of these keys."""
+    keys = user.client("sts").assume_role(RoleArn=ROLE_ARN, RoleSessionName="rehearsal")["Credentials"]
+    session = boto3.Session(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], "us-east-1")
+    return partial(session.client, endpoint_url=user.sandbox.endpoint_url), keys["Expiration"]
+
+
+def test_the_keys_of_a_short_session_are_rejected_after_their_expiration(user: Any, inject: Inject) -> None:
+    inject(kind="short-session", seconds=1.5)
+    (short_client, end), (long_client, _) = assume_role(user), assume_role(user)
+    assert (end - datetime.now(UTC)).total_seconds() <= 1.5
+    s3, url = short_client("s3"), short_client("s3").generate_presigned_url("get_object", Params=OBJECT)
+    time.sleep(max(0, (end - datetime.now(UTC)).total_seconds()))
+    inject(kind="throttling", action="ListBuckets")
+    assert rejection(s3.list_buckets) == (400, "ExpiredToken", "The provided token has expired.")
+    assert rejection(short_client("sts").get_caller_identity) == (403, "ExpiredToken", EXPIRED)
+    assert rejection(short_client("sagemaker").list_models) == (400, "ExpiredTokenException", EXPIRED)
+    with pytest.raises(HTTPError, match="400"):
+        urlopen(url)  # noqa: S310 - http
+    assert [fault["kind"] for fault in request_faults(user, "GET")[1]] == ["throttling"]
+    assert long_client("sts").get_caller_identity()["Arn"].endswith("linear-learner-training/rehearsal")
+    user.client("sts").get_caller_identity()
+
+
+def test_keys_of_a_short_session_are_accepted_before_their_expiration(user: Any, inject: Inject) -> None:
+    inject(kind="short-session")
+    client, end = assume_role(user)
+    assert 10 < (end - datetime.now(UTC)).total_seconds() <= 20
+    client("s3").list_buckets()
 
 
 def test_boto3_retries_a_throttled_call(user: Any, inject: Inject) -> None:
