@@ -30,7 +30,7 @@ class ModelFile(Result):
     def missing(self, workspace: Workspace) -> list[str]:
         """The path of the file, if it was changed or removed."""
         del workspace
-        return [] if self.path.exists() and sha256_of(self.path) == self.sha256 else [str(self.path)]
+        return [] if self.path.is_file() and sha256_of(self.path) == self.sha256 else [str(self.path)]
 
     def __str__(self) -> str:
         return f"downloaded model, {self.path}"

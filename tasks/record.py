@@ -112,7 +112,7 @@ class Recorded(Result):
     def missing(self, workspace: Workspace) -> list[str]:
         """Return the URI and the path of the record, as far as they are missing or were changed."""
         missing = [] if has_checksum(workspace, self.uri, self.sha256) else [self.uri]
-        is_local = self.path.exists() and sha256_of(self.path) == self.sha256
+        is_local = self.path.is_file() and sha256_of(self.path) == self.sha256
         return missing if is_local else [*missing, str(self.path)]
 
     def __str__(self) -> str:

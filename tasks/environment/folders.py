@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
-from uuid import uuid4
 
 from tasks.environment import cache_folder
 from tasks.environment.errors import DISK_FULL, ExternalError, describe_file_error, free_bytes, os_error_number
@@ -24,10 +23,11 @@ def write_atomically(path: Path, needed: int | None = None) -> Iterator[Path]:
     free space when the disk is full; `needed` is the number of bytes to write, if known.
     """
     # Another run may be writing the same file.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{uuid4().hex[:8]}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with explain_disk_errors(path.parent, needed):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            remove(temporary)
             yield temporary
             temporary.replace(path)
         except BaseException:
