@@ -115,11 +115,13 @@ def read_object(workspace: Workspace, uri: str) -> tuple[bytes, datetime]:
         return response["Body"].read(), response["LastModified"]
 
 
-def write_object(workspace: Workspace, uri: str, content: bytes) -> None:
+def write_object(workspace: Workspace, uri: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
     """Write a small JSON object in one call: readers see either the previous or the complete new content."""
     bucket, key = split_uri(uri)
     with translate_errors(f"writing {uri}"):
-        workspace.client("s3").put_object(Bucket=bucket, Key=key, Body=content, ContentType="application/json")
+        workspace.client("s3").put_object(
+            Bucket=bucket, Key=key, Body=content, ContentType="application/json", Metadata=metadata or {}
+        )
 
 
 def write_file(workspace: Workspace, path: Path, uri: str, metadata: Mapping[str, str] | None = None) -> None:

@@ -4,6 +4,14 @@ Creates or updates, by name, the automations of automations.yaml in the Prefect 
 it again after an update of the project: actions that were added in Prefect, and disabled automations, are not changed.
 """
 
+if __name__ == "__main__":
+    # Before the other imports: the command can be interrupted while they take place.
+    from importlib import import_module
+
+    from flows.cli.command import run_command
+
+    raise SystemExit(run_command(lambda: import_module("deployments.automations").main()))
+
 import argparse
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +25,9 @@ from prefect.automations import AutomationCore, DoNothing
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL
+
+from flows.cli.local_services import bypass_proxies_on_loopback
+from tasks.environment.errors import describe_error
 
 AUTOMATIONS: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())["automations"]
 
@@ -65,7 +76,8 @@ def notification_block(client: SyncPrefectClient, name: str) -> UUID:
     return found.id
 
 
-def main() -> None:
+def main() -> int:
+    bypass_proxies_on_loopback()
     parser = argparse.ArgumentParser(prog="python -m deployments.automations", description=__doc__)
     parser.add_argument("--notify", metavar="TYPE/NAME", help="notification block, such as slack-webhook/team")
     notify, api = parser.parse_args().notify, PREFECT_API_URL.value()
@@ -79,8 +91,5 @@ def main() -> None:
     except ValueError as error:
         parser.exit(2, f"{error}\n")
     except httpx.HTTPError as error:
-        parser.exit(2, f"A request to Prefect's API at {api} failed: {error}\n")
-
-
-if __name__ == "__main__":
-    main()
+        parser.exit(2, f"A request to Prefect's API at {api} failed: {describe_error(error) or error}\n")
+    return 0

@@ -1,6 +1,13 @@
 """`python -m deployments.blocks`: check a workspace with AWS and save it as three Prefect blocks."""
 
-import sys
+if __name__ == "__main__":
+    # Before the other imports: the command can be interrupted while they take place.
+    from importlib import import_module
+
+    from flows.cli.command import run_command
+
+    raise SystemExit(run_command(lambda: import_module("deployments.blocks").main()))
+
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
@@ -9,8 +16,10 @@ from pydantic_settings import SettingsConfigDict, SettingsError
 
 from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
 from flows.cli import local_services
-from flows.cli.arguments import CommandLine, report_error
+from flows.cli.arguments import CommandLine, validation_messages
+from flows.cli.command import print_result, report_error
 from flows.cli.local_services import ServerStartError
+from tasks.environment.errors import describe_error
 
 UNCHANGED: Any = None
 Clearable = Annotated[str | None, BeforeValidator(lambda value: value or None)]
@@ -60,10 +69,12 @@ class Arguments(CommandLine):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Save the blocks; exit codes: 0 saved, 1 Prefect failed, 2 invalid arguments or workspace, nothing saved."""
+    """Save the blocks; exit codes: 0 saved, 2 an error."""
     try:
         chosen = Arguments(**Arguments.given(arguments))
-    except (ValidationError, SettingsError) as error:
+    except ValidationError as error:
+        return report_error(validation_messages(error), 2)
+    except SettingsError as error:
         return report_error(error, 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # slow: imported while a server starts, if none is configured
@@ -78,14 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ready()
         done, warnings = save_blocks(chosen.name, chosen.model_dump(exclude={"name"}, exclude_unset=True))
-    except (ValidationError, AwsError) as error:
+    except ValidationError as error:
+        return report_error(validation_messages(error), 2)
+    except AwsError as error:
         return report_error(error, 2)
     except (HTTPError, ServerStartError) as error:
-        return report_error(f"The blocks cannot be saved {where}: {error}", 1)
+        return report_error(f"The blocks cannot be saved {where}. {describe_error(error) or error}", 2)
     following = f"Next: python -m flows.train --workspace {chosen.name} --source KEY --target COLUMN"
-    print(f"Blocks {where}:", *done, following, sep="\n")  # noqa: T201 - a command line prints
+    print_result("\n".join([f"Blocks {where}:", *done, following]))
     return report_error("\n".join(warnings), 0) if warnings else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

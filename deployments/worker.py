@@ -16,6 +16,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from flows.cli.local_services import bypass_proxies_on_loopback
+
 GRACE_SECONDS, WORKER_SECONDS = 25.0, 4.0
 """Time for the runs, then for the worker, before they are killed; most orchestrators allow 30 seconds for both."""
 POLL_SECONDS = 0.1
@@ -23,6 +25,7 @@ POLL_SECONDS = 0.1
 
 def main() -> int:
     """Run a worker until it ends or a signal ends it; returns its exit code, 128 + n when signal n killed it."""
+    bypass_proxies_on_loopback()  # the worker and its runs inherit this
     signals: list[int] = []
     for kind in (signal.SIGINT, signal.SIGTERM):
         signal.signal(kind, lambda number, _frame: signals.append(number))

@@ -4,9 +4,16 @@ It shows whether the sandbox's engine makes the model that AWS made, for a job t
 started or paid for: the channels and the log are downloaded.
 """
 
+if __name__ == "__main__":
+    # Before the other imports: the command can be interrupted while they take place.
+    from importlib import import_module
+
+    from flows.cli.command import run_command
+
+    raise SystemExit(run_command(lambda: import_module("flows.compare").main()))
+
 import io
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +23,8 @@ from pydantic import Field, ValidationError
 from pydantic_settings import CliPositionalArg, SettingsConfigDict, SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import CommandLine, report_error
+from flows.cli.arguments import CommandLine, validation_messages
+from flows.cli.command import print_result, report_error
 
 if TYPE_CHECKING:
     from aws.workspace import Workspace
@@ -37,10 +45,12 @@ class Arguments(CommandLine):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the comparison; returns the exit code: 0 equal, 1 not equal, 2 a mistake."""
+    """Print the comparison; returns the exit code: 0 equal, 1 not equal, 2 an error."""
     try:
         chosen = Arguments(**Arguments.given(arguments))
-    except (ValidationError, SettingsError) as error:
+    except ValidationError as error:
+        return report_error(validation_messages(error), 2)
+    except SettingsError as error:
         return report_error(error, 2)
     ready = local_services.start(sandboxed=chosen.workspace == "sandbox")
     from aws.errors import AwsError
@@ -53,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (AwsError, LinearLearnerError, local_services.ServerStartError) as error:
         return report_error(error, 2)
     equal = comparison.is_equal(chosen.tolerance)
-    print(comparison)  # noqa: T201 - what the command line is for
+    print_result(comparison)
     return report_error(f"The job and its repetition are {'equal' if equal else 'not equal'}.", 0 if equal else 1)
 
 
@@ -83,7 +93,3 @@ def retrain_and_compare(workspace: "Workspace", job: str) -> "LogComparison":
         (config / "inputdataconfig.json").write_text(json.dumps(channels))
         run(Path(folder), output)
     return compare_logs(LogReader.read(read_log_lines(workspace, job)), LogReader.read(output.getvalue().splitlines()))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -4,9 +4,13 @@ if __name__ == "__main__":
     # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module
 
-    from flows.cli.main import main
+    from flows.cli.command import run_command
 
-    raise SystemExit(main(lambda: import_module("flows.train").train_linear_learner))
+    raise SystemExit(
+        run_command(
+            lambda: import_module("flows.cli.main").main(lambda: import_module("flows.train").train_linear_learner)
+        )
+    )
 
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -114,7 +118,7 @@ def train_linear_learner(
         with failure_artifact():
             block = load_workspace(workspace)
             with bucket_results(block, dataset, reuse):
-                check_workspace(block)
+                check_workspace(block, model_dir)
                 table = load(block, find(block, dataset), dataset)
                 rows = split_rows(block, table, split)
                 warnings = check(table, rows, parameters)

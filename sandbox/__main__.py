@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
-from sandbox.client import BLOCK_NAME, default_state_dir
+from sandbox.client import BLOCK_NAME, bypass_proxies_on_loopback, default_state_dir
 from sandbox.server import Sandbox, SandboxError, serve_while_in_use
 
 WELCOME = f"""\
@@ -36,6 +36,7 @@ def main() -> int:
     arguments = parser.parse_args()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         del os.environ[name]  # so that no child process can reach a real account
+    bypass_proxies_on_loopback()
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -47,6 +48,14 @@ def main() -> int:
     except SandboxError as error:
         print(f"sandbox: {error}", file=sys.stderr)
         return 1
+    except OSError as error:  # such as a full disk
+        reason = error.strerror or str(error)
+        print(
+            f"sandbox: {arguments.state_dir} cannot be used: {reason}. Free space, change its permissions, or choose "
+            "another folder with --state-dir or XDG_CACHE_HOME.",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 

@@ -1,6 +1,7 @@
 """The WSGI application of the sandbox: it handles SageMaker's calls; moto handles those of the other services."""
 
 import json
+import shutil
 import socket
 import sys
 import threading
@@ -121,7 +122,13 @@ class Application:
             if document is not None:
                 return json_response(200, document, JSON_CONTENT_TYPE)
         if call.service == "s3" and environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}:
-            return self._store.perform(environ)
+            try:
+                return self._store.perform(environ)
+            except OSError as error:
+                # Not as an error of the server, which clients would retry.
+                free = shutil.disk_usage(self._state_dir).free
+                message = f"cannot store it in {self._state_dir}: {error.strerror}; {free} bytes are free"
+                return call.error_response(400, "SandboxStorageError", f"The sandbox {message}.")
         try:
             return self._emulator.respond(environ)
         except NotImplementedError as error:  # moto implements the service, but not the action

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 ENDPOINT_FILE = "endpoint.json"
 IN_USE_FILE = "in-use.lock"
 LOG_FILE = "server.log"
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "::1")
 NO_ANSWER_ERRORS = (OSError, http.client.HTTPException, ValueError, KeyError, TypeError)
 
 
@@ -40,10 +41,32 @@ def find_endpoint(state_dir: Path) -> str | None:
         return None
 
 
-def wait_for_endpoint(state_dir: Path, seconds: float = 30.0) -> str:
-    """Wait for the sandbox of this folder and return its URL; raises TimeoutError after `seconds`."""
+def bypass_proxies_on_loopback() -> None:
+    """Make this process and its children reach servers on this machine directly, whatever proxy the environment sets.
+
+    Call this before a client of httpx, requests or botocore is created.
+    """
+    if not any(name.lower() in {"http_proxy", "https_proxy", "all_proxy"} for name in os.environ):
+        return
+    current = {name: os.environ.get(name) for name in ("no_proxy", "NO_PROXY")}
+    for name, value in current.items():
+        hosts = value or current["no_proxy"] or current["NO_PROXY"] or ""
+        listed = [host.strip() for host in hosts.split(",") if host.strip()]
+        if listed != ["*"]:
+            os.environ[name] = ",".join([*listed, *(host for host in LOOPBACK_HOSTS if host not in listed)])
+
+
+def wait_for_endpoint(state_dir: Path, seconds: float = 30.0, server: subprocess.Popen[bytes] | None = None) -> str:
+    """Wait for the sandbox of this folder and return its URL.
+
+    Raises TimeoutError after `seconds`, and ChildProcessError when the process `server` that serves it has failed.
+    """
     end = time.monotonic() + seconds
     while (url := find_endpoint(state_dir)) is None:
+        if server and server.poll():
+            lines = (state_dir / LOG_FILE).read_text(errors="replace").strip().splitlines()
+            reason = lines[-1].removeprefix("sandbox: ") if lines else f"It ended with code {server.returncode}."
+            raise ChildProcessError(f"The sandbox did not start. {reason}")
         if time.monotonic() > end:
             raise TimeoutError(f"The sandbox did not respond within {seconds:g} s. Its log is {state_dir / LOG_FILE}.")
         time.sleep(0.05)
@@ -126,7 +149,8 @@ def make_workspace(endpoint_url: str) -> "Workspace":
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=SecretStr(SECRET_KEY),
         region_name=REGION,
-        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint_url),
+        # Workers, too, must not look for this machine behind a proxy.
+        aws_client_parameters=AwsClientParameters(endpoint_url=endpoint_url, config={"proxies": {}}),
     )
     return Workspace(bucket=S3Bucket(bucket_name=BUCKET, credentials=credentials), role_arn=ROLE_ARN)
 
@@ -154,4 +178,5 @@ def save_block(endpoint_url: str) -> int:
 
 
 if __name__ == "__main__":
+    bypass_proxies_on_loopback()
     sys.exit(save_block(sys.argv[1]))

@@ -8,7 +8,7 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -97,9 +97,14 @@ def replace_file(path: Path, chunks: Iterable[bytes]) -> None:
     """Write a file under a temporary name and rename it to `path`, which is therefore never incomplete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}{PARTIAL_SUFFIX}")
-    with partial.open("wb") as file:
-        file.writelines(chunks)
-    partial.replace(path)
+    try:
+        with partial.open("wb") as file:
+            file.writelines(chunks)
+        partial.replace(path)
+    except OSError:  # such as a full disk
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise
 
 
 def replace_json(path: Path, document: Any) -> None:

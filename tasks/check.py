@@ -1,12 +1,10 @@
 """Check: report all problems of the workspace and of the data before anything is uploaded or paid for."""
 
-from contextlib import suppress
-
-import httpx
 from prefect import task
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 
+from aws.errors import AwsError
 from aws.preflight import check_workspace as preflight_warnings
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
@@ -14,6 +12,8 @@ from tasks.caching.policy import RETRIES, UNCACHED
 from tasks.data.profile_report import render_profile
 from tasks.data.rules.finding import Finding
 from tasks.data.rules.table import error_message, find_problems
+from tasks.environment.errors import ExternalError, warn_of_errors
+from tasks.environment.folders import check_folders
 from tasks.evaluation.gate import check_gate
 from tasks.load import Table
 from tasks.parameters import RunParameters, fit_batch_size
@@ -24,9 +24,22 @@ ARTIFACT_KEY = "data-profile"
 
 
 @task(name="check workspace", task_run_name="check {workspace.bucket.bucket_name}", **UNCACHED, **RETRIES)
-def check_workspace(workspace: Workspace) -> None:
-    """Check that the workspace can be used; raises an AwsError that lists all its problems."""
-    for warning in preflight_warnings(workspace):
+def check_workspace(workspace: Workspace, model_dir: str) -> None:
+    """Check that the workspace and the folders of this machine can be used.
+
+    Raises one error that lists all problems: an AwsError if all of them are the workspace's, else an ExternalError.
+    """
+    problems: list[Exception] = [*check_folders(model_dir)]
+    warnings: tuple[str, ...] = ()
+    try:
+        warnings = preflight_warnings(workspace)
+    except AwsError as error:
+        if not problems:
+            raise
+        problems.append(error)
+    if problems:
+        raise ExternalError("\n".join(map(str, problems)))
+    for warning in warnings:
         get_run_logger().warning("%s", warning)
 
 
@@ -38,7 +51,7 @@ def check(table: Table, rows: Rows, parameters: RunParameters) -> tuple[Finding,
     """
     ignored = parameters.split.left_out
     findings = find_problems(table.profile, rows.by_channel, parameters.hyperparameters, ignored)
-    with suppress(httpx.HTTPError):  # the log and the error contain the findings as well
+    with warn_of_errors("The artifact of the table's profile was not created"):  # the log has the findings as well
         report = render_profile(table.profile, findings, ignored)
         create_markdown_artifact(report, key=ARTIFACT_KEY, description=f"Data of {table.source.uri}")
     for finding in findings:

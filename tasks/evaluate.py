@@ -22,6 +22,7 @@ from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.download import TrainedModel
+from tasks.environment.folders import explain_disk_errors
 from tasks.evaluation.results import Evaluation
 from tasks.parameters import RunParameters
 from tasks.record import RunRecord
@@ -78,8 +79,9 @@ def evaluate(
     gate = parameters.gate
     uploaded, folder = trained.uploaded, work_folder(f"evaluate-{uuid4().hex[:8]}")
     try:
-        test = _download_test_files(workspace, uploaded, folder / "test")
-        examples = read_channel(test, uploaded.content_type, folder)
+        with explain_disk_errors(folder):
+            test = _download_test_files(workspace, uploaded, folder / "test")
+            examples = read_channel(test, uploaded.content_type, folder)
         model = replace(read_model(trained.model.path), feature_names=uploaded.features)
         other_model, objection = _load_champion(workspace, champion, model, folder) if champion else (None, None)
         predictions = model.predict(examples.features)

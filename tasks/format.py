@@ -3,7 +3,6 @@
 from itertools import pairwise
 from math import ceil
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -15,7 +14,9 @@ from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
-from tasks.data.source import local_copy_folder
+from tasks.data.source import remove_local_copies
+from tasks.environment.errors import ExternalError
+from tasks.environment.folders import remove
 from tasks.load import Table
 from tasks.parameters import Format
 from tasks.split import Rows
@@ -151,10 +152,14 @@ def _write_files(
     try:
         map_files(workspace, scatter_file, table.parts, by_part, shuffle=shuffle)
         written = map_files(workspace, gather_file, planned, shuffle=shuffle)
+    except ExternalError:  # such as a full disk, which the next run needs empty
+        for file in planned:
+            remove(file.path)
+        remove_local_copies(table.parts)
+        raise
     finally:
         shuffle.remove(workspace)
-    for part in table.parts:
-        rmtree(local_copy_folder(part), ignore_errors=True)
+    remove_local_copies(table.parts)
     files = []
     for (channel, _, key, starts), (size, sha256) in zip(planned, written, strict=True):
         rows_here, uri = starts[-1] - starts[0], workspace.uri(key)

@@ -1,5 +1,7 @@
 """Load: read the whole table once and measure its columns."""
 
+from typing import TYPE_CHECKING
+
 from prefect import task
 
 from aws.storage import StoredObject
@@ -10,8 +12,18 @@ from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, UNCACHED, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
-from tasks.data.source import Source, find_table, make_local_copy
+from tasks.data.source import (
+    Source,
+    find_table,
+    make_local_copy,
+    remove_local_copies,
+    require_space_for_copies,
+)
+from tasks.environment.errors import ExternalError
 from tasks.parameters import Dataset
+
+if TYPE_CHECKING:
+    from tasks.data.measurement import Measurement
 
 VERSION = 4
 """Part of the cache key; raised when the step measures something else."""
@@ -82,17 +94,31 @@ def find(workspace: Workspace, dataset: Dataset) -> FoundTable:
 
 @task(task_run_name="load {dataset.source}", **cached("load", _facts), **RETRIES)
 def load(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
-    """Read and measure the table; raises DataError when it is not a table with at least one row."""
-    # Polars is imported only when a table is read.
-    from tasks.data.measurement import measure_file, merge
-    from tasks.data.reader import select_columns
+    """Read and measure the table; raises DataError when it is not a table with at least one row.
+
+    Raises ExternalError when the disk has no room for the local copies or the rows between two passes.
+    """
+    from tasks.data.measurement import merge  # polars is imported only when a table is read
 
     remove_old_work_folders()
-    first = found.parts[0]
-    wanted = select_columns(make_local_copy(workspace, first), first.uri, dataset.target, dataset.ignore)
-    measures = map_files(workspace, measure_file, found.parts, wanted=wanted, target=dataset.target)
+    try:
+        measures = _measure(workspace, found, dataset)
+    except ExternalError:  # such as a full disk, which the next run needs empty
+        remove_local_copies(found.parts)
+        raise
     profile = merge(measures).profile()
     if not profile.rows:
         raise DataError(f"{found.source.uri} has a header but no rows. Give it at least one row of numbers.")
     rows = tuple(part.rows for part in measures)
     return Table(**dict(found), made_of=_facts({"found": found, "dataset": dataset}), part_rows=rows, profile=profile)
+
+
+def _measure(workspace: Workspace, found: FoundTable, dataset: Dataset) -> "list[Measurement]":
+    from tasks.data.measurement import measure_file
+    from tasks.data.reader import select_columns
+
+    if workspace.dask_scheduler is None:
+        require_space_for_copies(found.parts)
+    first = found.parts[0]
+    wanted = select_columns(make_local_copy(workspace, first), first.uri, dataset.target, dataset.ignore)
+    return map_files(workspace, measure_file, found.parts, wanted=wanted, target=dataset.target)

@@ -1,6 +1,7 @@
 """Record: write the parameters, inputs and results of a run to a JSON file next to the model, to repeat the run."""
 
 from contextlib import suppress
+from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import python_version
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from prefect import get_run_logger, task
 from pydantic import ValidationError, field_validator, model_validator
 
-from aws.storage import has_checksum, sha256_of, upload_file
+from aws.storage import has_checksum, sha256_of, write_object
 from aws.training.compute import Compute
 from aws.training.following import describe_job
 from aws.training.request import Channel, TrainingJobSpec
@@ -19,6 +20,8 @@ from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import Source
 from tasks.download import TrainedModel
+from tasks.environment.errors import warn_of_errors
+from tasks.environment.folders import write_text
 from tasks.evaluation.results import Evaluation
 from tasks.parameters import RunParameters
 
@@ -109,7 +112,7 @@ class Recorded(Result):
     def missing(self, workspace: Workspace) -> list[str]:
         """Return the URI and the path of the record, as far as they are missing or were changed."""
         missing = [] if has_checksum(workspace, self.uri, self.sha256) else [self.uri]
-        is_local = self.path.exists() and sha256_of(self.path) == self.sha256
+        is_local = self.path.is_file() and sha256_of(self.path) == self.sha256
         return missing if is_local else [*missing, str(self.path)]
 
     def __str__(self) -> str:
@@ -129,7 +132,10 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(task_run_name="record {trained.job.name}", **cached("record", _facts), **RETRIES)
 def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameters, evaluation: Evaluation) -> Recorded:
-    """Write `run.json` next to the model, in S3 and on this machine."""
+    """Write `run.json` next to the model, in S3 and on this machine.
+
+    The training job is paid for, and later runs read the object in S3: failing to write the local file is a warning.
+    """
     job, uploaded, model = trained.job, trained.uploaded, trained.model
     description = describe_job(workspace, job.name)
     spec = TrainingJobSpec(
@@ -151,12 +157,14 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
         versions={**_versions(), "image": spec.image},
         metrics={"job": job.metrics, "test": _figures(evaluation)},
     )
-    path = model.path.with_name(RunRecord.FILE_NAME)
-    path.write_text(recorded.model_dump_json(indent=2) + "\n", encoding="utf-8")
-    uri, sha256 = f"{model.uri.rsplit('/', 1)[0]}/{path.name}", sha256_of(path)
-    upload_file(workspace, path, uri, sha256)
+    content, path = recorded.model_dump_json(indent=2) + "\n", model.path.with_name(RunRecord.FILE_NAME)
+    uri, checksum = f"{model.uri.rsplit('/', 1)[0]}/{path.name}", sha256(content.encode()).hexdigest()
+    if not has_checksum(workspace, uri, checksum):
+        write_object(workspace, uri, content.encode(), {"sha256": checksum})
+    with warn_of_errors(f"{path.name} was not written on this machine, only to {uri}"):
+        write_text(path, content)
     get_run_logger().info("recorded in %s; use it with --from-run to repeat this run", uri)
-    return Recorded(uri=uri, path=path, sha256=sha256)
+    return Recorded(uri=uri, path=path, sha256=checksum)
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

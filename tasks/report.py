@@ -1,10 +1,8 @@
 """Report: show the verdict and its reasons, in the UI and as an HTML page next to the model."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-import httpx
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
@@ -12,6 +10,8 @@ from prefect.logging import get_run_logger
 from aws.registry import Package
 from tasks.caching.policy import UNCACHED
 from tasks.data.rules.finding import Finding
+from tasks.environment.errors import warn_of_errors
+from tasks.environment.folders import write_text
 from tasks.model_report.document import TrainingRun, metrics_table, render_page, render_report
 
 __all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report"]
@@ -28,13 +28,17 @@ def report(
     """Create the report as artifacts of the run and as a page next to the model, and return the path of the page.
 
     `champion` is the model that this one was compared with, `workspace` the name of the block.
+
+    The artifacts and the page have the same content, and the training job is paid for: one that cannot be written is a
+    warning.
     """
     text = render_report(run, champion, warnings, workspace, plots)
-    with suppress(httpx.HTTPError):  # the page has the same content
+    with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
         create_markdown_artifact(text, key=REPORT_KEY, description=f"{run.verdict.outcome}: {run.job.name}")
         create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")
     path = run.model.path.parent / PAGE
-    path.write_text(render_page(text, f"Linear Learner predicts {run.table.target}"), encoding="utf-8")
+    with warn_of_errors(f"The page {PAGE} was not written; the artifact {REPORT_KEY} of this run has the report"):
+        write_text(path, render_page(text, f"Linear Learner predicts {run.table.target}"))
     get_run_logger().info("%s", run.verdict)
     get_run_logger().info("report: artifact %s of this run, and %s on this machine", REPORT_KEY, path)
     return path

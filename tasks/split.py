@@ -8,7 +8,7 @@ from aws.workspace import Workspace
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
-from tasks.data.source import write_atomically
+from tasks.environment.folders import write_atomically
 from tasks.load import Table
 from tasks.parameters import CHANNELS, Split
 

@@ -130,6 +130,6 @@ def test_deployments_have_existing_flows_and_valid_parameters() -> None:
     assert {one["name"] for one in deployments} >= {"nightly", "ad-hoc", "reaper"}
     assert {one["version"] for one in deployments} == {PROJECT["version"]}
     for deployment in deployments:
-        module, flow = deployment["entrypoint"].rsplit(".", 1)
+        module, flow = deployment["entrypoint"].split(":")
         assert module.startswith("flows.")
         getattr(import_module(module), flow).validate_parameters(deployment.get("parameters", {}))

@@ -82,8 +82,3 @@ def validation_messages(error: ValidationError) -> str:
             message = f"--{'.'.join(map(str, one['loc']))}: {message}; found {one['input']!r}"
         lines.append(message)
     return "\n".join(lines)
-
-
-def report_error(error: object, code: int) -> int:
-    print(validation_messages(error) if isinstance(error, ValidationError) else error, file=sys.stderr)  # noqa: T201
-    return code

@@ -24,6 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sandbox import client
+from sandbox.client import bypass_proxies_on_loopback
+from tasks.environment.folders import require_space
+
+__all__ = ["LocalPrefectServer", "ServerStartError", "bypass_proxies_on_loopback", "start"]
 
 if TYPE_CHECKING:
     from aws.workspace import Workspace
@@ -43,6 +47,10 @@ PRELOADED = (
     "tasks.model_report.plots",
 )
 """Modules that Prefect and the steps for a new table import only when they need them."""
+PREFECT_RESPONSE_SECONDS = 10.0
+"""Timeout of the first request to a Prefect server that is already running."""
+SANDBOX_BYTES = 4 << 20
+"""Free space that a sandbox needs at least: for the sample table, and for the channels and the model of a run."""
 NO_TELEMETRY = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
 
 
@@ -53,11 +61,15 @@ class ServerStartError(Exception):
 def start(*, sandboxed: bool) -> Callable[[], None]:
     """Start the missing services, which stop with this process; the returned function waits until they respond.
 
+    Raises OSError or ExternalError when the sandbox's folder cannot be written to. The returned function raises ServerStartError, or an
+    error of httpx when the Prefect server at PREFECT_API_URL does not respond.
+
     Call this before Prefect is imported: atexit runs the first registered function last, so that the server stops after
     Prefect has sent its last events. Without a server, Prefect would wait for more than a minute.
     """
     for variable, value in NO_TELEMETRY.items():
         os.environ.setdefault(variable, value)
+    bypass_proxies_on_loopback()
     for thread in ("EventsWorker", "APILogWorker"):  # their warnings would follow the summary
         logging.getLogger(thread).setLevel(logging.ERROR)
     running = ExitStack()
@@ -66,15 +78,21 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
     gc.disable()
     running.callback(gc.freeze)
     server = None if "PREFECT_API_URL" in os.environ else running.enter_context(closing(LocalPrefectServer()))
-    state_dir = client.default_state_dir() if sandboxed else None
+    state_dir, sandbox = client.default_state_dir() if sandboxed else None, None
     if state_dir:
         running.enter_context(client.mark_in_use(state_dir))
         if client.find_endpoint(state_dir) is None:
-            client.start_server(state_dir)
-    return partial(_wait_until_ready, running, server, state_dir)
+            require_space(state_dir, SANDBOX_BYTES)
+            sandbox = client.start_server(state_dir)
+    return partial(_wait_until_ready, running, server, state_dir, sandbox)
 
 
-def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", state_dir: Path | None) -> None:
+def _wait_until_ready(
+    running: ExitStack,
+    server: "LocalPrefectServer | None",
+    state_dir: Path | None,
+    sandbox: "subprocess.Popen[bytes] | None",
+) -> None:
     from prefect import settings  # slow: imported while the servers start
     from prefect.plugins import load_prefect_collections
 
@@ -86,7 +104,9 @@ def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", s
         load_prefect_collections()  # as loading a block does
         for module in PRELOADED:
             import_module(module)
-    workspace = _sandbox_workspace(state_dir) if state_dir else None
+    else:
+        _require_prefect_server()
+    workspace = _sandbox_workspace(state_dir, sandbox) if state_dir else None
     if server:
         server.wait()
         server_settings = {
@@ -101,11 +121,28 @@ def _wait_until_ready(running: ExitStack, server: "LocalPrefectServer | None", s
     gc.enable()
 
 
-def _sandbox_workspace(state_dir: Path) -> "Workspace":
+def _require_prefect_server() -> None:
+    """Raise the error of a Prefect server that does not respond: otherwise each of many requests would wait for it."""
+    from httpx import HTTPStatusError
+    from prefect import get_client
+    from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+    options = {"timeout": PREFECT_RESPONSE_SECONDS}
+    with (
+        temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}),
+        get_client(sync_client=True, httpx_settings=options) as prefect,
+    ):
+        error = prefect.api_healthcheck()
+    # Another status than an error of the server is explained by the first request that needs its response.
+    if error and not (isinstance(error, HTTPStatusError) and error.response.status_code < 500):
+        raise error
+
+
+def _sandbox_workspace(state_dir: Path, sandbox: "subprocess.Popen[bytes] | None") -> "Workspace":
     """Wait for the sandbox of this folder and return its block, with the clients that every run needs."""
     try:
-        workspace = client.make_workspace(client.wait_for_endpoint(state_dir, START_SECONDS))
-    except TimeoutError as error:
+        workspace = client.make_workspace(client.wait_for_endpoint(state_dir, START_SECONDS, sandbox))
+    except (TimeoutError, ChildProcessError) as error:
         raise ServerStartError(error) from error
     for service in ("s3", "sagemaker", "logs"):
         workspace.client(service)
@@ -152,11 +189,14 @@ class LocalPrefectServer:
             connection.request("GET", "/api/health")
             if connection.getresponse().status == 200:
                 return
+        raise ServerStartError(f"Prefect's server did not start. {self._last_output()}")
+
+    def _last_output(self) -> str:
+        """Return the reason in the server's output: its last line, which is the message of a traceback."""
         self._output.seek(0)
-        output = self._output.read()[-2000:].decode(errors="replace").strip()
-        raise ServerStartError(
-            f"Prefect's server did not start. {output or f'It did not respond within {START_SECONDS:.0f} s.'}"
-        )
+        lines = self._output.read()[-2000:].decode(errors="replace").strip().splitlines()
+        reason = lines[-1].strip() if lines else f"It did not respond within {START_SECONDS:.0f} s."
+        return f"{reason} Check PREFECT_HOME, its free space and the settings of Prefect."
 
     def close(self) -> None:
         """Kill the server and wait until it has exited; SQLite keeps committed data."""

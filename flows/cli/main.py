@@ -1,7 +1,5 @@
 """One run from the command line: arguments, servers, the flow, the summary, the exit code."""
 
-import signal
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,14 +8,17 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, parse_arguments, report_error
+from flows.cli.arguments import Arguments, parse_arguments, validation_messages
+from flows.cli.command import FAILED, USER_ERROR, print_result, report_error, report_errors
 from flows.cli.local_services import ServerStartError
 from linear_learner.errors import DataError, LinearLearnerError
+from tasks.environment.errors import ExternalError
+from tasks.environment.folders import check_folders
 
 if TYPE_CHECKING:
     from prefect.flows import Flow
 
-USER_ERROR, FAILED = 2, 1
+INTERRUPTED = "Interrupted. Nothing is left running; the next run reuses the completed steps."
 HOW_TO_SAVE_A_WORKSPACE = (
     "From the command line, `python -m deployments.blocks` saves one for an AWS account, and `python -m sandbox` saves "
     "the one named sandbox."
@@ -25,23 +26,31 @@ HOW_TO_SAVE_A_WORKSPACE = (
 
 
 def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
-    """Run the flow that `load_flow` returns; exit codes: 0 done, 1 failed, 2 invalid input, 130 or 143 interrupted."""
+    """Run the flow that `load_flow` returns; exit codes: 0 done, 1 failed, 130 or 143 interrupted.
+
+    Exit code 2: an argument is invalid, or this machine, the network or Prefect's server prevents the run.
+    """
+    return report_errors(lambda: _main(load_flow, arguments), INTERRUPTED)
+
+
+def _main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None) -> int:
     try:
         given = parse_arguments(arguments)
         chosen = _validate(given)
-    except (ValidationError, SettingsError, LinearLearnerError) as error:
+    except ValidationError as error:
+        return report_error(validation_messages(error), USER_ERROR)
+    except (SettingsError, LinearLearnerError) as error:
         return report_error(error, USER_ERROR)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: sys.exit(128 + number))  # the convention of shells
-    try:
-        return _run(load_flow, given, chosen)
-    except SystemExit as interruption:
-        message = "Interrupted. Nothing is left running; the next run reuses the completed steps."
-        return report_error(message, int(interruption.code or 0))
+    return _run(load_flow, given, chosen)
 
 
 def _validate(given: Mapping[str, Any]) -> Arguments | None:
-    """The validated arguments, or None with --from-run: the recorded ones are read later from the workspace."""
+    """The validated arguments, or None with --from-run: the recorded ones are read later from the workspace.
+
+    Raises ExternalError for a folder that cannot be written to: before servers are started or a table is uploaded.
+    """
+    if problems := check_folders(str(given.get("model_dir", Arguments.model_fields["model_dir"].default))):
+        raise ExternalError("\n".join(map(str, problems)))
     recorded = given.get("from_run")
     if recorded is not None:
         if not recorded.startswith("s3://") and not Path(recorded).is_file():
@@ -81,9 +90,11 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
                 replay = Replay.of(block, given)
                 chosen = replay.arguments
             run = flow(**flow_parameters(block, chosen))
-    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, ServerStartError, CancelledRun) as error:
+    except ServerStartError as error:
+        return report_error(error, USER_ERROR)
+    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, CancelledRun) as error:
         return report_error(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
         return report_error(error, USER_ERROR)
-    print(summary(run, reused, replay))  # noqa: T201 - a command line prints
+    print_result(summary(run, reused, replay))
     return 0

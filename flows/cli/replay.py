@@ -47,7 +47,9 @@ class Replay:
 
     def outcome(self, run: "TrainingRun") -> str:
         """Compare the fingerprints of `run` and the record; returns the result, with the inputs that differ."""
-        path = run.model.path.with_name(RunRecord.FILE_NAME)
+        path = run.recorded.path
+        if not path.is_file():
+            return f"not compared: {path} could not be written; compare {run.recorded.uri} with the record"
         now = RunRecord.parse(path.read_bytes(), str(path))
         if now.fingerprint == self.record.fingerprint:
             return f"yes: the fingerprint is {now.fingerprint[:20]}, as recorded"

@@ -1,21 +1,17 @@
 """Which results of earlier runs a step reuses, where they are stored, and why a step runs again.
 
-This module has the folders for temporary files on this machine.
+This module has the work folders for temporary files on this machine.
 """
 
-import os
 import time
 from contextlib import suppress
 from pathlib import Path
 from shutil import rmtree
 
+from tasks.environment import cache_folder
+
 MAX_AGE_SECONDS = 7 * 24 * 3600
 """Age at which the files of an interrupted run are removed."""
-
-
-def cache_folder() -> Path:
-    """Return the folder on this machine for files that can be created again."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "train-linear-learner"
 
 
 def remove_old_work_folders() -> None:

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from aws.workspace import Workspace
 from tasks.caching.explain_rerun import Facts
+from tasks.environment.errors import is_temporary
 
 Inputs = Mapping[str, Any]
 
@@ -52,10 +53,14 @@ class ContentCachePolicy(CachePolicy):
 
 
 def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Return whether the step failed for a temporary reason; Prefect calls this before each retry."""
+    """Return whether the step failed for a temporary reason; Prefect calls this before each retry.
+
+    A full disk, a missing permission and a missing file of this machine are not temporary; a lost connection is.
+    """
     del task, task_run
     error = state.result(raise_on_failure=False)
-    return bool(getattr(error, "retryable", isinstance(error, OSError)))
+    retryable = getattr(error, "retryable", None)
+    return isinstance(error, BaseException) and is_temporary(error) if retryable is None else bool(retryable)
 
 
 RETRIES: dict[str, Any] = {

@@ -106,7 +106,7 @@ def measure_file(workspace: Workspace, part: StoredObject, wanted: Sequence[str]
     names = read_column_names(path, part.uri)
     for column in wanted:
         check_column_exists(names, column, "that the first file has", part.uri)
-    chunks = spill_chunks(read_chunks(path, part.uri, wanted), spill_folder(part, wanted))
+    chunks = spill_chunks(read_chunks(path, part.uri, wanted), spill_folder(part, wanted), part.size)
     return measure_chunks(prefetch(chunks, f"reading {part.uri}"), wanted, target)
 
 

@@ -21,7 +21,9 @@ from aws.storage import StoredObject
 from linear_learner.errors import DataError
 from tasks.caching.policy import fingerprint
 from tasks.data.profile import TextCells
-from tasks.data.source import local_copy_folder, write_atomically
+from tasks.data.source import local_copy_folder
+from tasks.environment.errors import os_error_number
+from tasks.environment.folders import write_atomically
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -158,6 +160,8 @@ def _parquet_errors(name: str) -> Iterator[None]:
     try:
         yield
     except pl.exceptions.PolarsError as error:
+        if os_error_number(error) is not None:
+            raise  # the file could not be read, whatever its content is
         message = str(error).splitlines()[0]
         raise DataError(f"{name} cannot be read as Parquet: {message}. Write it again.") from error
 
@@ -297,13 +301,13 @@ def spill_folder(part: StoredObject, columns: Sequence[str]) -> Path:
     return local_copy_folder(part) / f"chunks-{fingerprint(*columns)}"
 
 
-def spill_chunks(chunks: Iterable[Chunk], folder: Path) -> Iterator[Chunk]:
+def spill_chunks(chunks: Iterable[Chunk], folder: Path, needed: int | None = None) -> Iterator[Chunk]:
     """Yield the chunks and store them in `folder`, which is created after the last chunk.
 
-    Parsing takes most of the time of a pass; stored chunks are read twenty times as fast.
+    Parsing takes most of the time of a pass; stored chunks are read twenty times as fast. `needed` is about the number
+    of bytes, for the error of a full disk.
     """
-    with write_atomically(folder) as temporary:
-        rmtree(temporary, ignore_errors=True)
+    with write_atomically(folder, needed) as temporary:
         temporary.mkdir()
         for number, chunk in enumerate(chunks):
             chunk.frame.write_ipc_stream(temporary / f"{number:06d}")

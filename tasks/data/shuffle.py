@@ -18,7 +18,8 @@ from linear_learner.errors import DataError
 from tasks.data.measurement import numpy_type
 from tasks.data.parallel import prefetch
 from tasks.data.reader import ColumnTypes, read_chunks, spill_folder, take_spilled_chunks
-from tasks.data.source import local_copy_folder, make_local_copy
+from tasks.data.source import make_local_copy, remove_local_copies
+from tasks.environment.folders import explain_disk_errors
 from tasks.parameters import Format
 
 Positions = NDArray[np.uint32]
@@ -80,12 +81,18 @@ def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions,
     frames = prefetch((_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
     with TemporaryDirectory() as temporary:
         folder = Path(temporary if shuffle.shared else shuffle.folder)
-        scatter(frames, positions, shuffle.starts, types, folder)
+        with explain_disk_errors(folder, shuffle.starts[-1] * _record_type(types).itemsize):
+            try:
+                scatter(frames, positions, shuffle.starts, types, folder)
+            except Exception:  # first make room: the error tells how much space is free
+                rmtree(folder, ignore_errors=True)
+                remove_local_copies([part])
+                raise
         if shuffle.shared:
             name = uuid4().hex  # a retry writes records with the same positions again, which is harmless
             for bucket in folder.iterdir():
                 write_file(workspace, bucket, workspace.uri(shuffle.folder, bucket.name, name))
-            rmtree(local_copy_folder(part), ignore_errors=True)  # no later step removes it from this worker
+            remove_local_copies([part])  # no later step removes it from this worker
 
 
 def _cast_frame(frame: pl.DataFrame, types: ColumnTypes, name: str) -> pl.DataFrame:

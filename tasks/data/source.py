@@ -1,10 +1,10 @@
 """The files of a table (an S3 object, an S3 prefix or a local path) and the identity of their content."""
 
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
+from shutil import rmtree
+from urllib.parse import unquote
 
 from pydantic import BaseModel
 
@@ -13,6 +13,7 @@ from aws.storage import StoredObject, download_object, list_objects, stat_object
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.caching import work_folder
+from tasks.environment.folders import explain_disk_errors, require_space
 
 FILE_SCHEME = "file://"
 
@@ -42,8 +43,10 @@ def find_table(workspace: Workspace, source: str) -> Source:
     `source` is an `s3://` URI or a key in the workspace's bucket, and a prefix if it ends with a slash; or a file or
     folder on this machine, as `file://` URI or absolute path.
     """
-    if source.startswith((FILE_SCHEME, "/")):
-        return _find_local_table(Path(source.removeprefix(FILE_SCHEME)))
+    if source.startswith("/"):
+        return _find_local_table(Path(source))
+    if source.lower().startswith(FILE_SCHEME):
+        return _find_local_table(file_uri_to_path(source))
     uri = workspace.locate(source)
     if not uri.endswith("/"):
         return Source(uri=uri, parts=(stat_object(workspace, uri),))
@@ -55,6 +58,19 @@ def find_table(workspace: Workspace, source: str) -> Source:
     return Source(uri=uri, parts=parts)
 
 
+def file_uri_to_path(uri: str) -> Path:
+    """Return the path of a `file://` URI with or without percent-encoding; raises DataError for another machine's."""
+    host, slash, path = uri[len(FILE_SCHEME) :].partition("/")
+    if host not in {"", "localhost"} or not slash:
+        raise DataError(
+            f"{uri} names a file on the machine {host!r}; only files of the machine that runs this step can be read. "
+            "Write file:///path with three slashes and an absolute path, or use S3."
+        )
+    literal, decoded = Path(f"/{path}"), Path(f"/{unquote(path)}")
+    # The recorded URIs, which people copy, are not encoded: a name may contain a percent sign.
+    return literal if literal.exists() and not decoded.exists() else decoded
+
+
 def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
     """The path of the part on this machine, downloaded if necessary; raises DataError when a local file changed."""
     if part.uri.startswith(FILE_SCHEME):
@@ -64,22 +80,27 @@ def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
         return path
     path = local_copy_folder(part) / "part"
     if not path.exists():
-        download_object(workspace, part, path)
+        require_space(path.parent, part.size)
+        with explain_disk_errors(path.parent, part.size):
+            download_object(workspace, part, path)
     return path
+
+
+def require_space_for_copies(parts: Iterable[StoredObject]) -> None:
+    """Raise an ExternalError when this machine's cache has no room for the local copies of these parts."""
+    remote = [part for part in parts if not part.uri.startswith(FILE_SCHEME)]
+    require_space(work_folder(""), sum(part.size for part in remote if not local_copy_folder(part).exists()))
+
+
+def remove_local_copies(parts: Iterable[StoredObject]) -> None:
+    """Remove the local copies of these parts and the chunks that were spilled from them."""
+    for part in parts:
+        rmtree(local_copy_folder(part), ignore_errors=True)
 
 
 def local_copy_folder(part: StoredObject) -> Path:
     """The folder that holds a part's local copy; it may be removed at any time."""
     return work_folder(hashlib.sha256(part.identity.encode()).hexdigest()[:20])
-
-
-@contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path that replaces `path` at the end; after an error `path` is not replaced."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}")  # another run may be writing the same file
-    yield temporary
-    temporary.replace(path)
 
 
 def _find_local_table(path: Path) -> Source:

@@ -12,7 +12,7 @@ from aws.workspace import Workspace
 from linear_learner.formats.recordio import write_columns
 from tasks.data.parallel import prefetch
 from tasks.data.shuffle import Shuffle, gather
-from tasks.data.source import write_atomically
+from tasks.environment.folders import write_atomically
 from tasks.parameters import Format
 
 

@@ -21,6 +21,7 @@ from tasks import format as formatting
 from tasks.caching import work_folder
 from tasks.data import reader
 from tasks.data.row_assignment import count_rows
+from tasks.data.source import find_table, make_local_copy
 from tasks.format import Formatted, format_channels
 from tasks.load import Table, find, load
 from tasks.parameters import Dataset, Split
@@ -217,3 +218,23 @@ def test_a_prefix_with_more_objects_than_one_listing_is_read_completely(
         uri = put_object(f"many/{number:04d}", b"x")
     found = list(list_objects(workspace, uri.removesuffix("1002")))
     assert [one.uri[-4:] for one in found] == [f"{number:04d}" for number in range(1003)]
+
+
+@pytest.mark.parametrize("name", ["Tabelle (1).csv", "Größe.csv", "100%.csv", "a%20b.csv", "a#b?c.csv"])
+def test_a_local_table_is_found_by_encoded_and_literal_uri(tmp_path: Path, workspace: Workspace, name: str) -> None:
+    path = tmp_path / name
+    path.write_text("a,b\n1,2\n")
+    encoded = path.as_uri()
+    for uri in (encoded, encoded.replace("file://", "FILE://localhost"), f"file://{path}", str(path)):
+        found = find_table(workspace, uri)
+        assert found.uri == f"file://{path}"
+        assert make_local_copy(workspace, found.parts[0]) == path
+        assert find_table(workspace, found.uri) == found
+
+
+@pytest.mark.parametrize("uri", ["file://server/share/table.csv", "file://table.csv", "file://~/table.csv"])
+def test_a_file_of_another_machine_is_refused(workspace: Workspace, uri: str) -> None:
+    with pytest.raises(DataError, match="names a file on the machine") as caught:
+        find_table(workspace, uri)
+    assert uri in str(caught.value)
+    assert "file:///path" in str(caught.value)
