@@ -6,6 +6,7 @@ import socket
 import sys
 import threading
 import traceback
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -103,6 +104,8 @@ class Application:
             fault = self._faults.take_for_call(call.action)
         if fault and (error := call.fault_response(fault)):
             return error
+        if call.service == "logs" and (changed := self._apply_log_fault(call)):
+            return changed
         response = self._perform(call, environ)
         if call.service == "sts" and call.action.startswith("AssumeRole"):
             self._temporary_keys.record(response, fault.seconds if fault and fault.kind == "short-session" else None)
@@ -112,6 +115,17 @@ class Application:
             with suppress(OSError):  # the client may have closed the connection already
                 environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
         return response
+
+    def _apply_log_fault(self, call: ApiCall) -> Response | None:
+        """The response to a call that reads the log of a job with a fault of its log; None for any other call."""
+        stream = str(call.parameters.get("logStreamName") or call.parameters.get("logStreamNamePrefix"))
+        faults = self._jobs.faults_of(stream.partition("/")[0])
+        if "log-denied" in faults:
+            return call.fault_response(faults["log-denied"])
+        if "empty-log-pages" in faults and call.action == "GetLogEvents":
+            tokens = {name: f"f/{uuid.uuid4().hex}" for name in ("nextForwardToken", "nextBackwardToken")}
+            return json_response(200, {"events": [], **tokens}, JSON_CONTENT_TYPE)
+        return None
 
     def _perform(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         if call.service == "sagemaker":

@@ -27,6 +27,7 @@ MAX_FAILURE_REASON_LENGTH = 1024
 NO_CAPACITY_MESSAGE = (
     "CapacityError: Unable to provision requested ML compute capacity. Please retry using a different ML instance type."
 )
+DISK_FULL_MESSAGE = "ClientError: Insufficient disk space"
 INTERNAL_ERROR_MESSAGE = "InternalServerError: We encountered an internal error. Please try again."
 
 
@@ -113,6 +114,8 @@ class JobRun:
         with tempfile.TemporaryDirectory(prefix="container-", dir=job.folder) as name:
             folder, artifacts = Path(name), dict[str, Any]()
             if self._enter_status("Downloading"):
+                if "disk-full" in job.faults:
+                    raise JobError(DISK_FULL_MESSAGE)
                 prepare_folder(folder, job)
                 for channel in job.document["InputDataConfig"]:
                     download_channel(self._client("s3"), job, channel, folder)

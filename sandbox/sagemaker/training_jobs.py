@@ -175,6 +175,10 @@ class TrainingJobs:
     def counts(self) -> dict[str, int]:
         return {"InProgress": 0} | Counter(job.status for job in list(self._jobs.values()))
 
+    def faults_of(self, name: str) -> Mapping[str, Fault]:
+        """The faults that affect a job, by kind; none if there is no such job."""
+        return self._jobs[name].faults if name in self._jobs else {}
+
     def tagged_resource(self, arn: str) -> TrainingJob:
         return self._get(arn.removeprefix(ARN_PREFIX))
 

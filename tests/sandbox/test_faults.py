@@ -464,3 +464,41 @@ def test_the_fault_module_imports_no_slow_packages() -> None:
     program = "import sys, sandbox.faults; print(*{name.partition('.')[0] for name in sys.modules})"
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert not {"moto", "boto3", "botocore", "werkzeug", "prefect", "numpy"} & set(output.split())
+
+
+def test_a_denied_log_cannot_be_read_but_that_of_another_job_can(user: Any, inject: Inject) -> None:
+    inject(kind="log-denied")
+    for name in ("denied", "allowed"):
+        user.start(name)
+        assert user.wait(name)["TrainingJobStatus"] == "Completed"
+    group, stream = "/aws/sagemaker/TrainingJobs", "denied/algo-1-1"
+    for call, arguments in (
+        (user.logs.describe_log_streams, {"logStreamNamePrefix": "denied/"}),
+        (user.logs.get_log_events, {"logStreamName": stream}),
+    ):
+        status, code, message = rejection(call, logGroupName=group, **arguments)
+        assert (status, code) == (400, "AccessDeniedException")
+        assert "is not authorized to perform: logs:" in message
+    assert user.log("allowed")
+
+
+def test_empty_log_pages_have_no_end(user: Any, inject: Inject) -> None:
+    inject(kind="empty-log-pages")
+    user.start("empty-pages")
+    user.wait("empty-pages")
+    group = "/aws/sagemaker/TrainingJobs"
+    [stream] = user.logs.describe_log_streams(logGroupName=group, logStreamNamePrefix="empty-pages/")["logStreams"]
+    tokens = set()
+    for _ in range(3):
+        page = user.logs.get_log_events(logGroupName=group, logStreamName=stream["logStreamName"])
+        assert page["events"] == []
+        tokens.add(page["nextForwardToken"])
+    assert len(tokens) == 3
+
+
+def test_a_job_fails_when_its_disk_is_full(user: Any, inject: Inject) -> None:
+    inject(kind="disk-full")
+    user.start("full")
+    job = user.wait("full")
+    assert (job["TrainingJobStatus"], job["FailureReason"]) == ("Failed", "ClientError: Insufficient disk space")
+    assert [new["Status"] for new in job["SecondaryStatusTransitions"]] == ["Starting", "Downloading", "Failed"]

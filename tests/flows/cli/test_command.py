@@ -25,7 +25,9 @@ def test_an_error_of_the_environment_is_one_sentence(capsys: pytest.CaptureFixtu
     assert line.startswith("/nowhere/x cannot be used: Read-only file system.")
 
 
-@pytest.mark.parametrize(("error", "code"), [(SystemExit(130), 130), (SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemExit(130), 130), (SystemExit(143), 143), (KeyboardInterrupt(), 130)]
+)
 def test_an_interruption_is_one_sentence(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert report_errors(failing(error), "Interrupted. Nothing is left.") == code
     assert capsys.readouterr().err == "Interrupted. Nothing is left.\n"
