@@ -164,10 +164,11 @@ def _register_sandbox(workspace: "Workspace") -> None:
 class LocalPrefectServer:
     """A Prefect server process. Its port is open at once; it responds some seconds later. Call `close` at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self._output = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            self._address = f"127.0.0.1:{listener.getsockname()[1]}"
+        with socket.create_server(("127.0.0.1", port)) as listener:
+            self.port: int = listener.getsockname()[1]
+            self._address = f"127.0.0.1:{self.port}"
             self.api_url: str = f"http://{self._address}/api"
             self._process = subprocess.Popen(
                 [sys.executable, "-m", __name__, str(listener.fileno())],
