@@ -19,7 +19,7 @@ from typing import Any, Final, cast
 import boto3
 import botocore.session
 from botocore.credentials import Credentials, ReadOnlyCredentials, RefreshableCredentials
-from botocore.exceptions import CredentialRetrievalError, NoCredentialsError
+from botocore.exceptions import BotoCoreError, CredentialRetrievalError, NoCredentialsError
 from prefect_aws import AwsCredentials
 
 from aws.error_catalogue import read_catalogue
@@ -158,6 +158,8 @@ class _RenewableCredentials(Credentials):
             if credentials is None:
                 raise NoCredentialsError
             return credentials.get_frozen_credentials()
+        except BotoCoreError:  # some, such as timeouts, are OSErrors as well
+            raise
         except (OSError, RuntimeError) as error:  # such as a missing token file, or new keys that have expired already
             raise CredentialRetrievalError(provider=self.method, error_msg=str(error)) from error
 

@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 from prefect_aws import AwsCredentials
+from prefect_aws.client_parameters import AwsClientParameters
 from pydantic import SecretStr
 
-from aws.errors import AccessDenied, translate_errors
+from aws.errors import AccessDenied, Unavailable, translate_errors
 from aws.session import get_client
 from aws.workspace import Workspace
 
@@ -179,6 +180,15 @@ def test_a_role_with_expired_keys_of_its_own_source_is_reported(
 ) -> None:
     with pytest.raises(AccessDenied, match=r"ExpiredToken: .* could not be assumed\. If the workspace's AWS Cred"):
         list_jobs(with_credentials(role_workspace, **session_keys))
+
+
+def test_a_slow_answer_to_assume_role_is_retryable(role_workspace: Workspace, inject: Inject) -> None:
+    url = role_workspace.client("s3").meta.endpoint_url
+    config = {"read_timeout": 0.2, "retries": {"total_max_attempts": 1}}
+    hasty = with_credentials(role_workspace, aws_client_parameters=AwsClientParameters(endpoint_url=url, config=config))
+    inject(kind="slow-answer", action="AssumeRole", seconds=1)
+    with pytest.raises(Unavailable, match="Read timeout"):
+        list_jobs(hasty)
 
 
 def test_a_missing_token_file_is_an_error_of_the_credentials(
