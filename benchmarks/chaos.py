@@ -135,6 +135,8 @@ class Session:
         possible = HARMLESS if moment not in MOMENTS else (*HARMLESS, *HARMFUL)
         disturbance = self._random.choice(possible) if self._random.random() < 0.5 else "none"
         killed, code, output = self._command(state, MOMENTS.get(moment), disturbance)
+        if disturbance == "full disk":
+            self._remove_results_of_prefect()
         jobs, files = self.jobs(others).values(), self._half_written()
         self.disturbed[disturbance].update(runs=1, killed=killed, failed=bool(code and not killed))
         if stopped := sum(job == "Stopped" for job in jobs):
@@ -203,6 +205,12 @@ class Session:
         """Return the files that only an unfinished run uses, and stored results that are not valid JSON."""
         folders = (self.home / folder for folder in FOLDERS)
         return [str(path) for folder in folders for path in folder.rglob("*") if path.is_file() and _is_half(path)]
+
+    def _remove_results_of_prefect(self) -> None:
+        """Remove incomplete results of flows: Prefect, unlike this project, writes them under their final names."""
+        for path in (self.home / ".prefect/storage").rglob("*"):
+            if path.is_file() and _is_half(path):
+                path.unlink()
 
     def _check_model(self, job: str, state: int) -> None:
         """Compare the downloaded model with the object in S3, and with a model trained without flow and S3."""
