@@ -38,6 +38,7 @@ from tasks.format import format_channels
 from tasks.load import find, load
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import Dataset, Gate, HyperparametersForm, Registry, Reuse, RunParameters, Split
+from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.failure_artifact import failure_artifact
 from tasks.record import record
 from tasks.register import decide_verdict, find_champion, register
@@ -111,13 +112,14 @@ def train_linear_learner(
         if_exists: What to do if a job with the same input runs or is complete: adopt it, pay for a new one, or fail.
         model_dir: Folder, on the machine that runs the flow, for the downloaded model.
     """
+    ignore_closed_pipe()
     parameters = RunParameters(
         dataset=dataset, split=split, hyperparameters=hyperparameters, compute=compute, gate=gate, registry=registry
     )
     try:
         with failure_artifact():
             block = load_workspace(workspace)
-            with bucket_results(block, dataset, reuse):
+            with bucket_results(block, dataset, reuse) as results:
                 check_workspace(block, model_dir)
                 table = load(block, find(block, dataset), dataset)
                 rows = split_rows(block, table, split)
@@ -140,7 +142,12 @@ def train_linear_learner(
                 if registry.register_model:
                     registered = register(block, trained, parameters, recorded, evaluation, verdict, champion)
                 run = TrainingRun(
-                    **dict(trained), evaluation=evaluation, verdict=verdict, recorded=recorded, registered=registered
+                    **dict(trained),
+                    evaluation=evaluation,
+                    verdict=verdict,
+                    recorded=recorded,
+                    registered=registered,
+                    reused=results.reused(),
                 )
                 report(run, compared, warnings, workspace, evaluated.plots)
     except CancelledRun as cancelled:

@@ -13,7 +13,7 @@ from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.explain_rerun import flatten
 from tasks.caching.policy import RETRIES, UNCACHED, Result
-from tasks.caching.result_storage import explain_rerun
+from tasks.caching.result_storage import count_as_reused, explain_rerun
 from tasks.parameters import fit_batch_size
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.events import show_job
@@ -98,7 +98,8 @@ def _submit(
         unusable = "the last job with this input did not complete, or its model was deleted"
         default_reason = "if_exists is new" if if_exists == "new" else unusable
         logger.info(explain_rerun("fit", made_of, f"training job {submission.name}", default_reason))
-    reused_step = {"reused": "training job"} if submission.how == "reused" else {}
-    logger.info("%s: training job %s", submission.how, submission.name, extra=reused_step)
+    elif submission.how == "reused":
+        count_as_reused("training job")
+    logger.info("%s: training job %s", submission.how, submission.name)
     show_job(workspace, submission, at_most)
     return submission

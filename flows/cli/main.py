@@ -11,6 +11,7 @@ from flows.cli import local_services
 from flows.cli.arguments import Arguments, parse_arguments, validation_messages
 from flows.cli.command import FAILED, USER_ERROR, print_result, report_error, report_errors
 from flows.cli.local_services import ServerStartError
+from flows.cli.output_streams import continue_without_output
 from linear_learner.errors import DataError, LinearLearnerError
 from tasks.environment.errors import ExternalError
 from tasks.environment.folders import check_folders
@@ -30,6 +31,7 @@ def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | N
 
     Exit code 2: an argument is invalid, or this machine, the network or Prefect's server prevents the run.
     """
+    continue_without_output()
     return report_errors(lambda: _main(load_flow, arguments), INTERRUPTED)
 
 
@@ -85,7 +87,7 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
             block = load_workspace(workspace)
         except NotFound as error:
             return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
-        with terminal_output() as reused:
+        with terminal_output():
             if chosen is None:
                 replay = Replay.of(block, given)
                 chosen = replay.arguments
@@ -96,5 +98,5 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
         return report_error(error, FAILED)
     except (LinearLearnerError, AwsError) as error:
         return report_error(error, USER_ERROR)
-    print_result(summary(run, reused, replay))
+    print_result(summary(run, replay))
     return 0

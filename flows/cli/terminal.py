@@ -1,8 +1,10 @@
 """Terminal output: Prefect's log lines and a progress bar while the flow runs, then a summary."""
 
 import logging
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 
 from prefect.logging.handlers import PrefectConsoleHandler
 from rich.console import Console
@@ -10,31 +12,32 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.theme import Theme
 
 from flows.cli.replay import Replay
+from tasks.prefect_ui.console_output import run_log_handlers
+from tasks.prefect_ui.job_progress import progress_listeners
 from tasks.report import PAGE, TrainingRun
-
-RUN_LOGGERS = ("prefect.flow_runs", "prefect.task_runs")
 
 
 @contextmanager
-def terminal_output() -> Iterator[list[str]]:
-    """Show the flow's log and progress during the block; yields a list, to which reused results are added."""
-    # Prefect logs through one handler of the root logger. The bar uses its console, so that lines and bar do not
-    # overwrite each other, with rich's theme, because Prefect's lacks the styles of the bar.
-    handlers = [handler for handler in logging.getLogger().handlers if isinstance(handler, PrefectConsoleHandler)]
-    terminal = handlers[0].console if handlers else Console(stderr=True)
-    columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    bar = Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal)
-    reader = _RecordReader(bar)
+def terminal_output() -> Iterator[None]:
+    """Show the flow's log and progress during the block, at any log level."""
+    handlers = [handler for handler in run_log_handlers() if _writes_to_terminal(handler)]
+    # The bar uses the console of Prefect's log, so that lines and bar do not overwrite each other.
+    consoles = [handler.console for handler in handlers if isinstance(handler, PrefectConsoleHandler)]
+    bar = _ProgressBar(consoles[0] if consoles else Console(stderr=True))
     with ExitStack() as stack:
-        stack.enter_context(terminal.use_theme(Theme()))
-        stack.enter_context(bar)
         for handler in handlers:
             handler.addFilter(_is_below_error)
             stack.callback(handler.removeFilter, _is_below_error)
-        for logger in map(logging.getLogger, RUN_LOGGERS):
-            logger.addHandler(reader)
-            stack.callback(logger.removeHandler, reader)
-        yield reader.reused
+        bar.start()
+        stack.callback(bar.stop)
+        progress_listeners.append(bar.show)
+        stack.callback(progress_listeners.remove, bar.show)
+        yield
+
+
+def _writes_to_terminal(handler: logging.Handler) -> bool:
+    stream = getattr(handler, "stream", None)
+    return isinstance(handler, PrefectConsoleHandler) or (stream is not None and stream in {sys.stdout, sys.stderr})
 
 
 def _is_below_error(record: logging.LogRecord) -> bool:
@@ -42,23 +45,34 @@ def _is_below_error(record: logging.LogRecord) -> bool:
     return record.levelno < logging.ERROR
 
 
-class _RecordReader(logging.Handler):
-    """Reads what steps attach to their log records: `progress` in per cent, and `reused`."""
+class _ProgressBar:
+    """The progress of the training job in a terminal. An error of the terminal ends the bar, not the run."""
 
-    def __init__(self, progress: Progress) -> None:
-        super().__init__()
-        self.reused: list[str] = []
-        self._progress = progress
-        self._bar = progress.add_task("training", total=100, visible=False)
+    def __init__(self, console: Console) -> None:
+        columns = (TextColumn("training"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+        self._progress = Progress(*columns, console=console, transient=True, disable=not console.is_interactive)
+        self._bar = self._progress.add_task("training", total=100, visible=False)
 
-    def emit(self, record: logging.LogRecord) -> None:
-        if hasattr(record, "progress"):
-            self._progress.update(self._bar, completed=record.progress, visible=record.progress < 100)
-        if hasattr(record, "reused"):
-            self.reused.append(record.reused)
+    def start(self) -> None:
+        # Prefect's theme lacks the styles of the bar.
+        self._progress.console.push_theme(Theme())
+        self._attempt(self._progress.start)
+
+    def show(self, percent: float) -> None:
+        self._attempt(partial(self._progress.update, self._bar, completed=percent, visible=percent < 100))
+
+    def stop(self) -> None:
+        self._attempt(self._progress.stop)
+        self._progress.console.pop_theme()
+
+    def _attempt(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception:  # noqa: BLE001 - whatever fails here, the training job continues
+            self._progress.disable = True
 
 
-def summary(run: TrainingRun, reused: Sequence[str], replay: Replay | None = None) -> str:
+def summary(run: TrainingRun, replay: Replay | None = None) -> str:
     rows, job, model = run.rows, run.job, run.model
     tested = [(one.name, one.value) for one in run.evaluation.metrics if one.value is not None]
     # Without objective_loss: SageMaker's is that of the first model, not of the selected one.
@@ -75,7 +89,7 @@ def summary(run: TrainingRun, reused: Sequence[str], replay: Replay | None = Non
         "model": f"{model.path} ({model.size:,} bytes, {model.features} features)",
         "report": str(model.path.with_name(PAGE)),
         "record": run.recorded.uri,
-        "reused": ", ".join(reused) or "nothing",
+        "reused": ", ".join(run.reused) or "nothing",
     }
     if replay:
         lines["reproduction"] = replay.outcome(run)

@@ -77,4 +77,5 @@ UNCACHED: dict[str, Any] = {"cache_policy": NO_CACHE, "persist_result": False, "
 def cached(step: str, facts: Callable[[Inputs], Facts]) -> dict[str, Any]:
     """Return the options of a step whose result later runs reuse; it is stored as JSON, not pickled."""
     policy = ContentCachePolicy(step=step, facts=facts)
-    return {"cache_policy": policy, "persist_result": True, "result_serializer": "json"}
+    # The result storage applies PREFECT_TASKS_REFRESH_CACHE itself; Prefect would not ask it why a step runs again.
+    return {"cache_policy": policy, "refresh_cache": False, "persist_result": True, "result_serializer": "json"}

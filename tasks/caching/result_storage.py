@@ -6,9 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
+from prefect.client.schemas.objects import TaskRun
 from prefect.context import FlowRunContext, TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.results import ResultRecord, ResultStore, get_result_store  # type: ignore[attr-defined] # it is public
+from prefect.settings import PREFECT_TASKS_DISABLE_CACHING, PREFECT_TASKS_REFRESH_CACHE
 from pydantic import PrivateAttr
 
 from aws.errors import AccessDenied, AwsError, NotFound
@@ -29,6 +31,8 @@ class BucketResultStore(ResultStore):
     _workspace: Workspace = PrivateAttr()
     _reuse: Reuse = PrivateAttr()
     _history: StepHistory = PrivateAttr()
+    # The copies that Prefect makes of the store for each task run share this dictionary.
+    _task_runs: dict[str, list[TaskRun]] = PrivateAttr(default_factory=dict)
 
     @classmethod
     def create(cls, workspace: Workspace, dataset: Dataset, reuse: Reuse, **options: Any) -> "BucketResultStore":
@@ -44,6 +48,7 @@ class BucketResultStore(ResultStore):
         policy = context.task.cache_policy if context else None
         if context is None or not isinstance(policy, ContentCachePolicy):
             return False
+        self._task_runs.setdefault(policy.step, []).append(context.task_run)
         try:
             record, reason = self._read_reusable(key)
         except AwsError as error:
@@ -51,10 +56,11 @@ class BucketResultStore(ResultStore):
             record, reason = None, None
         if record is not None:
             self.cache[key] = record
-            get_run_logger().info("reused: %s", record.result, extra={"reused": policy.step})
+            get_run_logger().info("reused: %s", record.result)
             return True
-        name = context.task_run.name
-        get_run_logger().info(reason or self._history.explain(policy.step, policy.facts(context.parameters), name))
+        if context.task_run.run_count == 1:  # Prefect logs why there are further attempts
+            explanation = self._explain(context, policy)  # it also stores the facts for the next run
+            get_run_logger().info(reason or explanation)
         return False
 
     def read(self, key: str, holder: str | None = None) -> "ResultRecord[Any]":
@@ -67,6 +73,11 @@ class BucketResultStore(ResultStore):
         del holder
         if isinstance(result_record.result, BaseException):
             return  # the step failed
+        context = TaskRunContext.get()
+        policy = context.task.cache_policy if context else None
+        if context and context.task.refresh_cache and isinstance(policy, ContentCachePolicy):
+            # Prefect has not called `exists`.
+            get_run_logger().info(self._explain(context, policy, "refresh_cache is set on this step"))
         key = PurePath(result_record.metadata.storage_key or "").name  # Prefect has made it a local path
         try:
             write_object(self._workspace, self._uri(key), result_record.serialize())
@@ -76,6 +87,21 @@ class BucketResultStore(ResultStore):
     def explain(self, step: str, facts: Facts, what: str, default_reason: str) -> str:
         """Return why a step that is not cached runs; see StepHistory.explain."""
         return self._history.explain(step, facts, what, default_reason)
+
+    def reused(self) -> tuple[str, ...]:
+        """Return the steps whose results were reused so far: the state of all their task runs is Cached."""
+        # Not from the Prefect server, which receives the states of task runs late, and may be unavailable.
+        return tuple(step for step, runs in self._task_runs.items() if all(run.state_name == "Cached" for run in runs))
+
+    def count_as_reused(self, what: str) -> None:
+        """Add to `reused` what is not the result of a cached step, and therefore has no task run that is Cached."""
+        self._task_runs[what] = []
+
+    def _explain(
+        self, context: TaskRunContext, policy: ContentCachePolicy, default_reason: str = RESULT_MISSING
+    ) -> str:
+        facts = policy.facts(context.parameters)
+        return self._history.explain(policy.step, facts, context.task_run.name, default_reason)
 
     def _read_reusable(self, key: str) -> tuple["ResultRecord[Any] | None", str | None]:
         """Return the result under `key`, or the reason not to use it, or neither when there is no readable result."""
@@ -88,8 +114,9 @@ class BucketResultStore(ResultStore):
             # Without permission to list the bucket, S3 denies access to objects that do not exist.
             get_run_logger().warning("Access to the stored result was denied, so it is not reused. %s", error)
             return None, None
-        if self._reuse.refresh:
-            return None, "again, because reuse.refresh is true"
+        if self._reuse.refresh or PREFECT_TASKS_REFRESH_CACHE.value():
+            setting = "reuse.refresh is true" if self._reuse.refresh else "PREFECT_TASKS_REFRESH_CACHE is set"
+            return None, f"again, because {setting}"
         days = self._reuse.max_age_days
         if days is not None and datetime.now(UTC) - written > timedelta(days=days):
             return None, f"again, because the result is older than {days:g} day{'s' if days != 1 else ''}"
@@ -104,7 +131,7 @@ class BucketResultStore(ResultStore):
 
 
 @contextmanager
-def bucket_results(workspace: Workspace, dataset: Dataset, reuse: Reuse = Reuse()) -> Iterator[None]:  # noqa: B008 - it is frozen
+def bucket_results(workspace: Workspace, dataset: Dataset, reuse: Reuse | None = None) -> Iterator[BucketResultStore]:
     """Store the results of the steps that the block calls in the workspace's bucket; for use in the body of a flow.
 
     Prefect's decorators cannot configure this, as the workspace is a parameter of the flow. The result of the flow
@@ -115,9 +142,11 @@ def bucket_results(workspace: Workspace, dataset: Dataset, reuse: Reuse = Reuse(
         raise RuntimeError("bucket_results can only be used in the body of a flow")
     flow_store = context.result_store
     options = {"result_storage": flow_store.result_storage, "serializer": flow_store.serializer}
-    store = BucketResultStore.create(workspace, dataset, reuse, **options)
+    store = BucketResultStore.create(workspace, dataset, reuse or Reuse(), **options)
+    if PREFECT_TASKS_DISABLE_CACHING.value():
+        get_run_logger().warning("All steps run and no result is stored, as PREFECT_TASKS_DISABLE_CACHING is set.")
     with context.model_copy(update={"result_store": store}):
-        yield
+        yield store
 
 
 def explain_rerun(step: str, facts: Facts, what: str, default_reason: str = RESULT_MISSING) -> str:
@@ -126,3 +155,10 @@ def explain_rerun(step: str, facts: Facts, what: str, default_reason: str = RESU
     if isinstance(store, BucketResultStore):
         return store.explain(step, facts, what, default_reason)
     return f"reason unknown: {what}"
+
+
+def count_as_reused(what: str) -> None:
+    """Add `what` to the results that this run reused; see BucketResultStore.count_as_reused."""
+    store = get_result_store()
+    if isinstance(store, BucketResultStore):
+        store.count_as_reused(what)

@@ -34,6 +34,8 @@ class TrainingRun(TrainedModel):
     verdict: Verdict
     recorded: Recorded
     registered: Registered | None
+    reused: tuple[str, ...] = ()
+    """The steps of which results of earlier runs were reused, and "training job" if that was."""
 
     @property
     def cost(self) -> str:

@@ -3,6 +3,7 @@
 import json
 import time
 from collections import deque
+from collections.abc import Callable
 from math import inf, isfinite
 from typing import TYPE_CHECKING, Any, cast
 
@@ -22,6 +23,9 @@ TAIL_LINES = 40
 """Number of lines at the end of the log that a failure report shows."""
 MAX_CURVE_ROWS = 50
 """Maximum number of epochs in the learning curve; of more epochs it has every second, fourth, …"""
+
+progress_listeners: list[Callable[[float], None]] = []
+"""Functions in this process that show the progress of a followed job, in per cent; they must not raise."""
 
 
 class JobProgress:
@@ -73,7 +77,9 @@ class JobProgress:
         now = time.monotonic()
         if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
             message = "epoch %d: best %s %.6g, %.0f %% done"
-            self._log.info(message, epoch.index, epoch.criteria, epoch.value, progress, extra={"progress": progress})
+            self._log.info(message, epoch.index, epoch.criteria, epoch.value, progress)
+            for show in progress_listeners:
+                show(progress)
             if progress >= 100 or progress // 5 > self._shown // 5:
                 self._update(progress)
             self._shown, self._shown_at = progress, now

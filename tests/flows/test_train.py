@@ -17,7 +17,6 @@ from aws.errors import NotFound
 from aws.training.compute import Compute
 from aws.workspace import Workspace
 from flows.cli.arguments import Arguments
-from flows.cli.terminal import terminal_output
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError
 from linear_learner.formats.artifact import read_model
@@ -26,14 +25,7 @@ from tasks.parameters import COMMON_HYPERPARAMETERS, RARE_GROUP, Dataset, Split
 from tasks.report import TrainingRun
 
 PutObject = Callable[[str, bytes], str]
-STEPS = ["load", "split", "format", "upload", "training job", "read log", "download", "evaluate", "record"]
-
-
-@pytest.fixture
-def reused() -> Iterator[list[str]]:
-    """The steps that the flow runs of the test log as reused."""
-    with terminal_output() as steps:
-        yield steps
+STEPS = ("load", "split", "format", "upload", "training job", "read log", "download", "evaluate", "record")
 
 
 def run_name(flow_run_state: State[Any]) -> str:
@@ -53,11 +45,11 @@ def task_states(flow_run_state: State[Any]) -> dict[str, str]:
 
 
 def test_a_run_trains_a_model_and_the_next_run_reuses_it(
-    parameters: dict[str, Any], jobs: Callable[[], list[str]], reused: list[str], machine: Path
+    parameters: dict[str, Any], jobs: Callable[[], list[str]], machine: Path
 ) -> None:
     first = train_linear_learner(**parameters)
     assert isinstance(first, TrainingRun)
-    assert reused == []
+    assert first.reused == ()
     assert (first.table.rows, first.rows.train, first.submission.how) == (300, 210, "started")
     assert first.model.path == machine / "models" / first.job.name / "model.tar.gz"
     scores = read_model(first.model.path).predict([[20, 0.0], [50, 0.5]]).scores
@@ -68,9 +60,9 @@ def test_a_run_trains_a_model_and_the_next_run_reuses_it(
     again: State[Any] = train_linear_learner(**parameters, return_state=True)
     assert run_name(again) == f"pay from {Path(parameters['dataset'].source).name}"
     second = again.result()
-    assert reused == STEPS
+    assert second.reused == STEPS
     assert second.submission.how == "reused"
-    assert second.model_dump(exclude={"submission"}) == first.model_dump(exclude={"submission"})
+    assert second.model_dump(exclude={"submission", "reused"}) == first.model_dump(exclude={"submission", "reused"})
     assert jobs() == [first.job.name]
     assert {name: state for name, state in task_states(again).items() if state != "Completed"} == dict.fromkeys(
         [step.split()[0] for step in STEPS if step != "training job"], "Cached"
@@ -78,13 +70,12 @@ def test_a_run_trains_a_model_and_the_next_run_reuses_it(
 
 
 def test_a_changed_hyperparameter_starts_one_job_on_the_same_channels(
-    parameters: dict[str, Any], jobs: Callable[[], list[str]], reused: list[str]
+    parameters: dict[str, Any], jobs: Callable[[], list[str]]
 ) -> None:
     first = train_linear_learner(**parameters)
     changed = {**parameters, "hyperparameters": parameters["hyperparameters"].model_copy(update={"epochs": 3})}
-    reused.clear()
     second = train_linear_learner(**changed)
-    assert reused == ["load", "split", "format", "upload"]
+    assert second.reused == ("load", "split", "format", "upload")
     assert second.submission.how == "started"
     assert second.uploaded == first.uploaded
     assert sorted(jobs()) == sorted({first.job.name, second.job.name})

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import boto3
+import httpx
 import pytest
 from botocore.config import Config
 
@@ -161,6 +162,31 @@ def test_a_terminal_shows_a_progress_bar(
         os.close(controller)
     assert run.returncode == 0, output.decode()
     assert re.search(r"training .*━.* \d+%", output.decode())
+
+
+def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_job_trains(
+    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
+) -> None:
+    assert first.returncode == 0
+    before = set(jobs(home))
+    job = ("--hyperparameters.epochs", "150", "--hyperparameters.early_stopping_patience", "150")
+    with subprocess.Popen(
+        [*PYTHON, "flows.train", *job],
+        cwd=home,
+        env={**environment(home), "PREFECT_API_URL": server.api_url},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as run:
+        assert run.stdout is not None
+        assert any("Training: " in line for line in run.stdout), "the job did not train"
+        run.stdout.close()
+        run.send_signal(signal.SIGHUP)
+        assert run.wait(60) == 0
+    (job_name,) = set(jobs(home)) - before
+    assert jobs(home)[job_name] == "Completed"
+    latest = httpx.post(f"{server.api_url}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
+    assert [one["state_name"] for one in latest] == ["Completed"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])

@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 from prefect import State, flow, task
 from prefect.context import FlowRunContext
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.settings import (
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_TASKS_DISABLE_CACHING,
+    PREFECT_TASKS_REFRESH_CACHE,
+    temporary_settings,
+)
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr, ValidationError
 
@@ -173,6 +179,86 @@ def test_refresh_runs_a_step_again_and_later_runs_reuse_the_new_result(
     assert "again, because reuse.refresh is true" in caplog.messages
     later = run(workspace, uri)
     assert (later.name, later.result().call, len(stored_results(workspace))) == ("Cached", 2, 1)
+
+
+def test_the_setting_refresh_cache_runs_a_step_again_and_says_so(
+    workspace: Workspace, uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):
+        assert [run(workspace, uri).name for _ in range(2)] == ["Completed", "Completed"]
+    first, second = (one for one in caplog.messages if one.startswith(("for the first", "again", "reused")))
+    assert first.startswith("for the first time: copy")
+    assert second == "again, because PREFECT_TASKS_REFRESH_CACHE is set"
+    assert run(workspace, uri).name == "Cached"
+
+
+def test_a_step_with_refresh_cache_runs_again_and_says_so(
+    workspace: Workspace, uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(workspace, uri)
+    caplog.clear()
+
+    @flow
+    def refreshing() -> tuple[str, ...]:
+        with bucket_results(workspace, Dataset()) as results:
+            copy.with_options(refresh_cache=True)(workspace, stat_object(workspace, uri))
+        return results.reused()
+
+    assert (refreshing(), len(calls)) == ((), 2)
+    assert "again, because refresh_cache is set on this step" in caplog.messages
+    assert not any(message.startswith("reused") for message in caplog.messages)
+
+
+def test_a_step_that_ran_in_this_flow_run_is_not_counted_as_reused(workspace: Workspace, uri: str) -> None:
+    @flow
+    def copying() -> list[tuple[str, ...]]:
+        with bucket_results(workspace, Dataset()) as results:
+            return [results.reused() for _ in range(2) if copy(workspace, stat_object(workspace, uri))]
+
+    assert copying() == [(), ()]
+    assert copying() == [("copy",), ("copy",)]
+
+
+def test_a_disabled_cache_is_reported_and_nothing_is_stored(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with temporary_settings({PREFECT_TASKS_DISABLE_CACHING: True}):
+
+        @task(**cached("count", lambda _: {"one": 1}))  # Prefect applies the setting when a task is defined
+        def count() -> int:
+            calls.append("count")
+            return len(calls)
+
+        @flow
+        def counting() -> tuple[str, ...]:
+            with bucket_results(workspace, Dataset()) as results:
+                count()
+            return results.reused()
+
+        assert (counting(), counting(), len(calls)) == ((), (), 2)
+    assert "All steps run and no result is stored, as PREFECT_TASKS_DISABLE_CACHING is set." in caplog.messages
+    assert stored_results(workspace) == {}
+
+
+def test_a_further_attempt_is_not_explained_by_a_missing_result(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    @task(**cached("stumble", lambda _: {"one": 1}), retries=1)
+    def stumble() -> int:
+        calls.append("stumble")
+        if len(calls) == 1:
+            raise OSError("once")
+        return len(calls)
+
+    @flow
+    def stumbling() -> int:
+        with bucket_results(workspace, Dataset()):
+            return stumble()
+
+    assert stumbling() == 2
+    reasons = [message for message in caplog.messages if message.startswith(("for the first", "again"))]
+    assert len(reasons) == 1
+    assert reasons[0].startswith("for the first time: stumble")
 
 
 def test_a_result_older_than_the_limit_is_not_reused(
