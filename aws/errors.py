@@ -59,6 +59,10 @@ class InvalidRequest(AwsError):
     """The request is not valid; sending it again does not help."""
 
 
+class UnsupportedInstanceType(AwsError):
+    """The request is not valid because of its instance type; the same request for another type may be."""
+
+
 class QuotaExceeded(AwsError):
     """A quota of the account is exceeded; `waiting_helps` is False when the request is larger than the quota."""
 

@@ -15,7 +15,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.wrappers import Response
 
-from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN
+from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN, USER_ARN
 from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
 from sandbox.faults import FAULTS_PATH, Faults
 from sandbox.sagemaker.api_model import ServiceError, service_model
@@ -113,7 +113,14 @@ class Application:
                 return call.error_response(400, error.code, str(error))
             if document is not None:
                 return json_response(200, document, JSON_CONTENT_TYPE)
-        if call.service == "s3" and environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}:
+        changes = environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}
+        if call.service == "s3" and (changes or call.action == "GetBucketPolicy"):
+            if self._store.denies(environ):
+                read_body(environ)  # clients send the whole request before they read the response
+                denied = f's3:PutObject on resource: "{call.resource}" with an explicit deny in a resource-based policy'
+                return call.error_response(
+                    403, "AccessDenied", f"User: {USER_ARN} is not authorized to perform: {denied}"
+                )
             return self._store.perform(environ)
         try:
             return self._emulator.respond(environ)

@@ -11,12 +11,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from aws.errors import AwsError, translate_errors
+from aws.tags import MAX_TAGS, count_tags
 from aws.workspace import Workspace
 
 RUN_TAG = "prefect:flow-run-id"
 """The flow run that created the job."""
 LEASE_TAG_PREFIX = "linear-learner:follower/"
 """Prefix of the key of a lease's tag; the rest of the key is the id of the flow run."""
+MAX_TAGS_WITH_LEASES = MAX_TAGS - 1
+"""Leases leave room for one more tag, the one of a job that is stopped because it diverged."""
 LEASE_DURATION, LEASE_RENEWAL = timedelta(minutes=15), timedelta(minutes=5)
 
 
@@ -26,10 +29,38 @@ def lease_tag(run: str) -> dict[str, str]:
     return {f"{LEASE_TAG_PREFIX}{run}": f"{until} {_host_identity()} {os.getpid()}"}
 
 
+def renew_lease(workspace: Workspace, arn: str, run: str, tags: dict[str, str] | None = None) -> bool:
+    """Add or renew the lease of the flow run `run`; return False when the job has no room for another tag.
+
+    Inactive leases of other runs are removed when they take up the room. A run without a lease can still follow the
+    job: without room, other runs have leases that keep it from being stopped. Raises AwsError when AWS denies the
+    calls or is unavailable. `tags` are the job's tags, where the caller has just read them.
+    """
+    lease, tags = lease_tag(run), job_tags(workspace, arn) if tags is None else tags
+    if not lease.keys() <= tags.keys() and count_tags(tags) >= MAX_TAGS_WITH_LEASES:
+        active = active_leases(tags)
+        inactive = [key for key in tags if key.startswith(LEASE_TAG_PREFIX) and _run_of(key) not in active]
+        if count_tags(tags) - len(inactive) >= MAX_TAGS_WITH_LEASES:
+            return False
+        _remove_tags(workspace, arn, inactive)
+    try:
+        add_tags(workspace, arn, lease)
+    except AwsError as error:
+        # Other runs may have taken the room since the tags were read; the wording of that refusal is not documented.
+        if error.retryable or count_tags(job_tags(workspace, arn) | lease) <= MAX_TAGS:
+            raise
+        return False
+    return True
+
+
 def active_leases(tags: dict[str, str]) -> list[str]:
     """Return the ids of the flow runs that have an active lease among a job's tags."""
-    leases = {key.removeprefix(LEASE_TAG_PREFIX): tags[key] for key in tags if key.startswith(LEASE_TAG_PREFIX)}
+    leases = {_run_of(key): tags[key] for key in tags if key.startswith(LEASE_TAG_PREFIX)}
     return [run for run, lease in leases.items() if _is_active(lease)]
+
+
+def _run_of(key: str) -> str:
+    return key.removeprefix(LEASE_TAG_PREFIX)
 
 
 def _is_active(lease: str) -> bool:
@@ -56,6 +87,11 @@ def add_tags(workspace: Workspace, arn: str, tags: dict[str, str]) -> None:
         workspace.client("sagemaker").add_tags(ResourceArn=arn, Tags=listed)  # type: ignore[arg-type]
 
 
+def _remove_tags(workspace: Workspace, arn: str, keys: list[str]) -> None:
+    with translate_errors(f"removing a tag from {arn}"):
+        workspace.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=keys)
+
+
 def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
     """Remove the lease of the flow run `run`; return whether the job has no active lease now.
 
@@ -63,8 +99,7 @@ def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
     it reads the tags. Also returns True when AWS fails: a needless stop costs less than a job that no run follows.
     """
     try:
-        with translate_errors(f"removing a tag from {arn}"):
-            workspace.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=[f"{LEASE_TAG_PREFIX}{run}"])
+        _remove_tags(workspace, arn, [f"{LEASE_TAG_PREFIX}{run}"])
         return not active_leases(job_tags(workspace, arn))
     except AwsError:
         return True

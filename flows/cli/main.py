@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, parse_arguments, report_error
+from flows.cli.arguments import Arguments, is_uri, parse_arguments, report_error
 from flows.cli.local_services import ServerStartError
 from linear_learner.errors import DataError, LinearLearnerError
 
@@ -44,7 +44,7 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
     """The validated arguments, or None with --from-run: the recorded ones are read later from the workspace."""
     recorded = given.get("from_run")
     if recorded is not None:
-        if not recorded.startswith("s3://") and not Path(recorded).is_file():
+        if not is_uri(recorded) and not Path(recorded).is_file():
             raise DataError(f"There is no file {recorded}. Check the path given with --from-run.")
         return None
     chosen = Arguments(**given)
