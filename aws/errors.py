@@ -103,6 +103,8 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
         diagnosis = diagnose_error(code, message, status, error.operation_name)
         # Some responses to a wrong signature contain the canonical request, which includes the session token.
         message = re.split(r"\s*The Canonical String for this request", message)[0]
+        # SageMaker lists all of its 250 instance types when it rejects one.
+        message = re.sub(r"(enum value set: \[)[^\]]{300,}\]", r"\1…]", message)
         cause = f"{code or 'error'}: {message or 'no message'}"
     else:
         cause = str(error)

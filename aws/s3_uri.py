@@ -1,7 +1,7 @@
 """S3 URIs as people write them: spellings that are understood, and an explanation of each that is not."""
 
 import re
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from aws.errors import InvalidRequest
 
@@ -29,16 +29,17 @@ def normalize_uri(source: str) -> str:
     if not match or match["scheme"].lower() == "file":
         return source
     if match["scheme"].lower() in {"http", "https"}:
-        raise InvalidRequest(_explain_url(source))
+        raise InvalidRequest(_explain_url(match["rest"]))
     if match["scheme"].lower() not in SCHEMES:
-        raise InvalidRequest(f"{source} is not in S3: give s3://BUCKET/KEY, or a key in the workspace's bucket.")
+        scheme = match["scheme"].lower()
+        raise InvalidRequest(f"A {scheme}: URI is not in S3: give s3://BUCKET/KEY, or a key in the workspace's bucket.")
     if match["rest"].startswith("arn:"):
         raise InvalidRequest(_explain_arn(match["rest"]))
     bucket, slash, key = match["rest"].partition("/")
-    if "@" in bucket:  # Hadoop accepts s3a://ACCESS-KEY:SECRET-KEY@bucket: the message must not repeat it
+    if "@" in match["rest"] and not _BUCKET.fullmatch(bucket):
+        # Hadoop accepts s3a://ACCESS-KEY:SECRET-KEY@BUCKET/KEY: no message may repeat it.
         raise InvalidRequest(
-            f"Remove what is before the @ in the URI of bucket {bucket.rpartition('@')[2]}: credentials belong to the "
-            "workspace."
+            "The S3 URI has an @ before its bucket: write s3://BUCKET/KEY; the workspace has the keys."
         )
     if len(match["slashes"]) != 2 or not _BUCKET.fullmatch(bucket):
         raise InvalidRequest(f"{source} names no bucket: write s3://BUCKET/KEY.")
@@ -59,7 +60,9 @@ def check_bucket_name(name: str) -> None:
         where = f", and {folder.strip('/')} as its folder" if folder.strip("/") else ""
         raise ValueError(f"{name} is not the name of a bucket: give {bucket} as the bucket{where}")
     if name and not _BUCKET.fullmatch(name):
-        raise ValueError(f"{name!r} is not the name of a bucket: letters, digits, hyphens and dots are allowed")
+        raise ValueError(
+            f"{name.rpartition('@')[2]!r} is not the name of a bucket: letters, digits, hyphens and dots are allowed"
+        )
 
 
 def _explain_arn(arn: str) -> str:
@@ -89,11 +92,12 @@ def _explain_access_point(arn: str, match: re.Match[str], name: str, key: str) -
     )
 
 
-def _explain_url(url: str) -> str:
-    """Return the URI of the object that a web address names. Without its query, which may contain a signature."""
-    parts = urlsplit(url)
-    path, match = unquote(parts.path.lstrip("/")), _HOST.fullmatch(parts.hostname or "")
+def _explain_url(address: str) -> str:
+    """Return the URI of the object at a web address. Without its user and query, which may contain credentials."""
+    host, _, path = re.split("[?#]", address, maxsplit=1)[0].partition("/")
+    host = host.rpartition("@")[2].partition(":")[0].lower()
+    match = _HOST.fullmatch(host)
     if not match or not path:
-        return f"{parts.hostname} is not read over HTTP: upload the table to S3 and give s3://BUCKET/KEY."
+        return f"{host} is not read over HTTP: upload the table to S3 and give s3://BUCKET/KEY."
     bucket = f"{match['bucket']}/" if match["bucket"] else ""
-    return f"The address at {parts.hostname} is not an S3 URI: write s3://{bucket}{path}."
+    return f"The address at {host} is not an S3 URI: write s3://{bucket}{unquote(path)}."

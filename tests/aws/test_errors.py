@@ -326,6 +326,16 @@ def test_there_are_eight_error_classes_and_only_unavailable_is_retryable() -> No
     assert not AwsError.retryable
 
 
+def test_a_long_list_of_instance_types_is_shortened() -> None:
+    types = ", ".join(f"ml.m{n}.large" for n in range(200))
+    message = (
+        "1 validation error detected: Value 'ml.x.large' at 'resourceConfig.instanceType' failed to satisfy constraint: "
+        f"Member must satisfy enum value set: [{types}]"
+    )
+    error = translate_error(client_error("ValidationException", message, 400), "testing")
+    assert "Member must satisfy enum value set: […]. Choose another instance type" in str(error)
+
+
 def test_a_response_without_code_and_message_is_translated() -> None:
     assert type(translate_error(ClientError({}, "Operation"), "testing")) is InvalidRequest
 

@@ -18,6 +18,7 @@ POINT = "arn:aws:s3:us-east-1:123456789012:accesspoint/my-ap"
         ("s3a://data/a/b.csv", "s3://data/a/b.csv"),
         ("s3n://data/a/", "s3://data/a/"),
         ("s3://data/", "s3://data/"),
+        ("s3://data/a@b.csv", "s3://data/a@b.csv"),
         ("s3://data//a/b 1%20.csv?x#y", "s3://data//a/b 1%20.csv?x#y"),
         ("s3://my-ap-hrzrlukc5m36ft7okagglf3gmwluquse1b-s3alias/t.csv",) * 2,
         ("s3://My_Old.Bucket/t.csv", "s3://My_Old.Bucket/t.csv"),
@@ -57,8 +58,9 @@ def test_a_location_is_understood(source: str, uri: str) -> None:
         ("https://s3.eu-west-1.amazonaws.com/data/t.csv", ["write s3://data/t.csv"]),
         ("https://data.s3.cn-north-1.amazonaws.com.cn/t.csv", ["write s3://data/t.csv"]),
         ("https://data.s3.dualstack.eu-west-1.amazonaws.com/t.csv", ["write s3://data/t.csv"]),
+        ("https://[example/t.csv", ["not read over HTTP"]),
         ("https://example.org/t.csv", ["example.org is not read over HTTP", "s3://BUCKET/KEY"]),
-        ("gs://data/t.csv", ["gs://data/t.csv is not in S3"]),
+        ("gs://data/t.csv", ["A gs: URI is not in S3", "s3://BUCKET/KEY"]),
     ],
 )
 def test_a_location_that_is_not_understood_is_explained_in_one_sentence(source: str, expected: list[str]) -> None:
@@ -73,6 +75,8 @@ def test_a_location_that_is_not_understood_is_explained_in_one_sentence(source: 
     "source",
     [
         "s3a://AKIAEXAMPLE:SECRET@data/t.csv",
+        "s3a://AKIAEXAMPLE:a/SECRET@data/t.csv",
+        "ftp://user:SECRET@example.org/t.csv",
         "https://data.s3.amazonaws.com/t.csv?X-Amz-Signature=SECRET",
         "https://user:SECRET@example.org/t.csv",
     ],

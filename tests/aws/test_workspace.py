@@ -13,6 +13,7 @@ from aws.workspace import Workspace, load_workspace, split_uri
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 ROLE = "arn:aws:iam::123456789012:role/training"
+NEW_FIELDS = {"volume_kms_key_id", "network_isolation", "encrypt_inter_container_traffic"}
 
 
 def workspace(folder: str = "", **fields: Any) -> Workspace:
@@ -126,13 +127,10 @@ def test_an_unknown_name_raises_not_found_with_a_remedy() -> None:
 def test_a_block_that_was_saved_before_a_field_was_added_loads_unchanged() -> None:
     workspace("team", kms_key_id="1234", tags={"cost": "7"}).save("older-workspace")
     with get_client(sync_client=True) as client:
-        document = client.read_block_document_by_name("older-workspace", "training-workspace")
-        data = {name: document.data[name] for name in ("bucket", "role_arn", "prefix", "kms_key_id", "tags")}
-        references = document.block_document_references
-        data["bucket"] = {"$ref": {"block_document_id": references["bucket"]["block_document"]["id"]}}
-        update = BlockDocumentUpdate(data=data, merge_existing_data=False)
-        client.update_block_document(document.id, update)
-        assert "network_isolation" not in client.read_block_document(document.id).data
+        document = client.read_block_document_by_name("older-workspace", "training-workspace", include_secrets=True)
+        data = {name: value for name, value in document.data.items() if name not in NEW_FIELDS}
+        client.update_block_document(document.id, BlockDocumentUpdate(data=data, merge_existing_data=False))
+        assert not NEW_FIELDS & set(client.read_block_document(document.id).data)
     loaded = load_workspace("older-workspace")
     assert (loaded.kms_key_id, loaded.tags, loaded.bucket.bucket_folder) == ("1234", {"cost": "7"}, "team")
     added = (loaded.volume_kms_key_id, loaded.network_isolation, loaded.encrypt_inter_container_traffic)
