@@ -9,7 +9,15 @@ from typing import Any, Final, Literal
 
 import yaml
 
-ErrorKind = Literal["AccessDenied", "NotFound", "InvalidRequest", "QuotaExceeded", "NoCapacity", "Unavailable"]
+ErrorKind = Literal[
+    "AccessDenied",
+    "NotFound",
+    "InvalidRequest",
+    "UnsupportedInstanceType",
+    "QuotaExceeded",
+    "NoCapacity",
+    "Unavailable",
+]
 _DIAGNOSIS_BY_STATUS: Final = {403: "access_denied", 404: "not_found", 429: "transient"}
 _PARTS: Final = {
     "{caller}": r"User: (?P<caller>\S+) is not authorized to perform: ",
@@ -19,9 +27,12 @@ _PARTS: Final = {
 _QUOTA_NUMBERS = re.compile(
     r"is (?P<limit>\d+)\S* \w+, with current utilization of \S+ \w+ and a request delta of (?P<delta>\d+)\S* \w+"
 )
+_INSTANCE_TYPE = re.compile(r"\bml\.[a-z][a-z0-9\-]*\.\w+|\binstance ?type", re.IGNORECASE)
 _S3_PERMISSIONS: Final = {
     **dict.fromkeys(
-        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"), "s3:PutObject on the object"
+        ("PutObject", "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload"),
+        "s3:PutObject on the object. If the bucket's policy demands the header x-amz-server-side-encryption, set the "
+        "workspace's KMS key: objects are then written with it",
     ),
     "GetObject": "s3:GetObject on the object, and s3:GetObjectVersion if the bucket is versioned",
     "HeadObject": "s3:GetObject on the object and s3:ListBucket on its bucket: else a missing object is denied",
@@ -87,6 +98,8 @@ def diagnose_error(code: str, message: str, status: int, operation: str) -> Diag
     name = name or ("transient" if status >= 500 else "invalid_request")
     if name == "quota_in_use" and (numbers := _QUOTA_NUMBERS.search(message)):
         name = "quota_too_low" if int(numbers["limit"]) < int(numbers["delta"]) else name
+    if name == "invalid_request" and operation == "CreateTrainingJob" and _INSTANCE_TYPE.search(message):
+        name = "unsupported_instance_type"
     found = catalogue.diagnoses[name]
     if name == "access_denied" and operation in _S3_PERMISSIONS:
         return replace(found, remedy=f"Check the workspace's credentials, and grant them {_S3_PERMISSIONS[operation]}.")

@@ -59,6 +59,10 @@ class InvalidRequest(AwsError):
     """The request is not valid; sending it again does not help."""
 
 
+class UnsupportedInstanceType(AwsError):
+    """The request is not valid because of its instance type; the same request for another type may be."""
+
+
 class QuotaExceeded(AwsError):
     """A quota of the account is exceeded; `waiting_helps` is False when the request is larger than the quota."""
 
@@ -99,6 +103,8 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
         diagnosis = diagnose_error(code, message, status, error.operation_name)
         # Some responses to a wrong signature contain the canonical request, which includes the session token.
         message = re.split(r"\s*The Canonical String for this request", message)[0]
+        # SageMaker lists all of its 250 instance types when it rejects one.
+        message = re.sub(r"(enum value set: \[)[^\]]{300,}\]", r"\1…]", message)
         cause = f"{code or 'error'}: {message or 'no message'}"
         if error.operation_name.startswith("AssumeRole"):  # it may precede any call
             cause = f"{cause.rstrip('.')}. The role of the workspace's credentials could not be assumed"

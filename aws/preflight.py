@@ -1,4 +1,4 @@
-"""Pre-flight check whether a workspace can train: at most six AWS calls, before anything is paid for.
+"""Pre-flight check whether a workspace can train: at most seven AWS calls, before anything is paid for.
 
 A check that the caller is not permitted to make becomes a warning. Whether the caller may pass the execution role, and
 SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role before the job costs anything.
@@ -12,6 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, translate_errors
+from aws.storage import write_encryption
 from aws.workspace import Workspace
 
 CheckResult = AwsError | str
@@ -19,7 +20,7 @@ CheckResult = AwsError | str
 
 
 def check_workspace(workspace: Workspace) -> tuple[str, ...]:
-    """Check credentials, bucket, execution role, KMS key and network ids; return warnings: what could not be checked.
+    """Check credentials, bucket, execution role, KMS keys and network ids; return warnings: what could not be checked.
 
     Raises one error that lists all errors with their remedies; its class is that of the first one that is not
     retryable. Writes one empty object, `preflight` under the prefix, to the bucket and deletes it if permitted.
@@ -46,8 +47,8 @@ def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
     if accepted:  # otherwise every other call would be rejected as well
         yield from _check_bucket(workspace)
         yield from _check_role(short_timeouts, caller)
-        if workspace.kms_key_id:
-            yield from _check_kms_key(short_timeouts, workspace.kms_key_id)
+        for key in dict.fromkeys(filter(None, (workspace.kms_key_id, workspace.volume_kms_key_id))):
+            yield from _check_kms_key(short_timeouts, key)
     subnets = [("subnet", name) for name in workspace.subnets]
     for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
         if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):
@@ -95,11 +96,11 @@ def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
 
 
 def _check_write(workspace: Workspace) -> Iterator[CheckResult]:
-    # Like uploads, it uses the encryption of the bucket: the workspace's key is for the output of SageMaker.
+    # With the encryption of all other writes: the bucket's policy may demand it.
     s3, bucket, key = workspace.client("s3"), workspace.bucket.bucket_name, workspace.key("preflight")
     try:
         with translate_errors(f"writing the empty object {workspace.uri('preflight')} to check the permission"):
-            written = s3.put_object(Bucket=bucket, Key=key, Body=b"")
+            written = s3.put_object(Bucket=bucket, Key=key, Body=b"", **write_encryption(workspace))
     except AwsError as error:
         yield error
         return
@@ -125,7 +126,7 @@ def _check_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
 
 
 def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:
-    """Check that the key exists, is enabled and is symmetric, as S3 requires (S3's API reference, Encryption)."""
+    """Check that the key exists, is enabled and is symmetric, as S3 and EBS require (their references)."""
     try:
         with translate_errors(f"checking KMS key {name}"):
             key = workspace.client("kms").describe_key(KeyId=name)["KeyMetadata"]

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pydantic import BaseModel
 
@@ -101,6 +101,22 @@ def _download(workspace: Workspace, stored: StoredObject, path: Path) -> None:
     partial.replace(path)
 
 
+class Encryption(TypedDict, total=False):
+    """The parameters of S3's write operations that name the encryption of an object."""
+
+    ServerSideEncryption: Literal["aws:kms"]
+    SSEKMSKeyId: str
+
+
+def write_encryption(workspace: Workspace) -> Encryption:
+    """Return the parameters with which every object is written: the workspace's KMS key, if it has one.
+
+    Bucket policies may demand the headers that S3 receives for them. Without a key the bucket's default applies.
+    """
+    key = workspace.kms_key_id
+    return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key} if key else {}
+
+
 def upload_file(workspace: Workspace, path: Path, uri: str, sha256: str) -> None:
     """Upload `path` with its checksum as metadata, unless the object at `uri` has that checksum already."""
     if not has_checksum(workspace, uri, sha256):
@@ -120,15 +136,21 @@ def write_object(workspace: Workspace, uri: str, content: bytes, metadata: Mappi
     bucket, key = split_uri(uri)
     with translate_errors(f"writing {uri}"):
         workspace.client("s3").put_object(
-            Bucket=bucket, Key=key, Body=content, ContentType="application/json", Metadata=metadata or {}
+            Bucket=bucket,
+            Key=key,
+            Body=content,
+            ContentType="application/json",
+            Metadata=metadata or {},
+            **write_encryption(workspace),
         )
 
 
 def write_file(workspace: Workspace, path: Path, uri: str, metadata: Mapping[str, str] | None = None) -> None:
     """Upload a file, in parts if it is large; the object is written completely or not at all."""
     bucket, key = split_uri(uri)
+    options = {"Metadata": metadata or {}, **write_encryption(workspace)}
     with translate_errors(f"uploading {path.name} to {uri}"):
-        workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs={"Metadata": metadata or {}})
+        workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs=options)
 
 
 def delete_objects(workspace: Workspace, uri: str) -> None:

@@ -6,11 +6,23 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, overload
 
 from prefect.blocks.core import Block
 from prefect_aws import AwsCredentials, S3Bucket
-from pydantic import Field, PositiveFloat, ValidationError, model_validator
+from pydantic import Field, PositiveFloat, ValidationError, field_validator, model_validator
 
 from aws.errors import InvalidRequest, NotFound, translate_errors
+from aws.s3_uri import check_bucket_name, normalize_uri
 from aws.session import get_client
-from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
+from aws.workspace_fields import (
+    DaskScheduler,
+    EncryptInterContainerTraffic,
+    KmsKeyId,
+    NetworkIsolation,
+    Prefix,
+    RoleArn,
+    SecurityGroupIds,
+    Subnets,
+    Tags,
+    VolumeKmsKeyId,
+)
 
 if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
@@ -38,7 +50,10 @@ class Workspace(Block):
     prefix: Prefix = "linear-learner"
     subnets: Subnets = Field(default_factory=list)
     security_group_ids: SecurityGroupIds = Field(default_factory=list)
+    network_isolation: NetworkIsolation = False
+    encrypt_inter_container_traffic: EncryptInterContainerTraffic = False
     kms_key_id: KmsKeyId = None
+    volume_kms_key_id: VolumeKmsKeyId = None
     tags: Tags = Field(default_factory=dict)
     prices: dict[str, PositiveFloat] = Field(
         default_factory=dict,
@@ -46,6 +61,12 @@ class Workspace(Block):
         "built-in price list lacks or for which you pay another price.",
     )
     dask_scheduler: DaskScheduler = None
+
+    @field_validator("bucket")
+    @classmethod
+    def _check_bucket(cls, bucket: S3Bucket) -> S3Bucket:
+        check_bucket_name(bucket.bucket_name)
+        return bucket
 
     @model_validator(mode="after")
     def _check_network(self) -> Self:
@@ -110,9 +131,13 @@ class Workspace(Block):
         return f"s3://{self.bucket.bucket_name}/{self.key(*parts)}"
 
     def locate(self, source: str) -> str:
-        """Return `source` as a full URI: an `s3://` URI unchanged, anything else as a key in the workspace's bucket."""
-        if source.startswith("s3://"):
-            return source
+        """Return `source`, a URI or a key in the workspace's bucket, as a full `s3://` URI.
+
+        Raises InvalidRequest, with the form to write instead, for any other URI and for ARNs.
+        """
+        uri = normalize_uri(source)
+        if uri.startswith("s3://"):
+            return uri
         folder = self.bucket.bucket_folder.strip("/")
         return f"s3://{self.bucket.bucket_name}/{folder + '/' if folder else ''}{source.lstrip('/')}"
 
@@ -130,7 +155,10 @@ def load_workspace(name: str) -> Workspace:
     except RuntimeError as error:  # Prefect's server does not run the block's validators
         if not isinstance(error.__cause__, ValidationError):
             raise
-        problems = "; ".join(f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.__cause__.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, item['loc']))}: {item['msg'].removeprefix('Value error, ')}"
+            for item in error.__cause__.errors()
+        )
         # Without the cause, which contains the values, among them credentials.
         raise InvalidRequest(
             f"Correct the Training Workspace block {name!r} in the UI under Blocks: {problems}."

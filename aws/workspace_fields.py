@@ -5,12 +5,19 @@ Separate from the block, because importing this module does not import Prefect: 
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from aws.tags import MAX_OWN_TAGS, check_tags
 
 
 def _drop_blanks(value: Any) -> Any:
     """Treat a field that was emptied, in the form or on the command line, as not set."""
     return [item for item in value if item] if isinstance(value, list) else value or None
+
+
+def _blank_to_false(value: Any) -> Any:
+    """Treat a switch that was emptied on the command line as off."""
+    return value or False
 
 
 RoleArn = Annotated[
@@ -43,12 +50,42 @@ KmsKeyId = Annotated[
     str | None,
     Field(
         title="KMS key",
-        description="Key that encrypts the model and the training volume: its id, ARN or alias/name, in the bucket's "
-        "region. Empty: the default encryption of AWS.",
+        description="Key that encrypts the model and all objects that runs write to S3: its ARN, id or alias/name, in "
+        "the bucket's region. Empty: the default encryption of the bucket.",
     ),
     BeforeValidator(_drop_blanks),
 ]
-Tags = Annotated[dict[str, str], Field(description="Tags put on every training job, such as a cost centre.")]
+VolumeKmsKeyId = Annotated[
+    str | None,
+    Field(
+        title="KMS key of training volumes",
+        description="Key that encrypts the disks of training instances, except local NVMe disks, which the hardware "
+        "encrypts. Empty: the KMS key above.",
+    ),
+    BeforeValidator(_drop_blanks),
+]
+NetworkIsolation = Annotated[
+    bool,
+    Field(description="Start training containers without network access (SageMaker's EnableNetworkIsolation)."),
+    BeforeValidator(_blank_to_false),
+]
+EncryptInterContainerTraffic = Annotated[
+    bool,
+    Field(
+        title="Encrypt traffic between instances",
+        description="Encrypt what the instances of a training job send each other (SageMaker's "
+        "EnableInterContainerTrafficEncryption); training on several instances may take longer.",
+    ),
+    BeforeValidator(_blank_to_false),
+]
+Tags = Annotated[
+    dict[str, str],
+    Field(
+        description=f"Tags put on every training job, such as a cost centre: at most {MAX_OWN_TAGS}, of letters, "
+        "digits, spaces and _ . : / = + - @."
+    ),
+    AfterValidator(check_tags),
+]
 DaskScheduler = Annotated[
     str | None,
     Field(

@@ -14,7 +14,18 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
-from aws.workspace_fields import DaskScheduler, KmsKeyId, Prefix, RoleArn, SecurityGroupIds, Subnets, Tags
+from aws.workspace_fields import (
+    DaskScheduler,
+    EncryptInterContainerTraffic,
+    KmsKeyId,
+    NetworkIsolation,
+    Prefix,
+    RoleArn,
+    SecurityGroupIds,
+    Subnets,
+    Tags,
+    VolumeKmsKeyId,
+)
 from flows.cli import local_services
 from flows.cli.arguments import CommandLine, validation_messages
 from flows.cli.command import print_result, report_error
@@ -62,6 +73,9 @@ class Arguments(CommandLine):
     """Folder of the bucket for all objects, including sources."""
     prefix: Prefix = UNCHANGED
     kms_key_id: KmsKeyId = UNCHANGED
+    volume_kms_key_id: VolumeKmsKeyId = UNCHANGED
+    network_isolation: NetworkIsolation = UNCHANGED
+    encrypt_inter_container_traffic: EncryptInterContainerTraffic = UNCHANGED
     subnets: Subnets = UNCHANGED
     security_group_ids: SecurityGroupIds = UNCHANGED
     tags: Tags = UNCHANGED

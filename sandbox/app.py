@@ -17,7 +17,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.wrappers import Response
 
-from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN
+from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN, USER_ARN
 from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
 from sandbox.faults import FAULTS_PATH, Fault, Faults
 from sandbox.sagemaker.api_model import ServiceError, service_model
@@ -135,18 +135,26 @@ class Application:
                 return call.error_response(400, error.code, str(error))
             if document is not None:
                 return json_response(200, document, JSON_CONTENT_TYPE)
-        if call.service == "s3" and environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}:
-            try:
-                return self._store.perform(environ)
-            except OSError as error:
-                # Not as an error of the server, which clients would retry.
-                free = shutil.disk_usage(self._state_dir).free
-                message = f"cannot store it in {self._state_dir}: {error.strerror}; {free} bytes are free"
-                return call.error_response(400, "SandboxStorageError", f"The sandbox {message}.")
+        changes = environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}
+        if call.service == "s3" and (changes or call.action == "GetBucketPolicy"):
+            return self._perform_s3(call, environ)
         try:
             return self._emulator.respond(environ)
         except NotImplementedError as error:  # moto implements the service, but not the action
             return call.error_response(501, "NotImplemented", str(error))
+
+    def _perform_s3(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+        if self._store.denies(environ):
+            read_body(environ)  # clients send the whole request before they read the response
+            denied = f's3:PutObject on resource: "{call.resource}" with an explicit deny in a resource-based policy'
+            return call.error_response(403, "AccessDenied", f"User: {USER_ARN} is not authorized to perform: {denied}")
+        try:
+            return self._store.perform(environ)
+        except OSError as error:
+            # Not as an error of the server, which clients would retry.
+            free = shutil.disk_usage(self._state_dir).free
+            message = f"cannot store it in {self._state_dir}: {error.strerror}; {free} bytes are free"
+            return call.error_response(400, "SandboxStorageError", f"The sandbox {message}.")
 
     def _status(self) -> dict[str, Any]:
         calls: Counter[str] = Counter()

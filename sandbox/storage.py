@@ -16,12 +16,13 @@ from xml.etree import ElementTree as ET
 
 from moto.core.request import PRESERVED_HEADER_NAMES_ENVIRON_KEY, environ_key_for_header
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-from werkzeug.datastructures import Headers
+from werkzeug.datastructures import EnvironHeaders, Headers
 from werkzeug.test import EnvironBuilder
 from werkzeug.wrappers import Response
 from werkzeug.wsgi import get_input_stream
 
 from sandbox.account import ACCOUNT, REGION
+from sandbox.bucket_policy import denies_write, without_conditions
 
 SIGNATURE_SCOPE = re.compile(r"\d{8}(?:/|%2F)[\w-]+(?:/|%2F)(?P<service>[\w-]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 """The scope of a request's signature, in its header or in its presigned URL."""
@@ -138,6 +139,19 @@ class ObjectStore:
         self._folder = folder
         self._emulator = emulator
         self._lock = threading.Lock()
+        self._policies: dict[str, bytes] = {}
+
+    def denies(self, environ: dict[str, Any]) -> bool:
+        """Whether the bucket's policy denies the request, which writes an object or starts to write one in parts."""
+        bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/").partition("/")
+        method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+        writes = (method == "PUT" and not re.search(r"(?:^|&)(?:partNumber|uploadId|tagging|acl)\b", query)) or (
+            method == "POST" and re.search(r"(?:^|&)uploads\b", query)
+        )
+        if not (key and writes and bucket in self._policies):
+            return False
+        headers = {name.lower(): value for name, value in EnvironHeaders(environ).items()}
+        return denies_write(json.loads(self._policies[bucket]), f"arn:aws:s3:::{bucket}/{key}", headers)
 
     def put(self, bucket: str, key: str = "", *, headers: Mapping[str, str] | None = None, body: bytes = b"") -> None:
         """Put an object, or create a bucket, in the emulator and on disk."""
@@ -148,6 +162,8 @@ class ObjectStore:
         """Perform a request that may change buckets or objects; after success the changes are on disk as well."""
         bucket, _, key = environ["PATH_INFO"].encode("latin-1").decode(errors="replace").lstrip("/").partition("/")
         method, query = environ["REQUEST_METHOD"], environ["QUERY_STRING"]
+        if not key and re.match(r"policy(?:=|&|$)", query):
+            return self._perform_on_policy(bucket, environ)
         body = read_body(environ) if not key else b""
         response = self._emulator.respond(environ)
         if response.status_code >= 300 or not bucket:
@@ -158,6 +174,22 @@ class ObjectStore:
         if not (method == "PUT" and "uploadId=" in query):  # a part is not an object yet
             for changed in keys:
                 self._persist(bucket, changed)
+        return response
+
+    def _perform_on_policy(self, bucket: str, environ: dict[str, Any]) -> Response:
+        """Put, get or delete a bucket's policy."""
+        method, policy = environ["REQUEST_METHOD"], read_body(environ)
+        if method == "PUT":
+            reduced = without_conditions(policy)
+            environ |= {"wsgi.input": io.BytesIO(reduced), "CONTENT_LENGTH": str(len(reduced))}
+        response = self._emulator.respond(environ)
+        if response.status_code >= 300:
+            return response
+        if method == "GET":
+            return Response(self._policies[bucket], mimetype="application/json")
+        self._policies.pop(bucket, None)
+        if method == "PUT":
+            self._policies[bucket] = policy
         return response
 
     def _persist(self, bucket: str, key: str) -> None:

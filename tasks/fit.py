@@ -1,10 +1,12 @@
 """Fit: start the training job, or adopt the existing one with the same input."""
 
+from collections.abc import Mapping
+
 from prefect import task
 from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 
-from aws.errors import NoCapacity, QuotaExceeded
+from aws.errors import AwsError, InvalidRequest, NoCapacity, QuotaExceeded, UnsupportedInstanceType
 from aws.training.compute import CapacityOption, Compute, capacity_options
 from aws.training.cost import describe_worst_case, find_price, runtime_limit
 from aws.training.request import build_spec, to_tag_value
@@ -20,6 +22,8 @@ from tasks.prefect_ui.events import show_job
 from tasks.upload import Uploaded
 
 DEPLOYMENT_TAG = "prefect:deployment"
+Refusal = QuotaExceeded | NoCapacity | UnsupportedInstanceType
+"""AWS does not start the job on the requested instances; it may on others."""
 
 
 class FitResult(Result):
@@ -40,29 +44,46 @@ def fit(  # noqa: PLR0913, PLR0917 - the parameters of a job
 ) -> FitResult:
     """Submit the job; its name is derived from its input, so that no input is paid for twice.
 
-    While the quota is used up or AWS has no capacity, wait and try the other instances that `compute` allows; raises
-    QuotaExceeded or NoCapacity after `max_queue_seconds`, or at once when waiting cannot help.
+    While the quota is used up or AWS has no capacity, wait and try the other instances that `compute` allows. An
+    instance type that AWS refuses for another reason is skipped. Raises QuotaExceeded, NoCapacity or
+    UnsupportedInstanceType after `max_queue_seconds`, or at once when waiting cannot help.
     """
     rows = uploaded["train"].rows
     adjusted = fit_batch_size(hyperparameters, rows)
     _warn(hyperparameters, adjusted, compute, rows)
-    refused: QuotaExceeded | NoCapacity | None = None
+    refusals: dict[str, Refusal] = {}
     excluded: set[Compute] = set()
     for option in capacity_options(compute, first_option, excluded):
         _wait(option.pause)
         try:
             submission = _submit(workspace, uploaded, adjusted, option.compute, if_exists)
-        except (QuotaExceeded, NoCapacity) as error:
-            get_run_logger().warning("%s", error)
-            refused = error
-            if isinstance(error, QuotaExceeded) and not error.waiting_helps:
+        except (QuotaExceeded, NoCapacity, UnsupportedInstanceType) as error:
+            instance_type, is_skipped = option.compute.instance_type, not _waiting_helps(error)
+            get_run_logger().warning("%s%s", f"{instance_type} is skipped: " if is_skipped else "", error)
+            refusals[instance_type] = error
+            if is_skipped:
                 excluded.add(option.compute)
         else:
             return FitResult(submission=submission, option=option)
-    raise refused or NoCapacity(
+    raise _summarize(refusals) or NoCapacity(
         f"AWS had none of the requested instances within {compute.max_queue_seconds} s. Allow other types with "
         "fallback_instance_types, or wait longer with max_queue_seconds."
     )
+
+
+def _waiting_helps(error: Refusal) -> bool:
+    return error.waiting_helps if isinstance(error, QuotaExceeded) else isinstance(error, NoCapacity)
+
+
+def _summarize(refusals: Mapping[str, Refusal]) -> AwsError | None:
+    """Return one error with the last refusal of each instance type; None if there was none."""
+    if len(refusals) < 2:
+        only = next(iter(refusals.values()), None)
+        return only.__cause__ if only and isinstance(only.__cause__, InvalidRequest) else only
+    # The class of the first refusal for which waiting longer could have helped, if there is one.
+    first = max(refusals.values(), key=_waiting_helps)
+    listed = "".join(f"\n{number}. {name}: {refusals[name]}" for number, name in enumerate(refusals, start=1))
+    return type(first)(f"AWS accepted none of the {len(refusals)} instance types:{listed}")
 
 
 def _warn(requested: Hyperparameters, adjusted: Hyperparameters, compute: Compute, rows: int) -> None:
@@ -87,7 +108,10 @@ def _submit(
 ) -> Submission:
     logger = get_run_logger()
     hourly = find_price(compute.instance_type, workspace.region, workspace.prices)
-    limited = compute.model_copy(update={"max_runtime_seconds": runtime_limit(compute, hourly)})
+    try:
+        limited = compute.model_copy(update={"max_runtime_seconds": runtime_limit(compute, hourly)})
+    except InvalidRequest as error:  # the budget may be enough for another type, or its price may be known
+        raise UnsupportedInstanceType(str(error)) from error
     spec = build_spec(workspace, adjusted.to_wire(), uploaded.channels, limited)
     at_most = describe_worst_case(limited, hourly, workspace.region)
     logger.info("cost of a new training job: %s", at_most)
@@ -101,5 +125,9 @@ def _submit(
     elif submission.how == "reused":
         count_as_reused("training job")
     logger.info("%s: training job %s", submission.how, submission.name)
+    if submission.lease_problem:
+        logger.warning(
+            "followed without a lease: another run that follows the job can stop it. %s", submission.lease_problem
+        )
     show_job(workspace, submission, at_most)
     return submission

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from aws.errors import AwsError, NotFound, translate_errors
 from aws.training.job_log import JobLog
-from aws.training.leases import LEASE_DURATION, LEASE_RENEWAL, add_tags, lease_tag
+from aws.training.leases import LEASE_DURATION, LEASE_RENEWAL, renew_lease
 from aws.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class _JobReport:
     def renew_lease(self, description: "JobDescription", run: str) -> bool:
         """Renew the lease of the flow run `run`; return whether this was possible."""
         try:
-            add_tags(self.log.workspace, description["TrainingJobArn"], lease_tag(run))
+            renew_lease(self.log.workspace, description["TrainingJobArn"], run)
         except AwsError as error:
             minutes = LEASE_DURATION.total_seconds() / 60
             self.warn_once(f"The lease on {self.log.job} is not renewed: it expires after {minutes:.0f} min.", error)

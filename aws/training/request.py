@@ -8,6 +8,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import yaml
 from botocore.loaders import create_loader
 from botocore.regions import EndpointResolver
 from pydantic import BaseModel
@@ -36,6 +37,21 @@ def image_uri(region: str) -> str:
     resolver = EndpointResolver(create_loader().load_data("endpoints"))
     suffix = resolver.get_partition_dns_suffix(resolver.get_partition_for_region(region))
     return f"{registry}.dkr.ecr.{region}.{suffix}/{image['repository']}:{version}"
+
+
+@cache
+def _families_with_local_storage() -> frozenset[str]:
+    table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("instance_storage.yaml").read_text())
+    return frozenset(table["families"])
+
+
+def has_local_storage(instance_type: str) -> bool:
+    """Whether instances of this type have local disks, which the hardware encrypts: SageMaker accepts no key for them.
+
+    EC2 marks most such families with a `d` after the generation number; instance_storage.yaml lists the others.
+    """
+    family = instance_type.split(".")[1]
+    return family in _families_with_local_storage() or bool(re.match(r"[a-z]+\d+[a-z]*d", family))
 
 
 FINGERPRINT_TAG = "linear-learner:fingerprint"
@@ -114,12 +130,27 @@ def build_request(
     if compute.spot and compute.checkpoints:
         # All attempts of a fingerprint use one folder, so that each continues from the previous one's checkpoints.
         built["CheckpointConfig"] = {"S3Uri": workspace.uri("checkpoints", spec.name(1))}
+    _secure(built, workspace)
+    return built
+
+
+def _secure(built: "CreateTrainingJobRequestTypeDef", workspace: Workspace) -> None:
+    """Add the workspace's keys and network to a request."""
     if workspace.kms_key_id:
         built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
-        built["ResourceConfig"]["VolumeKmsKeyId"] = workspace.kms_key_id
+    volume_key, instance_type = (
+        workspace.volume_kms_key_id or workspace.kms_key_id,
+        built["ResourceConfig"]["InstanceType"],
+    )
+    if volume_key and not has_local_storage(instance_type):
+        built["ResourceConfig"]["VolumeKmsKeyId"] = volume_key
     if workspace.subnets:
         built["VpcConfig"] = {"Subnets": workspace.subnets, "SecurityGroupIds": workspace.security_group_ids}
-    return built
+    # Set only if true, so that the request of other workspaces does not change.
+    if workspace.network_isolation:
+        built["EnableNetworkIsolation"] = True
+    if workspace.encrypt_inter_container_traffic:
+        built["EnableInterContainerTrafficEncryption"] = True
 
 
 def _channel(channel: Channel, instances: int) -> "ChannelTypeDef":

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from aws.errors import AwsError, InvalidRequest, JobOutcome, NotFound, TrainingFailed, Unavailable, translate_errors
 from aws.storage import stat_object
 from aws.training.following import describe_job
-from aws.training.leases import RUN_TAG, add_tags, job_tags, lease_tag
+from aws.training.leases import RUN_TAG, job_tags, lease_tag, renew_lease
 from aws.training.outcome import job_outcome
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.workspace import Workspace
@@ -32,6 +32,8 @@ class Submission(BaseModel, frozen=True):
     name: str
     arn: str
     how: How
+    lease_problem: str = ""
+    """Why the followed job has no lease of this run; empty if it has one or needs none."""
 
 
 def start_or_adopt(
@@ -108,11 +110,19 @@ def _adopt(
             f"Training job {name} has the same input and is {status}. Set if_exists to "
             '"adopt" to use this job, or to "new" to pay for another one.'
         )
-    if status == "InProgress":
-        add_tags(workspace, arn, lease_tag(run))
-    return Submission(
-        name=name, arn=arn, how="started" if is_own else "followed" if status == "InProgress" else "reused"
-    )
+    how: How = "started" if is_own else "followed" if status == "InProgress" else "reused"
+    problem = _take_lease(workspace, arn, run, tags) if status == "InProgress" else ""
+    return Submission(name=name, arn=arn, how=how, lease_problem=problem)
+
+
+def _take_lease(workspace: Workspace, arn: str, run: str, tags: dict[str, str]) -> str:
+    """Give a running job a lease of this run; return why that is not possible, as the job is followed anyway."""
+    try:
+        return "" if renew_lease(workspace, arn, run, tags) else "It has no room for another tag."
+    except AwsError as error:
+        if error.retryable:
+            raise
+        return str(error)
 
 
 def _is_usable(workspace: Workspace, description: "JobDescription") -> bool:

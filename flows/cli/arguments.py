@@ -74,6 +74,11 @@ def parse_arguments(line: Sequence[str] | None) -> dict[str, Any]:
     return given
 
 
+def is_uri(location: str) -> bool:
+    """Whether a location is a URI or an ARN, of any kind, and not a path."""
+    return "://" in location or location.startswith("arn:")
+
+
 def validation_messages(error: ValidationError) -> str:
     lines = []
     for one in error.errors():

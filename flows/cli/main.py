@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, parse_arguments, validation_messages
+from flows.cli.arguments import Arguments, is_uri, parse_arguments, validation_messages
 from flows.cli.command import FAILED, USER_ERROR, print_result, report_error, report_errors
 from flows.cli.local_services import ServerStartError
 from flows.cli.output_streams import continue_without_output
@@ -55,7 +55,7 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
         raise ExternalError("\n".join(map(str, problems)))
     recorded = given.get("from_run")
     if recorded is not None:
-        if not recorded.startswith("s3://") and not Path(recorded).is_file():
+        if not is_uri(recorded) and not Path(recorded).is_file():
             raise DataError(f"There is no file {recorded}. Check the path given with --from-run.")
         return None
     chosen = Arguments(**given)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from aws.storage import read_object
 from aws.workspace import Workspace
-from flows.cli.arguments import Arguments, validation_messages
+from flows.cli.arguments import Arguments, is_uri, validation_messages
 from linear_learner.errors import DataError
 from tasks.caching.explain_rerun import flatten
 from tasks.data.source import FILE_SCHEME, Source, find_table
@@ -32,7 +32,7 @@ class Replay:
         Raises ArtifactError if the file is not a record, NotFound or DataError if the table is missing or has changed.
         """
         where = str(given["from_run"])
-        content = read_object(workspace, where)[0] if where.startswith("s3://") else Path(where).read_bytes()
+        content = read_object(workspace, workspace.locate(where))[0] if is_uri(where) else Path(where).read_bytes()
         record = RunRecord.parse(content, where)
         arguments = _merge_arguments(workspace, record, given)
         for name, recorded in _recorded_tables(record).items():

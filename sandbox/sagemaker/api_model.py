@@ -133,9 +133,24 @@ def _matches(document: Document, name: str, request: Mapping[str, Any]) -> bool:
     )
 
 
-def take_tags(request: Document) -> dict[str, str]:
-    """Remove the tags from a request and return them."""
-    return {tag["Key"]: tag["Value"] for tag in request.pop("Tags", [])}
+MAX_TAGS = 50
+
+
+def take_tags(request: Document, existing: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Remove the tags from a request and return them, after those that the resource has already.
+
+    Raises ServiceError for reserved keys and too many tags: rules of the API reference, with invented wordings, except
+    that on keys, which is Amazon MWAA's.
+    """
+    added = {tag["Key"]: tag["Value"] for tag in request.pop("Tags", [])}
+    if any(key.lower().startswith("aws:") for key in added):
+        raise ServiceError("Invalid tag key. Customers cannot set tag keys starting with aws: (case insensitive)")
+    tags = {**(existing or {}), **added}
+    if len(tags) > MAX_TAGS:
+        raise ServiceError(
+            f"The number of tags of a resource cannot exceed {MAX_TAGS}; the request results in {len(tags)}."
+        )
+    return tags
 
 
 def now() -> float:

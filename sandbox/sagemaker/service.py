@@ -42,7 +42,7 @@ def _perform_tagging(
 ) -> Document:
     resource = find(request["ResourceArn"])
     if action == "AddTags":
-        resource.tags |= take_tags(request)
+        resource.tags = take_tags(request, resource.tags)
     if action == "DeleteTags":
         resource.tags = {key: value for key, value in resource.tags.items() if key not in request["TagKeys"]}
     if action != "ListTags":

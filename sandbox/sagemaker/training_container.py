@@ -71,8 +71,11 @@ def upload_model(s3: Any, job: TrainingJob, folder: Path) -> str:
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     archive = folder / "model.tar.gz"
     pack_model((folder / "model" / MODEL_FILE).read_bytes(), archive)
+    # Without a key SageMaker uses the account's default KMS key for S3 (API reference, OutputDataConfig).
+    kms_key = job.document["OutputDataConfig"].get("KmsKeyId")
+    encryption = {"ServerSideEncryption": "aws:kms", **({"SSEKMSKeyId": kms_key} if kms_key else {})}
     try:
-        s3.put_object(Bucket=bucket, Key=key, Body=archive.read_bytes())
+        s3.put_object(Bucket=bucket, Key=key, Body=archive.read_bytes(), **encryption)
     except ClientError as error:
         code, text = error.response["Error"]["Code"], error.response["Error"]["Message"]
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]

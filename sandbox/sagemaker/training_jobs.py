@@ -36,6 +36,11 @@ SECONDARY_STATUSES = {
 DEFAULT_STOPPING_CONDITION = {"MaxRuntimeInSeconds": 86400}
 SPOT = "EnableManagedSpotTraining"
 FLAGS = ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption", SPOT)
+FAMILIES_WITH_EBS = (
+    *("m4", "m5", "m6i", "m7i", "m7i-flex", "m8i", "m8i-flex", "r5", "r6i", "r7i", "r8i", "r8i-flex"),
+    *("c4", "c5", "c5n", "c6i", "c7i", "c7i-flex", "c8i", "c8i-flex", "t3", "p2", "p3"),
+)
+"""Families of TrainingInstanceType whose disks are EBS volumes; the others have local NVMe disks."""
 SPOT_PERCENT = 30
 """Percentage of its training time that is billed for a spot job; invented, as the real one follows the market."""
 ARN_PREFIX = f"{SAGEMAKER_ARN}training-job/"
@@ -221,6 +226,10 @@ class TrainingJobs:
 
 
 def _check_job_request(request: Mapping[str, Any]) -> None:
+    resources = request["ResourceConfig"]
+    if "VolumeKmsKeyId" in resources and resources["InstanceType"].split(".")[1] not in FAMILIES_WITH_EBS:
+        # The wording of sagemaker-python-sdk#3677, which is about endpoints; inferred for training.
+        raise ServiceError("KMS key is not supported for NVMe instance storage")
     if request["AlgorithmSpecification"].get("MetricDefinitions"):
         raise ServiceError(
             "You can't override the metric definitions for Amazon SageMaker algorithms. "

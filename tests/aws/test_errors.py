@@ -48,6 +48,7 @@ from aws.errors import (
     QuotaExceeded,
     TrainingFailed,
     Unavailable,
+    UnsupportedInstanceType,
     translate_error,
     translate_errors,
 )
@@ -155,7 +156,15 @@ WORDINGS: list[tuple[str, str, type[AwsError], str]] = [
     ("ValidationException",
      ("1 validation error detected: Value 'ml.t2.medium' at 'resourceConfig.instanceType' failed to satisfy "
      "constraint: Member must satisfy enum value set: [ml.p2.xlarge, ml.m5.4xlarge, ml.m4.16xlarge]"),
-     InvalidRequest, "Choose another instance type: SageMaker does not train on ml.t2.medium."),
+     UnsupportedInstanceType, "Choose another instance type: SageMaker does not train on ml.t2.medium."),
+    ("ValidationException", "KMS key is not supported for NVMe instance storage",
+     UnsupportedInstanceType,
+     ("The disks of this instance type are encrypted by its hardware: choose another instance type, or leave the "
+      "workspace's keys for training volumes and outputs empty.")),
+    ("ValidationException", "You can't request a VolumeKmsKeyId when using an instance type with local storage.",
+     UnsupportedInstanceType,
+     ("The disks of this instance type are encrypted by its hardware: choose another instance type, or leave the "
+      "workspace's keys for training volumes and outputs empty.")),
     ("ResourceLimitExceeded", "The requested resource training-job/ml.t3.medium is not available in this region",
      QuotaExceeded, "Choose another instance type: ml.t3.medium is not available in this region."),
     ("ValidationException",
@@ -316,12 +325,22 @@ def test_a_client_error_without_response_is_translated(error: BotoCoreError, exp
     assert type(translate_error(error, "connecting")) is expected
 
 
-def test_there_are_seven_error_classes_and_only_unavailable_is_retryable() -> None:
+def test_there_are_eight_error_classes_and_only_unavailable_is_retryable() -> None:
     kinds = AwsError.__subclasses__()
-    assert len(kinds) == 7
+    assert len(kinds) == 8
     assert not [nested for kind in kinds for nested in kind.__subclasses__()]
     assert {kind for kind in kinds if kind.retryable} == {Unavailable}
     assert not AwsError.retryable
+
+
+def test_a_long_list_of_instance_types_is_shortened() -> None:
+    types = ", ".join(f"ml.m{n}.large" for n in range(200))
+    message = (
+        "1 validation error detected: Value 'ml.x.large' at 'resourceConfig.instanceType' failed to satisfy constraint: "
+        f"Member must satisfy enum value set: [{types}]"
+    )
+    error = translate_error(client_error("ValidationException", message, 400), "testing")
+    assert "Member must satisfy enum value set: […]. Choose another instance type" in str(error)
 
 
 def test_a_response_without_code_and_message_is_translated() -> None:

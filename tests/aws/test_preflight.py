@@ -240,7 +240,7 @@ def test_a_denied_write_is_an_error_that_names_the_permission(workspace: Workspa
     error = problem(workspace)
     assert type(error) is AccessDenied
     assert f"{workspace.uri('preflight')} to check the permission" in str(error)
-    assert str(error).endswith("grant them s3:PutObject on the object.")
+    assert "grant them s3:PutObject on the object." in str(error)
 
 
 def test_without_permission_to_delete_one_empty_object_remains(workspace: Workspace, inject: Inject) -> None:
@@ -322,6 +322,13 @@ def test_an_unusable_kms_key_is_an_error_with_the_reason(workspace: Workspace) -
         error = problem(changed(workspace, kms_key_id=key))
         assert type(error) is InvalidRequest
         assert f"KMS key {key} {message}" in str(error)
+
+
+def test_the_key_of_the_volumes_is_checked_as_well(workspace: Workspace) -> None:
+    keys = {"kms_key_id": make_key(workspace), "volume_kms_key_id": "alias/does-not-exist"}
+    error = problem(changed(workspace, **keys))
+    assert str(error).startswith("There is no KMS key alias/does-not-exist in us-east-1. ")
+    assert check_workspace(changed(workspace, **keys | {"volume_kms_key_id": make_key(workspace)})) == ()
 
 
 def test_a_denied_kms_call_is_a_warning(workspace: Workspace, inject: Inject) -> None:

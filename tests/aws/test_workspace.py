@@ -3,14 +3,17 @@
 from typing import Any, cast
 
 import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import BlockDocumentUpdate
 from prefect_aws import AwsCredentials, S3Bucket
 from pydantic import SecretStr, ValidationError
 
-from aws.errors import NotFound
+from aws.errors import InvalidRequest, NotFound
 from aws.workspace import Workspace, load_workspace, split_uri
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 ROLE = "arn:aws:iam::123456789012:role/training"
+NEW_FIELDS = {"volume_kms_key_id", "network_isolation", "encrypt_inter_container_traffic"}
 
 
 def workspace(folder: str = "", **fields: Any) -> Workspace:
@@ -118,3 +121,28 @@ def test_a_workspace_uses_the_current_values_of_its_saved_blocks() -> None:
 def test_an_unknown_name_raises_not_found_with_a_remedy() -> None:
     with pytest.raises(NotFound, match=r"'nobodys-workspace'.*UI"):
         load_workspace("nobodys-workspace")
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_block_that_was_saved_before_a_field_was_added_loads_unchanged() -> None:
+    workspace("team", kms_key_id="1234", tags={"cost": "7"}).save("older-workspace")
+    with get_client(sync_client=True) as client:
+        document = client.read_block_document_by_name("older-workspace", "training-workspace", include_secrets=True)
+        data = {name: value for name, value in document.data.items() if name not in NEW_FIELDS}
+        client.update_block_document(document.id, BlockDocumentUpdate(data=data, merge_existing_data=False))
+        assert not NEW_FIELDS & set(client.read_block_document(document.id).data)
+    loaded = load_workspace("older-workspace")
+    assert (loaded.kms_key_id, loaded.tags, loaded.bucket.bucket_folder) == ("1234", {"cost": "7"}, "team")
+    added = (loaded.volume_kms_key_id, loaded.network_isolation, loaded.encrypt_inter_container_traffic)
+    assert added == (None, False, False)
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_saved_block_with_wrong_tags_is_rejected_with_every_tag_and_its_rule() -> None:
+    block = workspace()
+    block.tags = {"a;": "1", "aws:b": "2"}  # as the form of Prefect's UI saves it: the server runs no validators
+    block.save("wrong-tags")
+    with pytest.raises(
+        InvalidRequest, match=r"^Correct .*'wrong-tags'.*: tags: the key of tag 'a;'.*; .*'aws:b' begins"
+    ):
+        load_workspace("wrong-tags")

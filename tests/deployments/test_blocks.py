@@ -108,6 +108,28 @@ def test_only_given_values_change(blocks: Command) -> None:
     assert after.model_dump(exclude={"prefix", "tags"}) == before.model_dump(exclude={"prefix", "tags"})
 
 
+@pytest.mark.usefixtures("saved")
+def test_isolation_encryption_and_a_volume_key_are_saved_and_can_be_removed(blocks: Command) -> None:
+    key = load_workspace("saved").client("kms").create_key()["KeyMetadata"]["Arn"]
+    demands = ("--network-isolation", "true", "--encrypt-inter-container-traffic", "true", "--volume-kms-key-id", key)
+    assert blocks("--name", "saved", *demands)[0] == 0
+    demanding = load_workspace("saved")
+    assert (demanding.network_isolation, demanding.encrypt_inter_container_traffic) == (True, True)
+    assert demanding.volume_kms_key_id == key
+    assert blocks("--name", "saved", *(value if value.startswith("--") else "" for value in demands))[0] == 0
+    relaxed = load_workspace("saved")
+    assert (relaxed.network_isolation, relaxed.encrypt_inter_container_traffic) == (False, False)
+    assert relaxed.volume_kms_key_id is None
+
+
+@pytest.mark.parametrize("bucket", ["s3://data/team", "arn:aws:s3:us-east-1:123456789012:accesspoint/my-ap"])
+def test_a_bucket_that_is_no_name_is_rejected_with_the_name_to_give(blocks: Command, bucket: str) -> None:
+    code, lines, errors = blocks("--name", "no-name", "--bucket", bucket, "--role-arn", ROLE_ARN)
+    assert (code, lines) == (2, [])
+    assert errors.startswith(bucket)
+    assert len(errors.splitlines()) == 1
+
+
 def test_all_invalid_values_are_reported_together_and_nothing_is_saved(
     blocks: Command, server: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,6 +154,7 @@ def test_all_invalid_values_are_reported_together_and_nothing_is_saved(
         ("--role-arn training", r"--role-arn: String should match pattern .*; found 'training'"),
         ("--name Production", r"--name: String should match pattern .*; found 'Production'"),
         ("--credentials mine --dask-scheduler 10.0.0.7", "--credentials: .*'mine'\n--dask-scheduler: .*'10.0.0.7'"),
+        ("--tags a;=1,aws:x=2", r"the key of tag 'a;' contains ';': .*; the key of tag 'aws:x' begins with aws:, .*"),
         ("--aws-secret-access-key x", r"error parsing CLI: unrecognized arguments: --aws-secret-access-key x"),
     ],
 )

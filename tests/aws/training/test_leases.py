@@ -14,6 +14,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from aws.errors import AccessDenied, Unavailable
+from aws.tags import MAX_TAGS
 from aws.training.leases import (
     LEASE_DURATION,
     LEASE_TAG_PREFIX,
@@ -22,6 +24,7 @@ from aws.training.leases import (
     job_tags,
     lease_tag,
     release_lease,
+    renew_lease,
 )
 from aws.training.request import TrainingJobSpec
 from aws.training.submission import start_or_adopt
@@ -162,3 +165,84 @@ def test_releasing_returns_true_if_tags_cannot_be_read_or_written(
     inject(kind="access-denied", action=action)
     assert release_lease(workspace, job, "run")
     assert not release_lease(workspace, job, "run")
+
+
+def lease_key(run: str) -> str:
+    return f"{LEASE_TAG_PREFIX}{run}"
+
+
+def fill_with_leases(workspace: Workspace, job: str, until: datetime, room: int = 0) -> int:
+    """Add leases of other hosts until the job has room for `room` more tags; returns their number."""
+    count = MAX_TAGS - room - len(job_tags(workspace, job))
+    add_tags(workspace, job, {lease_key(f"other-{n}"): value(until, OTHER_HOST) for n in range(count)})
+    return count
+
+
+def test_a_lease_is_added_and_renewed(workspace: Workspace, job: str) -> None:
+    add_tags(workspace, job, {lease_key("run"): value(LONG_AGO)})
+    assert [renew_lease(workspace, job, "run"), renew_lease(workspace, job, "run")] == [True, True]
+    assert active_leases(job_tags(workspace, job)) == ["run"]
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_expired_leases_make_room_for_a_new_one(workspace: Workspace, job: str, room: int) -> None:
+    add_tags(workspace, job, {lease_key("active"): value(SOON, OTHER_HOST), "expired": value(LONG_AGO)})
+    fill_with_leases(workspace, job, LONG_AGO, room)
+    assert renew_lease(workspace, job, "run")
+    tags = job_tags(workspace, job)
+    assert {key for key in tags if key.startswith(LEASE_TAG_PREFIX)} == {lease_key("active"), lease_key("run")}
+    assert "expired" in tags
+
+
+def test_expired_leases_are_kept_while_there_is_room(workspace: Workspace, job: str) -> None:
+    fill_with_leases(workspace, job, LONG_AGO, room=2)
+    assert renew_lease(workspace, job, "run")
+    assert len(job_tags(workspace, job)) == MAX_TAGS - 1
+
+
+@pytest.mark.parametrize("room", [0, 1])
+def test_without_room_no_lease_is_added_and_one_place_is_kept(workspace: Workspace, job: str, room: int) -> None:
+    count = fill_with_leases(workspace, job, SOON, room)
+    assert not renew_lease(workspace, job, "run")
+    assert len(active_leases(job_tags(workspace, job))) == count
+    assert renew_lease(workspace, job, "other-0")
+
+
+def test_a_lease_for_which_another_run_took_the_room_is_not_added(workspace: Workspace, job: str) -> None:
+    tags = job_tags(workspace, job)
+    fill_with_leases(workspace, job, SOON)
+    assert not renew_lease(workspace, job, "run", tags)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("access-denied", AccessDenied), ("throttling", Unavailable)])
+@pytest.mark.parametrize("action", ["AddTags", "ListTags"])
+def test_other_failures_of_a_renewal_are_raised(
+    hasty: Workspace, job: str, inject: Inject, kind: str, expected: type[Exception], action: str
+) -> None:
+    inject(kind=kind, action=action, times=1)
+    with pytest.raises(expected):
+        renew_lease(hasty, job, "run")
+
+
+def test_twenty_runs_follow_one_job_of_a_workspace_with_many_tags(workspace: Workspace, make_spec: MakeSpec) -> None:
+    workspace.tags = {f"tag {n}": "" for n in range(40)}
+    spec = make_spec(held=True)
+    submissions = [start_or_adopt(workspace, spec, f"run-{n}", {"prefect:deployment": "d"}) for n in range(20)]
+    assert len({one.arn for one in submissions}) == 1
+    tags = job_tags(workspace, submissions[0].arn)
+    followed = [bool(one.lease_problem) for one in submissions]
+    assert sorted(followed) == followed, "the first runs get leases"
+    assert len(active_leases(tags)) == followed.count(False) == 6
+    add_tags(workspace, submissions[0].arn, {"linear-learner:diverged": "its loss is inf"})
+    assert len(job_tags(workspace, submissions[0].arn)) == MAX_TAGS
+
+
+def test_a_job_is_followed_when_its_tags_may_not_be_changed(
+    workspace: Workspace, make_spec: MakeSpec, inject: Inject
+) -> None:
+    spec = make_spec(held=True)
+    start_or_adopt(workspace, spec, "first", {})
+    inject(kind="access-denied", action="AddTags")
+    followed = start_or_adopt(workspace, spec, "second", {})
+    assert followed.how == "followed"
+    assert "sagemaker:AddTags" in followed.lease_problem

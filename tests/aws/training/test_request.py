@@ -133,6 +133,74 @@ def test_the_request_has_the_network_and_key_of_the_workspace(workspace: Workspa
     assert request["ResourceConfig"]["VolumeKmsKeyId"] == key
 
 
+NVME = (
+    *("ml.g4dn.xlarge", "ml.g5.2xlarge", "ml.g6.xlarge", "ml.g6e.xlarge", "ml.gr6.4xlarge", "ml.p3dn.24xlarge"),
+    *("ml.p4d.24xlarge", "ml.p4de.24xlarge", "ml.p5.48xlarge", "ml.p5e.48xlarge", "ml.p5en.48xlarge"),
+    *("ml.p6-b200.48xlarge", "ml.p6e-gb200.36xlarge", "ml.trn1.2xlarge", "ml.trn1n.32xlarge", "ml.trn2.48xlarge"),
+    *("ml.m5d.large", "ml.m5dn.large", "ml.c5d.large", "ml.c6id.large", "ml.m6id.large", "ml.r5d.large"),
+    *("ml.r5dn.large", "ml.r6id.large", "ml.c6gd.large", "ml.i3.large", "ml.i3en.large", "ml.i4i.large"),
+    *("ml.x2idn.16xlarge", "ml.x2iedn.xlarge", "ml.z1d.large", "ml.m8id.large"),
+)
+EBS = (
+    "ml.m5.large",
+    "ml.m5n.large",
+    "ml.c5n.xlarge",
+    "ml.p3.2xlarge",
+    "ml.m7i-flex.large",
+    "ml.t3.medium",
+    "ml.g5g.xlarge",
+)
+
+
+def test_no_volume_key_is_requested_for_instance_types_with_local_disks(workspace: Workspace) -> None:
+    workspace.kms_key_id = workspace.volume_kms_key_id = "1234"
+    requests = {name: built(workspace, compute=Compute(instance_type=name)) for name in (*NVME, *EBS)}
+    assert [name for name in requests if "VolumeKmsKeyId" in requests[name]["ResourceConfig"]] == list(EBS)
+    assert all(request["OutputDataConfig"]["KmsKeyId"] == "1234" for request in requests.values())
+
+
+def test_the_service_accepts_the_keys_for_every_instance_type_it_trains_on(workspace: Workspace) -> None:
+    workspace.kms_key_id = "1234"
+    sagemaker = workspace.client("sagemaker")
+    spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN,), COMPUTE)
+    request = build_request(workspace, spec, f"types-{workspace.prefix[-32:]}", {})
+    sagemaker.create_training_job(**request)
+    for name in sagemaker.meta.service_model.shape_for("TrainingInstanceType").enum:
+        resources = built(workspace, compute=Compute(instance_type=name))["ResourceConfig"]
+        with pytest.raises(sagemaker.exceptions.ResourceInUse):  # the last check: nothing else was refused
+            sagemaker.create_training_job(**request | {"ResourceConfig": resources})
+
+
+@pytest.mark.parametrize(
+    ("keys", "output", "volume"),
+    [
+        ({}, None, None),
+        ({"kms_key_id": "1"}, "1", "1"),
+        ({"volume_kms_key_id": "2"}, None, "2"),
+        ({"kms_key_id": "1", "volume_kms_key_id": "2"}, "1", "2"),
+    ],
+)
+def test_the_volume_has_its_own_key_or_that_of_the_outputs(
+    workspace: Workspace, keys: dict[str, str], output: str | None, volume: str | None
+) -> None:
+    request = built(workspace.model_copy(update=keys))
+    found = request["OutputDataConfig"].get("KmsKeyId"), request["ResourceConfig"].get("VolumeKmsKeyId")
+    assert found == (output, volume)
+
+
+def test_the_service_describes_the_isolation_and_encryption_that_the_workspace_demands(workspace: Workspace) -> None:
+    client, names = workspace.client("sagemaker"), ("EnableNetworkIsolation", "EnableInterContainerTrafficEncryption")
+    for demanded in (True, False):
+        workspace.network_isolation = workspace.encrypt_inter_container_traffic = demanded
+        spec = build_spec(workspace, {"predictor_type": "regressor"}, (TRAIN,), COMPUTE)
+        name = f"secure-{demanded}-{workspace.prefix[-32:]}"
+        request = build_request(workspace, spec, name, {})
+        assert bool(set(names) & set(request)) is demanded
+        client.create_training_job(**request)
+        described: Any = client.describe_training_job(TrainingJobName=name)
+        assert [described[flag] for flag in names] == [demanded, demanded]
+
+
 @pytest.mark.parametrize("spot", [False, True])
 def test_the_service_accepts_and_describes_the_request(workspace: Workspace, *, spot: bool) -> None:
     workspace.bucket.bucket_folder = "team"

@@ -1,6 +1,7 @@
 """SageMaker's training-job calls: rejected requests and their messages, lists and tags."""
 
 import json
+import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -197,3 +198,49 @@ def test_tags_of_other_resources_are_handled_by_moto(user: Any) -> None:
     tags = [{"Key": "a", "Value": "b"}]
     arn = user.sagemaker.create_model(ModelName="model", ExecutionRoleArn=ROLE_ARN, Tags=tags)["ModelArn"]
     assert user.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
+
+
+def tag_list(count: int, prefix: str = "tag") -> list[dict[str, str]]:
+    return [{"Key": f"{prefix} {n}", "Value": ""} for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (tag_list(51), "at 'tags' failed to satisfy constraint: Member must have length less than or equal to 50"),
+        ([{"Key": "Aws:team", "Value": "x"}], "Customers cannot set tag keys starting with aws:"),
+        ([{"Key": "a;b", "Value": "x"}], "at 'tags.1.member.key' failed to satisfy constraint"),
+        ([{"Key": "team", "Value": "a;b"}], "at 'tags.1.member.value' failed to satisfy constraint"),
+        ([{"Key": "k" * 129, "Value": ""}], "length less than or equal to 128"),
+        ([{"Key": "team", "Value": "v" * 257}], "length less than or equal to 256"),
+    ],
+    ids=["51 tags", "aws:", "key", "value", "long key", "long value"],
+)
+def test_invalid_tags_are_rejected(user: Any, tags: list[dict[str, str]], message: str) -> None:
+    arn = user.start(f"tags-{uuid.uuid4().hex}", InputDataConfig=user.channel("s3://missing/x"))
+    for call, parameters in (
+        (user.sagemaker.add_tags, {"ResourceArn": arn}),
+        (user.sagemaker.create_training_job, user.request(f"tags-{uuid.uuid4().hex}")),
+    ):
+        code, text = rejection(call, **parameters, Tags=tags)
+        assert code == "ValidationException"
+        assert message in text
+    assert user.sagemaker.list_tags(ResourceArn=arn)["Tags"] == []
+
+
+def test_a_job_has_at_most_fifty_tags(user: Any) -> None:
+    arn = user.start("fifty", InputDataConfig=user.channel("s3://missing/x"), Tags=tag_list(30))
+    user.sagemaker.add_tags(ResourceArn=arn, Tags=tag_list(20, "more"))
+    assert "exceed 50" in rejection(user.sagemaker.add_tags, ResourceArn=arn, Tags=[{"Key": "one", "Value": ""}])[1]
+    user.sagemaker.add_tags(ResourceArn=arn, Tags=[{"Key": "tag 0", "Value": "replaced"}])
+
+
+@pytest.mark.parametrize("instance_type", ["ml.g4dn.xlarge", "ml.g5.xlarge", "ml.p6-b200.48xlarge", "ml.r5d.large"])
+def test_a_volume_key_is_rejected_for_instance_types_with_local_disks(user: Any, instance_type: str) -> None:
+    resources = {"InstanceType": instance_type, "InstanceCount": 1, "VolumeSizeInGB": 5, "VolumeKmsKeyId": "1234"}
+    request = user.request(f"nvme-{uuid.uuid4().hex}", ResourceConfig=resources)
+    answer = rejection(user.sagemaker.create_training_job, **request)
+    assert answer == ("ValidationException", "KMS key is not supported for NVMe instance storage")
+    resources["InstanceType"] = "ml.c5.xlarge"
+    user.sagemaker.create_training_job(**request)
+    assert user.describe(request["TrainingJobName"])["ResourceConfig"] == resources
