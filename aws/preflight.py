@@ -1,4 +1,4 @@
-"""Pre-flight check whether a workspace can train: at most seven AWS calls, before anything is paid for.
+"""Pre-flight check whether a workspace can train: at most nine AWS calls, before anything is paid for.
 
 A check that the caller is not permitted to make becomes a warning. Whether the caller may pass the execution role, and
 SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role before the job costs anything.
@@ -7,12 +7,15 @@ SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role b
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, translate_errors
 from aws.storage import write_encryption
+from aws.training.job_log import LOG_GROUP
+from aws.training.request import NAME_PREFIX, image_uri
 from aws.workspace import Workspace
 
 CheckResult = AwsError | str
@@ -20,7 +23,7 @@ CheckResult = AwsError | str
 
 
 def check_workspace(workspace: Workspace) -> tuple[str, ...]:
-    """Check credentials, bucket, execution role, KMS keys and network ids; return warnings: what could not be checked.
+    """Check credentials, bucket, role, KMS keys, log, network ids and the algorithm's image; return warnings.
 
     Raises one error that lists all errors with their remedies; its class is that of the first one that is not
     retryable. Writes one empty object, `preflight` under the prefix, to the bucket and deletes it if permitted.
@@ -49,6 +52,11 @@ def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
         yield from _check_role(short_timeouts, caller)
         for key in dict.fromkeys(filter(None, (workspace.kms_key_id, workspace.volume_kms_key_id))):
             yield from _check_kms_key(short_timeouts, key)
+        yield from _check_log(short_timeouts)
+    try:
+        image_uri(workspace.region)
+    except AwsError as error:
+        yield error
     subnets = [("subnet", name) for name in workspace.subnets]
     for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
         if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):
@@ -123,6 +131,23 @@ def _check_role(workspace: Workspace, caller: str) -> Iterator[CheckResult]:
     else:
         if found != arn:  # the path is missing or differs
             yield NotFound(f"There is no role {arn}. Set the workspace's execution role to {found}.")
+
+
+def _check_log(workspace: Workspace) -> Iterator[str]:
+    """Warn if the log of training jobs cannot be read, as jobs can be followed without it."""
+    logs, stream = workspace.client("logs"), f"{NAME_PREFIX}preflight/algo-1-0"
+    calls = (
+        partial(logs.describe_log_streams, logGroupName=LOG_GROUP, logStreamNamePrefix=stream),
+        partial(logs.get_log_events, logGroupName=LOG_GROUP, logStreamName=stream, limit=1),
+    )
+    for call in calls:
+        # The stream does not exist; the log group is created with the account's first job.
+        try:
+            with suppress(NotFound), translate_errors("reading the log of training jobs"):
+                call()
+        except AwsError as error:
+            yield f"Training jobs will be followed without their log, progress and learning curve. {error}"
+            return
 
 
 def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:

@@ -26,6 +26,8 @@ USUAL_CALLS = {
     "s3:PutObject": 1,
     "s3:DeleteObject": 1,
     "iam:GetRole": 1,
+    "logs:DescribeLogStreams": 1,
+    "logs:GetLogEvents": 1,
 }
 
 
@@ -64,14 +66,14 @@ def probes(workspace: Workspace) -> list[int]:
     return [item["Size"] for item in listed.get("Contents", [])]
 
 
-def test_a_valid_workspace_takes_five_calls_and_gives_no_warning(workspace: Workspace, calls: Calls) -> None:
+def test_a_valid_workspace_takes_seven_calls_and_gives_no_warning(workspace: Workspace, calls: Calls) -> None:
     before = calls()
     assert check_workspace(workspace) == ()
     assert calls() - before == USUAL_CALLS
     assert probes(workspace) == []
 
 
-def test_a_kms_key_takes_a_sixth_call(workspace: Workspace, calls: Calls) -> None:
+def test_a_kms_key_takes_another_call(workspace: Workspace, calls: Calls) -> None:
     encrypted = changed(workspace, kms_key_id=make_key(workspace))
     before = calls()
     assert check_workspace(encrypted) == ()
@@ -358,3 +360,18 @@ def test_network_ids_are_checked_by_their_format(
         error = problem(private)
         assert type(error) is InvalidRequest
         assert str(error).startswith(f"{invalid_id!r} is not an id such as ")
+
+
+@pytest.mark.parametrize("action", ["DescribeLogStreams", "GetLogEvents"])
+def test_a_log_that_cannot_be_read_is_a_warning_with_the_permission(
+    workspace: Workspace, inject: Inject, action: str
+) -> None:
+    inject(kind="access-denied", action=action)
+    [warning] = check_workspace(workspace)
+    assert warning.startswith("Training jobs will be followed without their log, progress and learning curve. AWS")
+    assert f"Allow logs:{action}" in warning
+
+
+def test_a_region_without_the_algorithm_is_an_error(workspace: Workspace) -> None:
+    elsewhere = with_credentials(workspace, region_name="mx-central-1")
+    assert "Linear Learner has no image in region 'mx-central-1'" in str(problem(elsewhere))
