@@ -1,5 +1,6 @@
 """The Training Workspace block, which determines whether training runs in the sandbox or on AWS."""
 
+from collections.abc import Mapping
 from copy import deepcopy
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, overload
@@ -57,8 +58,8 @@ class Workspace(Block):
     tags: Tags = Field(default_factory=dict)
     prices: dict[str, PositiveFloat] = Field(
         default_factory=dict,
-        description="USD per instance and hour of training, by instance type such as ml.m5.large, for types that the "
-        "built-in price list lacks or for which you pay another price.",
+        description="USD per instance and hour of training, by instance type such as ml.m5.large, for types "
+        "whose price AWS's price list lacks or cannot be asked for, or for which you pay another price.",
     )
     dask_scheduler: DaskScheduler = None
 
@@ -96,6 +97,8 @@ class Workspace(Block):
     def client(self, service: Literal["iam"]) -> "IAMClient": ...
     @overload
     def client(self, service: Literal["kms"]) -> "KMSClient": ...
+    @overload
+    def client(self, service: Literal["pricing"]) -> Any: ...
     def client(self, service: str) -> Any:
         """Return a boto3 client for `service`, with this workspace's credentials, region and endpoint.
 
@@ -110,11 +113,16 @@ class Workspace(Block):
 
     def with_short_timeouts(self) -> Self:
         """Return a copy of the workspace whose clients time out after a few seconds, with one retry."""
+        return self.with_client_options(SHORT_TIMEOUTS)
+
+    def with_client_options(self, config: Mapping[str, Any], region: str | None = None) -> Self:
+        """Return a copy of the workspace whose clients have these options of botocore's Config, and another region."""
         # Both credentials blocks of prefect-aws have these parameters; their base class does not declare them.
         credentials = cast("Any", self.bucket.credentials)
         parameters = credentials.aws_client_parameters
-        parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **SHORT_TIMEOUTS}})
-        credentials = credentials.model_copy(update={"aws_client_parameters": parameters})
+        parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **config}})
+        changes = {"aws_client_parameters": parameters, "region_name": region or credentials.region_name}
+        credentials = credentials.model_copy(update=changes)
         return self.model_copy(update={"bucket": self.bucket.model_copy(update={"credentials": credentials})})
 
     @property

@@ -1,4 +1,4 @@
-"""The WSGI application of the sandbox: it handles SageMaker's calls; moto handles those of the other services."""
+"""The WSGI application of the sandbox: it handles SageMaker's and pricing's calls; moto handles all others."""
 
 import json
 import shutil
@@ -17,6 +17,7 @@ from typing import Any
 from moto.moto_server.werkzeug_app import MotoRequestHandler
 from werkzeug.wrappers import Response
 
+from sandbox import pricing
 from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN, USER_ARN
 from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
 from sandbox.faults import FAULTS_PATH, Fault, Faults
@@ -42,7 +43,8 @@ class Application:
         self._temporary_keys = TemporaryKeys()
         self._trainer = Trainer(client)
         self._jobs = TrainingJobs(state_dir / "jobs", self._trainer.start, self._trainer.stop, self._faults)
-        self._sagemaker = SageMaker(self._jobs, ModelRegistry(state_dir / "registry"))
+        sagemaker = SageMaker(self._jobs, ModelRegistry(state_dir / "registry"))
+        self._own_services = {"sagemaker": sagemaker.handle, "pricing": pricing.handle}
         # Each is called once, before the first request to its service. IAM and STS share their users.
         self._initialisers: dict[str, Callable[[], object]] = {
             "s3": partial(_initialise_s3, self._emulator, self._store),
@@ -128,9 +130,9 @@ class Application:
         return None
 
     def _perform(self, call: ApiCall, environ: dict[str, Any]) -> Response:
-        if call.service == "sagemaker":
+        if handle := self._own_services.get(call.service):
             try:
-                document = self._sagemaker.handle(call.action, call.parameters)
+                document = handle(call.action, call.parameters)
             except ServiceError as error:
                 return call.error_response(400, error.code, str(error))
             if document is not None:

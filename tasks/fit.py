@@ -8,7 +8,8 @@ from prefect.runtime import deployment, flow_run
 
 from aws.errors import AwsError, InvalidRequest, NoCapacity, QuotaExceeded, UnsupportedInstanceType
 from aws.training.compute import CapacityOption, Compute, capacity_options
-from aws.training.cost import describe_worst_case, find_price, runtime_limit
+from aws.training.cost import describe_worst_case, runtime_limit
+from aws.training.prices import find_price
 from aws.training.request import build_spec, to_tag_value
 from aws.training.submission import IfExists, Submission, start_or_adopt
 from aws.workspace import Workspace
@@ -107,13 +108,14 @@ def _submit(
     workspace: Workspace, uploaded: Uploaded, adjusted: Hyperparameters, compute: Compute, if_exists: IfExists
 ) -> Submission:
     logger = get_run_logger()
-    hourly = find_price(compute.instance_type, workspace.region, workspace.prices)
+    found = find_price(workspace, compute.instance_type, logger.warning)
     try:
-        limited = compute.model_copy(update={"max_runtime_seconds": runtime_limit(compute, hourly)})
+        limit = runtime_limit(compute, found.price, found.problem)
     except InvalidRequest as error:  # the budget may be enough for another type, or its price may be known
         raise UnsupportedInstanceType(str(error)) from error
+    limited = compute.model_copy(update={"max_runtime_seconds": limit})
     spec = build_spec(workspace, adjusted.to_wire(), uploaded.channels, limited)
-    at_most = describe_worst_case(limited, hourly, workspace.region)
+    at_most = describe_worst_case(limited, found.price, workspace.region)
     logger.info("cost of a new training job: %s", at_most)
     tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)

@@ -1,6 +1,6 @@
 """Monitor: follow the training job until it ends, and show its phases, metrics and log."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from prefect import task
@@ -9,11 +9,12 @@ from prefect.runtime import flow_run
 
 from aws.errors import TrainingFailed
 from aws.storage import StoredObject, stat_object
-from aws.training.cost import Bill, find_price
+from aws.training.cost import Bill
 from aws.training.following import describe_job, follow
 from aws.training.job_log import read_log_lines
 from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
+from aws.training.prices import find_price
 from aws.training.stopping import stop_job, stop_when_interrupted
 from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace
@@ -96,7 +97,7 @@ def _conclude(
     """Log the cost of the job and return its results; raises TrainingFailed when it has no model."""
     name, outcome = description["TrainingJobName"], job_outcome(description)
     instance_type = description["ResourceConfig"].get("InstanceType", "")
-    bill = Bill.of(description, find_price(instance_type, workspace.region, workspace.prices))
+    bill = Bill.of(description, find_price(workspace, instance_type, max_age=timedelta.max).price)
     get_run_logger().info("training job %s: %s %s", name, bill_label, bill)
     if outcome.kind != "completed":
         message = f"Training job {name} ended as {description['TrainingJobStatus']}: {outcome.cause} {outcome.remedy}"

@@ -7,17 +7,14 @@ on-demand price: AWS bills that price for fewer seconds.
 """
 
 import math
-from collections.abc import Mapping
 from fractions import Fraction
-from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Self
 
-import yaml
-from pydantic import BaseModel, Field
+from pydantic import BaseModel
 
 from aws.errors import InvalidRequest
 from aws.training.compute import Compute
+from aws.training.prices import REMEDY, Price
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription
@@ -28,39 +25,12 @@ MIN_RUNTIME_SECONDS = 60
 """Shortest time limit, as in Compute: a shorter one would stop a job while it loads its data."""
 
 
-class Price(BaseModel, frozen=True):
-    """USD per instance and hour, and the source of this price."""
-
-    usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    source: str
-
-    def cost(self, seconds: int, instances: int) -> Fraction:
-        """Return the exact cost in USD: a budget must not be rejected because of a binary rounding error."""
-        return seconds * instances * Fraction(str(self.usd_per_hour)) / 3600
-
-
-def find_price(instance_type: str, region: str, overrides: Mapping[str, float]) -> Price | None:
-    """Return the price of one instance from `overrides`, the workspace's prices, or the table; None if unknown."""
-    if instance_type in overrides:
-        return Price(usd_per_hour=overrides[instance_type], source="the workspace's prices")
-    table = read_price_table()
-    if listed := table["usd_per_hour"].get(region, {}).get(instance_type):
-        return Price(usd_per_hour=listed, source=f"price list of {table['date']} for {region}")
-    return None
-
-
-@cache
-def read_price_table() -> dict[str, Any]:
-    """The content of prices.yaml: its `date`, and `usd_per_hour` by region and instance type."""
-    table: dict[str, Any] = yaml.safe_load(Path(__file__).with_name("prices.yaml").read_text())
-    return table
-
-
-def runtime_limit(compute: Compute, price: Price | None) -> int:
+def runtime_limit(compute: Compute, price: Price | None, problem: str = "") -> int:
     """Return MaxRuntimeInSeconds to request: `max_runtime_seconds`, or less when `max_cost_usd` pays for less.
 
     The budget includes the time that a job may take to stop. Raises InvalidRequest when there is a budget but no
-    price, or when the budget is too small for a job; the message contains the smallest sufficient budget.
+    price, with the `problem` why there is none, or when the budget is too small for a job; the message contains the
+    smallest sufficient budget.
     """
     budget, kind, instances = compute.max_cost_usd, compute.instance_type, compute.instance_count
     if budget is None:
@@ -68,7 +38,7 @@ def runtime_limit(compute: Compute, price: Price | None) -> int:
     if price is None:
         raise InvalidRequest(
             f"max_cost_usd {budget:g} cannot be enforced: the price of {kind} in this region is unknown. "
-            "Set it in the workspace's prices, in USD per instance and hour."
+            f"{problem}{' ' if problem else ''}{REMEDY}"
         )
     affordable = math.floor(Fraction(str(budget)) / price.cost(1, instances)) - STOPPING_SECONDS
     if affordable < MIN_RUNTIME_SECONDS:
@@ -129,6 +99,8 @@ class Bill(BaseModel, frozen=True):
     def __str__(self) -> str:
         """Return one line, such as `0.0038 USD: 120 billable s x 1 ml.m5.large at 0.115 USD an hour`."""
         total = "price unknown" if self.usd is None else f"{self.usd:.4f} USD"
+        if self.usd and float(f"{self.usd:.4f}") == 0:
+            total = "below 0.0001 USD"
         rate = f" at {self.price.usd_per_hour:g} USD an hour" if self.price else ""
         saved = ""
         if self.spot and self.training_seconds > self.billable_seconds > 0:

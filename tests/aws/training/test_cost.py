@@ -1,11 +1,8 @@
 """The cost of a job: its maximum before it is submitted, and its bill after it has ended."""
 
-from collections import defaultdict
-from datetime import date
 from fractions import Fraction
 from typing import Any
 
-import botocore.session
 import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
@@ -14,16 +11,8 @@ from pydantic import ValidationError
 
 from aws.errors import InvalidRequest
 from aws.training.compute import Compute
-from aws.training.cost import (
-    MIN_RUNTIME_SECONDS,
-    STOPPING_SECONDS,
-    Bill,
-    Price,
-    describe_worst_case,
-    find_price,
-    read_price_table,
-    runtime_limit,
-)
+from aws.training.cost import MIN_RUNTIME_SECONDS, STOPPING_SECONDS, Bill, describe_worst_case, runtime_limit
+from aws.training.prices import Price
 from aws.workspace import Workspace
 
 LARGE = Price(usd_per_hour=0.115, source="a test")
@@ -32,49 +21,11 @@ budgets = st.floats(0.001, 100_000).map(lambda usd: round(usd, 4))
 counts = st.integers(1, 20)
 runtimes = st.integers(MIN_RUNTIME_SECONDS, 432_000)
 
-PRICE_LIST_DATE, USD_PER_HOUR = read_price_table().values()
-
 
 def description(spot: bool = False, instances: int = 1, **times: int) -> Any:
     """Return the DescribeTrainingJob response of a job on ml.m5.large."""
     resources = {"InstanceType": "ml.m5.large", "InstanceCount": instances, "VolumeSizeInGB": 10}
     return {"ResourceConfig": resources, "EnableManagedSpotTraining": spot, **times}
-
-
-def test_the_price_list_has_existing_regions_and_training_instances() -> None:
-    session = botocore.session.get_session()
-    trainable = set(session.get_service_model("sagemaker").shape_for("TrainingInstanceType").enum)  # type: ignore[attr-defined]
-    assert set(USD_PER_HOUR) <= set(session.get_available_regions("sagemaker"))
-    for region, listed in USD_PER_HOUR.items():
-        assert set(listed) <= trainable, region
-    assert date.fromisoformat(PRICE_LIST_DATE) <= date.today()  # noqa: DTZ011
-
-
-@pytest.mark.parametrize("region", USD_PER_HOUR)
-def test_prices_within_a_family_are_proportional_to_the_size(region: str) -> None:
-    by_family = defaultdict(set)
-    for name, usd in USD_PER_HOUR[region].items():
-        _, family, size = name.split(".")
-        if family != "g4dn":  # all of these sizes have one GPU
-            by_family[family].add(usd / (0.5 if size == "large" else float(size.removesuffix("xlarge") or 1)))
-    for family, units in by_family.items():
-        assert max(units) == pytest.approx(min(units), rel=0.01), family
-
-
-def test_a_price_names_its_source() -> None:
-    assert find_price("ml.m5.large", "us-east-1", {}) == Price(
-        usd_per_hour=0.115, source=f"price list of {PRICE_LIST_DATE} for us-east-1"
-    )
-    assert find_price("ml.m5.large", "mars-1", {}) is None
-    assert find_price("ml.x.large", "us-east-1", {}) is None
-
-
-def test_the_workspaces_prices_take_precedence_for_their_instance_types() -> None:
-    overrides = {"ml.m5.large": 0.08, "ml.x.large": 7.0}
-    source = "the workspace's prices"
-    assert find_price("ml.m5.large", "us-east-1", overrides) == Price(usd_per_hour=0.08, source=source)
-    assert find_price("ml.x.large", "mars-1", overrides) == Price(usd_per_hour=7.0, source=source)
-    assert find_price("ml.m5.xlarge", "us-east-1", overrides) == find_price("ml.m5.xlarge", "us-east-1", {})
 
 
 @pytest.mark.parametrize("usd", [0.0, -1.0, float("nan")])
@@ -129,6 +80,8 @@ def test_a_budget_without_a_price_is_rejected_with_a_remedy() -> None:
     )
     with pytest.raises(InvalidRequest, match=text):
         runtime_limit(Compute(max_cost_usd=0.5, instance_type="ml.x.large"), None)
+    with pytest.raises(InvalidRequest, match=r"is unknown\. AWS is away\. Set it in the workspace's prices"):
+        runtime_limit(Compute(max_cost_usd=0.5), None, "AWS is away.")
 
 
 def test_a_budget_that_is_too_small_is_rejected_with_the_smallest_sufficient_one() -> None:
@@ -153,10 +106,8 @@ def test_the_smallest_sufficient_budget_is_exact_to_the_cent(rate: float, instan
 
 
 def test_the_worst_case_names_the_source_of_the_price() -> None:
-    listed = find_price("ml.m5.large", "us-east-1", {})
-    assert describe_worst_case(Compute(), listed, "us-east-1") == (
-        "at most 0.12 USD: 1 x ml.m5.large for 3720 s at 0.115 USD an hour "
-        f"(price list of {PRICE_LIST_DATE} for us-east-1)"
+    assert describe_worst_case(Compute(), LARGE, "us-east-1") == (
+        "at most 0.12 USD: 1 x ml.m5.large for 3720 s at 0.115 USD an hour (a test)"
     )
 
 
@@ -183,6 +134,13 @@ def test_a_bill_is_billable_seconds_of_every_instance_at_the_price() -> None:
     four = Bill.of(description(instances=4, TrainingTimeInSeconds=3600, BillableTimeInSeconds=3600), LARGE)
     assert four.usd == 0.46
     assert str(four) == "0.4600 USD: 3600 billable s x 4 ml.m5.large at 0.115 USD an hour"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1, "below 0.0001 USD: 1 "), (2, "0.0001 USD: 2 "), (0, "0.0000 USD: 0 ")]
+)
+def test_a_bill_above_zero_is_not_rounded_to_zero(seconds: int, text: str) -> None:
+    assert str(Bill.of(description(BillableTimeInSeconds=seconds), LARGE)).startswith(text)
 
 
 def test_a_spot_bill_contains_the_saving() -> None:
