@@ -336,8 +336,8 @@ def test_there_are_eight_error_classes_and_only_unavailable_is_retryable() -> No
 def test_a_long_list_of_instance_types_is_shortened() -> None:
     types = ", ".join(f"ml.m{n}.large" for n in range(200))
     message = (
-        "1 validation error detected: Value 'ml.x.large' at 'resourceConfig.instanceType' failed to satisfy constraint: "
-        f"Member must satisfy enum value set: [{types}]"
+        "1 validation error detected: Value 'ml.x.large' at 'resourceConfig.instanceType' failed to satisfy "
+        f"constraint: Member must satisfy enum value set: [{types}]"
     )
     error = translate_error(client_error("ValidationException", message, 400), "testing")
     assert "Member must satisfy enum value set: […]. Choose another instance type" in str(error)
