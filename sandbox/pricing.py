@@ -52,8 +52,8 @@ def handle(action: str, request: Mapping[str, Any]) -> Document:
 def _find_products(filters: list[Document]) -> Iterator[tuple[Document, float]]:
     """The attributes and hourly prices of the products that match all filters, the free tier of training included."""
     types = service_model().shape_for("TrainingInstanceType").enum
-    for region in filter(lambda one: _fits({"regionCode": one}, filters), _regions()):
-        for name in filter(lambda one: _fits({"instanceName": one}, filters), types):
+    for region in (one for one in _regions() if _fits({"regionCode": one}, filters)):
+        for name in (one for one in types if _fits({"instanceName": one}, filters)):
             if _is_offered(name, region):
                 for attributes, price in _components(name, region):
                     if _fits(attributes, filters) and {one["Field"] for one in filters} <= attributes.keys():

@@ -5,6 +5,10 @@ from contextlib import contextmanager
 
 from prefect.logging import get_run_logger
 
+from aws.errors import AwsError
+from linear_learner.errors import LinearLearnerError
+from tasks.environment.errors import describe_error, describe_unexpected
+
 
 @contextmanager
 def warn_on_failure(what: str) -> Iterator[None]:
@@ -16,6 +20,7 @@ def warn_on_failure(what: str) -> Iterator[None]:
 
 
 def describe_exception(error: Exception) -> str:
-    """Return the first line of an exception's message, or its class if it has none."""
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    """Return the message of an error of this project, or a description of any other error, on one line."""
+    if isinstance(error, AwsError | LinearLearnerError):
+        return str(error)
+    return describe_error(error) or describe_unexpected(error)

@@ -33,6 +33,17 @@ def test_an_interruption_is_one_sentence(error: BaseException, code: int, capsys
     assert capsys.readouterr().err == "Interrupted. Nothing is left.\n"
 
 
+def test_an_error_while_an_interruption_is_handled_is_the_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        try:
+            raise SystemExit(143)
+        finally:
+            raise ConnectionResetError("the server is gone")
+
+    assert report_errors(command) == 143
+    assert capsys.readouterr().err == "Interrupted.\n"
+
+
 def test_an_unexpected_error_is_one_sentence_that_names_the_file_with_the_traceback(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
