@@ -1,4 +1,4 @@
-"""Pre-flight check whether a workspace can train: at most nine AWS calls, before anything is paid for.
+"""Pre-flight check whether a workspace can train: at most twelve AWS calls, before anything is paid for.
 
 A check that the caller is not permitted to make becomes a warning. Whether the caller may pass the execution role, and
 SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role before the job costs anything.
@@ -14,7 +14,10 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, translate_errors
 from aws.storage import write_encryption
+from aws.training.compute import Compute
+from aws.training.cost import runtime_limit
 from aws.training.job_log import LOG_GROUP
+from aws.training.prices import find_price
 from aws.training.request import NAME_PREFIX, image_uri
 from aws.workspace import Workspace
 
@@ -22,13 +25,13 @@ CheckResult = AwsError | str
 """An error, or a warning that names what could not be checked."""
 
 
-def check_workspace(workspace: Workspace) -> tuple[str, ...]:
-    """Check credentials, bucket, role, KMS keys, log, network ids and the algorithm's image; return warnings.
+def check_workspace(workspace: Workspace, compute: Compute = Compute()) -> tuple[str, ...]:  # noqa: B008 - it is frozen
+    """Check credentials, bucket, role, KMS keys, log, prices, network ids and the algorithm's image; return warnings.
 
     Raises one error that lists all errors with their remedies; its class is that of the first one that is not
     retryable. Writes one empty object, `preflight` under the prefix, to the bucket and deletes it if permitted.
     """
-    results = list(_run_checks(workspace))
+    results = list(_run_checks(workspace, compute))
     errors = [result for result in results if isinstance(result, AwsError)]
     if not errors:
         return tuple(result for result in results if isinstance(result, str))
@@ -39,7 +42,7 @@ def check_workspace(workspace: Workspace) -> tuple[str, ...]:
     raise type(first)(f"{len(errors)} problems prevent training with this workspace:{listed}") from first
 
 
-def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
+def _run_checks(workspace: Workspace, compute: Compute) -> Iterator[CheckResult]:
     short_timeouts, caller, accepted = workspace.with_short_timeouts(), "", True
     try:
         with translate_errors("looking up the identity of the credentials"):
@@ -48,11 +51,14 @@ def _run_checks(workspace: Workspace) -> Iterator[CheckResult]:
         yield (result := _error_or_warning(error, "the identity of the credentials"))
         accepted = isinstance(result, str)
     if accepted:  # otherwise every other call would be rejected as well
-        yield from _check_bucket(workspace)
+        bucket = list(_check_bucket(workspace))
+        yield from bucket
         yield from _check_role(short_timeouts, caller)
         for key in dict.fromkeys(filter(None, (workspace.kms_key_id, workspace.volume_kms_key_id))):
             yield from _check_kms_key(short_timeouts, key)
         yield from _check_log(short_timeouts)
+        if not any(isinstance(result, AwsError) for result in bucket):  # it keeps prices
+            yield from _check_prices(workspace, compute)
     try:
         image_uri(workspace.region)
     except AwsError as error:
@@ -148,6 +154,21 @@ def _check_log(workspace: Workspace) -> Iterator[str]:
         except AwsError as error:
             yield f"Training jobs will be followed without their log, progress and learning curve. {error}"
             return
+
+
+def _check_prices(workspace: Workspace, compute: Compute) -> Iterator[CheckResult]:
+    """Check that `max_cost_usd` can be enforced and pays for a job on one of the instance types; warn of the others."""
+    warnings: list[str] = []
+    refused: list[InvalidRequest] = []
+    types = dict.fromkeys((compute.instance_type, *compute.fallback_instance_types))
+    for name in types:
+        found = find_price(workspace, name, warnings.append)
+        try:
+            runtime_limit(compute.model_copy(update={"instance_type": name}), found.price, found.problem)
+        except InvalidRequest as error:
+            refused.append(error)
+    yield from warnings
+    yield from refused if len(refused) == len(types) else map(str, refused)
 
 
 def _check_kms_key(workspace: Workspace, name: str) -> Iterator[CheckResult]:

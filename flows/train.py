@@ -120,7 +120,7 @@ def train_linear_learner(
         with failure_artifact():
             block = load_workspace(workspace)
             with bucket_results(block, dataset, reuse) as results:
-                check_workspace(block, model_dir)
+                check_workspace(block, model_dir, compute)
                 table = load(block, find(block, dataset), dataset)
                 rows = split_rows(block, table, split)
                 warnings = check(table, rows, parameters)

@@ -6,7 +6,7 @@ BASE_PRICES in us-east-1 are about those that AWS publishes for training; all ot
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -20,7 +20,7 @@ BASE_PRICES = {"m5": 0.23, "m6i": 0.23, "c5": 0.204, "c6i": 0.204, "r5": 0.302, 
 USAGE_TYPES = {"Hosting": "Host", "Notebook": "Notebk", "Processing": "Processing", "Training": "Train"}
 """What is billed for each component."""
 MAX_PAGE_SIZE = 100
-MATCHES = {
+MATCHES: Mapping[str, Callable[[str, str], bool]] = {
     "TERM_MATCH": lambda value, given: value == given,
     "EQUALS": lambda value, given: value == given,
     "CONTAINS": lambda value, given: given in value,

@@ -6,6 +6,7 @@ from prefect.logging import get_run_logger
 
 from aws.errors import AwsError
 from aws.preflight import check_workspace as preflight_warnings
+from aws.training.compute import Compute
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.caching.policy import RETRIES, UNCACHED
@@ -24,15 +25,15 @@ ARTIFACT_KEY = "data-profile"
 
 
 @task(name="check workspace", task_run_name="check {workspace.bucket.bucket_name}", **UNCACHED, **RETRIES)
-def check_workspace(workspace: Workspace, model_dir: str) -> None:
-    """Check that the workspace and the folders of this machine can be used.
+def check_workspace(workspace: Workspace, model_dir: str, compute: Compute) -> None:
+    """Check that the workspace, the folders of this machine and the budget can be used.
 
     Raises one error that lists all problems: an AwsError if all of them are the workspace's, else an ExternalError.
     """
     problems: list[Exception] = [*check_folders(model_dir)]
     warnings: tuple[str, ...] = ()
     try:
-        warnings = preflight_warnings(workspace)
+        warnings = preflight_warnings(workspace, compute)
     except AwsError as error:
         if not problems:
             raise

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable
 from aws.preflight import check_workspace
+from aws.training.compute import Compute
 from aws.workspace import Workspace
 
 Inject = Callable[..., None]
@@ -23,8 +24,10 @@ TRUST = {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"},
 USUAL_CALLS = {
     "sts:GetCallerIdentity": 1,
     "s3:HeadBucket": 1,
-    "s3:PutObject": 1,
+    "s3:PutObject": 2,
+    "s3:GetObject": 1,
     "s3:DeleteObject": 1,
+    "pricing:GetProducts": 1,
     "iam:GetRole": 1,
     "logs:DescribeLogStreams": 1,
     "logs:GetLogEvents": 1,
@@ -61,12 +64,13 @@ def make_key(workspace: Workspace, **fields: Any) -> str:
 
 
 def probes(workspace: Workspace) -> list[int]:
-    """Return the sizes of the objects that the check left in the bucket."""
-    listed = workspace.client("s3").list_objects_v2(Bucket=workspace.bucket.bucket_name, Prefix=workspace.key(""))
+    """Return the sizes of the objects that the check of the bucket left in it."""
+    prefix = workspace.key("preflight")
+    listed = workspace.client("s3").list_objects_v2(Bucket=workspace.bucket.bucket_name, Prefix=prefix)
     return [item["Size"] for item in listed.get("Contents", [])]
 
 
-def test_a_valid_workspace_takes_seven_calls_and_gives_no_warning(workspace: Workspace, calls: Calls) -> None:
+def test_a_valid_workspace_takes_ten_calls_and_gives_no_warning(workspace: Workspace, calls: Calls) -> None:
     before = calls()
     assert check_workspace(workspace) == ()
     assert calls() - before == USUAL_CALLS
@@ -256,7 +260,7 @@ def test_no_version_remains_in_a_versioned_bucket(workspace: Workspace) -> None:
     s3.create_bucket(Bucket=versioned)
     s3.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Enabled"})
     assert check_workspace(changed(workspace, bucket=versioned)) == ()
-    remaining = s3.list_object_versions(Bucket=versioned)
+    remaining = s3.list_object_versions(Bucket=versioned, Prefix=workspace.key("preflight"))
     assert not remaining.get("Versions")
     assert not remaining.get("DeleteMarkers")
 
@@ -375,3 +379,24 @@ def test_a_log_that_cannot_be_read_is_a_warning_with_the_permission(
 def test_a_region_without_the_algorithm_is_an_error(workspace: Workspace) -> None:
     elsewhere = with_credentials(workspace, region_name="mx-central-1")
     assert "Linear Learner has no image in region 'mx-central-1'" in str(problem(elsewhere))
+
+
+def test_a_budget_that_pays_for_no_instance_type_is_an_error_together_with_all_others(workspace: Workspace) -> None:
+    compute = Compute(max_cost_usd=0.001, fallback_instance_types=("ml.c5.xlarge",))
+    with pytest.raises(AwsError) as caught:
+        check_workspace(changed(workspace, role_arn=f"{workspace.role_arn}-missing"), compute)
+    assert str(caught.value).startswith("3 problems prevent training with this workspace:")
+    assert "max_cost_usd 0.001 pays for 0 s of 1 x ml.m5.large" in str(caught.value)
+    assert "max_cost_usd 0.001 pays for 0 s of 1 x ml.c5.xlarge" in str(caught.value)
+
+
+def test_a_budget_that_does_not_pay_for_every_instance_type_is_a_warning(workspace: Workspace) -> None:
+    compute = Compute(max_cost_usd=0.01, fallback_instance_types=("ml.r5.24xlarge",))
+    [warning] = check_workspace(workspace, compute)
+    assert "ml.r5.24xlarge" in warning
+
+
+def test_an_unknown_price_is_a_warning_that_names_the_permission(workspace: Workspace, inject: Inject) -> None:
+    inject(kind="access-denied", action="GetProducts")
+    [warning] = check_workspace(with_credentials(workspace, region_name="us-east-1"))
+    assert "Allow pricing:GetProducts" in warning
