@@ -3,6 +3,7 @@
 This module imports only the standard library, so that it also covers the time in which the command is imported.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ from typing import TextIO
 FAILED, USER_ERROR = 1, 2
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = "Interrupted."
+CLOSED_BY_READER = {errno.EPIPE, errno.EIO}
+"""Error numbers of a closed pipe and of a closed terminal."""
 AFTER_UNEXPECTED_ERROR = (
     "The results of completed steps are stored. A training job that was started continues to run; the next run with "
     "the same input follows it."
@@ -101,7 +104,7 @@ def _write(stream: TextIO | None, text: str) -> OSError | None:
         # Python flushes the stream again when it exits, which must not fail.
         with suppress(OSError, ValueError), open(os.devnull, "wb") as null:  # noqa: PTH123 - a device
             os.dup2(null.fileno(), stream.fileno())
-        return None if isinstance(error, BrokenPipeError) else error
+        return None if error.errno in CLOSED_BY_READER else error
     return None
 
 

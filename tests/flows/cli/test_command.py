@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pty
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -58,8 +59,11 @@ def test_an_unexpected_error_is_one_sentence_that_names_the_file_with_the_traceb
     assert "Traceback" in saved.read_text()
 
 
-def test_a_reader_that_closed_the_pipe_is_not_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    reader, writer = os.pipe()
+@pytest.mark.parametrize("connect", [os.pipe, pty.openpty], ids=["pipe", "terminal"])
+def test_a_reader_that_closed_the_pipe_or_terminal_is_not_an_error(
+    monkeypatch: pytest.MonkeyPatch, connect: Callable[[], tuple[int, int]]
+) -> None:
+    reader, writer = connect()
     os.close(reader)
     with os.fdopen(writer, "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
