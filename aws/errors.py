@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from boto3.exceptions import Boto3Error
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, ProxyConnectionError
+from botocore.httpsession import mask_proxy_url
+from botocore.utils import get_environ_proxies
 
 from aws.error_catalogue import diagnose_client_error, diagnose_error
 
@@ -101,13 +104,22 @@ def translate_error(error: ClientError | BotoCoreError | Boto3Error, doing: str)
         message = re.split(r"\s*The Canonical String for this request", message)[0]
         cause = f"{code or 'error'}: {message or 'no message'}"
     else:
-        cause = str(error)
+        cause = f"{str(error).rstrip('.')}{_describe_proxy(error)}"
         diagnosis = diagnose_client_error(error)
     translated = _CLASSES[diagnosis.kind](f"AWS failed while {doing}: {cause.rstrip('.')}. {diagnosis.remedy}")
     translated.code = code
     if isinstance(translated, QuotaExceeded):
         translated.waiting_helps = diagnosis.waiting_helps
     return translated
+
+
+def _describe_proxy(error: BotoCoreError | Boto3Error) -> str:
+    """Return which proxy of the environment a failed connection was to use, without its password; empty if none."""
+    if isinstance(error, ProxyConnectionError):  # it names the proxy itself
+        return ". Check the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY"
+    url = getattr(error, "kwargs", {}).get("endpoint_url", "")
+    proxy = mask_proxy_url(get_environ_proxies(url).get(urlsplit(url).scheme, "")) if url else ""
+    return f", through the proxy {proxy}. Check the variables HTTP_PROXY, HTTPS_PROXY and NO_PROXY" if proxy else ""
 
 
 @contextmanager

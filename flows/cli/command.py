@@ -47,7 +47,20 @@ def report_errors(command: Callable[[], int], interrupted: str = INTERRUPTED) ->
             raise
         return report_error(interrupted, int(end.code))
     except Exception as error:  # noqa: BLE001 - the last place where it can be reported
+        if (number := _interruption_before(error)) is not None:
+            return report_error(interrupted, number)
         return report_exception(error)
+
+
+def _interruption_before(error: BaseException) -> int | None:
+    """Return the exit code of an interruption during whose handling the error was raised, such as a lost server."""
+    codes = {128 + number for number in INTERRUPTIONS}
+    context: BaseException | None = error
+    while context is not None:
+        if isinstance(context, SystemExit) and context.code in codes:
+            return int(context.code or 0)
+        context = context.__context__
+    return None
 
 
 def report_exception(error: Exception) -> int:

@@ -61,8 +61,8 @@ class ServerStartError(Exception):
 def start(*, sandboxed: bool) -> Callable[[], None]:
     """Start the missing services, which stop with this process; the returned function waits until they respond.
 
-    Raises OSError or ExternalError when the sandbox's folder cannot be written to. The returned function raises ServerStartError, or an
-    error of httpx when the Prefect server at PREFECT_API_URL does not respond.
+    Raises OSError or ExternalError when the sandbox's folder cannot be written to. The returned function raises
+    ServerStartError, or an error of httpx when the Prefect server at PREFECT_API_URL does not respond.
 
     Call this before Prefect is imported: atexit runs the first registered function last, so that the server stops after
     Prefect has sent its last events. Without a server, Prefect would wait for more than a minute.

@@ -24,6 +24,7 @@ from botocore.exceptions import (
     ParamValidationError,
     PartialCredentialsError,
     ProfileNotFound,
+    ProxyConnectionError,
     ReadTimeoutError,
     UnauthorizedSSOTokenError,
 )
@@ -413,3 +414,19 @@ def test_a_download_that_is_always_truncated_is_retryable(truncating_server: str
     with pytest.raises(Unavailable, match="Max Retries Exceeded"):
         download_object(workspace, stored, tmp_path / "file")
     assert not (tmp_path / "file").exists()
+
+
+def test_a_failed_connection_names_the_url_and_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://user:hidden@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    url = "https://s3.eu-west-1.amazonaws.com/table.csv"
+    message = str(translate_error(EndpointConnectionError(endpoint_url=url), "reading"))
+    assert url in message
+    assert "@127.0.0.1:9" in message
+    assert "NO_PROXY" in message
+    assert "hidden" not in message
+    lost = ProxyConnectionError(proxy_url="http://127.0.0.1:9")
+    assert "http://127.0.0.1:9" in str(translate_error(lost, "reading"))
+    monkeypatch.setenv("no_proxy", ".amazonaws.com")
+    assert "proxy" not in str(translate_error(EndpointConnectionError(endpoint_url=url), "reading"))

@@ -179,7 +179,9 @@ def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]
     production = Production(tmp_path_factory.mktemp("home"))
     with ExitStack() as stack:
         stack.enter_context(production.running(".venv/bin/prefect", "server", "start", log="server.log"))
-        stack.enter_context(production.running(".venv/bin/python", "-m", "sandbox", log="sandbox.log"))
+        # A proxy of the environment, which does not work, must not be used for servers of this machine.
+        proxy = {"HTTP_PROXY": "http://127.0.0.1:9"}
+        stack.enter_context(production.running(".venv/bin/python", "-m", "sandbox", log="sandbox.log", **proxy))
         production.wait_until(production.is_healthy, 120, lambda: production.output("server.log"))
         for words, _ in readme_commands():
             if {"work-pool", "deploy"} & set(words):

@@ -101,6 +101,19 @@ def process_of(run: str, worker: int) -> int:
     return next(one for one in descendants(worker) if variable in Path(f"/proc/{one}/environ").read_text())
 
 
+def test_single_deployments_are_deployed_by_name(production: Any) -> None:
+    names = ("train-linear-learner/nightly", "train-linear-learner/ad-hoc", "reap-training-jobs/reaper")
+    selected = (word for name in names for word in ("-n", name))
+    output = production.run(".venv/bin/prefect", "--no-prompt", "deploy", *selected)
+    assert "could not be found" not in output
+    assert output.count("successfully created") == len(names)
+    production.delete_schedules()
+    assert {production.deployments()[name.split("/")[1]]["entrypoint"] for name in names} == {
+        "flows.train:train_linear_learner",
+        "flows.reap:reap_training_jobs",
+    }
+
+
 def test_a_shared_job_stops_when_both_runs_are_cancelled(production: Any, runs: Runs) -> None:
     first, second = runs.start(epochs=11), runs.start(epochs=11)
     with production.running(*WORKER, log="cancelled.log"):

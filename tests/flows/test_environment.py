@@ -1,4 +1,4 @@
-"""The flow on a machine with unusable folders: found before anything is paid for, or without losing what was paid for."""
+"""The flow on a machine with unusable folders, before anything is paid for and after it was paid for."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +44,7 @@ def test_unusable_folders_and_an_unusable_workspace_are_reported_at_once_before_
 
 
 def test_what_is_only_bookkeeping_does_not_end_a_run_whose_job_is_paid_for(
-    parameters: dict[str, Any], workspace: Workspace, machine: Path, caplog: pytest.LogCaptureFixture
+    parameters: dict[str, Any], workspace: Workspace, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train_linear_learner(**parameters)
     folder = first.model.path.parent

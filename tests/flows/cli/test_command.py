@@ -25,10 +25,23 @@ def test_an_error_of_the_environment_is_one_sentence(capsys: pytest.CaptureFixtu
     assert line.startswith("/nowhere/x cannot be used: Read-only file system.")
 
 
-@pytest.mark.parametrize(("error", "code"), [(SystemExit(130), 130), (SystemExit(143), 143), (KeyboardInterrupt(), 130)])
+@pytest.mark.parametrize(
+    ("error", "code"), [(SystemExit(130), 130), (SystemExit(143), 143), (KeyboardInterrupt(), 130)]
+)
 def test_an_interruption_is_one_sentence(error: BaseException, code: int, capsys: pytest.CaptureFixture[str]) -> None:
     assert report_errors(failing(error), "Interrupted. Nothing is left.") == code
     assert capsys.readouterr().err == "Interrupted. Nothing is left.\n"
+
+
+def test_an_error_while_an_interruption_is_handled_is_the_interruption(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> int:
+        try:
+            raise SystemExit(143)
+        finally:
+            raise ConnectionResetError("the server is gone")
+
+    assert report_errors(command) == 143
+    assert capsys.readouterr().err == "Interrupted.\n"
 
 
 def test_an_unexpected_error_is_one_sentence_that_names_the_file_with_the_traceback(

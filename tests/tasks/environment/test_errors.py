@@ -106,7 +106,10 @@ def test_an_external_error_is_raised_with_its_description_and_cause() -> None:
 @pytest.mark.parametrize(
     ("error", "temporary"),
     [
-        *((os_error(getattr(errno, name)), False) for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOENT")),
+        *(
+            (os_error(getattr(errno, name)), False)
+            for name in ("ENOSPC", "EDQUOT", "EACCES", "EPERM", "EROFS", "ENOENT")
+        ),
         (pl.exceptions.ComputeError("No space left on device (os error 28)"), False),
         (OSError("No space left on device (os error 28)"), False),
         (FileNotFoundError("No such file or directory (os error 2): /x"), False),

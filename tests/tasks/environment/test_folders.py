@@ -1,4 +1,4 @@
-"""Files are written completely or not at all, and folders that cannot be written to are found before they are needed."""
+"""Files are written completely or not at all; folders that cannot be written to are found before they are needed."""
 
 import errno
 import os
@@ -41,9 +41,14 @@ def test_a_file_that_was_written_completely_replaces_the_old_one(tmp_path: Path)
 def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "run.json"
     path.write_text("old")
-    with pytest.raises(type(error)), write_atomically(path) as temporary:
-        temporary.write_text("half")
-        raise error
+
+    def write() -> None:
+        with write_atomically(path) as temporary:
+            temporary.write_text("half")
+            raise error
+
+    with pytest.raises(type(error)):
+        write()
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("run.json", "old")]
 
 
