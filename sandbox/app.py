@@ -1,5 +1,6 @@
 """The WSGI application of the sandbox: it handles SageMaker's and pricing's calls; moto handles all others."""
 
+import errno
 import json
 import shutil
 import socket
@@ -153,6 +154,8 @@ class Application:
         try:
             return self._store.perform(environ)
         except OSError as error:
+            if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+                raise
             # Not as an error of the server, which clients would retry.
             free = shutil.disk_usage(self._state_dir).free
             message = f"cannot store it in {self._state_dir}: {error.strerror}; {free} bytes are free"

@@ -2,14 +2,15 @@
 
 import time
 from contextlib import suppress
-from functools import cache, lru_cache
+from functools import lru_cache
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
-from prefect.context import FlowRunContext, SettingsContext, get_settings_context
+from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun, ObjectNotFound
-from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, Settings, get_current_settings
+
+from tasks.prefect_ui.display import without_retries
 
 POLL_SECONDS = 3.0
 """Longest time between two queries of the run's state, each of which takes some milliseconds."""
@@ -30,7 +31,7 @@ def _check() -> None:
     client: SyncPrefectClient = context.client  # type: ignore[assignment] # the flow is not async
     runs = [context.flow_run.id]
     try:
-        with _without_retries():  # the next poll is the retry
+        with without_retries():  # the next poll is the retry
             with suppress(ObjectNotFound):  # the server records a task run some time after its start
                 runs += _ancestors(client, context.flow_run.parent_task_run_id)
             found = client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=runs)))
@@ -53,14 +54,3 @@ def _ancestors(client: SyncPrefectClient, parent_task_run: UUID | None) -> tuple
         found.append(parent)
         parent_task_run = client.read_flow_run(parent).parent_task_run_id
     return tuple(found)
-
-
-def _without_retries() -> SettingsContext:
-    """Return the settings of this process for requests that Prefect's client does not repeat, for up to a minute."""
-    return SettingsContext(profile=get_settings_context().profile, settings=_settings_without_retries())
-
-
-@cache
-def _settings_without_retries() -> Settings:
-    # Changing a setting validates all of them, which takes a tenth of a second. Only the client's retries are read.
-    return get_current_settings().copy_with_update(updates={PREFECT_CLIENT_MAX_RETRIES: 0})

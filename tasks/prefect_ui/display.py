@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prefect.context import SettingsContext, get_settings_context
 from prefect.logging import get_run_logger
 
 from aws.errors import AwsError
@@ -14,7 +15,8 @@ from tasks.environment.errors import describe_error, describe_unexpected
 def warn_on_failure(what: str) -> Iterator[None]:
     """Log a warning that `what` is missing, instead of raising the block's exception."""
     try:
-        yield
+        with without_retries():
+            yield
     except Exception as error:  # noqa: BLE001 - Prefect's server or its client may fail in any way
         get_run_logger().warning("The run continues without %s: %s", what, describe_exception(error))
 
@@ -24,3 +26,11 @@ def describe_exception(error: Exception) -> str:
     if isinstance(error, AwsError | LinearLearnerError):
         return str(error)
     return describe_error(error) or describe_unexpected(error)
+
+
+def without_retries() -> SettingsContext:
+    """Return the settings of this process for requests that Prefect's client does not repeat, for up to a minute."""
+    current = get_settings_context()
+    # Prefect's temporary_settings validates all settings, which takes a tenth of a second.
+    client = current.settings.client.model_copy(update={"max_retries": 0})
+    return SettingsContext(profile=current.profile, settings=current.settings.model_copy(update={"client": client}))

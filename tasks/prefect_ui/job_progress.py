@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 
 from linear_learner.logs.reader import EpochReport, LogReader, describe_divergence, thin_out
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
-from tasks.prefect_ui.display import describe_exception
+from tasks.prefect_ui.display import describe_exception, without_retries
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -86,9 +86,10 @@ class JobProgress:
 
     def _update(self, progress: float) -> None:
         try:
-            self._show_progress(progress)
-            if self.epochs:
-                self._show_curve(curve_rows(self.epochs))
+            with without_retries():  # which would delay the next look at the job
+                self._show_progress(progress)
+                if self.epochs:
+                    self._show_curve(curve_rows(self.epochs))
         except Exception as error:  # noqa: BLE001 - Prefect's server or its client may fail in any way
             if not self._failed:  # later updates may succeed again
                 self._failed = True

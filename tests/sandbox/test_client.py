@@ -48,7 +48,7 @@ def test_every_client_of_this_process_and_its_children_bypasses_the_proxy(sandbo
     ],
 )
 @pytest.mark.usefixtures("_proxies")
-def test_hosts_that_bypass_the_proxy_already_are_kept(
+def test_hosts_that_already_bypass_the_proxy_remain(
     monkeypatch: pytest.MonkeyPatch, before: dict[str, str], after: str | None
 ) -> None:
     for name, value in before.items():
