@@ -1,7 +1,7 @@
 """The on-demand price of a training instance: of the workspace, of AWS's Price List API, or of a dated table.
 
-An answer of the API is kept for a day in the workspace's bucket, where all runs read it. If AWS gives no answer, a
-price that was kept for longer is used, then the table prices.yaml; this never ends a run.
+An answer of the API is stored for a day in the workspace's bucket, where all runs read it. If AWS gives no answer, a
+price that was stored for longer is used, then the table prices.yaml; this never ends a run.
 
 Facts that public tools which query these prices agree on, and that were not tried on AWS: a product of AmazonSageMaker
 is one component (Training, Hosting, Notebook, …) of one instance type (`instanceName`) in one region (`regionCode`);
@@ -30,7 +30,7 @@ from aws.storage import read_object, write_object
 from aws.workspace import SHORT_TIMEOUTS, Workspace
 
 MAX_AGE = timedelta(days=1)
-"""How long a kept answer is used without asking again."""
+"""How long a stored answer is used without asking again."""
 MAX_PAGES = 3
 """Pages of 100 products that are read; an instance type has about twenty products in a region (inferred)."""
 TIMEOUTS: Final = {**SHORT_TIMEOUTS, "read_timeout": 4}
@@ -107,14 +107,14 @@ def find_price(
 def _current_answer(
     workspace: Workspace, instance_type: str, uri: str, max_age: timedelta
 ) -> tuple[PriceListAnswer | None, str]:
-    """Return the kept answer or, if it is too old, a new one; the old one and the problem if AWS gives no new one."""
-    kept = _read_answer(workspace, uri)
-    if kept and not kept.is_older_than(max_age):
-        return kept, ""
+    """Return the stored answer or, if it is too old, a new one; the old one and the problem if AWS gives no new one."""
+    stored = _read_answer(workspace, uri)
+    if stored and not stored.is_older_than(max_age):
+        return stored, ""
     try:
         return _ask(workspace, instance_type, uri), ""
     except AwsError as error:
-        return kept, str(error)
+        return stored, str(error)
 
 
 def _describe_missing_usd(answer: PriceListAnswer | None, instance_type: str, region: str) -> str:
@@ -139,7 +139,7 @@ def read_price_table() -> dict[str, Any]:
 
 
 def _read_answer(workspace: Workspace, uri: str) -> PriceListAnswer | None:
-    """Return the answer that was kept in the bucket, or None if there is none, or none that can be read."""
+    """Return the answer that was stored in the bucket, or None if there is none, or none that can be read."""
     try:
         return PriceListAnswer.model_validate_json(read_object(workspace, uri)[0])
     except (AwsError, ValueError):

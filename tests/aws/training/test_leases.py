@@ -194,14 +194,14 @@ def test_expired_leases_make_room_for_a_new_one(workspace: Workspace, job: str, 
     assert "expired" in tags
 
 
-def test_expired_leases_are_kept_while_there_is_room(workspace: Workspace, job: str) -> None:
+def test_expired_leases_are_stored_while_there_is_room(workspace: Workspace, job: str) -> None:
     fill_with_leases(workspace, job, LONG_AGO, room=2)
     assert renew_lease(workspace, job, "run")
     assert len(job_tags(workspace, job)) == MAX_TAGS - 1
 
 
 @pytest.mark.parametrize("room", [0, 1])
-def test_without_room_no_lease_is_added_and_one_place_is_kept(workspace: Workspace, job: str, room: int) -> None:
+def test_without_room_no_lease_is_added_and_one_place_is_left(workspace: Workspace, job: str, room: int) -> None:
     count = fill_with_leases(workspace, job, SOON, room)
     assert not renew_lease(workspace, job, "run")
     assert len(active_leases(job_tags(workspace, job))) == count

@@ -1,4 +1,4 @@
-"""The price of an instance: of the workspace, of AWS's price list, kept for a day in the bucket, or of the table."""
+"""The price of an instance: of the workspace, of AWS's price list, stored for a day in the bucket, or of the table."""
 
 import json
 import threading
@@ -45,14 +45,14 @@ def in_region(workspace: Workspace, region: str) -> Workspace:
     return workspace.with_client_options({}, region)
 
 
-def kept_uri(workspace: Workspace, instance_type: str = "ml.m5.large") -> str:
+def stored_uri(workspace: Workspace, instance_type: str = "ml.m5.large") -> str:
     return workspace.uri("results", "prices", workspace.region, f"{instance_type}.json")
 
 
 def keep(workspace: Workspace, age: timedelta, **per_hour: float) -> str:
     """Store an answer of this age in the bucket; return its date."""
     answer = PriceListAnswer(fetched=datetime.now(UTC) - age, per_hour=per_hour)
-    write_object(workspace, kept_uri(workspace), answer.model_dump_json().encode())
+    write_object(workspace, stored_uri(workspace), answer.model_dump_json().encode())
     return f"{answer.fetched:%Y-%m-%d}"
 
 
@@ -88,7 +88,7 @@ def test_the_price_of_any_region_comes_from_aws_and_limits_a_budget(european: Wo
     assert describe_worst_case(limited, found.price, "eu-west-1").startswith("at most 0.01 USD: 1 x ml.m5.large for")
 
 
-def test_an_answer_is_kept_for_a_day_for_each_region_and_type(european: Workspace, calls: Calls) -> None:
+def test_an_answer_is_stored_for_a_day_for_each_region_and_type(european: Workspace, calls: Calls) -> None:
     before = calls()
     first = find_price(european, "ml.m5.large")
     assert find_price(european, "ml.m5.large") == first
@@ -104,10 +104,12 @@ def test_an_answer_of_another_day_is_replaced(european: Workspace, age: timedelt
     assert find_price(european, "ml.m5.large").price == Price(
         usd_per_hour=0.1265, source=f"AWS Price List API, {TODAY}, eu-west-1"
     )
-    assert PriceListAnswer.model_validate_json(read_object(european, kept_uri(european))[0]).per_hour == {"USD": 0.1265}
+    assert PriceListAnswer.model_validate_json(read_object(european, stored_uri(european))[0]).per_hour == {
+        "USD": 0.1265
+    }
 
 
-def test_the_bill_uses_the_kept_price_without_asking_again(european: Workspace, calls: Calls) -> None:
+def test_the_bill_uses_the_stored_price_without_asking_again(european: Workspace, calls: Calls) -> None:
     day, before = keep(european, timedelta(days=4), USD=5), calls()
     found = find_price(european, "ml.m5.large", max_age=timedelta.max)
     assert found.price == Price(usd_per_hour=5, source=f"AWS Price List API, {day}, eu-west-1")
@@ -119,9 +121,11 @@ def test_the_bill_uses_the_kept_price_without_asking_again(european: Workspace, 
     [b"", b"\xff", b"[]", b"{", b'{"fetched": "2026-11-29T00:00:00Z", "per_hour": {"USD": 0}}', b"[" * 9999],
 )
 def test_a_damaged_answer_is_replaced(european: Workspace, content: bytes) -> None:
-    write_object(european, kept_uri(european), content)
+    write_object(european, stored_uri(european), content)
     assert find_price(european, "ml.m5.large").price is not None
-    assert PriceListAnswer.model_validate_json(read_object(european, kept_uri(european))[0]).per_hour == {"USD": 0.1265}
+    assert PriceListAnswer.model_validate_json(read_object(european, stored_uri(european))[0]).per_hour == {
+        "USD": 0.1265
+    }
 
 
 def test_the_workspaces_prices_take_precedence_without_a_call(european: Workspace, calls: Calls) -> None:
@@ -201,7 +205,7 @@ def test_govcloud_has_no_price_list_to_ask(workspace: Workspace, calls: Calls) -
     assert (calls() - before)[ASKED] == 0
 
 
-def test_an_answer_that_cannot_be_kept_is_used(european: Workspace, inject: Inject) -> None:
+def test_an_answer_that_cannot_be_stored_is_used(european: Workspace, inject: Inject) -> None:
     inject(kind="access-denied", action="PutObject")
     assert find_price(european, "ml.m5.large").price is not None
 
