@@ -1,11 +1,16 @@
 """Fixtures of all tests, which neither read nor change the user's AWS account, Prefect profile and caches."""
 
+import fcntl
 import os
 import shutil
+import subprocess
+import sys
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,14 +24,17 @@ if TYPE_CHECKING:
 
 # Prefect reads its settings when it is imported, which happens when the first test module is collected.
 _HOME = Path(tempfile.mkdtemp(prefix="train-linear-learner-tests-"))
+# matplotlib's list of fonts is the same for all tests; in each new home directory it would be built again.
+_USER_CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+os.environ.setdefault("MPLCONFIGDIR", str(_USER_CACHE / "matplotlib"))
 for _name in [name for name in os.environ if name.startswith(("AWS_", "PREFECT_"))]:
     del os.environ[_name]
 os.environ |= {
     "DO_NOT_TRACK": "1",
     "PREFECT_HOME": str(_HOME / "prefect"),
-    "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    # No test queries events on this server; without them a flow run takes a tenth less time.
+    # No test queries logs or events on this server; without them a flow run takes a third less time.
+    "PREFECT_LOGGING_TO_API_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_ENABLED": "false",
     "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
@@ -35,10 +43,10 @@ os.environ |= {
 
 PATIENCE = 60.0
 
-# Hypothesis tries the same cases in every run, so that failures are reproducible: a few with plain `pytest`, a hundred
+# Hypothesis tries the same cases in every run, so that failures are reproducible: a few with plain `pytest`, fifty
 # with `make test` (`--hypothesis-profile=steady`); `--hypothesis-profile=explore` tries new ones.
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
-settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("steady", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("quick")
 
@@ -62,12 +70,35 @@ def pytest_unconfigure() -> None:
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server with an empty database."""
-    from prefect.testing.utilities import prefect_test_harness
+def empty_database(pytestconfig: pytest.Config) -> Path:
+    """Prefect's database without runs. A server that finds a copy of it starts without seconds of migrations.
 
-    with prefect_test_harness(server_startup_timeout=None):
-        yield
+    It is created once for each version of Prefect, and kept in pytest's cache.
+    """
+    cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
+    folder = cache.mkdir(f"prefect-{version('prefect')}") if cache else _HOME
+    with (folder / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the workers of pytest-xdist share the cache
+        if not (folder / "prefect.db").exists():
+            command = [sys.executable, "-m", "prefect", "server", "database", "upgrade", "--yes"]
+            migrated = _HOME / "migrated"
+            subprocess.run(command, env={**os.environ, "PREFECT_HOME": str(migrated)}, capture_output=True, check=True)
+            shutil.copy(migrated / "prefect.db", folder / "partial")
+            (folder / "partial").rename(folder / "prefect.db")
+    return folder / "prefect.db"
+
+
+@pytest.fixture(scope="session")
+def prefect_server(empty_database: Path) -> Iterator[None]:
+    """A Prefect server without runs."""
+    from prefect.testing import utilities
+
+    folder = tempfile.mkdtemp()  # removed by Prefect
+    shutil.copy(empty_database, Path(folder) / "prefect-test.db")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utilities, "mkdtemp", lambda: folder)
+        with utilities.prefect_test_harness(server_startup_timeout=None):
+            yield
 
 
 @pytest.fixture(scope="session")
@@ -102,16 +133,23 @@ def put_object(workspace: "Workspace") -> Callable[[str, bytes], str]:
     return put
 
 
-@pytest.fixture
-def machine(prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder, used for the caches of the project and the results that Prefect stores."""
-    del prefect_server
+@contextmanager
+def use_machine(folder: Path) -> Iterator[None]:
+    """Use an empty folder for the caches of the project and the results that Prefect stores."""
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     # With heartbeats, every flow run waits a second for the end of the last one.
-    changes = {PREFECT_LOCAL_STORAGE_PATH: tmp_path / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
-    with temporary_settings(changes):
+    changes = {PREFECT_LOCAL_STORAGE_PATH: folder / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
+    with pytest.MonkeyPatch.context() as patch, temporary_settings(changes):
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        yield
+
+
+@pytest.fixture
+def machine(prefect_server: None, tmp_path: Path) -> Iterator[Path]:
+    """An empty folder, used for the caches of the project and the results that Prefect stores."""
+    del prefect_server
+    with use_machine(tmp_path):
         yield tmp_path
 
 

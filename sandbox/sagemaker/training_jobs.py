@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
 import shutil
+import signal
 import threading
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any, Self
 
 from linear_learner.logs.metric_definitions import METRIC_DEFINITIONS
@@ -44,6 +48,8 @@ FAMILIES_WITH_EBS = (
 SPOT_PERCENT = 30
 """Percentage of its training time that is billed for a spot job; invented, as the real one follows the market."""
 ARN_PREFIX = f"{SAGEMAKER_ARN}training-job/"
+KILL_SECONDS = 10.0
+"""The longest wait for the end of a killed process, which may be in an uninterruptible system call."""
 
 
 @dataclass
@@ -166,10 +172,11 @@ class TrainingJobs:
     def _load(self, folder: Path) -> None:
         job = TrainingJob.load(folder)
         self._jobs[job.name] = job
+        for leftover in folder.glob("container-*"):
+            _end_container(leftover)
+            shutil.rmtree(leftover)
         if job.status in FINAL_STATUSES:
             return
-        for leftover in folder.glob("container-*"):
-            shutil.rmtree(leftover)
         if job.status == "Stopping":
             job.enter_status("Stopped")
         else:
@@ -223,6 +230,27 @@ class TrainingJobs:
         status = request.get("StatusEquals")
         chosen = (job.document for job in self._jobs.values() if status in {None, job.status})
         return list_page("ListTrainingJobs", request, chosen, SORT_FIELDS)
+
+
+def _end_container(folder: Path) -> None:
+    """Kill the process that a killed server left in this folder: it would train on and write into the folder.
+
+    The process is found in /proc, on Linux only; on other systems it ends with its next log line.
+    """
+    deadline = monotonic() + KILL_SECONDS
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        while _is_container(process, folder) and monotonic() < deadline:
+            with suppress(ProcessLookupError):
+                os.kill(int(process.parent.name), signal.SIGKILL)
+            sleep(0.01)
+
+
+def _is_container(process: Path, folder: Path) -> bool:
+    try:
+        arguments = process.read_bytes().split(b"\0")
+    except OSError:  # it has ended
+        return False
+    return b"linear_learner" in arguments and os.fsencode(folder) in arguments
 
 
 def _check_job_request(request: Mapping[str, Any]) -> None:

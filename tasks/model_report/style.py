@@ -24,6 +24,7 @@ LINES: list[dict[str, Any]] = [
 """Ten lines that can be distinguished without colour."""
 STYLE: dict[Any, Any] = {
     "figure.facecolor": BACKGROUND,
+    "figure.dpi": 200,
     "figure.constrained_layout.use": True,
     "figure.constrained_layout.h_pad": 0.08,
     "figure.constrained_layout.w_pad": 0.08,
@@ -51,7 +52,6 @@ STYLE: dict[Any, Any] = {
     "image.cmap": "Blues",
     "legend.edgecolor": GRID,
     "legend.handlelength": 3,
-    "savefig.dpi": 200,
 }
 MAX_COLORS = 64
 THOUSANDS = "{x:,.10g}"  # 25,000
@@ -98,9 +98,11 @@ def _has_glyph(char: str) -> bool:
 
 def to_data_url(figure: "Figure") -> str:
     """The figure as a PNG with a palette of MAX_COLORS, a third of the size of a full-colour PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    drawn, reduced = BytesIO(), BytesIO()
-    figure.savefig(drawn, format="png", pil_kwargs={"compress_level": 1})
-    Image.open(drawn).convert("RGB").quantize(MAX_COLORS, Image.Quantize.FASTOCTREE).save(reduced, "PNG", optimize=True)
+    canvas, reduced = FigureCanvasAgg(figure), BytesIO()
+    canvas.draw()  # `savefig` would draw twice, to place the axes first
+    drawn = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
+    drawn.quantize(MAX_COLORS, Image.Quantize.FASTOCTREE).save(reduced, "PNG", optimize=True)
     return f"data:image/png;base64,{b64encode(reduced.getvalue()).decode()}"

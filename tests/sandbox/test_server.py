@@ -44,9 +44,11 @@ def wait_until(condition: Callable[[], Any], seconds: float = 30) -> Any:
     return value
 
 
-def training_processes(folder: str) -> list[str]:
-    listed = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return [line for line in listed.splitlines() if folder in line and "linear_learner" in line]
+def training_processes(folder: str) -> list[int]:
+    """The ids of the processes that train jobs below a folder."""
+    # Without -ww the lines may be as short as a terminal's, which cuts the folder off.
+    listed = subprocess.run(["ps", "-A", "-ww", "-o", "pid=,args="], capture_output=True, text=True, check=True).stdout
+    return [int(line.split()[0]) for line in listed.splitlines() if folder in line and "linear_learner" in line]
 
 
 def status(url: str) -> Any:
@@ -192,12 +194,14 @@ def test_a_job_of_a_killed_server_starts_again(
             "restarted", InputDataConfig=rows, HyperParameters=hyperparameters, Tags=[{"Key": "a", "Value": "b"}]
         )
         wait_until(lambda: list(folder.glob("algo-1-*.jsonl")))
+        (orphan,) = training_processes("jobs/restarted/")
+        os.kill(orphan, signal.SIGSTOP)  # otherwise it would end with its next log line
         processes[0].kill()
         processes[0].wait()
     killed = json.loads((folder / "job.json").read_text())["document"]
     assert killed["SecondaryStatus"] == "Training"
-    wait_until(lambda: not training_processes("jobs/restarted/"))
     user = restart()
+    assert orphan not in training_processes("jobs/restarted/")
     job = user.wait("restarted")
     assert job["TrainingJobStatus"] == "Completed"
     assert job["CreationTime"].timestamp() == pytest.approx(killed["CreationTime"])

@@ -46,14 +46,20 @@ def in_flow(workspace: Workspace, function: Callable[[], T]) -> T:
     return results[0]
 
 
+def make_csv(seed: str) -> bytes:
+    """A table of 40 rows; `seed` selects its values."""
+    numbers = random.Random(seed)  # noqa: S311 - a table, not a secret
+    rows = ((numbers.random(), numbers.randint(20, 60), numbers.random()) for _ in range(40))
+    lines = "".join(f"{pay:.3f},{age},{score:.3f}\n" for pay, age, score in rows)
+    return f"pay,age,score\n{lines}".encode()
+
+
 @pytest.fixture
 def make_table(put_object: Callable[[str, bytes], str]) -> MakeTable:
     """A function that stores a table of 40 rows under the prefix of the test; `seed` selects its values."""
 
     def make(seed: int = 0) -> Dataset:
-        numbers = random.Random(f"{put_object('', b'')}{seed}")  # noqa: S311 - a table, not a secret
-        rows = ((numbers.random(), numbers.randint(20, 60), numbers.random()) for _ in range(40))
-        lines = "".join(f"{pay:.3f},{age},{score:.3f}\n" for pay, age, score in rows)
-        return Dataset(source=put_object("table.csv", f"pay,age,score\n{lines}".encode()), target="pay")
+        content = make_csv(f"{put_object('', b'')}{seed}")
+        return Dataset(source=put_object("table.csv", content), target="pay")
 
     return make

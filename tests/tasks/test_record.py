@@ -1,6 +1,7 @@
 """The record of a run has its parameters, inputs and results, is reproducible, and contains no secret."""
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from prefect import State
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
-from aws.storage import read_object, stat_object
+from aws.storage import read_object, stat_object, write_object
 from aws.training.compute import Compute
 from aws.training.leases import job_tags
 from aws.training.request import FINGERPRINT_TAG
@@ -19,6 +20,7 @@ from aws.training.submission import Submission
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError
 from linear_learner.hyperparameters import Hyperparameters
+from sandbox.client import make_workspace
 from tasks.download import ModelFile, TrainedModel, download
 from tasks.evaluation.results import Evaluation
 from tasks.fit import fit
@@ -29,7 +31,8 @@ from tasks.parameters import Dataset, RunParameters, Split
 from tasks.record import Recorded, RunRecord, record
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
-from tests.tasks.conftest import EVALUATION, in_flow
+from tests.conftest import use_machine
+from tests.tasks.conftest import EVALUATION, in_flow, make_csv
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -63,7 +66,6 @@ class Steps:
         return self.model.path.with_name("run.json")
 
 
-@pytest.fixture
 def with_secrets(workspace: Workspace) -> Workspace:
     """The workspace with credentials that occur nowhere else."""
     credentials = workspace.bucket.credentials
@@ -78,17 +80,32 @@ def with_secrets(workspace: Workspace) -> Workspace:
     return workspace.model_copy(update={"bucket": workspace.bucket.model_copy(update={"credentials": changed})})
 
 
-@pytest.fixture
-def steps(with_secrets: Workspace, make_table: Callable[..., Dataset], machine: Path) -> Steps:
-    workspace, dataset = with_secrets, make_table()
+@pytest.fixture(scope="module")
+def trained(sandbox_url: str, prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    """The steps of one run, whose record each test writes again."""
+    del prefect_server
+    folder, workspace = tmp_path_factory.mktemp("trained"), with_secrets(make_workspace(sandbox_url))
+    workspace.prefix = f"tests/{uuid.uuid4().hex}"
+    dataset = Dataset(source=workspace.uri("table.csv"), target="pay")
+    write_object(workspace, dataset.source, make_csv(workspace.prefix))
+    with use_machine(folder):
+        table = load(workspace, find(workspace, dataset), dataset)
+        rows = split_rows(workspace, table, Split())
+        uploaded = upload(workspace, format_channels(workspace, table, rows))
+        submission = fit(workspace, uploaded, HYPERPARAMETERS, Compute()).submission
+        job = monitor(workspace, submission)
+        model = download(workspace, job, str(folder / "models"))
     chosen = RunParameters(dataset=dataset, hyperparameters=HYPERPARAMETERS)
-    table = load(workspace, find(workspace, dataset), dataset)
-    rows = split_rows(workspace, table, Split())
-    uploaded = upload(workspace, format_channels(workspace, table, rows))
-    submission = fit(workspace, uploaded, HYPERPARAMETERS, Compute()).submission
-    job = monitor(workspace, submission)
-    model = download(workspace, job, str(machine / "models"))
     return Steps(workspace, chosen, table, rows, uploaded, submission, job, model)
+
+
+@pytest.fixture
+def steps(trained: Steps) -> Steps:
+    """The steps of a run that has no record yet."""
+    trained.local_path.unlink(missing_ok=True)
+    bucket, key = split_uri(trained.job.model.uri.replace("model.tar.gz", "run.json"))
+    trained.workspace.client("s3").delete_object(Bucket=bucket, Key=key)
+    return trained
 
 
 def test_the_record_is_next_to_the_model_and_has_parameters_inputs_and_results(steps: Steps) -> None:

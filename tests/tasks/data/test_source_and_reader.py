@@ -4,6 +4,7 @@ import gzip
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
@@ -214,10 +215,22 @@ def test_a_missing_table_raises_not_found(workspace: Workspace) -> None:
 def test_a_prefix_with_more_objects_than_one_listing_is_read_completely(
     workspace: Workspace, put_object: PutObject
 ) -> None:
-    for number in range(1003):
-        uri = put_object(f"many/{number:04d}", b"x")
-    found = list(list_objects(workspace, uri.removesuffix("1002")))
-    assert [one.uri[-4:] for one in found] == [f"{number:04d}" for number in range(1003)]
+    pages: list[dict[str, Any]] = []
+
+    def limit(params: dict[str, Any], **_: Any) -> dict[str, Any]:
+        pages.append({**params, "MaxKeys": 4})  # S3's own limit is 1000
+        return pages[-1]
+
+    for number in range(10):
+        uri = put_object(f"many/{number}", b"x")
+    events = workspace.client("s3").meta.events
+    events.register("provide-client-params.s3.ListObjectsV2", limit)
+    try:
+        found = list(list_objects(workspace, uri.removesuffix("9")))
+    finally:
+        events.unregister("provide-client-params.s3.ListObjectsV2", limit)
+    assert [one.uri[-1] for one in found] == [str(number) for number in range(10)]
+    assert len(pages) == 3
 
 
 @pytest.mark.parametrize("name", ["Tabelle (1).csv", "Größe.csv", "100%.csv", "a%20b.csv", "a#b?c.csv"])

@@ -83,11 +83,11 @@ def test_every_metric_equals_scikit_learn_for_few_rows(kind: int, rows: int, ste
     assert found == pytest.approx(expected, nan_ok=True)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(KINDS, st.integers(1, 40), st.integers(1, 9), st.integers(0, 10_000))
 def test_metrics_of_a_sample_equal_scikit_learn(kind: int, rows: int, steps: int, seed: int) -> None:
     actual, predictions = make_predictions(kind, rows, steps, seed)
-    counts = draw_samples(rows, 4)
+    counts = draw_samples(rows, 2)
     candidates = [predictions, *best_constants(actual)]
     for candidate in candidates:
         of_candidate = compute_sample_metrics(actual, candidate, counts, counts)

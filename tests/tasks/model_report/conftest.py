@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +46,13 @@ OBJECTIVES = {
     "multiclass_classifier": "multiclass_cross_entropy",
 }
 JOB = "linear-learner-bonus-3f9a1c07"
+PLOTS_OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
+PLOTS: dict[PredictorType, set[str]] = {
+    "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
+    "binary_classifier": PLOTS_OF_CLASSES,
+    "multiclass_classifier": {*PLOTS_OF_CLASSES, "confusion"},
+}
+"""The names of the plots of each predictor type."""
 
 
 @dataclass(frozen=True)
@@ -96,33 +104,40 @@ def make_case(tmp_path: Path) -> MakeCase:
     def make(
         kind: PredictorType = "regressor", *, classes: int = 5, names: tuple[str, ...] = NAMES, target: str = "bonus"
     ) -> Case:
-        random = np.random.default_rng(7)
-        spread = np.logspace(-1, 4, len(names))
-        features = random.normal(0, spread, (ROWS, len(names))).astype(np.float32)
-        outputs = classes if kind == "multiclass_classifier" else 1
-        weights = (random.normal(0, 1.5, (len(names), outputs)) / spread[:, None]).astype(np.float32)
-        exact = features @ weights + random.normal(0, 1, (ROWS, outputs))
-        labels = exact[:, 0] if kind == "regressor" else exact.argmax(axis=1) if outputs > 1 else exact[:, 0] > 1
-        model = LinearModel(kind, LOSSES[kind][0], weights, np.zeros(outputs, np.float32), 0.4, {}, names)
+        case = evaluated_case(kind, classes, names, target)
         path = tmp_path / "model.tar.gz"
-        write_archive(model, path)
-        columns = np.vstack([labels, features.T]).astype(np.float64)
-        frame = pl.DataFrame(dict(zip([target, *names], columns, strict=True)))
-        profile = measure_chunks([Chunk(frame, {})], [target, *names], target).profile()
-        uri = "s3://people-data/output/transformed_data.csv"
-        table = Table(
-            source=Source(uri=uri, parts=(StoredObject(uri=uri, size=1, etag="e"),)),
-            holdout=None,
-            made_of={},
-            part_rows=(ROWS,),
-            profile=profile,
+        write_archive(case.model, path)
+        model = case.run.model.model_copy(update={"path": path})
+        return case.change(
+            model=model, recorded=case.run.recorded.model_copy(update={"path": path.with_name("run.json")})
         )
-        predictions = model.predict(features)
-        evaluation = evaluate(model, labels.astype(np.float32), features)
-        run = TrainingRun(table=table, evaluation=evaluation, **steps(kind, path, names))
-        return Case(run, model, labels.astype(np.float32), predictions, champion(), (finding(),))
 
     return make
+
+
+@cache  # evaluating a model takes a third of a second
+def evaluated_case(kind: PredictorType, classes: int, names: tuple[str, ...], target: str) -> Case:
+    """A run whose files do not exist."""
+    random = np.random.default_rng(7)
+    spread = np.logspace(-1, 4, len(names))
+    features = random.normal(0, spread, (ROWS, len(names))).astype(np.float32)
+    outputs = classes if kind == "multiclass_classifier" else 1
+    weights = (random.normal(0, 1.5, (len(names), outputs)) / spread[:, None]).astype(np.float32)
+    exact = features @ weights + random.normal(0, 1, (ROWS, outputs))
+    labels = exact[:, 0] if kind == "regressor" else exact.argmax(axis=1) if outputs > 1 else exact[:, 0] > 1
+    model = LinearModel(kind, LOSSES[kind][0], weights, np.zeros(outputs, np.float32), 0.4, {}, names)
+    columns = np.vstack([labels, features.T]).astype(np.float64)
+    frame = pl.DataFrame(dict(zip([target, *names], columns, strict=True)))
+    profile = measure_chunks([Chunk(frame, {})], [target, *names], target).profile()
+    uri = "s3://people-data/output/transformed_data.csv"
+    source = Source(uri=uri, parts=(StoredObject(uri=uri, size=1, etag="e"),))
+    table = Table(source=source, holdout=None, made_of={}, part_rows=(ROWS,), profile=profile)
+    evaluation = evaluate(model, labels.astype(np.float32), features)
+    run = TrainingRun(table=table, evaluation=evaluation, **steps(kind, Path("model.tar.gz"), names))
+    predictions = model.predict(features)
+    for array in (labels, weights, predictions.scores):
+        array.flags.writeable = False  # tests share them
+    return Case(run, model, labels.astype(np.float32), predictions, champion(), (finding(),))
 
 
 def evaluate(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.float32]) -> Evaluation:

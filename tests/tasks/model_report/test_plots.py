@@ -20,14 +20,8 @@ from tasks.evaluation.assessment import assess
 from tasks.model_report import plots as module
 from tasks.model_report.style import LINES, STYLE, plain_text
 from tasks.parameters import Gate
-from tests.tasks.model_report.conftest import Case, MakeCase
+from tests.tasks.model_report.conftest import PLOTS, PLOTS_OF_CLASSES, Case, MakeCase
 
-OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
-OF_KIND: dict[PredictorType, set[str]] = {
-    "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
-    "binary_classifier": OF_CLASSES,
-    "multiclass_classifier": {*OF_CLASSES, "confusion"},
-}
 MAX_CHARACTERS = 300_000
 
 
@@ -43,10 +37,10 @@ def with_rows(case: Case, model: LinearModel, labels: NDArray[np.float32], predi
     return replace(case, model=model, labels=labels, predictions=predictions).change(evaluation=evaluation)
 
 
-@pytest.mark.parametrize("kind", OF_KIND)
+@pytest.mark.parametrize("kind", PLOTS)
 def test_each_type_has_its_plots_as_small_pngs(make_case: MakeCase, kind: PredictorType) -> None:
     plots = make_case(kind).plots()
-    assert set(plots) == OF_KIND[kind]
+    assert set(plots) == PLOTS[kind]
     for url in plots.values():
         image = pixels(url)
         assert image.shape[1] == 1280
@@ -68,7 +62,7 @@ def test_the_largest_reports_stay_small(make_case: MakeCase) -> None:
         assert sum(map(len, case.plots().values())) < MAX_CHARACTERS
 
 
-@pytest.mark.parametrize("kind", OF_KIND)
+@pytest.mark.parametrize("kind", PLOTS)
 def test_every_name_can_be_drawn(make_case: MakeCase, kind: PredictorType) -> None:
     names = (
         "a|b",
@@ -94,7 +88,7 @@ def test_every_name_can_be_drawn(make_case: MakeCase, kind: PredictorType) -> No
             table=case.run.table.model_copy(update={"profile": changed})
         )
         plots = replace(renamed, model=replace(case.model, weights=weights, feature_names=names)).plots()
-        assert set(plots) == OF_KIND[kind]
+        assert set(plots) == PLOTS[kind]
 
 
 def test_plain_text_is_one_short_line() -> None:
@@ -120,7 +114,7 @@ def test_any_number_of_epochs_has_a_learning_curve(make_case: MakeCase, epochs: 
     assert "learning-curve" in case.change_log(summary).plots()
 
 
-@pytest.mark.parametrize("kind", OF_KIND)
+@pytest.mark.parametrize("kind", PLOTS)
 @pytest.mark.parametrize("rows", [1, 5])
 def test_small_and_constant_test_sets_are_drawn(make_case: MakeCase, kind: PredictorType, rows: int) -> None:
     case = make_case(kind)
@@ -129,7 +123,7 @@ def test_small_and_constant_test_sets_are_drawn(make_case: MakeCase, kind: Predi
     predictions = Predictions(case.predictions.scores[some], None if labels is None else labels[some])
     for chosen in (case.labels[some], np.ones(rows, np.float32)):
         plots = with_rows(case, case.model, chosen, predictions).plots()
-        assert set(plots) <= OF_KIND[kind]
+        assert set(plots) <= PLOTS[kind]
         assert ("roc" in plots) == (kind != "regressor" and len(set(chosen.tolist())) > 1)
 
 
@@ -154,13 +148,16 @@ def test_hinge_loss_has_no_calibration_and_one_class_has_no_curves(make_case: Ma
     case = make_case("binary_classifier")
     hinge = replace(case.model, loss="hinge_loss")
     distances = replace(case.predictions, scores=case.predictions.scores - 0.4)
-    assert set(with_rows(case, hinge, case.labels, distances).plots()) == OF_CLASSES - {"calibration"}
+    assert set(with_rows(case, hinge, case.labels, distances).plots()) == PLOTS_OF_CLASSES - {"calibration"}
     ones = np.ones_like(case.labels)
-    assert set(with_rows(case, case.model, ones, case.predictions).plots()) == OF_CLASSES - {"roc", "precision-recall"}
+    assert set(with_rows(case, case.model, ones, case.predictions).plots()) == PLOTS_OF_CLASSES - {
+        "roc",
+        "precision-recall",
+    }
 
 
 def test_many_classes_have_curves_but_no_confusion_matrix(make_case: MakeCase) -> None:
-    assert set(make_case("multiclass_classifier", classes=21).plots()) == OF_CLASSES
+    assert set(make_case("multiclass_classifier", classes=21).plots()) == PLOTS_OF_CLASSES
 
 
 def test_plots_are_reproducible_and_differ_between_models(make_case: MakeCase) -> None:
