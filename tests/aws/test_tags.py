@@ -14,7 +14,7 @@ from tests.aws.test_workspace import workspace
 OWN_KEYS = {FINGERPRINT_TAG, RUN_TAG, DEPLOYMENT_TAG, DIVERGED_TAG}
 
 
-def test_room_is_kept_for_every_tag_of_the_project() -> None:
+def test_there_is_room_for_every_tag_of_the_project() -> None:
     assert len(OWN_KEYS) == PROJECT_TAGS
     assert MAX_OWN_TAGS + PROJECT_TAGS + RESERVED_LEASES == MAX_TAGS
 
