@@ -38,7 +38,7 @@ def runtime_limit(compute: Compute, price: Price | None, problem: str = "") -> i
     if price is None:
         raise InvalidRequest(
             f"max_cost_usd {budget:g} cannot be enforced: the price of {kind} in this region is unknown. "
-            f"{problem}{' ' if problem else ''}{REMEDY}"
+            f"{REMEDY} {problem}".rstrip()
         )
     affordable = math.floor(Fraction(str(budget)) / price.cost(1, instances)) - STOPPING_SECONDS
     if affordable < MIN_RUNTIME_SECONDS:

@@ -1,7 +1,7 @@
 """The on-demand price of a training instance: of the workspace, of AWS's Price List API, or of a dated table.
 
-An answer of the API is stored for a day in the workspace's bucket, where all runs read it. If AWS gives no answer, a
-price that was stored for longer is used, then the table prices.yaml; this never ends a run.
+An answer of the API is cached for a day in the workspace's bucket, where all runs read it. If AWS gives no answer, an
+older cached price is used, then the table prices.yaml; this never ends a run.
 
 Facts that public tools which query these prices agree on, and that were not tried on AWS: a product of AmazonSageMaker
 is one component (Training, Hosting, Notebook, …) of one instance type (`instanceName`) in one region (`regionCode`);
@@ -10,7 +10,7 @@ with the price 0, and Outposts have another `locationType`.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -30,19 +30,19 @@ from aws.storage import read_object, write_object
 from aws.workspace import SHORT_TIMEOUTS, Workspace
 
 MAX_AGE = timedelta(days=1)
-"""How long a stored answer is used without asking again."""
+"""How long a cached answer is used without asking again."""
 MAX_PAGES = 3
 """Pages of 100 products that are read; an instance type has about twenty products in a region (inferred)."""
+MAX_PRICE = 100_000.0
+"""A listed price above this is not taken for the price of an hour."""
 TIMEOUTS: Final = {**SHORT_TIMEOUTS, "read_timeout": 4}
 REMEDY = "Set it in the workspace's prices, in USD per instance and hour."
-
-PositiveUsd = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Price(BaseModel, frozen=True):
     """USD per instance and hour, and the source of this price."""
 
-    usd_per_hour: PositiveUsd
+    usd_per_hour: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     source: str
 
     def cost(self, seconds: int, instances: int) -> Fraction:
@@ -62,7 +62,7 @@ class PriceListAnswer(BaseModel, frozen=True):
     """What the API answered for one instance type and region: the prices per hour by currency, none if not offered."""
 
     fetched: AwareDatetime
-    per_hour: dict[str, PositiveUsd]
+    per_hour: dict[str, Annotated[float, Field(gt=0, le=MAX_PRICE)]]
 
     def is_older_than(self, age: timedelta) -> bool:
         """Whether the answer is older; one from the future, by another machine's clock, is too."""
@@ -107,14 +107,14 @@ def find_price(
 def _current_answer(
     workspace: Workspace, instance_type: str, uri: str, max_age: timedelta
 ) -> tuple[PriceListAnswer | None, str]:
-    """Return the stored answer or, if it is too old, a new one; the old one and the problem if AWS gives no new one."""
-    stored = _read_answer(workspace, uri)
-    if stored and not stored.is_older_than(max_age):
-        return stored, ""
+    """Return the cached answer or, if it is too old, a new one; the old one and the problem if AWS gives no new one."""
+    cached = _read_cached_answer(workspace, uri)
+    if cached and not cached.is_older_than(max_age):
+        return cached, ""
     try:
         return _ask(workspace, instance_type, uri), ""
     except AwsError as error:
-        return stored, str(error)
+        return cached, str(error)
 
 
 def _describe_missing_usd(answer: PriceListAnswer | None, instance_type: str, region: str) -> str:
@@ -138,8 +138,8 @@ def read_price_table() -> dict[str, Any]:
     return table
 
 
-def _read_answer(workspace: Workspace, uri: str) -> PriceListAnswer | None:
-    """Return the answer that was stored in the bucket, or None if there is none, or none that can be read."""
+def _read_cached_answer(workspace: Workspace, uri: str) -> PriceListAnswer | None:
+    """Return the answer that is cached in the bucket, or None if there is none, or none that can be read."""
     try:
         return PriceListAnswer.model_validate_json(read_object(workspace, uri)[0])
     except (AwsError, ValueError):
@@ -147,7 +147,7 @@ def _read_answer(workspace: Workspace, uri: str) -> PriceListAnswer | None:
 
 
 def _ask(workspace: Workspace, instance_type: str, uri: str) -> PriceListAnswer:
-    """Ask the API and keep its answer; raises AwsError, also when this process failed to get the answer before."""
+    """Ask the API and cache its answer; raises AwsError, also when this process failed to get the answer before."""
     folder = uri.rpartition("/")[0]
     if problem := _failures.get(uri) or _failures.get(folder):
         raise AwsError(problem)
@@ -236,11 +236,11 @@ class _Listing(BaseModel):
             and has.get("locationType", "AWS Region") == "AWS Region"
         )
 
-    def hourly_prices(self) -> Iterable[tuple[str, float]]:
+    def hourly_prices(self) -> Iterator[tuple[str, float]]:
         for term in self.terms.on_demand.values():
             for dimension in term.dimensions.values():
                 if dimension.unit.lower() in {"hrs", "hours", "hour"}:
-                    yield from ((currency, price) for currency, price in dimension.per_unit.items() if price > 0)
+                    yield from (item for item in dimension.per_unit.items() if 0 < item[1] <= MAX_PRICE)
 
 
 def parse_prices(products: Iterable[Any], instance_type: str, region: str) -> dict[str, float]:

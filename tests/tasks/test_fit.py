@@ -90,7 +90,10 @@ def test_a_refused_type_is_skipped_with_a_warning_that_names_it(
     assert skipped == list(types[:-1])
 
 
-def test_a_type_that_the_budget_does_not_pay_for_is_skipped(workspace: Workspace, submit: Submit) -> None:
+def test_a_type_that_the_budget_does_not_pay_for_is_skipped(
+    workspace: Workspace, submit: Submit, inject: Inject
+) -> None:
+    inject(kind="access-denied", action="GetProducts", times=100)  # the table has no price of ml.p3.2xlarge
     result = submit("ml.p3.2xlarge", "ml.r5.24xlarge", "ml.m5.large", max_cost_usd=0.05)
     assert requested(result, workspace)["InstanceType"] == "ml.m5.large"
     with pytest.raises(InvalidRequest, match=r"max_cost_usd 0\.05 cannot be enforced: the price of ml\.p3\.2xlarge"):
