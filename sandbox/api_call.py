@@ -59,7 +59,8 @@ class ApiCall:
         signature = environ.get("HTTP_AUTHORIZATION", "") or environ["QUERY_STRING"]
         match, key_id = SIGNATURE_SCOPE.search(signature), ACCESS_KEY_ID.search(signature)
         # Unsigned calls with a form are those of STS that exchange another token for keys.
-        unsigned = "sts" if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") else "s3"
+        has_form = key_id is None and "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "")
+        unsigned = "sts" if has_form else "s3"
         self.service = match["service"].lower() if match else unsigned
         self.access_key_id = key_id[1] if key_id else ""
         self._protocol = "s3" if self.service == "s3" else "json" if "HTTP_X_AMZ_TARGET" in environ else "query"

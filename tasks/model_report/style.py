@@ -101,7 +101,8 @@ def to_data_url(figure: "Figure") -> str:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
 
-    canvas, reduced = FigureCanvasAgg(figure), BytesIO()
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no annotations
+    reduced = BytesIO()
     canvas.draw()  # `savefig` would draw twice, to place the axes first
     drawn = Image.frombytes("RGBA", canvas.get_width_height(), canvas.buffer_rgba()).convert("RGB")
     drawn.quantize(MAX_COLORS, Image.Quantize.FASTOCTREE).save(reduced, "PNG", optimize=True)

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import FlowRun
-from prefect.states import Failed
+from prefect.states import Cancelled
 
 from aws.training.compute import Compute
 from aws.training.leases import release_lease
 from aws.training.request import Channel, build_spec
 from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
-from flows.reap import reap_training_jobs, stop_jobs_of_run
+from flows.reap import reap_training_jobs, stop_or_leave_jobs
 from flows.train import train_linear_learner
 from sandbox.client import call_counts, make_workspace
 
@@ -76,7 +76,7 @@ def test_the_hook_stops_the_job_of_a_run_whose_keys_have_expired(
 ) -> None:
     job, run = abandoned_job
     flow_run = FlowRun(id=uuid.UUID(run), flow_id=uuid.uuid4(), parameters={"workspace": "flows-role"})
-    stop_jobs_of_run(train_linear_learner, flow_run, Failed())
+    stop_or_leave_jobs(train_linear_learner, flow_run, Cancelled())
     assert status(workspace, job) in {"Stopping", "Stopped"}
 
 

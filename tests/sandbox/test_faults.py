@@ -468,18 +468,18 @@ def test_the_fault_module_imports_no_slow_packages() -> None:
 
 def test_a_denied_log_cannot_be_read_but_that_of_another_job_can(user: Any, inject: Inject) -> None:
     inject(kind="log-denied")
-    for name in ("denied", "allowed"):
+    for name in ("log-denied", "log-allowed"):
         user.start(name)
         assert user.wait(name)["TrainingJobStatus"] == "Completed"
-    group, stream = "/aws/sagemaker/TrainingJobs", "denied/algo-1-1"
+    group, stream = "/aws/sagemaker/TrainingJobs", "log-denied/algo-1-1"
     for call, arguments in (
-        (user.logs.describe_log_streams, {"logStreamNamePrefix": "denied/"}),
+        (user.logs.describe_log_streams, {"logStreamNamePrefix": "log-denied/"}),
         (user.logs.get_log_events, {"logStreamName": stream}),
     ):
         status, code, message = rejection(call, logGroupName=group, **arguments)
         assert (status, code) == (400, "AccessDeniedException")
         assert "is not authorized to perform: logs:" in message
-    assert user.log("allowed")
+    assert user.log("log-allowed")
 
 
 def test_empty_log_pages_have_no_end(user: Any, inject: Inject) -> None:
