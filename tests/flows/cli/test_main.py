@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -187,6 +188,29 @@ def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_j
     assert jobs(home)[job_name] == "Completed"
     latest = httpx.post(f"{server.api_url}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
     assert [one["state_name"] for one in latest] == ["Completed"]
+
+
+def test_a_disk_that_is_full_while_the_job_trains_ends_neither_the_job_nor_what_was_paid_for(
+    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
+) -> None:
+    assert first.returncode == 0
+    before = set(jobs(home))
+    command = [*PYTHON, "flows.train", "--hyperparameters.epochs", "149"]
+    variables = {**environment(home), "PREFECT_API_URL": server.api_url}
+    with subprocess.Popen(
+        command, cwd=home, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as run:
+        assert run.stdout is not None
+        assert any("Training: " in line for line in run.stdout), "the job did not train"
+        resource.prlimit(run.pid, resource.RLIMIT_FSIZE, (0, 0))  # every write to a file fails, as on a full disk
+        output = run.stdout.read()
+    assert run.returncode == 2, output
+    assert "Traceback" not in output
+    (job,) = set(jobs(home)) - before
+    assert jobs(home)[job] == "Completed"
+    assert f"Training job {job} is complete" in output.splitlines()[-1]
+    again = run_command(home, *command, PREFECT_API_URL=server.api_url)
+    assert f"{job}, reused" in again.stdout, again.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
