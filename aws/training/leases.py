@@ -50,7 +50,8 @@ def renew_lease(workspace: Workspace, arn: str, run: str, tags: dict[str, str] |
     """
     lease, tags = lease_tag(run), job_tags(workspace, arn) if tags is None else tags
     if left := [key for key in tags if key.startswith(LEASE_TAG_PREFIX) and f" {DETACHED} " in tags[key]]:
-        _remove_tags(workspace, arn, left)
+        with suppress(AwsError):  # they expire
+            _remove_tags(workspace, arn, left)
         tags = {key: value for key, value in tags.items() if key not in left}
     if not lease.keys() <= tags.keys() and count_tags(tags) >= MAX_TAGS_WITH_LEASES:
         active = active_leases(tags)

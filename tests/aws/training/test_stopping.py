@@ -169,6 +169,18 @@ def test_a_job_that_is_left_keeps_a_lease_that_does_not_depend_on_a_process(work
     assert str(os.getpid()) not in lease.split()
 
 
+def test_a_job_that_was_left_and_adopted_is_stopped_with_the_run_that_adopted_it(
+    workspace: Workspace, make_spec: MakeSpec
+) -> None:
+    spec = make_spec(held=True)
+    name = start_or_adopt(workspace, spec, MINE, {}).name
+    [running] = [one for one in running_jobs(workspace) if one.name == name]
+    leave_job(workspace, running, MINE)
+    assert start_or_adopt(workspace, spec, THEIRS, {}).how == "followed"
+    assert following(workspace, name) == {THEIRS}
+    assert stop_unless_followed(workspace, name, THEIRS) in {"Stopping", "Stopped"}
+
+
 @pytest.mark.parametrize("error", [RuntimeError, TrainingFailed, Unavailable])
 def test_a_job_continues_when_its_follower_fails(workspace: Workspace, job: str, error: type[Exception]) -> None:
     with pytest.raises(error), stop_when_interrupted(workspace, job, MINE, print):
