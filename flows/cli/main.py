@@ -19,7 +19,9 @@ from tasks.environment.folders import check_folders
 if TYPE_CHECKING:
     from prefect.flows import Flow
 
-INTERRUPTED = "Interrupted. Nothing is left running; the next run reuses the completed steps."
+INTERRUPTED = (
+    "Interrupted. No training job is left running, unless a warning says so; the next run reuses the completed steps."
+)
 HOW_TO_SAVE_A_WORKSPACE = (
     "From the command line, `python -m deployments.blocks` saves one for an AWS account, and `python -m sandbox` saves "
     "the one named sandbox."

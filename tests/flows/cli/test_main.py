@@ -237,7 +237,7 @@ def test_an_interrupted_run_leaves_no_process_running(home: Path, number: signal
         assert jobs(home)[job] == "InProgress"
     else:
         assert run.returncode == 128 + number
-        assert "Interrupted. Nothing is left running; the next run reuses the completed steps." in output
+        assert "Interrupted. No training job is left running, unless a warning says so; the next run reuses" in output
         assert jobs(home)[job] == "Stopped"
 
 
