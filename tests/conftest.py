@@ -102,6 +102,15 @@ def prefect_server(empty_database: Path) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
+def api_url(prefect_server: None) -> str:
+    """The URL of the API of the Prefect server."""
+    del prefect_server
+    from prefect.settings import PREFECT_API_URL
+
+    return str(PREFECT_API_URL.value())
+
+
+@pytest.fixture(scope="session")
 def sandbox_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a sandbox in another process, as moto has one state per process, which other tests use."""
     state_dir = tmp_path_factory.mktemp("sandbox")

@@ -43,12 +43,15 @@ def find_chromium() -> str | None:
 
 @dataclass(frozen=True)
 class Browser:
-    """A page of Prefect's UI; `blocked` are the requested URLs of other hosts, screenshots are saved in `folder`."""
+    """A page of Prefect's UI; `blocked` are the requested URLs of other hosts.
+
+    Screenshots are saved in `folder`; without one they are omitted.
+    """
 
     url: str
     page: Page
     blocked: list[str]
-    folder: Path
+    folder: Path | None
 
     def open_run_form(self, deployment: str) -> None:
         """Open the custom-run form of a deployment, by its id."""
@@ -84,21 +87,31 @@ class Browser:
                 break
             self.page.wait_for_timeout(2000)  # the database is temporarily locked: submit again
         assert response.value.ok, response.value.text()
-        return str(response.value.json()["id"])
+        run = str(response.value.json()["id"])
+        self.close_page()
+        return run
 
     def cancel(self, run: str) -> None:
         """Cancel a run on its page."""
         self.open_run_page(run)
         self.page.get_by_role("button", name="Cancel", exact=True).click()
-        self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        with self.page.expect_response("**/set_state"):
+            self.page.get_by_role("dialog").get_by_role("button", name="Confirm").click()
+        self.close_page()
 
     def open_run_page(self, run: str) -> None:
         self.page.goto(f"{self.url}/runs/flow-run/{run}")
         self.page.locator("canvas").first.wait_for()
         self.page.get_by_text("Beginning flow run").first.wait_for()
 
+    def close_page(self) -> None:
+        """Leave the page. The graph of a run is drawn again and again, which occupies a processor without a GPU."""
+        self.page.goto("about:blank")
+
     def save_screenshot(self, name: str, full_height: bool = False) -> None:
         """Save a screenshot of the page; `full_height` includes content that needs scrolling."""
+        if not self.folder:
+            return
         size = self.page.viewport_size
         assert size
         if full_height:
@@ -110,7 +123,7 @@ class Browser:
 
 
 @contextmanager
-def open_browser(url: str, folder: Path) -> Iterator[Browser]:
+def open_browser(url: str, home: Path, folder: Path | None) -> Iterator[Browser]:
     """Open Prefect's UI at this URL in chromium; skips the test if there is no chromium."""
     program = find_chromium()
     if not program:
@@ -129,9 +142,9 @@ def open_browser(url: str, folder: Path) -> Iterator[Browser]:
         "--disable-background-networking",
         "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
     ]
-    home: dict[str, str | float | bool] = {**os.environ, "HOME": str(folder)}
+    environment: dict[str, str | float | bool] = {**os.environ, "HOME": str(home)}
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments, env=home)
+        browser = playwright.chromium.launch(executable_path=program, args=arguments, env=environment)
         page = browser.new_page(viewport={"width": 1400, "height": 1000})
         page.set_default_timeout(BUSY_SECONDS * 1000)
         page.route("**/*", block_other_hosts)

@@ -3,6 +3,8 @@
 import os
 import re
 import shlex
+import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -21,6 +23,8 @@ from tests.docs.pages import shell_lines
 
 ROOT = Path(__file__).resolve().parents[2]
 IGNORED_PREFIXES = ("PREFECT_", "AWS_", "XDG_", "PYTHON", "VIRTUAL_ENV")
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For clients of servers on this machine: reading the certificates takes longer than a request."""
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 Value = TypeVar("Value")
 
@@ -123,7 +127,7 @@ class Production:
         self.wait_until(lambda: text in self.output(log), 120, lambda: self.output(log))
 
     def call_api(self, method: str, path: str, **body: Any) -> Any:
-        with httpx.Client(base_url=self.environment["PREFECT_API_URL"], trust_env=False, timeout=100) as client:
+        with httpx.Client(base_url=f"{self.url}/api", trust_env=False, verify=NO_CERTIFICATES, timeout=100) as client:
             response = client.request(method, path, json=body or None)
             while response.status_code == httpx.codes.SERVICE_UNAVAILABLE:  # the database is temporarily locked
                 time.sleep(0.5)
@@ -158,7 +162,7 @@ class Production:
         end = time.monotonic() + seconds
         while not (value := condition()):
             assert time.monotonic() < end, message()
-            time.sleep(0.1)
+            time.sleep(0.5)  # more requests would slow the servers down
         return value
 
     def is_healthy(self) -> bool:
@@ -174,9 +178,11 @@ class Production:
 
 
 @pytest.fixture(scope="session")
-def production(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Production]:
+def production(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Production]:
     """Running servers, a saved sandbox block and deployments without schedules; no worker."""
     production = Production(tmp_path_factory.mktemp("home"))
+    (production.home / ".prefect").mkdir()
+    shutil.copy(empty_database, production.home / ".prefect" / "prefect.db")
     with ExitStack() as stack:
         stack.enter_context(production.running(".venv/bin/prefect", "server", "start", log="server.log"))
         # A proxy of the environment, which does not work, must not be used for servers of this machine.

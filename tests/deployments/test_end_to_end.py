@@ -94,9 +94,9 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Productio
 
 @pytest.fixture(scope="module")
 def browser(installation: Production, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    folder = Path(os.environ.get("SCREENSHOTS") or tmp_path_factory.mktemp("screenshots"))
-    folder.mkdir(parents=True, exist_ok=True)
-    with open_browser(installation.url, folder) as browser:
+    """Prefect's UI; with the environment variable SCREENSHOTS, screenshots are saved in that folder."""
+    folder = Path(os.environ["SCREENSHOTS"]) if os.environ.get("SCREENSHOTS") else None
+    with open_browser(installation.url, tmp_path_factory.mktemp("browser"), folder) as browser:
         yield browser
     assert not browser.blocked, "Prefect's UI requested other hosts"
 
@@ -161,11 +161,11 @@ def test_the_form_shows_all_parameters_and_trains_with_its_values(installation: 
     assert "started: training job" in log
     trained = sagemaker(installation).describe_training_job(TrainingJobName=job_in(log))["HyperParameters"]
     assert (trained["epochs"], trained["loss"]) == ("4", "huber_loss")
-    save_screenshots(installation, browser, run)
+    visit_pages(installation, browser, run)
 
 
-def save_screenshots(installation: Production, browser: Browser, run: str) -> None:
-    """Save screenshots of the deployments, the run and its report, whose plots must be displayed."""
+def visit_pages(installation: Production, browser: Browser, run: str) -> None:
+    """Open the pages of the deployments, the run and its report, whose plots must be displayed."""
     browser.page.goto(f"{installation.url}/deployments")
     browser.page.get_by_text("nightly", exact=True).first.wait_for()
     browser.save_screenshot("deployments")
@@ -180,6 +180,7 @@ def save_screenshots(installation: Production, browser: Browser, run: str) -> No
     widths = browser.page.evaluate(images)
     assert widths
     assert all(widths)
+    browser.close_page()
 
 
 def test_worker_command_line_and_serve_return_the_same_model(installation: Production, browser: Browser) -> None:
@@ -224,6 +225,7 @@ def test_a_second_nightly_run_is_rejected_and_cancelling_the_first_stops_its_job
     assert sagemaker(installation).describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
     browser.open_run_page(nightly)
     browser.save_screenshot("cancelled")
+    browser.close_page()
 
 
 def stored_contents(installation: Production, *machines: Path) -> Iterator[tuple[str, bytes]]:
