@@ -4,12 +4,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from flows.cli.local_services import LocalPrefectServer
 from sandbox import client
 from tests.docs.pages import ROOT, shell_lines
 
@@ -20,20 +18,14 @@ PRIVATE_VARIABLES = ("PREFECT_", "AWS_", "XDG_")
 
 
 @pytest.fixture(scope="module")
-def shell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def shell(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Iterator[dict[str, str]]:
     """The environment of a shell with a table in its home; a Prefect server runs, and commands start a sandbox."""
     home = tmp_path_factory.mktemp("home")
     (home / "houses.csv").write_text(HOUSES)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_VARIABLES)}
     environment |= {"HOME": str(home), "XDG_CACHE_HOME": str(home / "cache"), "PREFECT_HOME": str(home / "prefect")}
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        client.mark_in_use(home / "cache/train-linear-learner/sandbox"),  # all commands share one sandbox
-    ):
-        patch.setenv("PREFECT_HOME", environment["PREFECT_HOME"])
-        with closing(LocalPrefectServer()) as server:
-            server.wait()
-            yield {**environment, "PREFECT_API_URL": server.api_url}
+    with client.mark_in_use(home / "cache/train-linear-learner/sandbox"):  # all commands share one sandbox
+        yield {**environment, "PREFECT_API_URL": api_url}
 
 
 def run_shell(shell: dict[str, str], command: str) -> subprocess.CompletedProcess[str]:

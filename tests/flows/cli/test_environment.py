@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from prefect.settings import PREFECT_API_URL
 
 from aws.workspace import Workspace
 
@@ -39,13 +38,6 @@ class Finished(NamedTuple):
 def home(tmp_path: Path) -> Path:
     (tmp_path / "cache").mkdir()
     return tmp_path
-
-
-@pytest.fixture
-def api_url(prefect_server: None) -> str:
-    """The URL of the API of the tests' Prefect server."""
-    del prefect_server
-    return str(PREFECT_API_URL.value())
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:

@@ -5,12 +5,13 @@ import os
 import pty
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import boto3
@@ -18,7 +19,6 @@ import httpx
 import pytest
 from botocore.config import Config
 
-from flows.cli.local_services import LocalPrefectServer
 from linear_learner.formats.artifact import read_model
 from sandbox import client
 
@@ -39,8 +39,11 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("home")
+def home(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    (home / "prefect").mkdir()
+    shutil.copy(empty_database, home / "prefect" / "prefect.db")
+    return home
 
 
 def run_command(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -76,14 +79,6 @@ def jobs(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[LocalPrefectServer]:
-    """A shared server, because starting one for each command takes seconds."""
-    with closing(LocalPrefectServer()) as server:
-        server.wait()
-        yield server
-
-
-@pytest.fixture(scope="module")
 def first(home: Path) -> subprocess.CompletedProcess[str]:
     """A run in an environment with a proxy that cannot reach this machine's own servers."""
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "all_proxy"), "http://127.0.0.1:9")
@@ -101,10 +96,10 @@ def test_the_first_run_trains_and_downloads_the_model(first: subprocess.Complete
 
 
 def test_the_second_run_reuses_and_reports_all_results(
-    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
+    first: subprocess.CompletedProcess[str], api_url: str, home: Path
 ) -> None:
     assert first.returncode == 0
-    second = run_command(home, *PYTHON, "flows.train", PREFECT_API_URL=server.api_url)
+    second = run_command(home, *PYTHON, "flows.train", PREFECT_API_URL=api_url)
     assert second.returncode == 0, second.stderr
     assert "reused        load, split, format, upload, training job, read log, download" in second.stdout
     assert list(jobs(home).values()) == ["Completed"]
@@ -124,34 +119,23 @@ def test_two_simultaneous_first_runs_share_one_job(tmp_path: Path) -> None:
     assert_no_process_is_left(tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--source", "missing.csv"], "There is no object s3://linear-learner-sandbox/missing.csv."),
-        (["--csv", "text.csv", "--target", "price"], "column 'town', row 2: 'Ulm' is not a number."),
-        (["--workspace", "missing"], "There is no Training Workspace block named 'missing' on this Prefect server."),
-    ],
-)
-def test_an_error_of_the_user_is_reported_in_the_last_line(
-    server: LocalPrefectServer, home: Path, arguments: list[str], message: str
-) -> None:
+def test_an_error_of_the_user_is_reported_in_the_last_line(api_url: str, home: Path) -> None:
     (home / "text.csv").write_text("town,price\n1,2\nUlm,4\n" + "1,2\n3,4\n" * 9)
-    run = run_command(home, *PYTHON, "flows.train", *arguments, PREFECT_API_URL=server.api_url)
+    command = [*PYTHON, "flows.train", "--csv", "text.csv", "--target", "price"]
+    run = run_command(home, *command, PREFECT_API_URL=api_url)
     assert run.returncode == 2
-    assert message in run.stderr.strip().splitlines()[-1]
+    assert "column 'town', row 2: 'Ulm' is not a number." in run.stderr.strip().splitlines()[-1]
     assert "Traceback" not in run.stderr
     assert_no_process_is_left(home)
 
 
-def test_a_terminal_shows_a_progress_bar(
-    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
-) -> None:
+def test_a_terminal_shows_a_progress_bar(first: subprocess.CompletedProcess[str], api_url: str, home: Path) -> None:
     assert first.returncode == 0
     controller, terminal = pty.openpty()
     # Training takes some seconds, so that the job is polled more than once.
-    job = {"epochs": "200", "early_stopping_patience": "200", "mini_batch_size": "40"}
+    job = {"epochs": "60", "early_stopping_patience": "60", "mini_batch_size": "40"}
     command = [*PYTHON, "flows.train", *(word for name in job for word in (f"--hyperparameters.{name}", job[name]))]
-    variables = {**environment(home), "TERM": "xterm", "COLUMNS": "160", "PREFECT_API_URL": server.api_url}
+    variables = {**environment(home), "TERM": "xterm", "COLUMNS": "160", "PREFECT_API_URL": api_url}
     with subprocess.Popen(
         command, cwd=home, env=variables, stdout=terminal, stderr=terminal, start_new_session=True
     ) as run:
@@ -166,7 +150,7 @@ def test_a_terminal_shows_a_progress_bar(
 
 
 def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_job_trains(
-    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
+    first: subprocess.CompletedProcess[str], api_url: str, home: Path
 ) -> None:
     assert first.returncode == 0
     before = set(jobs(home))
@@ -174,7 +158,7 @@ def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_j
     with subprocess.Popen(
         [*PYTHON, "flows.train", *job],
         cwd=home,
-        env={**environment(home), "PREFECT_API_URL": server.api_url},
+        env={**environment(home), "PREFECT_API_URL": api_url},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -186,17 +170,17 @@ def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_j
         assert run.wait(60) == 0
     (job_name,) = set(jobs(home)) - before
     assert jobs(home)[job_name] == "Completed"
-    latest = httpx.post(f"{server.api_url}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
+    latest = httpx.post(f"{api_url}/flow_runs/filter", json={"sort": "START_TIME_DESC", "limit": 1}).json()
     assert [one["state_name"] for one in latest] == ["Completed"]
 
 
 def test_a_disk_that_is_full_while_the_job_trains_ends_neither_the_job_nor_what_was_paid_for(
-    first: subprocess.CompletedProcess[str], server: LocalPrefectServer, home: Path
+    first: subprocess.CompletedProcess[str], api_url: str, home: Path
 ) -> None:
     assert first.returncode == 0
     before = set(jobs(home))
     command = [*PYTHON, "flows.train", "--hyperparameters.epochs", "149"]
-    variables = {**environment(home), "PREFECT_API_URL": server.api_url}
+    variables = {**environment(home), "PREFECT_API_URL": api_url}
     with subprocess.Popen(
         command, cwd=home, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as run:
@@ -209,19 +193,23 @@ def test_a_disk_that_is_full_while_the_job_trains_ends_neither_the_job_nor_what_
     (job,) = set(jobs(home)) - before
     assert jobs(home)[job] == "Completed"
     assert f"Training job {job} is complete" in output.splitlines()[-1]
-    again = run_command(home, *command, PREFECT_API_URL=server.api_url)
+    again = run_command(home, *command, PREFECT_API_URL=api_url)
     assert f"{job}, reused" in again.stdout, again.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_run_leaves_no_process_running(home: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("number", "starts_a_server"), [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGKILL, True)]
+)
+def test_an_interrupted_run_leaves_no_process_running(
+    home: Path, api_url: str, number: signal.Signals, starts_a_server: bool
+) -> None:
     """The signal goes to the whole process group, as Ctrl-C in a terminal does."""
     before = set(jobs(home))
     seed = ("--split.random_state", str(int(number)))
     with subprocess.Popen(
         [*PYTHON, "flows.train", *LONG_JOB, *seed],
         cwd=home,
-        env=environment(home),
+        env=environment(home) | ({} if starts_a_server else {"PREFECT_API_URL": api_url}),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -263,9 +251,9 @@ def long_lived_sandbox(home: Path) -> Iterator[str]:
 
 
 def test_a_running_sandbox_is_used_and_can_be_called_with_boto3(
-    long_lived_sandbox: str, server: LocalPrefectServer, home: Path
+    long_lived_sandbox: str, api_url: str, home: Path
 ) -> None:
-    run = run_command(home, *PYTHON, "flows.train", "--sample", "diabetes", PREFECT_API_URL=server.api_url)
+    run = run_command(home, *PYTHON, "flows.train", "--sample", "diabetes", PREFECT_API_URL=api_url)
     assert run.returncode == 0, run.stderr
     assert client.find_endpoint(home / "cache/train-linear-learner/sandbox") == long_lived_sandbox, "it still runs"
     session = boto3.Session(aws_access_key_id="sandbox", aws_secret_access_key="sandbox", region_name="us-east-1")

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,26 +11,42 @@ import pytest
 
 from aws.errors import NotFound
 from aws.storage import StoredObject, read_object, write_object
-from aws.workspace import Workspace, load_workspace
+from aws.workspace import Workspace, load_workspace, split_uri
 from flows.cli.input_table import flow_parameters
 from flows.cli.replay import Replay, is_same_table, list_differences
 from flows.train import train_linear_learner
 from linear_learner.errors import ArtifactError, DataError
 from tasks.data.source import Source
+from tasks.parameters import Dataset
 from tasks.report import TrainingRun
-from tests.flows.conftest import linear_table
+from tests.conftest import use_machine
+from tests.flows.conftest import HYPERPARAMETERS, linear_table
 
 pytestmark = pytest.mark.e2e
 
 PutObject = Callable[[str, bytes], str]
 
 
-@pytest.fixture
-def run(parameters: dict[str, Any]) -> TrainingRun:
+@pytest.fixture(scope="module")
+def run(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
     """A recorded run."""
-    run = train_linear_learner(**parameters)
+    machine, source = tmp_path_factory.mktemp("machine"), workspace.uri(f"{uuid.uuid4().hex}.csv")
+    write_object(workspace, source, linear_table(source))
+    dataset, model_dir = Dataset(source=source, target="pay"), str(machine / "models")
+    with use_machine(machine):
+        run = train_linear_learner(dataset, hyperparameters=HYPERPARAMETERS, workspace="flows", model_dir=model_dir)
     assert isinstance(run, TrainingRun)
     return run
+
+
+@pytest.fixture
+def changeable(run: TrainingRun, workspace: Workspace) -> Iterator[TrainingRun]:
+    """The run; after the test, its table and its record are as before."""
+    uris = run.table.source.uri, run.recorded.uri
+    before = {uri: read_object(workspace, uri)[0] for uri in uris}
+    yield run
+    for uri, content in before.items():
+        write_object(workspace, uri, content)
 
 
 @pytest.fixture
@@ -46,25 +63,26 @@ def repeat(given: dict[str, Any]) -> tuple[str, TrainingRun]:
 
 
 def test_a_run_is_repeated_from_its_record_in_s3_and_reuses_the_job(
-    jobs: Callable[[], list[str]], run: TrainingRun, given: dict[str, Any], parameters: dict[str, Any]
+    run: TrainingRun, jobs: Callable[[], list[str]], given: dict[str, Any]
 ) -> None:
     outcome, repeated = repeat(given)
     assert re.fullmatch(r"yes: the fingerprint is [0-9a-f]{20}, as recorded", outcome)
     assert repeated.job.name == run.job.name == f"linear-learner-{outcome.split()[4].strip(',')}"
-    assert jobs() == [run.job.name]
+    assert repeated.submission.how == "reused"
+    assert jobs() == []
     assert repeated.rows.parameters == run.rows.parameters
     assert (repeated.recorded.uri, repeated.recorded.sha256) == (run.recorded.uri, run.recorded.sha256)
-    assert Replay.of(load_workspace("flows"), given).arguments.hyperparameters == parameters["hyperparameters"]
+    assert Replay.of(load_workspace("flows"), given).arguments.hyperparameters == HYPERPARAMETERS
 
 
 def test_a_local_record_is_accepted_and_given_arguments_override_it(
-    jobs: Callable[[], list[str]], run: TrainingRun, given: dict[str, Any]
+    run: TrainingRun, jobs: Callable[[], list[str]], given: dict[str, Any]
 ) -> None:
     changes = {"from_run": str(run.model.path.with_name("run.json")), "hyperparameters": {"epochs": "3"}}
     outcome, repeated = repeat({**given, **changes})
     assert outcome == "no: hyperparameters.epochs not as recorded"
     assert repeated.submission.how == "started"
-    assert sorted(jobs()) == sorted([run.job.name, repeated.job.name])
+    assert jobs() == [repeated.job.name]
 
 
 def test_another_seed_changes_the_channels(given: dict[str, Any]) -> None:
@@ -85,31 +103,32 @@ def test_the_same_table_at_another_location_gives_the_same_job(
 
 
 def test_a_changed_table_is_rejected_unless_it_is_given(
-    run: TrainingRun, given: dict[str, Any], put_object: PutObject
+    changeable: TrainingRun, given: dict[str, Any], workspace: Workspace
 ) -> None:
-    uri = put_object(run.table.source.uri.rpartition("/")[2], linear_table("another"))
+    uri = changeable.table.source.uri
+    write_object(workspace, uri, linear_table("another"))
     with pytest.raises(DataError, match=rf"^{uri} is not the recorded table: .* give --source {uri};"):
         Replay.of(load_workspace("flows"), given)
     outcome, repeated = repeat({**given, "dataset": {"source": uri}})
     assert outcome == "no: channels.test, channels.train, channels.validation not as recorded"
-    assert repeated.job.name != run.job.name
+    assert repeated.job.name != changeable.job.name
 
 
-def test_a_missing_table_is_not_found(run: TrainingRun, given: dict[str, Any], workspace: Workspace) -> None:
-    name = workspace.bucket.bucket_name
-    workspace.client("s3").delete_object(Bucket=name, Key=run.table.source.uri.removeprefix(f"s3://{name}/"))
-    with pytest.raises(NotFound, match=run.table.source.uri):
+def test_a_missing_table_is_not_found(changeable: TrainingRun, given: dict[str, Any], workspace: Workspace) -> None:
+    bucket, key = split_uri(changeable.table.source.uri)
+    workspace.client("s3").delete_object(Bucket=bucket, Key=key)
+    with pytest.raises(NotFound, match=changeable.table.source.uri):
         Replay.of(load_workspace("flows"), given)
 
 
 def test_a_table_given_by_its_key_is_found_at_the_recorded_location(
-    run: TrainingRun, given: dict[str, Any], workspace: Workspace
+    changeable: TrainingRun, given: dict[str, Any], workspace: Workspace
 ) -> None:
     """In another workspace the key would name an object of another bucket."""
-    record = json.loads(read_object(workspace, run.recorded.uri)[0])
+    record = json.loads(read_object(workspace, changeable.recorded.uri)[0])
     record["parameters"]["dataset"]["source"] = "other/table.csv"
-    write_object(workspace, run.recorded.uri, json.dumps(record).encode())
-    assert Replay.of(load_workspace("flows"), given).arguments.dataset.source == run.table.source.uri
+    write_object(workspace, changeable.recorded.uri, json.dumps(record).encode())
+    assert Replay.of(load_workspace("flows"), given).arguments.dataset.source == changeable.table.source.uri
 
 
 def test_given_and_recorded_arguments_are_validated_together(given: dict[str, Any]) -> None:
