@@ -6,7 +6,6 @@ EXTRAS := sandbox,dask,dev
 PROJECT := --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 PIP := .venv/bin/python -m pip install --disable-pip-version-check
 
-TESTS := unit or sandbox
 PYTEST := .venv/bin/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --hypothesis-profile=steady
 
 .PHONY: run test test-e2e check
@@ -15,7 +14,7 @@ run: .venv/ready
 	.venv/bin/python -m flows.train
 
 test: .venv/ready
-	$(PYTEST) -m '$(TESTS)'
+	$(PYTEST) -m 'unit or sandbox'
 
 test-e2e: .venv/ready
 	$(PYTEST) -m e2e
