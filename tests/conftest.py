@@ -54,15 +54,29 @@ settings.load_profile("quick")
 MARKERS = {"unit", "sandbox", "e2e"}
 SERVERS = {"prefect_server", "sandbox_url", "made", "processes"}
 """Fixtures that start a server."""
+SLOWEST_FILES = (
+    "deployments/test_end_to_end.py",
+    "flows/cli/test_main.py",
+    "flows/test_faults.py",
+    "deployments/test_cancellation.py",
+    "docs/test_commands.py",
+    "flows/test_verdicts.py",
+)
+"""They are run first: two workers share the files, and none should be left with a slow one at the end."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test without a marker as `sandbox` if one of its fixtures starts a server, otherwise as `unit`."""
+    """Mark each test without a marker as `sandbox` if one of its fixtures starts a server, otherwise as `unit`.
+
+    The slowest files are moved to the front.
+    """
     for item in items:
         if not MARKERS & {marker.name for marker in item.iter_markers()}:
             fixtures = getattr(item, "fixturenames", ())
             item.add_marker("sandbox" if SERVERS.intersection(fixtures) else "unit")
+    slowest = {Path(__file__).parent / name: place for place, name in enumerate(SLOWEST_FILES)}
+    items.sort(key=lambda item: slowest.get(item.path, len(slowest)))
 
 
 def pytest_unconfigure() -> None:
