@@ -3,8 +3,8 @@
 botocore renews the keys of a role to assume, and those of its chain (environment, profile, SSO, web identity,
 container, instance), before they expire. If AWS rejects them nevertheless, they are read again from their source, such
 as the file of a profile, which may contain new keys by then, and the call is repeated once. This happens inside the
-clients, which may be kept and shared by threads. Keys that are stored in the block cannot be renewed; a block that is
-loaded again with other keys has other clients.
+clients, which threads may share. Keys that are stored in the block cannot be renewed; a block that is loaded again with
+other keys has other clients.
 """
 
 import hashlib

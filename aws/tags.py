@@ -1,4 +1,4 @@
-"""AWS's rules for tags, checked where a workspace's own tags are given, and the room kept for this project's tags."""
+"""AWS's rules for tags, checked where a workspace's own tags are given, and the room for this project's tags."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator

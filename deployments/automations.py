@@ -6,11 +6,9 @@ it again after an update of the project: actions that were added in Prefect, and
 
 if __name__ == "__main__":
     # Before the other imports: the command can be interrupted while they take place.
-    from importlib import import_module
+    from flows.cli.command import run_main
 
-    from flows.cli.command import run_command
-
-    raise SystemExit(run_command(lambda: import_module("deployments.automations").main()))
+    raise SystemExit(run_main("deployments.automations"))
 
 import argparse
 from collections.abc import Mapping

@@ -2,11 +2,9 @@
 
 if __name__ == "__main__":
     # Before the other imports: the command can be interrupted while they take place.
-    from importlib import import_module
+    from flows.cli.command import run_main
 
-    from flows.cli.command import run_command
-
-    raise SystemExit(run_command(lambda: import_module("deployments.blocks").main()))
+    raise SystemExit(run_main("deployments.blocks"))
 
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
@@ -27,7 +25,7 @@ from aws.workspace_fields import (
     VolumeKmsKeyId,
 )
 from flows.cli import local_services
-from flows.cli.arguments import CommandLine, validation_messages
+from flows.cli.arguments import CommandLine, error_message
 from flows.cli.command import print_result, report_error
 from flows.cli.local_services import ServerStartError
 from tasks.environment.errors import describe_error
@@ -86,10 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Save the blocks; exit codes: 0 saved, 2 an error."""
     try:
         chosen = Arguments(**Arguments.given(arguments))
-    except ValidationError as error:
-        return report_error(validation_messages(error), 2)
-    except SettingsError as error:
-        return report_error(error, 2)
+    except (ValidationError, SettingsError) as error:
+        return report_error(error_message(error), 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # slow: imported while a server starts, if none is configured
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME
@@ -103,10 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         ready()
         done, warnings = save_blocks(chosen.name, chosen.model_dump(exclude={"name"}, exclude_unset=True))
-    except ValidationError as error:
-        return report_error(validation_messages(error), 2)
-    except AwsError as error:
-        return report_error(error, 2)
+    except (ValidationError, AwsError) as error:
+        return report_error(error_message(error), 2)
     except (HTTPError, ServerStartError) as error:
         return report_error(f"The blocks cannot be saved {where}. {describe_error(error) or error}", 2)
     following = f"Next: python -m flows.train --workspace {chosen.name} --source KEY --target COLUMN"

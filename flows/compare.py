@@ -6,11 +6,9 @@ started or paid for: the channels and the log are downloaded.
 
 if __name__ == "__main__":
     # Before the other imports: the command can be interrupted while they take place.
-    from importlib import import_module
+    from flows.cli.command import run_main
 
-    from flows.cli.command import run_command
-
-    raise SystemExit(run_command(lambda: import_module("flows.compare").main()))
+    raise SystemExit(run_main("flows.compare"))
 
 import io
 import json
@@ -23,7 +21,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import CliPositionalArg, SettingsConfigDict, SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import CommandLine, validation_messages
+from flows.cli.arguments import CommandLine, error_message
 from flows.cli.command import print_result, report_error
 
 if TYPE_CHECKING:
@@ -48,10 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the comparison; returns the exit code: 0 equal, 1 not equal, 2 an error."""
     try:
         chosen = Arguments(**Arguments.given(arguments))
-    except ValidationError as error:
-        return report_error(validation_messages(error), 2)
-    except SettingsError as error:
-        return report_error(error, 2)
+    except (ValidationError, SettingsError) as error:
+        return report_error(error_message(error), 2)
     ready = local_services.start(sandboxed=chosen.workspace == "sandbox")
     from aws.errors import AwsError
     from aws.workspace import load_workspace

@@ -13,11 +13,12 @@ from tasks.caching.policy import RETRIES, UNCACHED
 from tasks.data.profile_report import render_profile
 from tasks.data.rules.finding import Finding
 from tasks.data.rules.table import error_message, find_problems
-from tasks.environment.errors import ExternalError, warn_of_errors
+from tasks.environment.errors import ExternalError
 from tasks.environment.folders import check_folders
 from tasks.evaluation.gate import check_gate
 from tasks.load import Table
 from tasks.parameters import RunParameters, fit_batch_size
+from tasks.prefect_ui.display import warn_of_errors
 from tasks.split import Rows
 
 ARTIFACT_KEY = "data-profile"

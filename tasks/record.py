@@ -20,10 +20,10 @@ from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import Source
 from tasks.download import TrainedModel
-from tasks.environment.errors import warn_of_errors
 from tasks.environment.folders import write_text
 from tasks.evaluation.results import Evaluation
 from tasks.parameters import RunParameters
+from tasks.prefect_ui.display import warn_of_errors
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef

@@ -10,9 +10,9 @@ from prefect.logging import get_run_logger
 from aws.registry import Package
 from tasks.caching.policy import UNCACHED
 from tasks.data.rules.finding import Finding
-from tasks.environment.errors import warn_of_errors
 from tasks.environment.folders import write_text
 from tasks.model_report.document import TrainingRun, metrics_table, render_page, render_report
+from tasks.prefect_ui.display import warn_of_errors
 
 __all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report"]
 

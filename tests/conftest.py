@@ -87,7 +87,7 @@ def pytest_unconfigure() -> None:
 def empty_database(pytestconfig: pytest.Config) -> Path:
     """Prefect's database without runs. A server that finds a copy of it starts without seconds of migrations.
 
-    It is created once for each version of Prefect, and kept in pytest's cache.
+    It is created once for each version of Prefect, and stored in pytest's cache.
     """
     cache = getattr(pytestconfig, "cache", None)  # absent with -p no:cacheprovider
     folder = cache.mkdir(f"prefect-{version('prefect')}") if cache else _HOME

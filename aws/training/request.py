@@ -138,11 +138,8 @@ def _secure(built: "CreateTrainingJobRequestTypeDef", workspace: Workspace) -> N
     """Add the workspace's keys and network to a request."""
     if workspace.kms_key_id:
         built["OutputDataConfig"]["KmsKeyId"] = workspace.kms_key_id
-    volume_key, instance_type = (
-        workspace.volume_kms_key_id or workspace.kms_key_id,
-        built["ResourceConfig"]["InstanceType"],
-    )
-    if volume_key and not has_local_storage(instance_type):
+    volume_key = workspace.volume_kms_key_id or workspace.kms_key_id
+    if volume_key and not has_local_storage(built["ResourceConfig"]["InstanceType"]):
         built["ResourceConfig"]["VolumeKmsKeyId"] = volume_key
     if workspace.subnets:
         built["VpcConfig"] = {"Subnets": workspace.subnets, "SecurityGroupIds": workspace.security_group_ids}

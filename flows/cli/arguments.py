@@ -79,6 +79,11 @@ def is_uri(location: str) -> bool:
     return "://" in location or location.startswith("arn:")
 
 
+def error_message(error: Exception) -> str:
+    """Return the message for users of an error, also of one that pydantic raises."""
+    return validation_messages(error) if isinstance(error, ValidationError) else str(error)
+
+
 def validation_messages(error: ValidationError) -> str:
     lines = []
     for one in error.errors():

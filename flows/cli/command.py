@@ -11,6 +11,7 @@ import tempfile
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
+from importlib import import_module
 from typing import TextIO
 
 FAILED, USER_ERROR = 1, 2
@@ -22,6 +23,11 @@ AFTER_UNEXPECTED_ERROR = (
     "The results of completed steps are stored. A training job that was started continues to run; the next run with "
     "the same input follows it."
 )
+
+
+def run_main(module: str) -> int:
+    """Import a module and call its `main` as `run_command` does: the command can be interrupted during the import."""
+    return run_command(lambda: import_module(module).main())
 
 
 def run_command(command: Callable[[], int], interrupted: str = INTERRUPTED) -> int:

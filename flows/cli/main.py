@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli import local_services
-from flows.cli.arguments import Arguments, is_uri, parse_arguments, validation_messages
+from flows.cli.arguments import Arguments, error_message, is_uri, parse_arguments
 from flows.cli.command import FAILED, USER_ERROR, print_result, report_error, report_errors
 from flows.cli.local_services import ServerStartError
 from flows.cli.output_streams import continue_without_output
@@ -41,10 +41,8 @@ def _main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | 
     try:
         given = parse_arguments(arguments)
         chosen = _validate(given)
-    except ValidationError as error:
-        return report_error(validation_messages(error), USER_ERROR)
-    except (SettingsError, LinearLearnerError) as error:
-        return report_error(error, USER_ERROR)
+    except (ValidationError, SettingsError, LinearLearnerError) as error:
+        return report_error(error_message(error), USER_ERROR)
     return _run(load_flow, given, chosen)
 
 

@@ -90,19 +90,6 @@ def translate_external_errors() -> Iterator[None]:
         raise ExternalError(message) from error
 
 
-@contextmanager
-def warn_of_errors(consequence: str) -> Iterator[None]:
-    """Log an error from outside this project as a warning that begins with its consequence, and continue."""
-    from prefect.logging import get_run_logger
-
-    try:
-        yield
-    except Exception as error:
-        if (message := describe_error(error)) is None:
-            raise
-        get_run_logger().warning("%s. %s", consequence, message)
-
-
 def describe_file_error(number: int, path: Path, needed: int | None = None, remedy: str = "") -> str:
     """Describe an error of writing or reading `path`.
 

@@ -1,4 +1,4 @@
-"""What people see of a run, such as artifacts, links and events, never ends it."""
+"""What people see of a run (artifacts, links, events, reports) never ends it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,12 @@ from tasks.environment.errors import describe_error, describe_unexpected
 
 
 @contextmanager
-def warn_on_failure(what: str) -> Iterator[None]:
-    """Log a warning that `what` is missing, instead of raising the block's exception."""
+def warn_of_errors(consequence: str) -> Iterator[None]:
+    """Log an error as a warning that begins with its consequence, and continue."""
     try:
-        with without_retries():
-            yield
+        yield
     except Exception as error:  # noqa: BLE001 - Prefect's server or its client may fail in any way
-        get_run_logger().warning("The run continues without %s: %s", what, describe_exception(error))
+        get_run_logger().warning("%s. %s", consequence, describe_exception(error))
 
 
 def describe_exception(error: Exception) -> str:

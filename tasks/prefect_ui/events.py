@@ -15,7 +15,7 @@ from aws.registry import Package
 from aws.training.submission import Submission
 from aws.workspace import Workspace
 from tasks.evaluation.results import Evaluation, GateOutcome, Verdict
-from tasks.prefect_ui.display import warn_on_failure
+from tasks.prefect_ui.display import warn_of_errors, without_retries
 
 JOB_KEY, LOG_KEY = "training-job", "training-log"
 """Artifact keys of the links, the same in every run, so that Prefect shows their history."""
@@ -75,10 +75,10 @@ def _job_resource(job: str) -> dict[str, str]:
 
 
 def _link(key: str, url: str, text: str, description: str) -> None:
-    with warn_on_failure(f"the artifact {key}"):
+    with warn_of_errors(f"The artifact {key} was not created"), without_retries():
         create_link_artifact(url, link_text=text, key=key, description=description)
 
 
 def _emit(name: str, resource: dict[str, str], payload: dict[str, Any]) -> None:
-    with warn_on_failure(f"the event {name}"):
+    with warn_of_errors(f"The event {name} was not emitted"), without_retries():
         emit_event(name, resource, payload=payload)

@@ -9,7 +9,8 @@ from prefect.exceptions import CancelledRun
 from aws.errors import AwsError, TrainingFailed
 from linear_learner.errors import DataError, LinearLearnerError
 from tasks.data.profile_report import escape_markdown
-from tasks.environment.errors import ExternalError, describe_unexpected, translate_external_errors, warn_of_errors
+from tasks.environment.errors import ExternalError, describe_unexpected, translate_external_errors
+from tasks.prefect_ui.display import warn_of_errors
 
 
 @contextmanager
