@@ -20,6 +20,8 @@ from hypothesis import settings
 from sandbox import client
 
 if TYPE_CHECKING:
+    from prefect.blocks.core import Block
+
     from aws.workspace import Workspace
 
 # Prefect reads its settings when it is imported, which happens when the first test module is collected.
@@ -65,6 +67,12 @@ SLOWEST_FILES = (
 """They are run first: two workers share the files, and none should be left with a slow one at the end."""
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m e2e`, leave out the files without such tests: importing them takes longer than a slow test."""
+    is_test = collection_path.match("test_*.py")
+    return (config.option.markexpr == "e2e" and is_test and "mark.e2e" not in collection_path.read_text()) or None
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test without a marker as `sandbox` if one of its fixtures starts a server, otherwise as `unit`.
@@ -102,15 +110,30 @@ def empty_database(pytestconfig: pytest.Config) -> Path:
     return folder / "prefect.db"
 
 
+def once_for_each_class(has_secrets: Callable[["Block", str], bool]) -> Callable[["Block", str], bool]:
+    """Prefect's function that generates the schema of a block for every field it saves, which takes seconds."""
+    known: dict[tuple[type, str], bool] = {}
+
+    def has_secrets_as_before(block: "Block", field: str) -> bool:
+        key = type(block), field
+        if key not in known:
+            known[key] = has_secrets(block, field)
+        return known[key]
+
+    return has_secrets_as_before
+
+
 @pytest.fixture(scope="session")
 def prefect_server(empty_database: Path) -> Iterator[None]:
     """A Prefect server without runs."""
+    from prefect.blocks.core import Block
     from prefect.testing import utilities
 
     folder = tempfile.mkdtemp()  # removed by Prefect
     shutil.copy(empty_database, Path(folder) / "prefect-test.db")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utilities, "mkdtemp", lambda: folder)
+        patch.setattr(Block, "_field_has_secrets", once_for_each_class(Block._field_has_secrets))
         with utilities.prefect_test_harness(server_startup_timeout=None):
             yield
 

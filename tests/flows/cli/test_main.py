@@ -5,12 +5,12 @@ import os
 import pty
 import re
 import resource
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,11 +39,8 @@ def environment(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
-    home = tmp_path_factory.mktemp("home")
-    (home / "prefect").mkdir()
-    shutil.copy(empty_database, home / "prefect" / "prefect.db")
-    return home
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("home")
 
 
 def run_command(home: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -79,44 +76,39 @@ def jobs(home: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def first(home: Path) -> subprocess.CompletedProcess[str]:
-    """A run in an environment with a proxy that cannot reach this machine's own servers."""
+def first(home: Path) -> Sequence[subprocess.CompletedProcess[str]]:
+    """Two simultaneous runs on a new machine, with a proxy that cannot reach this machine's own servers."""
     proxies = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "all_proxy"), "http://127.0.0.1:9")
-    return run_command(home, *PYTHON, "flows.train", **proxies)
+    with ThreadPoolExecutor() as runs:
+        return list(runs.map(lambda _: run_command(home, *PYTHON, "flows.train", **proxies), range(2)))
 
 
-def test_the_first_run_trains_and_downloads_the_model(first: subprocess.CompletedProcess[str], home: Path) -> None:
-    assert first.returncode == 0, first.stderr
-    assert "31,500 rows to train, 9,045 to validate, 4,455 to test" in first.stdout
-    assert "validation    " in first.stdout
+@pytest.fixture
+def prepared(first: Sequence[subprocess.CompletedProcess[str]]) -> None:
+    """The sample table is prepared, so that a run with other hyperparameters begins with the training job."""
+    assert any(run.returncode == 0 for run in first)
+
+
+def test_two_simultaneous_first_runs_share_one_job_and_download_the_model(
+    first: Sequence[subprocess.CompletedProcess[str]], home: Path
+) -> None:
+    assert [run.returncode for run in first] == [0, 0], first
+    assert list(jobs(home).values()) == ["Completed"]
     (model,) = (home / "models").glob("*/model.tar.gz")
-    assert str(model) in first.stdout
     assert read_model(model).weights.shape == (16, 1)
+    for run in first:
+        assert "31,500 rows to train, 9,045 to validate, 4,455 to test" in run.stdout
+        assert "validation    " in run.stdout
+        assert str(model) in run.stdout
     assert_no_process_is_left(home)
 
 
-def test_the_second_run_reuses_and_reports_all_results(
-    first: subprocess.CompletedProcess[str], api_url: str, home: Path
-) -> None:
-    assert first.returncode == 0
+@pytest.mark.usefixtures("prepared")
+def test_the_next_run_reuses_and_reports_all_results(api_url: str, home: Path) -> None:
     second = run_command(home, *PYTHON, "flows.train", PREFECT_API_URL=api_url)
     assert second.returncode == 0, second.stderr
     assert "reused        load, split, format, upload, training job, read log, download" in second.stdout
     assert list(jobs(home).values()) == ["Completed"]
-
-
-def test_two_simultaneous_first_runs_share_one_job(tmp_path: Path) -> None:
-    command, variables = [*PYTHON, "flows.train", "--sample", "diabetes"], environment(tmp_path)
-    runs = [
-        subprocess.Popen(
-            command, cwd=tmp_path, env=variables, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        for _ in range(2)
-    ]
-    outputs = [run.communicate(timeout=180)[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], outputs
-    assert list(jobs(tmp_path).values()) == ["Completed"]
-    assert_no_process_is_left(tmp_path)
 
 
 def test_an_error_of_the_user_is_reported_in_the_last_line(api_url: str, home: Path) -> None:
@@ -129,8 +121,8 @@ def test_an_error_of_the_user_is_reported_in_the_last_line(api_url: str, home: P
     assert_no_process_is_left(home)
 
 
-def test_a_terminal_shows_a_progress_bar(first: subprocess.CompletedProcess[str], api_url: str, home: Path) -> None:
-    assert first.returncode == 0
+@pytest.mark.usefixtures("prepared")
+def test_a_terminal_shows_a_progress_bar(api_url: str, home: Path) -> None:
     controller, terminal = pty.openpty()
     # Training takes some seconds, so that the job is polled more than once.
     job = {"epochs": "60", "early_stopping_patience": "60", "mini_batch_size": "40"}
@@ -149,10 +141,10 @@ def test_a_terminal_shows_a_progress_bar(first: subprocess.CompletedProcess[str]
     assert re.search(r"training .*━.* \d+%", output.decode())
 
 
+@pytest.mark.usefixtures("prepared")
 def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_job_trains(
-    first: subprocess.CompletedProcess[str], api_url: str, home: Path
+    api_url: str, home: Path
 ) -> None:
-    assert first.returncode == 0
     before = set(jobs(home))
     job = ("--hyperparameters.epochs", "150", "--hyperparameters.early_stopping_patience", "150")
     with subprocess.Popen(
@@ -174,10 +166,10 @@ def test_a_run_completes_when_its_output_and_its_terminal_are_closed_while_the_j
     assert [one["state_name"] for one in latest] == ["Completed"]
 
 
+@pytest.mark.usefixtures("prepared")
 def test_a_disk_that_is_full_while_the_job_trains_ends_neither_the_job_nor_what_was_paid_for(
-    first: subprocess.CompletedProcess[str], api_url: str, home: Path
+    api_url: str, home: Path
 ) -> None:
-    assert first.returncode == 0
     before = set(jobs(home))
     command = [*PYTHON, "flows.train", "--hyperparameters.epochs", "149"]
     variables = {**environment(home), "PREFECT_API_URL": api_url}
