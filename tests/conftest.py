@@ -45,10 +45,10 @@ os.environ |= {
 
 PATIENCE = 60.0
 
-# Hypothesis tries the same cases in every run, so that failures are reproducible: a few with plain `pytest`, fifty
+# Hypothesis tries the same cases in every run, so that failures are reproducible: a few with plain `pytest`, thirty
 # with `make test` (`--hypothesis-profile=steady`); `--hypothesis-profile=explore` tries new ones.
 settings.register_profile("quick", derandomize=True, deadline=None, max_examples=15)
-settings.register_profile("steady", derandomize=True, deadline=None, max_examples=50)
+settings.register_profile("steady", derandomize=True, deadline=None, max_examples=30)
 settings.register_profile("explore", deadline=None)
 settings.load_profile("quick")
 

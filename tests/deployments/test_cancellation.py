@@ -115,36 +115,29 @@ def test_single_deployments_are_deployed_by_name(production: Any) -> None:
     }
 
 
-def test_a_shared_job_stops_when_both_runs_are_cancelled(production: Any, runs: Runs) -> None:
+def test_a_shared_job_continues_after_the_first_run_is_cancelled_and_stops_when_the_last_is_terminated(
+    production: Any, runs: Runs
+) -> None:
     first, second = runs.start(epochs=11), runs.start(epochs=11)
-    with production.running(*WORKER, log="cancelled.log"):
+    with production.running(*WORKER, log="shared.log") as worker:
         job = runs.job_of(first, second)
         runs.cancel(first)
         runs.wait_for_state("Cancelled", first)
         assert runs.status(job) == "InProgress"
-        runs.cancel(second)
+        os.kill(process_of(second, worker.pid), signal.SIGTERM)
         runs.wait_until_stopping(job)
-        runs.wait_for_state("Cancelled", second)
-
-
-def test_a_terminated_run_stops_its_job_and_becomes_crashed(production: Any, runs: Runs) -> None:
-    run = runs.start(epochs=12)
-    with production.running(*WORKER, log="terminated.log") as worker:
-        job = runs.job_of(run)
-        os.kill(process_of(run, worker.pid), signal.SIGTERM)
-        runs.wait_until_stopping(job)
-        runs.wait_for_state("Crashed", run)
+        runs.wait_for_state("Crashed", second)
 
 
 def test_a_terminated_worker_ends_its_runs_first_and_starts_no_others(production: Any, runs: Runs) -> None:
-    run = runs.start(epochs=13)
+    run = runs.start(epochs=12)
     with production.running(*PATIENT_WORKER, log="worker.log") as worker:
         job = runs.job_of(run)
-        starting = runs.start(epochs=13)
+        starting = runs.start(epochs=12)
         production.wait_until(lambda: len(descendants(worker.pid)) > 2)
         processes = descendants(worker.pid)
         worker.terminate()
-        late = runs.start(epochs=13)
+        late = runs.start(epochs=12)
         runs.wait_until_stopping(job)
         assert worker.wait(120) == 0
         runs.wait_for_state("Crashed", run, starting)
@@ -154,12 +147,12 @@ def test_a_terminated_worker_ends_its_runs_first_and_starts_no_others(production
 
 
 def test_the_reaper_stops_only_the_job_of_a_killed_run(production: Any, runs: Runs) -> None:
-    killed = runs.start(epochs=14)
+    killed = runs.start(epochs=13)
     with production.running(*WORKER, log="killed.log") as worker:
         job = runs.job_of(killed)
         for process in (worker.pid, *sorted(descendants(worker.pid))):
             os.kill(process, signal.SIGKILL)
-    running = runs.start(epochs=15)
+    running = runs.start(epochs=14)
     with production.running(*WORKER, log="reaper.log"):
         followed = runs.job_of(running)
         foreign = runs.start_foreign_job(followed)

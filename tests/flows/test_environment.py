@@ -43,27 +43,8 @@ def test_unusable_folders_and_an_unusable_workspace_are_reported_at_once_before_
     assert jobs() == []
 
 
-def test_what_is_only_bookkeeping_does_not_end_a_run_whose_job_is_paid_for(
-    parameters: dict[str, Any], workspace: Workspace, caplog: pytest.LogCaptureFixture
-) -> None:
-    first = train_linear_learner(**parameters)
-    folder = first.model.path.parent
-    for name in ("report.html", "run.json"):
-        (folder / name).unlink()
-        (folder / name).mkdir()  # a folder in the way
-    again = train_linear_learner(**parameters)
-    assert again.submission.how == "reused"
-    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
-    (record,) = (one for one in warnings if "run.json" in one)
-    assert again.recorded.uri in record
-    (page,) = (one for one in warnings if "report.html" in one)
-    assert "model-report" in page
-    assert RunRecord.parse(read_object(workspace, again.recorded.uri)[0], "run.json").training_job == again.job.name
-    assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "report.html", "run.json"]
-
-
-def test_a_model_folder_that_became_unusable_is_reported_with_the_job_that_is_complete(
-    parameters: dict[str, Any], machine: Path, jobs: Jobs
+def test_after_the_job_an_unusable_model_folder_ends_a_run_but_what_is_only_bookkeeping_does_not(
+    parameters: dict[str, Any], workspace: Workspace, machine: Path, jobs: Jobs, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = train_linear_learner(**parameters)
     (machine / "other").mkdir()
@@ -72,5 +53,18 @@ def test_a_model_folder_that_became_unusable_is_reported_with_the_job_that_is_co
         train_linear_learner(**{**parameters, "model_dir": str(machine / "other")})
     assert f"Training job {first.job.name} is complete" in str(caught.value)
     assert f"{machine}/other/{first.job.name}" in str(caught.value)
-    assert train_linear_learner(**parameters).submission.how == "reused"
+    caplog.clear()
+    folder = first.model.path.parent
+    for name in ("report.html", "run.json"):
+        (folder / name).unlink()
+        (folder / name).mkdir()  # a folder in the way
+    again = train_linear_learner(**parameters)
+    assert again.submission.how == "reused"
     assert len(jobs()) == 1
+    warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+    (record,) = (one for one in warnings if "run.json" in one)
+    assert again.recorded.uri in record
+    (page,) = (one for one in warnings if "report.html" in one)
+    assert "model-report" in page
+    assert RunRecord.parse(read_object(workspace, again.recorded.uri)[0], "run.json").training_job == again.job.name
+    assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "report.html", "run.json"]

@@ -70,16 +70,20 @@ def failure_report() -> str:
 TEMPORARY_FAULTS: list[list[dict[str, Any]]] = [
     [
         {"kind": "throttling", "action": "CreateTrainingJob", "times": 3},
+        {"kind": "throttling", "action": "DescribeTrainingJob", "times": 7},
         {"kind": "throttling", "action": "GetLogEvents", "times": 2},
         {"kind": "late-log", "seconds": 0.5},
+        {"kind": "service-error", "action": "PutObject", "times": 2},
+        {"kind": "lost-answer", "action": "GetObject"},
     ],
-    [{"kind": "throttling", "action": "DescribeTrainingJob", "times": 7}],
-    [{"kind": "service-error", "action": "CreateTrainingJob", "times": 6}],
-    [{"kind": "service-error", "action": "PutObject", "times": 2}, {"kind": "lost-answer", "action": "GetObject"}],
-    [{"kind": "lost-answer", "action": "CreateTrainingJob"}, {"kind": "slow-job", "seconds": 2}],
+    [{"kind": "service-error", "action": "CreateTrainingJob", "times": 6}, {"kind": "missing-log"}],
+    [
+        {"kind": "lost-answer", "action": "CreateTrainingJob"},
+        {"kind": "slow-job", "seconds": 3},
+        {"kind": "service-error", "action": "DescribeLogStreams", "times": 7},  # more than boto3 retries
+    ],
     [{"kind": "lost-answer", "action": "CreateTrainingJob", "times": 5}],
     [{"kind": "slow-answer", "action": "CreateTrainingJob", "seconds": 1}, {"kind": "quota", "times": 1}],
-    [{"kind": "missing-log"}],
 ]
 
 
@@ -98,7 +102,6 @@ def test_a_run_recovers_from_temporary_faults_with_one_job(
 @pytest.mark.parametrize(
     ("fault", "compute", "expected"),
     [
-        ({"kind": "no-capacity"}, Compute(), [("ml.m5.large", False)] * 2),
         ({"kind": "no-capacity", "times": 3}, Compute(), [("ml.m5.large", False)] * 4),
         ({"kind": "no-capacity"}, FALLBACK, [("ml.m5.large", False), ("ml.m5.xlarge", False)]),
         ({"kind": "no-capacity"}, SPOT, [("ml.m5.large", True), ("ml.m5.large", False)]),
@@ -139,7 +142,6 @@ def test_a_run_tries_again_after_a_lack_of_capacity_or_an_internal_error(
         ({"kind": "quota", "times": 9}, {"max_queue_seconds": 2}, QuotaExceeded, "Wait until other jobs end"),
         ({"kind": "no-capacity", "times": 9}, {"max_queue_seconds": 0}, NoCapacity, "fallback_instance_types"),
         ({"kind": "internal-error", "times": 9}, {}, TrainingFailed, "InternalServerError"),
-        ({"kind": "max-runtime"}, {}, TrainingFailed, "Raise max_runtime_seconds"),
     ],
     ids=lambda case: str(case.get("kind", "")) if isinstance(case, dict) else "",
 )
@@ -161,45 +163,33 @@ def test_a_permanent_fault_fails_the_run_with_a_remedy_in_the_error_and_the_arti
     assert remedy in failure_report()
 
 
-def test_a_job_that_exceeded_its_time_limit_is_started_again_only_with_a_longer_limit(
+def test_a_job_that_exceeded_its_time_limit_is_reported_with_its_log_and_started_again_only_with_a_longer_limit(
     parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
 ) -> None:
-    inject(kind="max-runtime")
-    for _ in range(2):
-        with pytest.raises(TrainingFailed, match="MaxRuntimeExceeded"):
-            train_linear_learner(**parameters)
+    inject(kind="max-runtime", seconds=3)
+    exceeded = r"MaxRuntimeExceeded.*Raise max_runtime_seconds"
+    with pytest.raises(TrainingFailed, match=exceeded):
+        train_linear_learner(**parameters)
+    report = failure_report()
+    assert report.index("## What happened") < report.index("## What to do") < report.index("## End of the log")
+    assert "Raise max_runtime_seconds" in report
+    assert "#quality_metric" in report
+    with pytest.raises(TrainingFailed, match=exceeded):
+        train_linear_learner(**parameters)
     assert len(jobs()) == 1
     assert train_linear_learner(**parameters, compute=Compute(max_runtime_seconds=7200)).submission.how == "started"
 
 
-def test_the_artifact_of_a_failure_ends_with_the_last_lines_of_the_log(
-    parameters: Parameters, inject: Callable[..., None]
-) -> None:
-    inject(kind="max-runtime", seconds=3)
-    with pytest.raises(TrainingFailed):
-        train_linear_learner(**parameters)
-    report = failure_report()
-    assert report.index("## What happened") < report.index("## What to do") < report.index("## End of the log")
-    assert "#quality_metric" in report
-
-
-@pytest.mark.parametrize(
-    ("action", "repeated"),
-    [
-        ("GetObject", []),  # reads a stored result; on failure the step runs without it
-        ("PutObject", ["check linear-learner-sandbox"]),  # the check of the workspace writes an object
-        ("CreateTrainingJob", ["fit regressor on ml.m5.large"]),
-    ],
-)
-def test_only_the_failed_step_is_repeated(
-    parameters: Parameters, jobs: Jobs, inject: Callable[..., None], action: str, repeated: list[str]
-) -> None:
-    inject(kind="service-error", action=action, times=5)  # the number of attempts of boto3
+def test_only_the_failed_steps_are_repeated(parameters: Parameters, jobs: Jobs, inject: Callable[..., None]) -> None:
+    # Reads stored results, without which steps run; writes an object in the check of the workspace; starts the job.
+    for action in ("GetObject", "PutObject", "CreateTrainingJob"):
+        inject(kind="service-error", action=action, times=5)  # the number of attempts of boto3
     state: State[Any] = train_linear_learner(**parameters, return_state=True)
     assert state.is_completed()
     flow_run = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as client:
         runs = {run.name: run.run_count for run in client.read_task_runs(flow_run_filter=flow_run)}
+    repeated = ("check linear-learner-sandbox", "fit regressor on ml.m5.large")
     assert runs == dict.fromkeys(runs, 1) | dict.fromkeys(repeated, 2)
     assert len(jobs()) == 1
 
@@ -252,15 +242,6 @@ def test_the_job_of_a_failed_run_continues_and_the_next_run_follows_it(
     assert reap_training_jobs("flows") == []
     run = train_linear_learner(**parameters)
     assert (run.submission.how, jobs()) == ("followed", [job])
-
-
-def test_following_continues_after_a_fault_that_outlasts_the_retries_of_boto3(
-    parameters: Parameters, jobs: Jobs, inject: Callable[..., None]
-) -> None:
-    inject(kind="slow-job", seconds=3)
-    inject(kind="service-error", action="DescribeLogStreams", times=7)
-    run = train_linear_learner(**parameters)
-    assert jobs() == [run.job.name]
 
 
 def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_without_a_worker(
@@ -323,14 +304,12 @@ def test_the_fault_commands_of_the_documentation_run(sandbox_url: str) -> None:
     assert output == ""
 
 
-def test_the_bill_shows_the_savings_of_spot(parameters: Parameters, inject: Callable[..., None]) -> None:
+def test_spot_without_checkpoints_logs_a_warning_and_the_bill_shows_the_savings_of_spot(
+    parameters: Parameters, inject: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
     inject(kind="slow-job", seconds=3)
-    bill = train_linear_learner(**parameters, compute=SPOT).job.bill
+    bill = train_linear_learner(**parameters, compute=Compute(spot=True, checkpoints=False)).job.bill
     assert bill.spot
     assert bill.billable_seconds < bill.training_seconds
     assert "saved by spot" in str(bill)
-
-
-def test_spot_without_checkpoints_logs_a_warning(parameters: Parameters, caplog: pytest.LogCaptureFixture) -> None:
-    train_linear_learner(**parameters, compute=Compute(spot=True, checkpoints=False))
     assert "spot without checkpoints" in caplog.text

@@ -67,7 +67,14 @@ def packages(workspace: Workspace, run: TrainingRun) -> list[tuple[int, str]]:
     )
 
 
-def test_the_first_model_is_registered_once_and_waits_for_approval(
+def artifacts_of(state: State[TrainingRun]) -> dict[str, str]:
+    """Return the artifacts of a flow run by key."""
+    of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        return {str(one.key): str(one.data) for one in client.read_artifacts(artifact_filter=of_run)}
+
+
+def test_the_first_model_is_registered_once_waits_for_approval_and_is_reported(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     dataset, registry = table(), Registry(group=f"tests-{uuid.uuid4().hex[:12]}")
@@ -82,12 +89,18 @@ def test_the_first_model_is_registered_once_and_waits_for_approval(
     assert package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == run.recorded.uri
     assert package["CustomerMetadataProperties"]["sha256:train"] == run.uploaded["train"].sha256
     assert package["CustomerMetadataProperties"]["verdict"] == "first model"
+    shown = artifacts_of(first)
+    report = shown["model-report"]
+    assert report.index("First model") < report.index("RMSE") < report.index(run.job.name)
+    assert f"--from-run {run.recorded.uri} --workspace flows" in report
+    assert "RMSE" in shown["model-metrics"]
+    assert len(report) < 300_000
     approved = train(dataset).result()
     assert approved.registered
     assert approved.registered.group != registry.group
 
 
-def test_only_a_better_model_replaces_the_champion(
+def test_only_a_better_model_replaces_the_champion_and_a_copy_of_it_is_rejected(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     dataset = table()
@@ -100,26 +113,19 @@ def test_only_a_better_model_replaces_the_champion(
     assert again.name == "Completed"
     assert again.result().verdict.outcome == "promoted"
     assert "already the champion" in again.result().verdict.reason
+    copied = train(dataset, if_exists="new")
+    copy = copied.result()
+    assert copy.job.name != strong.job.name
+    assert (copied.name, copy.verdict.outcome) == ("Rejected", "no better than the champion")
+    assert copied.is_completed()
+    assert packages(workspace, copy) == [(3, "Rejected"), (2, "Approved"), (1, "Approved")]
     worse = train(dataset, hyperparameters=WEAK, gate=Gate(margin=0))
     assert (worse.name, worse.result().verdict.outcome) == ("Rejected", "no better than the champion")
     # The flow does not revoke the earlier approval of the weak model.
-    assert packages(workspace, strong) == [(2, "Approved"), (1, "Approved")]
+    assert packages(workspace, strong) == [(3, "Rejected"), (2, "Approved"), (1, "Approved")]
     champion = newest_approved(workspace, strong.registered.group)
     assert champion
     assert champion.training_job == strong.job.name
-
-
-def test_a_copy_of_the_champion_is_rejected(
-    table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
-) -> None:
-    dataset = table()
-    champion = train(dataset).result()
-    state = train(dataset, if_exists="new")
-    copy = state.result()
-    assert copy.job.name != champion.job.name
-    assert (state.name, copy.verdict.outcome) == ("Rejected", "no better than the champion")
-    assert state.is_completed()
-    assert packages(workspace, copy) == [(2, "Rejected"), (1, "Approved")]
 
 
 def test_a_model_no_better_than_the_baseline_stays_rejected(
@@ -154,24 +160,20 @@ def test_a_run_after_a_failed_registration_creates_one_package(
     assert packages(workspace, run) == [(1, "Approved")]
 
 
-def test_a_model_with_other_features_than_the_champion_is_rejected(
+def test_features_of_the_champion_are_matched_by_name_and_a_model_with_others_is_rejected(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
-    train(table())
-    state = train(table(seed=1, names="town,years,score,pay,old,third"))
-    assert state.name == "Rejected"
-    run = state.result()
-    assert run.verdict.outcome == "no better than the champion"
-    assert "uses 'age' and lacks 'years'" in run.verdict.reason
-    assert packages(workspace, run) == [(2, "Rejected"), (1, "Approved")]
-
-
-def test_features_of_the_champion_are_matched_by_name(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
     champion = train(table()).result()
     swapped = train(table(names="town,score,age,pay,old,third")).result()
     assert champion.uploaded.features == ("age", "score")
     assert swapped.uploaded.features == ("score", "age")
     assert swapped.evaluation["rmse"].champion == pytest.approx(champion.evaluation["rmse"].value, rel=1e-5)
+    state = train(table(seed=1, names="town,years,score,pay,old,third"))
+    assert state.name == "Rejected"
+    run = state.result()
+    assert run.verdict.outcome == "no better than the champion"
+    assert "uses 'age' and lacks 'years'" in run.verdict.reason
+    assert packages(workspace, run) == [(3, "Rejected"), (2, "Rejected"), (1, "Approved")]
 
 
 @pytest.mark.parametrize(
@@ -194,19 +196,6 @@ def test_classifiers_are_evaluated_and_reported_by_the_values_of_an_ignored_colu
     page = (run.model.path.parent / "report.html").read_text()
     assert shown in page
     assert page.count("data:image/png;base64,") >= 4
-
-
-def test_a_run_shows_its_report_as_artifacts(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
-    state = train(table())
-    run = state.result()
-    with get_client(sync_client=True) as client:
-        of_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
-        shown = {one.key: str(one.data) for one in client.read_artifacts(artifact_filter=of_run)}
-    report = shown["model-report"]
-    assert report.index("First model") < report.index("RMSE") < report.index(run.job.name)
-    assert f"--from-run {run.recorded.uri} --workspace flows" in report
-    assert "RMSE" in shown["model-metrics"]
-    assert len(report) < 300_000
 
 
 def test_an_invalid_gate_is_refused_before_a_job_is_started(
