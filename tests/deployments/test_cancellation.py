@@ -13,6 +13,7 @@ from aws.training.leases import LEASE_TAG_PREFIX
 from aws.training.stopping import running_jobs
 from deployments.worker import descendants
 from sandbox import client, faults
+from sandbox.account import BUCKET
 
 pytestmark = pytest.mark.e2e
 
@@ -20,6 +21,7 @@ WORKER = (sys.executable, "-m", "deployments.worker", "--pool", "training")
 PATIENT = "import sys; from deployments import worker; worker.GRACE_SECONDS = 100.0; sys.exit(worker.main())"
 PATIENT_WORKER = (sys.executable, "-c", PATIENT, "--pool", "training")
 """The worker with more time for its runs: on a busy machine a run may need half a minute until it catches SIGTERM."""
+TABLE = "rooms,area,price\n" + "".join(f"{i % 5 + 1},{40 + i},{1000 * (40 + i) + 500 * (i % 5)}\n" for i in range(300))
 
 
 class Runs:
@@ -30,11 +32,13 @@ class Runs:
         self.deploy = production.start
         self._workspace = client.make_workspace(endpoint_url)
         self.sagemaker = self._workspace.client("sagemaker")
+        self._workspace.client("s3").put_object(Bucket=BUCKET, Key="houses.csv", Body=TABLE.encode())
 
     def start(self, epochs: int) -> str:
         """Start a long training run; runs with equal epochs have the same input."""
-        dataset = {"source": "output/transformed_data.csv", "target": "bonus"}
-        return str(self.deploy("ad-hoc", dataset=dataset, hyperparameters={"epochs": epochs}))
+        dataset = {"source": "houses.csv", "target": "price"}
+        hyperparameters = {"epochs": epochs, "mini_batch_size": 10}
+        return str(self.deploy("ad-hoc", dataset=dataset, hyperparameters=hyperparameters))
 
     def cancel(self, run: str) -> None:
         self._call_api("POST", f"/flow_runs/{run}/set_state", state={"type": "CANCELLING", "name": "Cancelling"})

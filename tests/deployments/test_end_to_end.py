@@ -87,6 +87,7 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Productio
     command = (ROOT / "README.md").read_text().split("```sh\n")[1].split("#")[0].split()
     assert command == ["make", "run"]
     output = installation.run(*command, seconds=400, PREFECT_API_URL="", PREFECT_SERVER_API_PORT="")
+    assert "31,500 rows to train, 9,045 to validate, 4,455 to test" in output
     assert "training job  linear-learner-" in output
     with deploy(installation):
         yield installation

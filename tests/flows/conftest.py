@@ -15,6 +15,7 @@ from prefect import Task
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
 from sandbox import client
+from tasks.model_report.style import STYLE
 from tasks.parameters import Dataset
 
 HYPERPARAMETERS = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
@@ -38,6 +39,13 @@ def _short_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
                 monkeypatch.setattr(task, "retry_delay_seconds", [0.1] * task.retries)
     fast_time = SimpleNamespace(sleep=lambda seconds: time.sleep(seconds / 20))
     monkeypatch.setattr("botocore.endpoint.time", fast_time)
+
+
+@pytest.fixture
+def coarse_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the plots of reports in half the time, for tests that do not look at them."""
+    monkeypatch.setitem(STYLE, "figure.dpi", 50)
+    monkeypatch.setitem(STYLE, "figure.constrained_layout.use", False)
 
 
 @pytest.fixture(scope="session")

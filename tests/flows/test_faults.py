@@ -6,7 +6,9 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 from urllib.request import urlopen
 from uuid import UUID
@@ -19,21 +21,32 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.states import Cancelling
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NoCapacity, QuotaExceeded, TrainingFailed
+from aws.storage import write_object
 from aws.training.compute import Compute
 from aws.training.leases import RUN_TAG
+from aws.training.submission import Submission
 from aws.workspace import Workspace
 from flows.reap import reap_training_jobs
-from flows.train import MAX_INTERNAL_ERRORS, train_linear_learner
+from flows.train import MAX_INTERNAL_ERRORS, fit_and_monitor, train_linear_learner
 from sandbox import faults
 from sandbox.client import call_counts
+from tasks.monitor import FinishedJob
+from tasks.parameters import Dataset
+from tasks.report import TrainingRun
+from tasks.upload import Uploaded
+from tests.conftest import use_machine
 from tests.docs.pages import commands
+from tests.flows.conftest import HYPERPARAMETERS, linear_table
+from tests.tasks.conftest import in_flow
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("coarse_plots")]
 
 Parameters = dict[str, Any]
 Jobs = Callable[[], list[str]]
 FALLBACK = Compute(fallback_instance_types=("ml.m5.xlarge",))
 SPOT = Compute(spot=True)
+EPOCHS = count(2)
+"""A number of epochs that no other test uses, so that a new job is needed."""
 MAX_CALLS = 30
 """Calls of one SageMaker action that a run here may make; following a job for some seconds makes a dozen."""
 
@@ -52,6 +65,18 @@ def limited_calls(sandbox_url: str) -> Iterator[None]:
     yield
     calls = {action: count - before.get(action, 0) for action, count in call_counts(sandbox_url).items()}
     assert not {name: count for name, count in calls.items() if count > MAX_CALLS and name.startswith("sagemaker")}
+
+
+@pytest.fixture(scope="module")
+def uploaded(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
+    """The channels of a run."""
+    machine, source = tmp_path_factory.mktemp("machine"), workspace.uri(f"{uuid.uuid4().hex}.csv")
+    write_object(workspace, source, linear_table(source))
+    dataset, model_dir = Dataset(source=source, target="pay"), str(machine / "models")
+    with use_machine(machine):
+        run = train_linear_learner(dataset, hyperparameters=HYPERPARAMETERS, workspace="flows", model_dir=model_dir)
+    assert isinstance(run, TrainingRun)
+    return run.uploaded
 
 
 def compute_of(workspace: Workspace, job: str) -> tuple[str, bool]:
@@ -112,8 +137,9 @@ def test_a_run_recovers_from_temporary_faults_with_one_job(
     ],
     ids=lambda case: str(case.get("kind", case)) if isinstance(case, dict) else "",
 )
-def test_a_run_tries_again_after_a_lack_of_capacity_or_an_internal_error(
-    parameters: Parameters,
+@pytest.mark.usefixtures("machine")
+def test_a_job_is_tried_again_after_a_lack_of_capacity_or_an_internal_error(
+    uploaded: Uploaded,
     jobs: Jobs,
     workspace: Workspace,
     inject: Callable[..., None],
@@ -121,11 +147,17 @@ def test_a_run_tries_again_after_a_lack_of_capacity_or_an_internal_error(
     compute: Compute,
     expected: list[tuple[str, bool]],
 ) -> None:
+    hyperparameters = HYPERPARAMETERS.model_copy(update={"epochs": next(EPOCHS)})
+
+    def train() -> tuple[Submission, FinishedJob]:
+        return in_flow(workspace, lambda: fit_and_monitor(workspace, uploaded, hyperparameters, compute, "adopt"))
+
     inject(**fault)
-    run = train_linear_learner(**parameters, compute=compute)
+    _, job = train()
     assert [compute_of(workspace, job) for job in sorted(jobs(), key=len)] == expected
-    assert run.job.name == max(jobs())
-    assert train_linear_learner(**parameters, compute=compute).submission.how == "reused"
+    assert job.name == max(jobs())
+    submission, again = train()
+    assert (submission.how, again.name) == ("reused", job.name)
 
 
 @pytest.mark.parametrize(

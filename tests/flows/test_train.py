@@ -24,6 +24,8 @@ from linear_learner.hyperparameters import Hyperparameters
 from tasks.parameters import COMMON_HYPERPARAMETERS, RARE_GROUP, Dataset, Split
 from tasks.report import TrainingRun
 
+pytestmark = pytest.mark.usefixtures("coarse_plots")
+
 PutObject = Callable[[str, bytes], str]
 STEPS = ("load", "split", "format", "upload", "training job", "read log", "download", "evaluate", "record")
 

@@ -22,7 +22,7 @@ from tasks.report import TrainingRun
 from tests.conftest import use_machine
 from tests.flows.conftest import HYPERPARAMETERS, linear_table
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("coarse_plots")]
 
 PutObject = Callable[[str, bytes], str]
 
