@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -100,10 +101,14 @@ def stop_running_jobs(runs: Runs) -> Iterator[None]:
         runs.sagemaker.stop_training_job(TrainingJobName=job["TrainingJobName"])
 
 
-def process_of(run: str, worker: int) -> int:
+def process_of(run: str, worker: int) -> int | None:
     """The process of a run among the descendants of a worker, found by an environment variable of Prefect."""
     variable = f"PREFECT__FLOW_RUN_ID={run}"
-    return next(one for one in descendants(worker) if variable in Path(f"/proc/{one}/environ").read_text())
+    for process in descendants(worker):
+        with suppress(OSError):  # it has exited
+            if variable in Path(f"/proc/{process}/environ").read_text():
+                return process
+    return None
 
 
 def test_single_deployments_are_deployed_by_name(production: Any) -> None:
@@ -128,7 +133,9 @@ def test_a_shared_job_continues_after_the_first_run_is_cancelled_and_stops_when_
         runs.cancel(first)
         runs.wait_for_state("Cancelled", first)
         assert runs.status(job) == "InProgress"
-        os.kill(process_of(second, worker.pid), signal.SIGTERM)
+        process = process_of(second, worker.pid)
+        assert process
+        os.kill(process, signal.SIGTERM)
         runs.wait_until_stopping(job)
         runs.wait_for_state("Crashed", second)
 
@@ -138,7 +145,7 @@ def test_a_terminated_worker_ends_its_runs_first_and_starts_no_others(production
     with production.running(*PATIENT_WORKER, log="worker.log") as worker:
         job = runs.job_of(run)
         starting = runs.start(epochs=12)
-        production.wait_until(lambda: len(descendants(worker.pid)) > 2)
+        production.wait_until(lambda: process_of(starting, worker.pid))
         processes = descendants(worker.pid)
         worker.terminate()
         late = runs.start(epochs=12)
