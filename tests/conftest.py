@@ -120,7 +120,7 @@ def empty_database(pytestconfig: pytest.Config) -> Path:
 
 
 def once_for_each_class(has_secrets: Callable[["Block", str], bool]) -> Callable[["Block", str], bool]:
-    """Prefect's function that generates the schema of a block for every field it saves, which takes seconds."""
+    """Remember the answers: for each field it saves, Prefect generates the schema of the block, which takes seconds."""
     known: dict[tuple[type, str], bool] = {}
 
     def has_secrets_as_before(block: "Block", field: str) -> bool:

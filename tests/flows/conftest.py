@@ -12,11 +12,15 @@ from typing import Any
 import pytest
 from prefect import Task
 
+from aws.storage import write_object
 from aws.workspace import Workspace
+from flows.train import train_linear_learner
 from linear_learner.hyperparameters import Hyperparameters
 from sandbox import client
 from tasks.model_report.style import STYLE
 from tasks.parameters import Dataset
+from tasks.report import TrainingRun
+from tests.conftest import use_machine
 
 HYPERPARAMETERS = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
 
@@ -56,6 +60,18 @@ def workspace(sandbox_url: str, prefect_server: None) -> Workspace:
     saved_workspace.prefix = "tests/flows"
     saved_workspace.save("flows")
     return saved_workspace
+
+
+@pytest.fixture(scope="module")
+def run(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
+    """A recorded run, which the tests of a module share."""
+    machine, source = tmp_path_factory.mktemp("machine"), workspace.uri(f"{uuid.uuid4().hex}.csv")
+    write_object(workspace, source, linear_table(source))
+    dataset, model_dir = Dataset(source=source, target="pay"), str(machine / "models")
+    with use_machine(machine):
+        run = train_linear_learner(dataset, hyperparameters=HYPERPARAMETERS, workspace="flows", model_dir=model_dir)
+    assert isinstance(run, TrainingRun)
+    return run
 
 
 @pytest.fixture

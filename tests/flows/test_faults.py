@@ -6,7 +6,6 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Callable, Iterator
 from itertools import count
 from typing import Any
@@ -21,7 +20,6 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.states import Cancelling
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NoCapacity, QuotaExceeded, TrainingFailed
-from aws.storage import write_object
 from aws.training.compute import Compute
 from aws.training.leases import RUN_TAG
 from aws.training.submission import Submission
@@ -31,12 +29,9 @@ from flows.train import MAX_INTERNAL_ERRORS, fit_and_monitor, train_linear_learn
 from sandbox import faults
 from sandbox.client import call_counts
 from tasks.monitor import FinishedJob
-from tasks.parameters import Dataset
 from tasks.report import TrainingRun
-from tasks.upload import Uploaded
-from tests.conftest import use_machine
 from tests.docs.pages import commands
-from tests.flows.conftest import HYPERPARAMETERS, linear_table
+from tests.flows.conftest import HYPERPARAMETERS
 from tests.tasks.conftest import in_flow
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("coarse_plots")]
@@ -65,18 +60,6 @@ def limited_calls(sandbox_url: str) -> Iterator[None]:
     yield
     calls = {action: count - before.get(action, 0) for action, count in call_counts(sandbox_url).items()}
     assert not {name: count for name, count in calls.items() if count > MAX_CALLS and name.startswith("sagemaker")}
-
-
-@pytest.fixture(scope="module")
-def uploaded(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Uploaded:
-    """The channels of a run."""
-    machine, source = tmp_path_factory.mktemp("machine"), workspace.uri(f"{uuid.uuid4().hex}.csv")
-    write_object(workspace, source, linear_table(source))
-    dataset, model_dir = Dataset(source=source, target="pay"), str(machine / "models")
-    with use_machine(machine):
-        run = train_linear_learner(dataset, hyperparameters=HYPERPARAMETERS, workspace="flows", model_dir=model_dir)
-    assert isinstance(run, TrainingRun)
-    return run.uploaded
 
 
 def compute_of(workspace: Workspace, job: str) -> tuple[str, bool]:
@@ -139,7 +122,7 @@ def test_a_run_recovers_from_temporary_faults_with_one_job(
 )
 @pytest.mark.usefixtures("machine")
 def test_a_job_is_tried_again_after_a_lack_of_capacity_or_an_internal_error(
-    uploaded: Uploaded,
+    run: TrainingRun,
     jobs: Jobs,
     workspace: Workspace,
     inject: Callable[..., None],
@@ -150,7 +133,7 @@ def test_a_job_is_tried_again_after_a_lack_of_capacity_or_an_internal_error(
     hyperparameters = HYPERPARAMETERS.model_copy(update={"epochs": next(EPOCHS)})
 
     def train() -> tuple[Submission, FinishedJob]:
-        return in_flow(workspace, lambda: fit_and_monitor(workspace, uploaded, hyperparameters, compute, "adopt"))
+        return in_flow(workspace, lambda: fit_and_monitor(workspace, run.uploaded, hyperparameters, compute, "adopt"))
 
     inject(**fault)
     _, job = train()

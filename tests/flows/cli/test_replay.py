@@ -2,7 +2,6 @@
 
 import json
 import re
-import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,26 +16,12 @@ from flows.cli.replay import Replay, is_same_table, list_differences
 from flows.train import train_linear_learner
 from linear_learner.errors import ArtifactError, DataError
 from tasks.data.source import Source
-from tasks.parameters import Dataset
 from tasks.report import TrainingRun
-from tests.conftest import use_machine
 from tests.flows.conftest import HYPERPARAMETERS, linear_table
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("coarse_plots")]
 
 PutObject = Callable[[str, bytes], str]
-
-
-@pytest.fixture(scope="module")
-def run(workspace: Workspace, tmp_path_factory: pytest.TempPathFactory) -> TrainingRun:
-    """A recorded run."""
-    machine, source = tmp_path_factory.mktemp("machine"), workspace.uri(f"{uuid.uuid4().hex}.csv")
-    write_object(workspace, source, linear_table(source))
-    dataset, model_dir = Dataset(source=source, target="pay"), str(machine / "models")
-    with use_machine(machine):
-        run = train_linear_learner(dataset, hyperparameters=HYPERPARAMETERS, workspace="flows", model_dir=model_dir)
-    assert isinstance(run, TrainingRun)
-    return run
 
 
 @pytest.fixture
