@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.formats.channels import CSV, RECORDIO, read_channel
-from linear_learner.formats.recordio import MAGIC, encode_varint, read_records, write_columns
+from linear_learner.formats.recordio import read_records, write_columns
+from linear_learner.formats.recordio_wire import MAGIC, encode_varint
 
 
 def write_row_by_row(stream: io.BytesIO, features: NDArray[np.float32], labels: NDArray[np.float32]) -> None:

@@ -9,7 +9,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,10 @@ from linear_learner.errors import LinearLearnerError
 
 if TYPE_CHECKING:
     from linear_learner.logs.reader import LogReport
+    from linear_learner.model import LinearModel
+    from linear_learner.schema import Schema
+
+Coefficients = dict[str, float | dict[str, float]]
 
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
 _BROKEN_PIPE_EXIT_CODE = 128 + 13  # a shell's exit code for a process ended by SIGPIPE
@@ -97,7 +101,7 @@ def _predict(options: argparse.Namespace) -> int:
 def _content_type(body: bytes) -> str:
     from linear_learner.formats.channels import CSV, RECORDIO
     from linear_learner.formats.inference import JSON, JSONLINES
-    from linear_learner.formats.recordio import MAGIC
+    from linear_learner.formats.recordio_wire import MAGIC
 
     if body.startswith(MAGIC.to_bytes(4, "little")):
         return RECORDIO
@@ -110,8 +114,10 @@ def _inspect(options: argparse.Namespace) -> int:
     from linear_learner.formats.artifact import read_model
 
     model = read_model(options.model)
-    model = dataclasses.replace(model, feature_names=_feature_names(options.model, len(model.weights)))
-    coefficients = dict(sorted(model.coefficients().items(), key=lambda named: -abs(named[1])))
+    schema = _read_schema(options.model, len(model.weights))
+    names = schema.features if schema else _feature_names(options.model, len(model.weights))
+    model = dataclasses.replace(model, feature_names=names)
+    coefficients = _group_coefficients(model, schema)
     properties = {
         "predictor_type": model.predictor_type,
         "loss": model.loss,
@@ -123,10 +129,50 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(properties | {"coefficients": coefficients}, indent=2))
         return 0
-    rows = [*properties.items(), *((name, f"{coefficient:.6g}") for name, coefficient in coefficients.items())]
+    rows = [*properties.items(), *_coefficient_rows(coefficients)]
     width = max(len(name) for name, _ in rows)
     print("\n".join(f"{name:<{width}}  {value!s}" for name, value in rows))
     return 0
+
+
+def _group_coefficients(model: "LinearModel", schema: "Schema | None") -> Coefficients:
+    """The coefficients, the largest first; those of an encoded column of the table are together under its name."""
+    named = model.coefficients()
+    sources = schema.sources if schema else model.feature_names or tuple(named)
+    outputs = model.weights.shape[1]
+    columns: dict[str, dict[str, float]] = {}
+    for index, (name, coefficient) in enumerate(named.items()):
+        columns.setdefault(sources[index // outputs] if schema else name, {})[name] = coefficient
+    ordered = sorted(columns.items(), key=lambda item: -max(map(abs, item[1].values())))
+    found: Coefficients = {}
+    for column, group in ordered:
+        ranked = dict(sorted(group.items(), key=lambda item: -abs(item[1])))
+        if len(ranked) == 1 and column in ranked:
+            found[column] = ranked[column]
+        else:
+            found[column] = ranked
+    return found
+
+
+def _coefficient_rows(coefficients: Coefficients) -> Iterator[tuple[str, object]]:
+    for name, found in coefficients.items():
+        if isinstance(found, float):
+            yield name, f"{found:.6g}"
+            continue
+        yield name, ""
+        yield from ((f"  {feature}", f"{coefficient:.6g}") for feature, coefficient in found.items())
+
+
+def _read_schema(model: Path, features: int) -> "Schema | None":
+    """The schema.json beside the model; None if it is missing, invalid, or has another number of features."""
+    from linear_learner.schema import Schema
+
+    path = model.parent / Schema.FILE_NAME
+    try:
+        schema = Schema.parse(path.read_bytes(), str(path))
+    except (OSError, LinearLearnerError):
+        return None
+    return schema if len(schema.features) == features else None
 
 
 def _feature_names(model: Path, features: int) -> tuple[str, ...] | None:

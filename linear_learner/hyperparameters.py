@@ -209,12 +209,15 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:
-        if self.loss != "auto" and self.loss not in LOSSES[self.predictor_type]:
-            allowed = ", ".join(LOSSES[self.predictor_type])
-            raise HyperparameterError(f"loss {self.loss} is invalid for {self.predictor_type}: use {allowed}, or auto")
+        self._check_loss()
         if self.predictor_type == "multiclass_classifier" and (self.num_classes or 0) < 3:
             raise HyperparameterError("num_classes must be given, and at least 3, with multiclass_classifier")
         return self
+
+    def _check_loss(self) -> None:
+        if self.loss != "auto" and self.loss not in LOSSES[self.predictor_type]:
+            allowed = ", ".join(LOSSES[self.predictor_type])
+            raise HyperparameterError(f"loss {self.loss} is invalid for {self.predictor_type}: use {allowed}, or auto")
 
     @property
     def positive_weight(self) -> float | None:

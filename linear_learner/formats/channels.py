@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats.csv import BlockPosition, parse_block, read_blocks
-from linear_learner.formats.recordio import MAGIC, iter_records
+from linear_learner.formats.recordio import complete_records, iter_records, read_records
+from linear_learner.formats.recordio_wire import MAGIC
 from linear_learner.model import Examples
 
 CSV = "text/csv"
@@ -42,6 +43,15 @@ def read_channel(folder: Path, content_type: str, spool: Path) -> Examples:
         if not rows:
             raise DataError(f"channel {folder.name!r} is empty: no file in it contains a row; check its S3 prefix")
         return Examples(_load(features, (rows, width)), _load(labels, (rows,)))
+
+
+def read_sample(content: bytes, content_type: str) -> Examples:
+    """The examples in the start of a channel's file, of which the last may be incomplete and is then left out."""
+    if media_type(content_type) == RECORDIO:
+        return read_records(complete_records(content))
+    whole = content if content.endswith(b"\n") else content[: content.rfind(b"\n") + 1]
+    table = parse_block(whole.rstrip(b"\r\n"), 0, BlockPosition("the sample"))
+    return Examples(table[:, 1:], table[:, 0])
 
 
 def _load(file: SpooledTemporaryFile[bytes], shape: tuple[int, ...]) -> NDArray[np.float32]:

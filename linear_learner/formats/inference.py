@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from linear_learner.errors import DataError
 from linear_learner.formats.channels import CSV, RECORDIO
 from linear_learner.formats.csv import BlockPosition, parse_block
-from linear_learner.formats.recordio import LABEL, read_records, scatter, write_tensors
+from linear_learner.formats.recordio import read_records, write_tensors
+from linear_learner.formats.recordio_sparse import scatter
+from linear_learner.formats.recordio_wire import LABEL
 from linear_learner.model import Predictions
 
 JSON = "application/json"

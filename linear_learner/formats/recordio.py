@@ -1,7 +1,6 @@
 """RecordIO-protobuf, the binary format of the algorithm's channels and requests."""
 
 import io
-import struct
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -10,18 +9,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError
+from linear_learner.formats.recordio_sparse import MAX_FEATURES, SparseRun, decode_run, scatter
+from linear_learner.formats.recordio_wire import (
+    FEATURES,
+    FLOAT32,
+    HEADER,
+    KEYS,
+    LABEL,
+    MAGIC,
+    MAX_LENGTH,
+    SHAPE,
+    VALUES,
+    encode_field,
+    iter_fields,
+    read_integers,
+)
 from linear_learner.model import Examples
 
-MAGIC = 0xCED7230A
-FEATURES, LABEL = 1, 2
-MAX_FEATURES = 10_000_000  # this project's limit: a few bytes of a sparse record can declare any width
-
-_HEADER = struct.Struct("<II")
-_MAX_LENGTH = (1 << 29) - 1  # the upper three bits of the length mark a record split over several frames
-_FLOAT32 = 2  # field of the only tensor type that the service accepts
-_VARINT, _BYTES = 0, 2
-_FIXED_SIZES = {1: 8, 5: 4}
 _READ_BYTES = 4 << 20
+_FEW_RECORDS = 32
 _WRITE_BYTES = 1 << 20  # of frames filled at a time: they fit into the processor's cache
 
 Tensor = tuple[int, str, Sequence[NDArray[Any]]]
@@ -55,27 +61,13 @@ def _make_frame(tensors: Sequence[Tensor]) -> tuple[NDArray[np.uint8], list[slic
     message, slots = b"", []
     for field, key, columns in tensors:
         size = 4 * len(columns)
-        message += _encode_field(
-            field, _encode_field(1, key.encode()) + _encode_field(2, _encode_field(2, _encode_field(1, bytes(size))))
+        message += encode_field(
+            field, encode_field(1, key.encode()) + encode_field(2, encode_field(2, encode_field(1, bytes(size))))
         )
-        end = _HEADER.size + len(message)
+        end = HEADER.size + len(message)
         slots.append(slice(end - size, end))
-    frame = _HEADER.pack(MAGIC, len(message)) + message + bytes(-len(message) % 4)
+    frame = HEADER.pack(MAGIC, len(message)) + message + bytes(-len(message) % 4)
     return np.frombuffer(frame, np.uint8), slots
-
-
-def _encode_field(number: int, content: bytes) -> bytes:
-    return bytes([number << 3 | _BYTES]) + encode_varint(len(content)) + content
-
-
-def encode_varint(number: int) -> bytes:
-    """Protobuf's encoding of a non-negative integer: seven bits per byte, lowest first."""
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
 
 
 def _fill(floats: NDArray[np.float32], columns: Sequence[NDArray[Any]], start: int) -> None:
@@ -110,30 +102,37 @@ def iter_records(stream: BinaryIO, *, labelled: bool = True) -> Iterator[Example
         buffer += block
         start = 0
         while start + (size := _frame_size(buffer, start, number)) <= len(buffer):
-            frames = np.frombuffer(buffer, np.uint8, (len(buffer) - start) // size * size, start).reshape(-1, size)
             try:
-                features, labels = _decode_alike(frames)
+                features, labels, end = _decode_alike(buffer, start, size)
             except ValueError as error:
                 raise ArtifactError(f"record {number}: {error}") from error
             width = width or features.shape[1]
             yield _check_examples(features, labels, number, width, labelled=labelled)
-            number, start = number + len(features), start + size * len(features)
+            number, start = number + len(features), end
         buffer = buffer[start:]
     if buffer:
         raise ArtifactError(f"record {number} is truncated: the file ends after its first {len(buffer)} bytes")
 
 
+def complete_records(content: bytes) -> bytes:
+    """The start of a file without its last record, if that is incomplete; raises ArtifactError for a damaged one."""
+    end = number = 0
+    while end + (size := _frame_size(content, end, number + 1)) <= len(content):
+        end, number = end + size, number + 1
+    return content[:end]
+
+
 def _frame_size(buffer: bytes, start: int, number: int) -> int:
     """Size in bytes of the frame at `start`, with padding; of its header if `buffer` ends before the header does."""
-    if len(buffer) - start < _HEADER.size:
-        return _HEADER.size
-    magic, length = _HEADER.unpack_from(buffer, start)
+    if len(buffer) - start < HEADER.size:
+        return HEADER.size
+    magic, length = HEADER.unpack_from(buffer, start)
     if magic != MAGIC:
         hint = "; check the content type" if number == 1 else ""
         raise ArtifactError(f"record {number} does not start with RecordIO's magic number{hint}")
-    if length > _MAX_LENGTH:
+    if length > MAX_LENGTH:
         raise ArtifactError(f"record {number} is split over several frames, which is not supported")
-    return _HEADER.size + int(length) + -int(length) % 4
+    return HEADER.size + int(length) + -int(length) % 4
 
 
 def _check_examples(
@@ -172,21 +171,40 @@ class _TensorLayout(NamedTuple):
         return scatter(values[0], self.keys, self.shape)[np.newaxis] if self.is_sparse else values
 
 
-def _decode_alike(frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Features and labels of the first frames that differ only in values; ValueError if the first is invalid."""
-    frame, layouts = frames[0].tobytes(), {}
-    length = _HEADER.unpack_from(frame)[1]
-    for field, entry in _iter_fields(frame, slice(_HEADER.size, _HEADER.size + length)):
+def _decode_alike(buffer: bytes, start: int, size: int) -> SparseRun:
+    """The leading records from `start` on that are like the first, of `size` bytes; ValueError if it is invalid."""
+    features, label = _find_layouts(buffer[start : start + size])
+    if features.is_sparse and (run := _decode_sparse(buffer, start, features)):
+        return run
+    frames = np.frombuffer(buffer, np.uint8, (len(buffer) - start) // size * size, start).reshape(-1, size)
+    # These sparse records are decoded one at a time: a few bytes can declare a wide row.
+    count = 1 if features.is_sparse or label.is_sparse else _count_alike(frames, features.slots + label.slots)
+    return SparseRun(features.read(frames[:count]), label.read(frames[:count]), start + size * count)
+
+
+def _decode_sparse(buffer: bytes, start: int, layout: "_TensorLayout") -> SparseRun | None:
+    if len(layout.shape) != 1 or not 0 < layout.shape[0] <= MAX_FEATURES:
+        return None
+    (width,) = layout.shape
+    limit, run = max(1, _READ_BYTES // (4 * width)), None
+    few = decode_run(buffer, start, width, min(limit, _FEW_RECORDS))
+    if few and len(few.features) == _FEW_RECORDS < limit:  # otherwise many are decoded in vain, again and again
+        run = decode_run(buffer, start, width, limit)
+    return run or few
+
+
+def _find_layouts(frame: bytes) -> tuple[_TensorLayout, _TensorLayout]:
+    """The layouts of the features and the label of a frame."""
+    layouts = {}
+    length = HEADER.unpack_from(frame)[1]
+    for field, entry in iter_fields(frame, slice(HEADER.size, HEADER.size + length)):
         if field in (FEATURES, LABEL):
-            parts = dict(_iter_fields(frame, entry))
+            parts = dict(iter_fields(frame, entry))
             if frame[parts.get(1, slice(0))] == b"values":
                 layouts[field] = _find_tensor(frame, parts.get(2, slice(0, 0)))
     if FEATURES not in layouts:
         raise ValueError('it has no feature tensor named "values"')
-    features, label = layouts[FEATURES], layouts.get(LABEL, _TensorLayout([], [], []))
-    # Sparse records are decoded one at a time: a few bytes can declare a wide row.
-    count = 1 if features.is_sparse or label.is_sparse else _count_alike(frames, features.slots + label.slots)
-    return features.read(frames[:count]), label.read(frames[:count])
+    return layouts[FEATURES], layouts.get(LABEL, _TensorLayout([], [], []))
 
 
 def _count_alike(frames: NDArray[np.uint8], slots: Sequence[slice]) -> int:
@@ -206,62 +224,13 @@ def _count_alike(frames: NDArray[np.uint8], slots: Sequence[slice]) -> int:
 
 
 def _find_tensor(frame: bytes, value: slice) -> _TensorLayout:
-    for field, tensor in _iter_fields(frame, value):
-        if field != _FLOAT32:
+    for field, tensor in iter_fields(frame, value):
+        if field != FLOAT32:
             raise ValueError("its tensor is not float32")
-        parts = list(_iter_fields(frame, tensor))
+        parts = list(iter_fields(frame, tensor))
         keys, shape = (
-            [number for part, content in parts if part == integers for number in _read_integers(frame, content)]
-            for integers in (2, 3)
+            [number for part, content in parts if part == integers for number in read_integers(frame, content)]
+            for integers in (KEYS, SHAPE)
         )
-        return _TensorLayout([content for part, content in parts if part == 1 and frame[content]], keys, shape)
+        return _TensorLayout([content for part, content in parts if part == VALUES and frame[content]], keys, shape)
     raise ValueError("its tensor is empty")
-
-
-def scatter(values: NDArray[np.float32], keys: Any, shape: Any) -> NDArray[np.float32]:
-    """The dense row of a sparse tensor; ValueError describes an invalid part, as the parts are not trusted."""
-    if not isinstance(shape, list) or len(shape) != 1 or type(shape[0]) is not int or not 0 < shape[0] <= MAX_FEATURES:
-        raise ValueError(f"its sparse tensor has shape {shape!r:.60}; one number up to {MAX_FEATURES} is needed")
-    if not isinstance(keys, list) or len(keys) != len(values):
-        raise ValueError(f"its sparse tensor has {len(values)} values and a different number of keys")
-    if not all(type(key) is int and 0 <= key < shape[0] for key in keys):
-        raise ValueError(f"its sparse tensor has a key that is not a whole number below {shape[0]}")
-    row = np.zeros(shape[0], np.float32)
-    row[keys] = values
-    return row
-
-
-def _iter_fields(frame: bytes, message: slice) -> Iterator[tuple[int, slice]]:
-    """Number and slice of each field of the message at `message`; a varint's slice is that of its own bytes."""
-    offset = message.start
-    while offset < message.stop:
-        tag, start = _read_varint(frame, offset, message.stop)
-        wire_type, offset = tag & 7, start
-        if wire_type == _VARINT:
-            _, offset = _read_varint(frame, start, message.stop)
-        elif wire_type == _BYTES:
-            length, start = _read_varint(frame, start, message.stop)
-            offset = start + length
-        elif wire_type in _FIXED_SIZES:
-            offset += _FIXED_SIZES[wire_type]
-        else:
-            raise ValueError("its protobuf message is damaged")
-        if offset > message.stop:
-            raise ValueError("its protobuf message is truncated")
-        yield tag >> 3, slice(start, offset)
-
-
-def _read_integers(frame: bytes, packed: slice) -> Iterator[int]:
-    offset = packed.start
-    while offset < packed.stop:
-        number, offset = _read_varint(frame, offset, packed.stop)
-        yield number
-
-
-def _read_varint(frame: bytes, offset: int, end: int) -> tuple[int, int]:
-    number = 0
-    for position in range(offset, min(offset + 10, end)):
-        number |= (frame[position] & 0x7F) << 7 * (position - offset)
-        if frame[position] < 0x80:
-            return number, position + 1
-    raise ValueError("its protobuf message is " + ("truncated" if end - offset < 10 else "damaged"))

@@ -10,6 +10,7 @@ import pytest
 from linear_learner.__main__ import main
 from linear_learner.formats.artifact import write_model
 from linear_learner.model import LinearModel
+from linear_learner.schema import CategoryColumn, LabelSchema, NumberColumn, Schema
 from tests.linear_learner.formats.files import records, write_archive
 
 REGRESSOR = LinearModel("regressor", "squared_loss", np.array([[0.5], [-2.0]], np.float32), np.array([1.0], np.float32))
@@ -109,6 +110,29 @@ def test_coefficients_have_the_names_in_run_json_beside_the_model(model, tmp_pat
 )
 def test_an_invalid_run_json_is_ignored(model, tmp_path, capsys, record):
     (tmp_path / "run.json").write_bytes(record)
+    assert main(["inspect", "--json", model]) == 0
+    assert list(json.loads(capsys.readouterr().out)["coefficients"]) == ["feature_1", "feature_0"]
+
+
+def test_the_features_of_an_encoded_column_are_together(model, tmp_path, capsys):
+    city = CategoryColumn(name="city", categories=("Bonn", "Ulm"))
+    schema = Schema(label=LabelSchema(name="pay"), columns=(city,))
+    (tmp_path / "schema.json").write_text(schema.to_json(), encoding="utf-8")
+    assert main(["inspect", "--json", model]) == 0
+    coefficients = json.loads(capsys.readouterr().out)["coefficients"]
+    assert coefficients == {"city": {"city=Ulm": -2.0, "city=Bonn": 0.5}}
+    assert main(["inspect", model]) == 0
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[-3:]] == [
+        ["city"],
+        ["city=Ulm", "-2"],
+        ["city=Bonn", "0.5"],
+    ]
+
+
+@pytest.mark.parametrize("columns", [(), (NumberColumn(name="a"),)])
+def test_a_schema_that_does_not_match_the_model_is_ignored(model, tmp_path, capsys, columns):
+    schema = Schema(label=LabelSchema(name="pay"), columns=columns)
+    (tmp_path / "schema.json").write_text(schema.to_json() if columns else "{", encoding="utf-8")
     assert main(["inspect", "--json", model]) == 0
     assert list(json.loads(capsys.readouterr().out)["coefficients"]) == ["feature_1", "feature_0"]
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linear_learner.formats.artifact import pack_model, write_model
-from linear_learner.formats.recordio import FEATURES, write_columns, write_tensors
+from linear_learner.formats.recordio import write_columns, write_tensors
+from linear_learner.formats.recordio_wire import FEATURES
 from linear_learner.model import LinearModel
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats.inference import JSON, JSONLINES, parse_request, render_response
-from linear_learner.formats.recordio import MAGIC
+from linear_learner.formats.recordio_wire import MAGIC
 from linear_learner.model import Predictions
 from tests.linear_learner.formats.files import records
 

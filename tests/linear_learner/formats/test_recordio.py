@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from linear_learner.errors import ArtifactError, DataError, LinearLearnerError
-from linear_learner.formats.recordio import MAGIC, encode_varint, iter_records, read_records
+from linear_learner.formats.recordio import iter_records, read_records
+from linear_learner.formats.recordio_wire import MAGIC, encode_varint
 from tests.linear_learner.formats.files import records
 
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)
