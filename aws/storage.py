@@ -131,6 +131,13 @@ def read_object(workspace: Workspace, uri: str) -> tuple[bytes, datetime]:
         return response["Body"].read(), response["LastModified"]
 
 
+def read_start(workspace: Workspace, uri: str, size: int) -> bytes:
+    """Return at most the first `size` bytes of an object that is not empty."""
+    bucket, key = split_uri(uri)
+    with translate_errors(f"reading {uri}"):
+        return workspace.client("s3").get_object(Bucket=bucket, Key=key, Range=f"bytes=0-{size - 1}")["Body"].read()
+
+
 def write_object(workspace: Workspace, uri: str, content: bytes, metadata: Mapping[str, str] | None = None) -> None:
     """Write a small JSON object in one call: readers see either the previous or the complete new content."""
     bucket, key = split_uri(uri)

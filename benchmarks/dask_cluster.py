@@ -36,9 +36,11 @@ def compare(url: str, files: int, rows_each: int) -> int:
 
     from sandbox.client import make_workspace
     from sandbox.samples import employees
+    from tasks.check import find_treatments
+    from tasks.encode import encode
     from tasks.format import format_channels
     from tasks.load import find, load
-    from tasks.parameters import Dataset, Split
+    from tasks.parameters import Dataset, RunParameters, Split
     from tasks.split import split_rows
     from tasks.upload import Uploaded, upload
 
@@ -57,7 +59,9 @@ def compare(url: str, files: int, rows_each: int) -> int:
         dataset = Dataset(source="table/")
         table = load.with_options(persist_result=False)(target, find(target, dataset), dataset)
         rows = split_rows.with_options(persist_result=False)(target, table, Split())
-        formatted = format_channels.with_options(persist_result=False)(target, table, rows)
+        checked = find_treatments(table, rows, RunParameters(dataset=dataset))
+        encoding = encode.with_options(persist_result=False)(target, table, rows, checked, dataset)
+        formatted = format_channels.with_options(persist_result=False)(target, table, rows, encoding)
         uploaded = upload.with_options(persist_result=False)(target, formatted)
         return time.perf_counter() - begin, uploaded
 

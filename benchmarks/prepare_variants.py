@@ -39,10 +39,12 @@ def project(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> Non
     import sklearn.model_selection  # noqa: F401 - imported before the timing, as in the recipe
 
     from sandbox.client import make_workspace
+    from tasks.check import find_treatments
     from tasks.data.row_assignment import count_rows
+    from tasks.encode import Encoding, fit_schema
     from tasks.format import format_channels
     from tasks.load import find, load
-    from tasks.parameters import Dataset, Split
+    from tasks.parameters import Dataset, RunParameters, Split
     from tasks.split import Rows
 
     workspace = make_workspace("http://127.0.0.1:9")  # not called, as all files are local
@@ -51,9 +53,11 @@ def project(source: Path, folder: Path, form: Literal["csv", "recordio"]) -> Non
             dataset = Dataset(source=f"file://{source}", target="bonus")
             table = load.fn(workspace, find.fn(workspace, dataset), dataset)
         with timed("split and write"):
-            formatted = format_channels.fn(
-                workspace, table, Rows(parameters=Split(), **count_rows(table.rows, Split())), form, 1
+            rows = Rows(parameters=Split(), **count_rows(table.rows, Split()))
+            schema = fit_schema(
+                workspace, table, rows, find_treatments(table, rows, RunParameters(dataset=dataset)), dataset
             )
+            formatted = format_channels.fn(workspace, table, rows, Encoding(table_schema=schema, made_of={}), form, 1)
     for file in formatted.files:
         path = formatted.path(file)
         path.rename(folder / path.name)
@@ -64,15 +68,19 @@ def formats(source: Path, folder: Path) -> None:
     import numpy as np
     import polars as pl
 
+    from linear_learner.schema import LabelSchema, NumberColumn, Schema
     from tasks.data.writer import write_rows
 
     table = pl.read_csv(source)
     table = pl.DataFrame([s.shrink_dtype() if s.dtype.is_integer() else s for s in table]).rechunk()
     real = pl.DataFrame(np.random.default_rng(0).normal(size=table.shape), table.columns).rechunk()
-    for name, frame in (("table", table), ("real", real)):
+    columns = tuple(NumberColumn(name=name) for name in table.columns if name != "bonus")
+    schema = Schema(label=LabelSchema(name="bonus"), columns=columns)
+    for name, unordered in (("table", table), ("real", real)):
+        frame = unordered.select("bonus", pl.exclude("bonus"))
         for form in ("csv", "recordio"):
             with timed(f"{name} {form}"):
-                write_rows([frame], "bonus", folder / "formats", form)
+                write_rows([frame], schema, folder / "formats", form)
 
 
 def peak_mebibytes() -> float:

@@ -16,8 +16,9 @@ from aws.error_catalogue import diagnose_error, read_catalogue
 from aws.errors import AwsError
 from aws.training.outcome import job_outcome
 from linear_learner.errors import LinearLearnerError
-from linear_learner.hyperparameters import CONDITIONS_OF_USE, Hyperparameters, to_wire_text
+from linear_learner.hyperparameters import CONDITIONS_OF_USE, to_wire_text
 from sandbox.faults import FAULT_KINDS
+from tasks.parameters import RequestedHyperparameters
 
 FOLDER = Path(__file__).parent
 PAGES = {"hyperparameters": "hyperparameters.md", "faults": "sandbox.md", "errors": "operations.md"}
@@ -27,7 +28,7 @@ EXAMPLES: dict[str, list[dict[str, str]]] = yaml.safe_load((FOLDER / "errors.yam
 def list_hyperparameters() -> str:
     """One item per hyperparameter, in the order of the class."""
     items = []
-    for name, field in Hyperparameters.model_fields.items():
+    for name, field in RequestedHyperparameters.model_fields.items():
         text = f"**`{name}`**: {field.description}"
         if name in CONDITIONS_OF_USE:
             condition, values = CONDITIONS_OF_USE[name]

@@ -32,12 +32,22 @@ from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.result_storage import bucket_results
 from tasks.check import check, check_workspace
 from tasks.download import TrainedModel, download
+from tasks.encode import encode
 from tasks.evaluate import evaluate
 from tasks.fit import fit
 from tasks.format import format_channels
 from tasks.load import find, load
 from tasks.monitor import FinishedJob, monitor
-from tasks.parameters import Dataset, Gate, HyperparametersForm, Registry, Reuse, RunParameters, Split
+from tasks.parameters import (
+    Dataset,
+    Gate,
+    HyperparametersForm,
+    Registry,
+    RequestedHyperparameters,
+    Reuse,
+    RunParameters,
+    Split,
+)
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.failure_artifact import failure_artifact
 from tasks.record import record
@@ -66,8 +76,8 @@ def _run_name() -> str:
 
 DESCRIPTION = """\
 Trains Amazon SageMaker's built-in **Linear Learner** on a table in S3, evaluates the model and registers it:
-*check workspace → load → split → check → find champion → format → upload → fit → monitor → download → evaluate →
-record → register → report*.
+*check workspace → load → split → check → encode → find champion → format → upload → fit → monitor → download →
+evaluate → record → register → report*.
 
 - Steps whose inputs have not changed are **reused**, including the training job: nothing is paid for twice.
 - The verdict is the run's state: **Completed**, or **Rejected** when the model is no better than the best constant
@@ -90,7 +100,7 @@ def train_linear_learner(
     dataset: Annotated[Dataset, _form_title("Data")] = Dataset(),
     workspace: Annotated[str, _form_title("Workspace")] = "sandbox",
     split: Annotated[Split, _form_title("Split")] = Split(),
-    hyperparameters: HyperparametersForm = Hyperparameters(),
+    hyperparameters: HyperparametersForm = RequestedHyperparameters(),
     compute: Annotated[Compute, _form_title("Instances, time and money")] = Compute(),
     gate: Annotated[Gate, _form_title("Gate")] = Gate(),
     registry: Annotated[Registry, _form_title("Model registry")] = Registry(),
@@ -122,15 +132,23 @@ def train_linear_learner(
             with bucket_results(block, dataset, reuse) as results:
                 check_workspace(block, model_dir, compute)
                 table = load(block, find(block, dataset), dataset)
-                rows = split_rows(block, table, split)
-                warnings = check(table, rows, parameters)
+                rows = split_rows(block, table, split, drop_unlabelled=dataset.drop_unlabelled)
+                checked = check(table, rows, parameters)
+                encoding = encode(block, table, rows, checked, dataset)
                 champion = find_champion(block, parameters)
-                formatted = format_channels(block, table, rows, dataset.format, compute.instance_count)
+                formatted = format_channels(block, table, rows, encoding, dataset.format, compute.instance_count)
                 uploaded = upload(block, formatted)
-                submission, job = fit_and_monitor(block, uploaded, hyperparameters, compute, if_exists)
+                submission, job = fit_and_monitor(block, uploaded, checked.hyperparameters, compute, if_exists)
                 model = download(block, job, model_dir)
                 trained = TrainedModel(
-                    table=table, rows=rows, uploaded=uploaded, submission=submission, job=job, model=model
+                    table=table,
+                    rows=rows,
+                    checked=checked,
+                    encoding=encoding,
+                    uploaded=uploaded,
+                    submission=submission,
+                    job=job,
+                    model=model,
                 )
                 # A reused model may be the champion itself, which is not compared with itself.
                 compared = champion if champion and champion.training_job != job.name else None
@@ -149,7 +167,7 @@ def train_linear_learner(
                     registered=registered,
                     reused=results.reused(),
                 )
-                report(run, compared, warnings, workspace, evaluated.plots)
+                report(run, compared, workspace, evaluated.figures)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect uses it as the state of the run
     if not verdict.passed:

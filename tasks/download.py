@@ -10,6 +10,8 @@ from aws.workspace import Workspace
 from linear_learner.formats.artifact import read_model
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, Inputs, Result, cached
+from tasks.check import CheckedData
+from tasks.encode import Encoding
 from tasks.environment.errors import ExternalError
 from tasks.environment.folders import explain_disk_errors, model_folder
 from tasks.load import Table
@@ -66,6 +68,8 @@ class TrainedModel(Result):
 
     table: Table
     rows: Rows
+    checked: CheckedData
+    encoding: Encoding
     uploaded: Uploaded
     submission: Submission
     job: FinishedJob

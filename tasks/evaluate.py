@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from prefect import task
+from prefect.logging import get_run_logger
 
 from aws.errors import AwsError
 from aws.registry import Package
-from aws.storage import download_object, read_object, stat_object
+from aws.storage import download_object, read_object, read_start, stat_object
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
 from linear_learner.formats.artifact import read_model
-from linear_learner.formats.channels import read_channel
-from linear_learner.model import LinearModel
+from linear_learner.formats.channels import read_channel, read_sample
+from linear_learner.model import Examples, LinearModel
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
@@ -24,6 +25,7 @@ from tasks.data.parallel import map_files
 from tasks.download import TrainedModel
 from tasks.environment.folders import explain_disk_errors
 from tasks.evaluation.results import Evaluation
+from tasks.model_report.effects import ReportFigures
 from tasks.parameters import RunParameters
 from tasks.record import RunRecord
 from tasks.upload import Uploaded
@@ -31,8 +33,10 @@ from tasks.upload import Uploaded
 if TYPE_CHECKING:
     from tasks.evaluation.slices import Slices
 
-VERSION = 2
+VERSION = 3
 """Part of the cache key; raised when the metrics or plots are computed in another way."""
+MAX_SAMPLE_BYTES, MAX_SAMPLE_ROWS = 8 << 20, 5000
+"""Of the training rows with which a closed-form fit is made."""
 
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
@@ -49,16 +53,16 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     }
     weighted = parameters.hyperparameters.balance_multiclass_weights
     content = (trained.model.sha256, uploaded["test"].sha256, uploaded.features, weighted, champion)
-    plotted = (trained.table.target, trained.table.profile, trained.job.log.summary)
+    plotted = (trained.table.target, trained.table.profile, trained.encoding.table_schema, trained.job.log.summary)
     facts["model.sha256"] = fingerprint(*content, *plotted)
     return {**(trained.table.made_of if gate.slice_by else {}), **facts}
 
 
 class Evaluated(Result):
-    """The evaluation, and the plots of the report: PNG data URLs by name."""
+    """The evaluation, and what the report shows besides."""
 
     evaluation: Evaluation
-    plots: dict[str, str]
+    figures: ReportFigures
 
     def __str__(self) -> str:
         return str(self.evaluation)
@@ -74,6 +78,8 @@ def evaluate(
     rows does not fail the run: the evaluation has the reason.
     """
     from tasks.evaluation.assessment import assess  # scikit-learn
+    from tasks.evaluation.closed_form import compare_with_closed_form
+    from tasks.model_report.effects import compute_effects
     from tasks.model_report.plots import draw_plots
 
     gate = parameters.gate
@@ -94,10 +100,18 @@ def evaluate(
             champion_objection=objection,
             weighted_classes=parameters.hyperparameters.balance_multiclass_weights,
             slices=_slice_rows(workspace, trained, gate.slice_by) if gate.slice_by else [],
+            class_names=trained.checked.label.classes,
         )
-        return Evaluated(
-            evaluation=evaluation, plots=draw_plots(trained, model, examples.labels, predictions, evaluation)
-        )
+        spreads = {column.name: column.std for column in trained.table.profile.columns}
+        effects = compute_effects(model, trained.encoding.table_schema.sources, spreads, examples.features)
+        plots = draw_plots(trained, model, examples.labels, predictions, evaluation, effects)
+        weighted = parameters.hyperparameters.balance_multiclass_weights
+        sample = _read_training_sample(workspace, uploaded)
+        closed_form = compare_with_closed_form(model, sample, examples, weighted_classes=weighted)
+        if closed_form and closed_form.is_clearly_worse:
+            get_run_logger().warning("%s", closed_form)
+        figures = ReportFigures(effects=effects, closed_form=closed_form, plots=plots)
+        return Evaluated(evaluation=evaluation, figures=figures)
     finally:
         rmtree(folder, ignore_errors=True)
 
@@ -106,6 +120,13 @@ def _download_test_files(workspace: Workspace, uploaded: Uploaded, folder: Path)
     for file in uploaded.files_of("test"):
         download_object(workspace, stat_object(workspace, file.uri), folder / file.uri.rpartition("/")[2])
     return folder
+
+
+def _read_training_sample(workspace: Workspace, uploaded: Uploaded) -> Examples:
+    """The first training rows; they are a random sample, as the rows of a channel are shuffled."""
+    content = read_start(workspace, uploaded.files_of("train")[0].uri, MAX_SAMPLE_BYTES)
+    sample = read_sample(content, uploaded.content_type)
+    return Examples(sample.features[:MAX_SAMPLE_ROWS], sample.labels[:MAX_SAMPLE_ROWS])
 
 
 def _load_champion(
@@ -162,6 +183,7 @@ def _slice_rows(workspace: Workspace, trained: TrainedModel, column: str) -> "Sl
     from tasks.evaluation.slices import slice_by_values
 
     table = trained.table
-    cells = pl.concat(map_files(workspace, read_cells, table.parts, column=column, purpose="to slice by"))
+    options = {"column": column, "purpose": "to slice by", "reading": table.reading}
+    cells = pl.concat(map_files(workspace, read_cells, table.parts, **options))
     test = trained.rows.row_numbers(workspace, table)["test"]
     return slice_by_values(cells.gather(test))

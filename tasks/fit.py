@@ -17,7 +17,6 @@ from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.explain_rerun import flatten
 from tasks.caching.policy import RETRIES, UNCACHED, Result
 from tasks.caching.result_storage import count_as_reused, explain_rerun
-from tasks.parameters import fit_batch_size
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.events import show_job
 from tasks.upload import Uploaded
@@ -49,15 +48,13 @@ def fit(  # noqa: PLR0913, PLR0917 - the parameters of a job
     instance type that AWS refuses for another reason is skipped. Raises QuotaExceeded, NoCapacity or
     UnsupportedInstanceType after `max_queue_seconds`, or at once when waiting cannot help.
     """
-    rows = uploaded["train"].rows
-    adjusted = fit_batch_size(hyperparameters, rows)
-    _warn(hyperparameters, adjusted, compute, rows)
+    _warn(hyperparameters, compute)
     refusals: dict[str, Refusal] = {}
     excluded: set[Compute] = set()
     for option in capacity_options(compute, first_option, excluded):
         _wait(option.pause)
         try:
-            submission = _submit(workspace, uploaded, adjusted, option.compute, if_exists)
+            submission = _submit(workspace, uploaded, hyperparameters, option.compute, if_exists)
         except (QuotaExceeded, NoCapacity, UnsupportedInstanceType) as error:
             instance_type, is_skipped = option.compute.instance_type, not _waiting_helps(error)
             get_run_logger().warning("%s%s", f"{instance_type} is skipped: " if is_skipped else "", error)
@@ -87,12 +84,9 @@ def _summarize(refusals: Mapping[str, Refusal]) -> AwsError | None:
     return type(first)(f"AWS accepted none of the {len(refusals)} instance types:{listed}")
 
 
-def _warn(requested: Hyperparameters, adjusted: Hyperparameters, compute: Compute, rows: int) -> None:
+def _warn(hyperparameters: Hyperparameters, compute: Compute) -> None:
     logger = get_run_logger()
-    if adjusted != requested:
-        message = "mini_batch_size is %d: the default of %d is too large for %d training rows"
-        logger.warning(message, adjusted.mini_batch_size, requested.mini_batch_size, rows)
-    for warning in adjusted.warnings():
+    for warning in hyperparameters.warnings():
         logger.warning(warning)
     if compute.spot and not compute.checkpoints:
         logger.warning("spot without checkpoints: after an interruption training restarts, and the lost time is billed")
@@ -105,7 +99,7 @@ def _wait(seconds: float) -> None:
 
 
 def _submit(
-    workspace: Workspace, uploaded: Uploaded, adjusted: Hyperparameters, compute: Compute, if_exists: IfExists
+    workspace: Workspace, uploaded: Uploaded, hyperparameters: Hyperparameters, compute: Compute, if_exists: IfExists
 ) -> Submission:
     logger = get_run_logger()
     found = find_price(workspace, compute.instance_type, logger.warning)
@@ -114,13 +108,13 @@ def _submit(
     except InvalidRequest as error:  # the budget may be enough for another type, or its price may be known
         raise UnsupportedInstanceType(str(error)) from error
     limited = compute.model_copy(update={"max_runtime_seconds": limit})
-    spec = build_spec(workspace, adjusted.to_wire(), uploaded.channels, limited)
+    spec = build_spec(workspace, hyperparameters.to_wire(), uploaded.channels, limited, uploaded.schema_sha256)
     at_most = describe_worst_case(limited, found.price, workspace.region)
     logger.info("cost of a new training job: %s", at_most)
     tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
     if submission.how == "started":
-        made_of = {**uploaded.made_of, **flatten({"hyperparameters": adjusted})}
+        made_of = {**uploaded.made_of, **flatten({"hyperparameters": hyperparameters})}
         unusable = "the last job with this input did not complete, or its model was deleted"
         default_reason = "if_exists is new" if if_exists == "new" else unusable
         logger.info(explain_rerun("fit", made_of, f"training job {submission.name}", default_reason))

@@ -10,11 +10,13 @@ from prefect import task
 
 from aws.storage import has_checksum, sha256_of
 from aws.workspace import Workspace
+from linear_learner.schema import Schema
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.parallel import map_files
 from tasks.data.source import remove_local_copies
+from tasks.encode import Encoding
 from tasks.environment.errors import ExternalError
 from tasks.environment.folders import remove
 from tasks.load import Table
@@ -22,17 +24,19 @@ from tasks.parameters import Format
 from tasks.split import Rows
 
 if TYPE_CHECKING:
+    from tasks.data.format_size import ChannelEncoding
     from tasks.data.shuffle import Shuffle
     from tasks.data.writer import PlannedFile
 
-VERSION = 2
+VERSION = 3
 """Part of the cache key; raised when the content of the files changes."""
 MAX_FILE_BYTES = 1 << 30
 """Bytes of the rows of a file in memory; a larger channel is several files, which are written and sent in parallel."""
 BUCKET_BYTES = 32 << 20
 """Bytes of the rows that are sorted at once: most of a column of them fits into the processor's cache."""
-SUFFIXES = {"csv": "csv", "recordio": "rec"}
-MEDIA_TYPES = {"csv": "text/csv", "recordio": "application/x-recordio-protobuf"}
+RECORDIO = "application/x-recordio-protobuf"
+SUFFIXES: dict["ChannelEncoding", str] = {"csv": "csv", "recordio": "rec", "sparse recordio": "rec"}
+MEDIA_TYPES: dict["ChannelEncoding", str] = {"csv": "text/csv", "recordio": RECORDIO, "sparse recordio": RECORDIO}
 
 
 class ChannelFile(Result):
@@ -54,6 +58,8 @@ class Formatted(Result):
     features: tuple[str, ...]
     files: tuple[ChannelFile, ...]
     made_of: dict[str, Fact]
+    schema_sha256: str | None = None
+    """Checksum of the description of the columns and their features; None for files from another source."""
 
     def path(self, file: ChannelFile) -> Path:
         """Return the path of the file on this machine, where it is until it is uploaded."""
@@ -73,9 +79,12 @@ class Formatted(Result):
 
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
+    rows: Rows = inputs["rows"]
     return {
         **inputs["table"].made_of,
-        **flatten({"split": inputs["rows"].parameters}),
+        **flatten({"split": rows.parameters}),
+        "dataset.drop_unlabelled": rows.unlabelled > 0,
+        **inputs["encoding"].facts,
         "dataset.format": inputs["form"],
         "compute.instance_count": inputs["instances"],
         "version.format": VERSION,
@@ -83,37 +92,58 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 
 @task(name="format", task_run_name="format {table.target} first", **cached("format", _facts), **RETRIES)
-def format_channels(
-    workspace: Workspace, table: Table, rows: Rows, form: Format = "csv", instances: int = 1
+def format_channels(  # noqa: PLR0913, PLR0917 - what the files are made of
+    workspace: Workspace, table: Table, rows: Rows, encoding: Encoding, form: Format = "auto", instances: int = 1
 ) -> Formatted:
     """Write the files of the channels to a work folder on this machine; on a Dask cluster, to the bucket.
 
     A small channel is one file. With several instances, each gets the same number of files of the channel train.
     """
-    from tasks.data.measurement import row_bytes, storage_types  # polars
+    from tasks.data.encoder import compact_types  # polars
+    from tasks.data.measurement import row_bytes, storage_types
     from tasks.data.shuffle import Shuffle
 
-    facts = _facts({"table": table, "rows": rows, "form": form, "instances": instances})
-    identity = fingerprint(facts)
-    types = {name: kind for name, kind in storage_types(table.profile).items() if name not in rows.parameters.left_out}
-    planned = _plan_files(rows, row_bytes(types), identity, form, instances)
+    schema, storage = encoding.table_schema, storage_types(table.profile)
+    facts = _facts({"table": table, "rows": rows, "encoding": encoding, "form": form, "instances": instances})
+    identity, file_format = fingerprint(facts), _choose_format(schema, form, table.rows)
+    types = compact_types(schema, storage)
+    planned = _plan_files(rows, row_bytes(types), identity, file_format, instances)
     folder = f"{identity}-{uuid4().hex[:8]}"  # not shared with other runs, as it is removed afterwards
     shared = workspace.dask_scheduler is not None
     shuffle = Shuffle(
         columns=table.columns,
+        reading=table.reading,
+        schema=schema,
+        storage=storage,
         types=types,
-        starts=(*(start for file in planned for start in file.starts[:-1]), table.rows),
-        target=table.target,
-        file_format=form,
+        starts=(*(start for file in planned for start in file.starts[:-1]), sum(rows.by_channel.values())),
+        file_format=file_format,
         folder=f"work/{folder}" if shared else str(work_folder(folder)),
         shared=shared,
     )
     files = _write_files(workspace, table, rows, planned, shuffle)
-    features = tuple(column for column in types if column != table.target)
-    return Formatted(identity=identity, content_type=MEDIA_TYPES[form], features=features, files=files, made_of=facts)
+    return Formatted(
+        identity=identity,
+        content_type=MEDIA_TYPES[file_format],
+        features=schema.features,
+        schema_sha256=schema.sha256,
+        files=files,
+        made_of=facts,
+    )
 
 
-def _plan_files(rows: Rows, width: int, identity: str, form: Format, instances: int) -> "list[PlannedFile]":
+def _choose_format(schema: Schema, form: Format, rows: int) -> "ChannelEncoding":
+    """The format of the files: by default CSV for complete numbers, else the smallest; RecordIO may be sparse."""
+    from tasks.data.format_size import channel_sizes
+
+    if schema.is_identity or form == "csv":
+        return "recordio" if form == "recordio" else "csv"
+    sizes = channel_sizes(schema, rows)
+    allowed = [name for name in sizes if form == "auto" or name != "csv"]
+    return min(allowed, key=sizes.__getitem__)
+
+
+def _plan_files(rows: Rows, width: int, identity: str, form: "ChannelEncoding", instances: int) -> "list[PlannedFile]":
     """Return the files to write, each with the buckets of the shuffle for its rows of `width` bytes.
 
     Their number depends on the data and the number of instances only, so that every machine writes the same files.

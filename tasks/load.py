@@ -4,7 +4,6 @@ from typing import TYPE_CHECKING
 
 from prefect import task
 
-from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.caching import remove_old_work_folders
@@ -14,18 +13,18 @@ from tasks.data.parallel import map_files
 from tasks.data.profile import Profile
 from tasks.data.source import (
     Source,
+    TablePart,
     find_table,
-    make_local_copy,
     remove_local_copies,
     require_space_for_copies,
 )
 from tasks.environment.errors import ExternalError
-from tasks.parameters import Dataset
+from tasks.parameters import Dataset, Reading
 
 if TYPE_CHECKING:
     from tasks.data.measurement import Measurement
 
-VERSION = 4
+VERSION = 5
 """Part of the cache key; raised when the step measures something else."""
 
 
@@ -34,9 +33,10 @@ class FoundTable(Result):
 
     source: Source
     holdout: Source | None
+    reading: Reading = Reading()
 
     @property
-    def parts(self) -> tuple[StoredObject, ...]:
+    def parts(self) -> tuple[TablePart, ...]:
         """The files of the table and then those of the test set, in the order of their rows."""
         return self.source.parts + (self.holdout.parts if self.holdout else ())
 
@@ -54,6 +54,8 @@ class Table(FoundTable):
     """A table that was read completely, with its profile."""
 
     made_of: dict[str, Fact]
+    description: str = ""
+    """How the first file is written, such as "CSV separated by semicolons, with decimal commas"."""
     part_rows: tuple[int, ...]
     """Number of rows of each file; the files of the fixed test set come last."""
     profile: Profile
@@ -72,6 +74,11 @@ class Table(FoundTable):
         return sum(self.part_rows[len(self.source.parts) :])
 
     @property
+    def unlabelled(self) -> int:
+        """Number of rows without a label."""
+        return next(column.missing for column in self.profile.columns if column.name == self.target)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.profile.columns)
 
@@ -81,15 +88,22 @@ class Table(FoundTable):
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
     found, dataset = inputs["found"], inputs["dataset"]
-    ignored = ", ".join(sorted(dataset.ignore)) or None
-    return {**found.facts, "dataset.target": dataset.target, "dataset.ignore": ignored, "version.load": VERSION}
+    return {
+        **found.facts,
+        "dataset.target": dataset.target,
+        "dataset.ignore": ", ".join(sorted(dataset.ignore)) or None,
+        "dataset.columns": ", ".join(dataset.columns) or None,
+        "dataset.missing": ", ".join(sorted(dataset.missing)) or None,
+        "dataset.encoding": dataset.encoding,
+        "version.load": VERSION,
+    }
 
 
 @task(task_run_name="find {dataset.source}", **UNCACHED, **RETRIES)
 def find(workspace: Workspace, dataset: Dataset) -> FoundTable:
     """Look up the table and the fixed test set; raises NotFound when one does not exist."""
     holdout = find_table(workspace, dataset.holdout) if dataset.holdout else None
-    return FoundTable(source=find_table(workspace, dataset.source), holdout=holdout)
+    return FoundTable(source=find_table(workspace, dataset.source), holdout=holdout, reading=dataset.reading)
 
 
 @task(task_run_name="load {dataset.source}", **cached("load", _facts), **RETRIES)
@@ -99,6 +113,7 @@ def load(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
     Raises ExternalError when the disk has no room for the local copies or the rows between two passes.
     """
     from tasks.data.measurement import merge  # polars is imported only when a table is read
+    from tasks.data.reader import TableFile
 
     remove_old_work_folders()
     try:
@@ -108,17 +123,23 @@ def load(workspace: Workspace, found: FoundTable, dataset: Dataset) -> Table:
         raise
     profile = merge(measures).profile()
     if not profile.rows:
-        raise DataError(f"{found.source.uri} has a header but no rows. Give it at least one row of numbers.")
-    rows = tuple(part.rows for part in measures)
-    return Table(**dict(found), made_of=_facts({"found": found, "dataset": dataset}), part_rows=rows, profile=profile)
+        raise DataError(f"{found.source.uri} has a header but no rows. Give it at least one row.")
+    return Table(
+        **dict(found),
+        made_of=_facts({"found": found, "dataset": dataset}),
+        description=TableFile.of(workspace, found.parts[0], found.reading).description,
+        part_rows=tuple(part.rows for part in measures),
+        profile=profile,
+    )
 
 
 def _measure(workspace: Workspace, found: FoundTable, dataset: Dataset) -> "list[Measurement]":
     from tasks.data.measurement import measure_file
-    from tasks.data.reader import select_columns
+    from tasks.data.reader import TableFile, select_columns
 
     if workspace.dask_scheduler is None:
         require_space_for_copies(found.parts)
-    first = found.parts[0]
-    wanted = select_columns(make_local_copy(workspace, first), first.uri, dataset.target, dataset.ignore)
-    return map_files(workspace, measure_file, found.parts, wanted=wanted, target=dataset.target)
+    first = TableFile.of(workspace, found.parts[0], found.reading)
+    wanted = select_columns(first, dataset.target, dataset.ignore)
+    options = {"wanted": wanted, "target": dataset.target, "reading": found.reading}
+    return map_files(workspace, measure_file, found.parts, **options)

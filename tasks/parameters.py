@@ -2,22 +2,36 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    GetJsonSchemaHandler,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from aws.training.compute import Compute
+from linear_learner.batch_size import choose_batch_size
 from linear_learner.errors import HyperparameterError
-from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.hyperparameters import LOSSES, Hyperparameters, LossCriteria, ThresholdCriteria
+from linear_learner.model import PredictorType
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
 CHANNELS = ("train", "validation", "test")
-MIN_BATCHES_PER_EPOCH = 16
-"""Minimum number of batches per epoch to which a default mini_batch_size is reduced."""
-Format = Literal["csv", "recordio"]
+ChannelFormat = Literal["csv", "recordio"]
+Format = Literal["auto", ChannelFormat]
+Encoding = Literal["utf-8", "latin-1"]
+RequestedType = Literal["auto", PredictorType]
+MULTICLASS_PENALTY = 0.001
+"""Default l1 and wd of multiclass models, around which the algorithm searches; its own 0.02 shrinks the weights of
+small tables too much: docs/decisions/0011-mini-batch-size.md."""
 GateMetric = Literal[
     "auto",
     "rmse",
@@ -33,26 +47,82 @@ GateMetric = Literal[
 ]
 
 
+class Reading(BaseModel, frozen=True):
+    """How the files of a table are read: the options of `Dataset` with these names."""
+
+    columns: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    encoding: Encoding = "utf-8"
+
+
+class PlanOptions(BaseModel, frozen=True):
+    """The options of a dataset that decide about its columns."""
+
+    categorical: tuple[str, ...] = ()
+    """Columns that are categories whatever their cells are, such as numeric codes."""
+    max_categories: int = 50
+    features: Literal["auto", "numeric"] = "auto"
+    """numeric: refuse each feature that is not a complete column of numbers."""
+
+
 class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
     """The table to train on."""
 
     source: Annotated[str, Field(min_length=1)] = "output/transformed_data.csv"
-    """Table of numbers, CSV with a header (also .gz, .zst) or Parquet: s3://bucket/key, or a key in the workspace's
-    bucket. A prefix ending with a slash: all files under it are one table. Also file:///path on the flow's machine."""
+    """Table as CSV with a header (also .gz, .zst) or Parquet: s3://bucket/key, or a key in the workspace's bucket.
+    A prefix ending with a slash: all files under it are one table. Also file:///path on the flow's machine."""
     target: ColumnName = "bonus"
     """Name of the column to predict; all others are features."""
     ignore: tuple[ColumnName, ...] = ()
     """Columns that are not features, such as ids."""
+    categorical: tuple[ColumnName, ...] = ()
+    """Columns of numbers that are categories, such as codes. Columns of text are categories without being named."""
+    features: Literal["auto", "numeric"] = "auto"
+    """auto: text, dates and missing cells are encoded. numeric: a column that is not all numbers is refused."""
+    max_categories: Annotated[int, Field(ge=1, le=10_000)] = 50
+    """Number of categories of a column, the most frequent ones, with a feature each; others share one. Default 50."""
+    positive: Annotated[str, Field(min_length=1)] | None = None
+    """The class of two that is predicted as 1, such as yes. Empty: the larger number, or the last in the alphabet."""
+    drop_unlabelled: bool = False
+    """Leave out rows without a value in the target column, which are refused otherwise. Default false."""
     holdout: Annotated[str, Field(min_length=1)] | None = None
     """A second table that is the test set of every run. Empty: the test set is a part of the first table."""
-    format: Format = "csv"
-    """File format of the channels; recordio (RecordIO-protobuf, 32-bit floats) is faster to write and to train on."""
+    columns: tuple[ColumnName, ...] = ()
+    """Names of all columns, for CSV files whose first line is data. Empty: the first line has the names."""
+    missing: tuple[ColumnName, ...] = ()
+    """Texts or numbers that mean a missing value, such as - or -999; empty cells, NA, NaN, NULL and ? always do."""
+    encoding: Encoding = "utf-8"
+    """Encoding of CSV files without a byte order mark; UTF-16 has one. Default utf-8."""
+    format: Format = "auto"
+    """File format of the channels. auto: csv, or recordio (RecordIO-protobuf, 32-bit floats) if columns are encoded and
+    the files are smaller. recordio is faster to write and to train on."""
+
+    @property
+    def plan_options(self) -> PlanOptions:
+        """The options that decide what becomes of the columns."""
+        return PlanOptions(categorical=self.categorical, max_categories=self.max_categories, features=self.features)
 
     @model_validator(mode="after")
     def _check_target(self) -> Self:
         if self.target in self.ignore:
             raise ValueError(f"{self.target!r} is the target and cannot be ignored")
+        if self.target in self.categorical:
+            raise ValueError(
+                f"{self.target!r} is the target, not a feature: set predictor_type for a target of classes"
+            )
         return self
+
+    @field_validator("columns")
+    @classmethod
+    def _check_columns(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        repeated = [column for column in columns if columns.count(column) > 1]
+        if repeated:
+            raise ValueError(f"dataset.columns has the name {repeated[0]!r} more than once; give different names")
+        return columns
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(columns=self.columns, missing=self.missing, encoding=self.encoding)
 
 
 class Split(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
@@ -124,32 +194,78 @@ class Registry(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=
     """Approve a model that passes the gate at once; otherwise it waits for manual approval. Default false."""
 
 
+class RequestedHyperparameters(Hyperparameters):
+    """The hyperparameters of a run: those of the algorithm, of which two can be chosen for the data."""
+
+    predictor_type: RequestedType = "auto"  # type: ignore[assignment] # resolved before training
+    """What is predicted: a number (regressor), one of two classes (binary_classifier), or one of several classes.
+    auto: two values are two classes, more texts are several classes, and more numbers are numbers."""
+    num_classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """Number of classes of a multiclass_classifier, 3 to 1 000 000. Empty: counted in the table."""
+    mini_batch_size: PositiveInt | None = None  # type: ignore[assignment] # the same
+    """Rows per update of the weights. At least 1 and at most the number of training rows; empty: suits the rows."""
+    binary_classifier_model_selection_criteria: Literal[ThresholdCriteria, LossCriteria] = "cross_entropy_loss"
+    """Criterion that selects the best binary model and its threshold; f1 is f_beta with beta 1. Default
+    cross_entropy_loss, with threshold 0.5; the algorithm's own default, accuracy, selects worse probabilities."""
+
+    @model_validator(mode="after")
+    def _check_combination(self) -> Self:
+        if self.predictor_type != "auto":
+            self._check_loss()
+        elif self.loss != "auto" and self.num_classes and self.implied_type != "multiclass_classifier":
+            raise HyperparameterError(f"loss {self.loss} is invalid with num_classes: leave num_classes empty")
+        if self.predictor_type == "multiclass_classifier" and self.num_classes in {1, 2}:
+            raise HyperparameterError("num_classes must be at least 3 with multiclass_classifier; empty: it is counted")
+        return self
+
+    @property
+    def implied_type(self) -> PredictorType | None:
+        """The given predictor type, or the only one to which the loss or num_classes apply; None if any is possible."""
+        if self.predictor_type != "auto":
+            return self.predictor_type
+        types = {loss: kind for kind, losses in LOSSES.items() for loss in losses}
+        multiclass = "multiclass_classifier" if (self.num_classes or 0) > 2 else None
+        return cast("PredictorType | None", types.get(self.loss) or multiclass)
+
+    def resolve(self, predictor_type: PredictorType, num_classes: int, mini_batch_size: int) -> Hyperparameters:
+        """Return the algorithm's hyperparameters with these values; `num_classes` only matters for more than two."""
+        algorithm = Hyperparameters.model_fields
+        given = {name: getattr(self, name) for name in algorithm if getattr(self, name) != algorithm[name].default}
+        chosen: dict[str, Any] = {"predictor_type": predictor_type, "mini_batch_size": mini_batch_size}
+        if predictor_type == "multiclass_classifier":
+            chosen["num_classes"] = num_classes
+            chosen |= {name: MULTICLASS_PENALTY for name in ("l1", "wd") if given.get(name) is None}
+        criterion = "binary_classifier_model_selection_criteria"
+        if predictor_type != "binary_classifier" and given.get(criterion) == type(self).model_fields[criterion].default:
+            del given[criterion]
+        return Hyperparameters(**{**given, **chosen})
+
+
 class RunParameters(BaseModel, frozen=True):
     """The parameters that determine the model and its verdict; `run.json` records them."""
 
     dataset: Dataset = Dataset()
     split: Split = Split()
-    hyperparameters: Hyperparameters = Hyperparameters()
+    hyperparameters: RequestedHyperparameters = RequestedHyperparameters()
     compute: Compute = Compute()
     gate: Gate = Gate()
     registry: Registry = Registry()
 
 
-def fit_batch_size(hyperparameters: Hyperparameters, rows: int) -> Hyperparameters:
-    """Return the hyperparameters with a mini_batch_size of at most `rows`, the number of training rows.
+def fit_batch_size(hyperparameters: RequestedHyperparameters, rows: int) -> int:
+    """Return the given mini_batch_size, or the one that suits `rows`, the number of training rows.
 
-    A default that is too large is reduced to a power of two; any other value raises HyperparameterError. The container
-    would fail a job with such a mini_batch_size only after its instance has been paid for.
+    Raises HyperparameterError if more than `rows` are given: the container would fail the job only after its instance
+    has been paid for.
     """
-    if hyperparameters.mini_batch_size <= rows:
-        return hyperparameters
-    if hyperparameters.mini_batch_size != Hyperparameters().mini_batch_size:
+    given = hyperparameters.mini_batch_size
+    if given is None:
+        return choose_batch_size(rows)
+    if given > rows:
         raise HyperparameterError(
-            f"mini_batch_size is {hyperparameters.mini_batch_size}, but there are only {rows} training rows. "
-            f"Choose at most {rows}."
+            f"mini_batch_size is {given}, but there are only {rows} training rows. Choose at most {rows}, or auto."
         )
-    batch = 1 << max(0, (rows // MIN_BATCHES_PER_EPOCH).bit_length() - 1)
-    return hyperparameters.model_copy(update={"mini_batch_size": batch})
+    return given
 
 
 COMMON_HYPERPARAMETERS = (
@@ -193,7 +309,7 @@ def _flattened(submitted: Any) -> Any:
         return submitted
     flat = {name: value for name, value in submitted.items() if name != RARE_GROUP}
     for name, value in submitted[RARE_GROUP].items():
-        field = Hyperparameters.model_fields.get(name)
+        field = RequestedHyperparameters.model_fields.get(name)
         if name not in flat or field is None or value != field.default:
             flat[name] = value
     return flat
@@ -224,9 +340,9 @@ class _GroupedSchema:
 
 
 HyperparametersForm = Annotated[
-    Hyperparameters,
+    RequestedHyperparameters,
     BeforeValidator(_flattened),
     _GroupedSchema(),
-    Field(json_schema_extra={"title": "Hyperparameters", "default": _grouped(Hyperparameters().model_dump())}),
+    Field(json_schema_extra={"title": "Hyperparameters", "default": _grouped(RequestedHyperparameters().model_dump())}),
 ]
 """Hyperparameters as a parameter of the flow; only the form, and the values it submits, have the group."""

@@ -8,7 +8,7 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect import get_run_logger, task
-from pydantic import ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from aws.storage import has_checksum, sha256_of, write_object
 from aws.training.compute import Compute
@@ -19,7 +19,7 @@ from linear_learner.errors import ArtifactError
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import Source
-from tasks.download import TrainedModel
+from tasks.download import ModelFile, TrainedModel
 from tasks.environment.folders import write_text
 from tasks.evaluation.results import Evaluation
 from tasks.parameters import RunParameters
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
 
+SCHEMA_FILE = "schema.json"
 RECORD_FORMAT = 1
 """Version of the record's format; a record with a higher one is refused."""
 
@@ -59,6 +60,8 @@ class RunRecord(Result):
     """The CreateTrainingJob request without its tags; with another job name it can be sent again."""
     model: dict[str, Any]
     """URI, SHA-256 and size in bytes of model.tar.gz in S3."""
+    table_schema: dict[str, str] = Field(default_factory=dict)
+    """URI and SHA-256 of schema.json in S3; empty in the record of an earlier version."""
     versions: dict[str, str]
     metrics: dict[str, Any]
     """The final metrics of the job, and those of the test set with their intervals and the baseline's."""
@@ -82,12 +85,13 @@ class RunRecord(Result):
 
     @property
     def decisive(self) -> dict[str, Any]:
-        """The inputs of the fingerprint: image, hyperparameters, checksum of each channel, number of instances."""
+        """The inputs of the fingerprint: image, hyperparameters, checksums of channels and columns, instances."""
         return {
             "image": self.request["AlgorithmSpecification"]["TrainingImage"],
             "hyperparameters": dict(self.request["HyperParameters"]),
             "channels": {channel.name: channel.sha256 for channel in self.channels},
             "instances": self.request["ResourceConfig"]["InstanceCount"],
+            "schema": self.table_schema.get("sha256"),
         }
 
     @model_validator(mode="after")
@@ -103,17 +107,23 @@ RECORDED_PACKAGES = ("train-linear-learner", "prefect", "prefect-aws", "boto3", 
 
 
 class Recorded(Result):
-    """The record in S3 and on this machine."""
+    """The record, and the schema of the table, in S3 and on this machine."""
 
     uri: str
     path: Path
     sha256: str
+    schema_uri: str
+    schema_sha256: str
 
     def missing(self, workspace: Workspace) -> list[str]:
-        """Return the URI and the path of the record, as far as they are missing or were changed."""
-        missing = [] if has_checksum(workspace, self.uri, self.sha256) else [self.uri]
-        is_local = self.path.is_file() and sha256_of(self.path) == self.sha256
-        return missing if is_local else [*missing, str(self.path)]
+        """Return the URIs and paths of the record and the schema, as far as they are missing or were changed."""
+        schema_path = self.path.with_name(SCHEMA_FILE)
+        files = ((self.uri, self.path, self.sha256), (self.schema_uri, schema_path, self.schema_sha256))
+        missing = [uri for uri, _, checksum in files if not has_checksum(workspace, uri, checksum)]
+        for _, path, checksum in files:
+            if not (path.is_file() and sha256_of(path) == checksum):
+                missing.append(str(path))
+        return missing
 
     def __str__(self) -> str:
         return f"record of the run, {self.uri}"
@@ -122,7 +132,7 @@ class Recorded(Result):
 def _facts(inputs: Inputs) -> dict[str, Fact]:
     trained: TrainedModel = inputs["trained"]
     job, model = trained.job, trained.model
-    others = (RECORD_FORMAT, trained.uploaded.files, job.metrics, model, _figures(inputs["evaluation"]))
+    others = (RECORD_FORMAT, trained.uploaded, job.metrics, model, _figures(inputs["evaluation"]))
     chosen = inputs["parameters"].model_dump(mode="json")
     facts = flatten(
         {**chosen, "versions": _versions(), "training job": job.name, "run": {"sha256": fingerprint(*others)}}
@@ -132,7 +142,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
 
 @task(task_run_name="record {trained.job.name}", **cached("record", _facts), **RETRIES)
 def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameters, evaluation: Evaluation) -> Recorded:
-    """Write `run.json` next to the model, in S3 and on this machine.
+    """Write `run.json` and `schema.json` next to the model, in S3 and on this machine.
 
     The training job is paid for, and later runs read the object in S3: failing to write the local file is a warning.
     """
@@ -143,7 +153,9 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
         hyperparameters=description["HyperParameters"],
         channels=uploaded.channels,
         compute=Compute(instance_count=description["ResourceConfig"]["InstanceCount"]),
+        schema_sha256=uploaded.schema_sha256,
     )
+    schema = _write_beside(workspace, model, SCHEMA_FILE, trained.encoding.table_schema.to_json())
     recorded = RunRecord(
         format=RECORD_FORMAT,
         parameters=parameters.model_dump(mode="json"),
@@ -154,17 +166,24 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
         training_job=job.name,
         request=_request(workspace, description),
         model=model.model_dump(include={"uri", "sha256", "size"}),
+        table_schema=schema,
         versions={**_versions(), "image": spec.image},
         metrics={"job": job.metrics, "test": _figures(evaluation)},
     )
-    content, path = recorded.model_dump_json(indent=2) + "\n", model.path.with_name(RunRecord.FILE_NAME)
-    uri, checksum = f"{model.uri.rsplit('/', 1)[0]}/{path.name}", sha256(content.encode()).hexdigest()
+    written = _write_beside(workspace, model, RunRecord.FILE_NAME, recorded.model_dump_json(indent=2) + "\n")
+    get_run_logger().info("recorded in %s; use it with --from-run to repeat this run", written["uri"])
+    path = model.path.with_name(RunRecord.FILE_NAME)
+    return Recorded(path=path, schema_uri=schema["uri"], schema_sha256=schema["sha256"], **written)
+
+
+def _write_beside(workspace: Workspace, model: ModelFile, name: str, content: str) -> dict[str, str]:
+    """Write a file next to the model, in S3 and on this machine; returns its URI and SHA-256."""
+    uri, checksum = f"{model.uri.rsplit('/', 1)[0]}/{name}", sha256(content.encode()).hexdigest()
     if not has_checksum(workspace, uri, checksum):
         write_object(workspace, uri, content.encode(), {"sha256": checksum})
-    with warn_of_errors(f"{path.name} was not written on this machine, only to {uri}"):
-        write_text(path, content)
-    get_run_logger().info("recorded in %s; use it with --from-run to repeat this run", uri)
-    return Recorded(uri=uri, path=path, sha256=checksum)
+    with warn_of_errors(f"{name} was not written on this machine, only to {uri}"):
+        write_text(model.path.with_name(name), content)
+    return {"uri": uri, "sha256": checksum}
 
 
 def _figures(evaluation: Evaluation) -> dict[str, Any]:

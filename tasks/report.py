@@ -1,6 +1,5 @@
 """Report: show the verdict and its reasons, in the UI and as an HTML page next to the model."""
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from prefect import task
@@ -9,9 +8,9 @@ from prefect.logging import get_run_logger
 
 from aws.registry import Package
 from tasks.caching.policy import UNCACHED
-from tasks.data.rules.finding import Finding
 from tasks.environment.folders import write_text
 from tasks.model_report.document import TrainingRun, metrics_table, render_page, render_report
+from tasks.model_report.effects import ReportFigures
 from tasks.prefect_ui.display import warn_of_errors
 
 __all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report"]
@@ -22,9 +21,7 @@ PAGE = "report.html"
 
 
 @task(task_run_name="report {run.job.name}", **UNCACHED)
-def report(
-    run: TrainingRun, champion: Package | None, warnings: Sequence[Finding], workspace: str, plots: Mapping[str, str]
-) -> Path:
+def report(run: TrainingRun, champion: Package | None, workspace: str, figures: ReportFigures) -> Path:
     """Create the report as artifacts of the run and as a page next to the model, and return the path of the page.
 
     `champion` is the model that this one was compared with, `workspace` the name of the block.
@@ -32,7 +29,7 @@ def report(
     The artifacts and the page have the same content, and the training job is paid for: one that cannot be written is a
     warning.
     """
-    text = render_report(run, champion, warnings, workspace, plots)
+    text = render_report(run, champion, workspace, figures)
     with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
         create_markdown_artifact(text, key=REPORT_KEY, description=f"{run.verdict.outcome}: {run.job.name}")
         create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")

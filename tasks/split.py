@@ -26,6 +26,8 @@ class Rows(Result):
     validation: int
     test: int
     parameters: Split
+    unlabelled: int = 0
+    """Number of rows without a label, which are in no channel."""
 
     @property
     def by_channel(self) -> dict[str, int]:
@@ -33,41 +35,51 @@ class Rows(Result):
 
     def row_numbers(self, workspace: Workspace, table: Table) -> "dict[str, RowIndices]":
         """Return the row numbers of each channel, in the order of its rows."""
-        return _channel_rows(workspace, table, self.parameters)
+        return _channel_rows(workspace, table, self.parameters, drop_unlabelled=self.unlabelled > 0)
 
     def __str__(self) -> str:
         return f"split, {self.train} rows to train, {self.validation} to validate, {self.test} to test"
 
 
 def _facts(inputs: Inputs) -> dict[str, Fact]:
-    return {**inputs["table"].made_of, **flatten({"split": inputs["split"]}), "version.split": VERSION}
+    facts = {**inputs["table"].made_of, **flatten({"split": inputs["split"]}), "version.split": VERSION}
+    return facts | ({"dataset.drop_unlabelled": True} if inputs["drop_unlabelled"] else {})
 
 
 @task(name="split", task_run_name="split {table.rows} rows", **cached("split", _facts), **RETRIES)
-def split_rows(workspace: Workspace, table: Table, split: Split) -> Rows:
+def split_rows(workspace: Workspace, table: Table, split: Split, *, drop_unlabelled: bool = False) -> Rows:
     """Return the number of rows of each channel; raises DataError when a channel would be empty."""
     from tasks.data.row_assignment import count_rows  # polars
 
+    unlabelled = table.unlabelled if drop_unlabelled else 0
     if split.method == "random" and not table.holdout_rows:
-        return Rows(parameters=split, **count_rows(table.rows, split))
-    chosen = _channel_rows(workspace, table, split)
-    return Rows(parameters=split, **{channel: len(rows) for channel, rows in chosen.items()})
+        return Rows(parameters=split, unlabelled=unlabelled, **count_rows(table.rows - unlabelled, split))
+    chosen = _channel_rows(workspace, table, split, drop_unlabelled=unlabelled > 0)
+    counts = {channel: len(rows) for channel, rows in chosen.items()}
+    return Rows(parameters=split, unlabelled=unlabelled, **counts)
 
 
-def _channel_rows(workspace: Workspace, table: Table, split: Split) -> "dict[str, RowIndices]":
+def _channel_rows(
+    workspace: Workspace, table: Table, split: Split, *, drop_unlabelled: bool
+) -> "dict[str, RowIndices]":
     """Return the row numbers of each channel; those that depend on a column are stored on this machine."""
     import numpy as np
 
-    from tasks.data.row_assignment import assign_rows, read_split_keys
+    from tasks.data.row_assignment import assign_labelled_rows, assign_rows, find_labelled_rows, read_split_keys
 
-    if split.method == "random":
+    if split.method == "random" and not drop_unlabelled:
         return assign_rows(table.rows, split, holdout_rows=table.holdout_rows)
-    path = work_folder(fingerprint(_facts({"table": table, "split": split}))) / "rows.npz"
+    facts = _facts({"table": table, "split": split, "drop_unlabelled": drop_unlabelled})
+    path = work_folder(fingerprint(facts)) / "rows.npz"
     if path.exists():
         with np.load(path) as stored:
             return dict(stored)
-    keys = read_split_keys(workspace, table.parts, table.target, split)
-    chosen = assign_rows(table.rows, split, keys, table.holdout_rows)
+    keys = read_split_keys(workspace, table.parts, table.target, split, table.reading)
+    if drop_unlabelled:
+        labelled = find_labelled_rows(workspace, table.parts, table.target, table.reading)
+        chosen = assign_labelled_rows(labelled, split, keys, table.holdout_rows)
+    else:
+        chosen = assign_rows(table.rows, split, keys, table.holdout_rows)
     with write_atomically(path) as temporary, temporary.open("wb") as file:
         np.savez(file, allow_pickle=False, **chosen)
     return chosen

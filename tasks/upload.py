@@ -1,7 +1,7 @@
 """Upload: copy the channels to S3, where the training job reads them."""
 
 from concurrent.futures import ThreadPoolExecutor
-from shutil import rmtree
+from contextlib import suppress
 
 from prefect import task
 
@@ -11,6 +11,7 @@ from aws.workspace import Workspace
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, Inputs, cached, fingerprint
+from tasks.environment.folders import remove
 from tasks.format import ChannelFile, Formatted
 from tasks.parameters import CHANNELS
 
@@ -63,5 +64,9 @@ def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:
 
     with ThreadPoolExecutor(MAX_PARALLEL_UPLOADS) as pool:
         list(pool.map(upload_one, formatted.files))
-    rmtree(work_folder(formatted.identity), ignore_errors=True)
+    # Only these files: a simultaneous run with the same input may still write to the folder.
+    for file in formatted.files:
+        remove(formatted.path(file))
+    with suppress(OSError):
+        work_folder(formatted.identity).rmdir()
     return Uploaded(**dict(formatted))

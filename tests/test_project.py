@@ -17,7 +17,7 @@ ALGORITHM_NEEDS = {"numpy", "pydantic"}
 ESTIMATOR = Path("linear_learner/estimator.py")  # needs scikit-learn; nothing imports it
 MAX_LINES = 400
 STEPS = {
-    *("load", "split", "check", "format", "upload", "fit"),
+    *("load", "split", "check", "encode", "format", "upload", "fit"),
     *("monitor", "download", "evaluate", "record", "register", "report"),
 }
 PRIVATE_WORDS = re.compile(

@@ -75,10 +75,13 @@ class TrainingJobSpec(BaseModel, frozen=True):
     hyperparameters: dict[str, str]
     channels: tuple[Channel, ...]
     compute: Compute
+    schema_sha256: str | None = None
+    """Checksum of the description of the columns from which the channels were made; tables with the same numbers and
+    other columns or classes are different inputs. None for channels from another source."""
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 of what determines the model: image, hyperparameters, content of the channels, number of instances.
+        """SHA-256 of what determines the model: image, hyperparameters, channels, their columns, number of instances.
 
         Instance type, disk, limits and spot are excluded: they change duration and cost, not the model.
         """
@@ -88,6 +91,8 @@ class TrainingJobSpec(BaseModel, frozen=True):
             "channels": {channel.name: [channel.content_type, channel.sha256] for channel in self.channels},
             "instances": self.compute.instance_count,
         }
+        if self.schema_sha256:
+            content["schema"] = self.schema_sha256
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def name(self, attempt: int) -> str:
@@ -96,11 +101,20 @@ class TrainingJobSpec(BaseModel, frozen=True):
 
 
 def build_spec(
-    workspace: Workspace, hyperparameters: dict[str, str], channels: tuple[Channel, ...], compute: Compute
+    workspace: Workspace,
+    hyperparameters: dict[str, str],
+    channels: tuple[Channel, ...],
+    compute: Compute,
+    schema_sha256: str | None = None,
 ) -> TrainingJobSpec:
     """Return the job's specification, with the algorithm's image in the workspace's region."""
-    image = image_uri(workspace.region)
-    return TrainingJobSpec(image=image, hyperparameters=hyperparameters, channels=channels, compute=compute)
+    return TrainingJobSpec(
+        image=image_uri(workspace.region),
+        hyperparameters=hyperparameters,
+        channels=channels,
+        compute=compute,
+        schema_sha256=schema_sha256,
+    )
 
 
 def build_request(

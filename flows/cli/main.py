@@ -62,9 +62,10 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
     if chosen.csv:
         if not chosen.csv.is_file():
             raise DataError(f"There is no file {chosen.csv}. Check the path given with --csv.")
-        from tasks.data.reader import select_columns  # imports polars, which is slow
+        from tasks.data.reader import TableFile, select_columns  # imports polars, which is slow
 
-        select_columns(chosen.csv, chosen.csv.name, chosen.dataset.target, chosen.dataset.ignore)
+        file = TableFile(chosen.csv, chosen.csv.name, chosen.dataset.reading)
+        select_columns(file, chosen.dataset.target, chosen.dataset.ignore)
     return chosen
 
 

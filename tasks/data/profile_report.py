@@ -1,9 +1,10 @@
 """The report on a table as markdown, for the UI: findings, labels and columns."""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
-from tasks.data.profile import ColumnProfile, Profile
+from tasks.data.column_plan import ColumnPlan
+from tasks.data.profile import MAX_LABELS, ColumnProfile, Profile
 from tasks.data.rules.finding import MAX_NAME_LENGTH as MAX_NAME_LENGTH  # noqa: PLC0414 - for the model's report
 from tasks.data.rules.finding import Finding, format_label, shorten
 
@@ -11,18 +12,38 @@ MAX_LISTED_LABELS = 20  # of more labels, only the range is shown
 MAX_LISTED_COLUMNS = 200
 _MARKUP = re.compile(r"[\\`*_\[\]~]")
 _HTML = re.compile(r"[&<>|]")  # HTML entities: not every renderer accepts a backslash before a bar in a table
-_HEADER = ("column", "role", "kind", "missing", "infinite", "minimum", "mean", "maximum", "std", "correlation")
+_HEADER = ("column", "kind", "missing", "infinite", "minimum", "mean", "maximum", "std", "correlation", "texts")
+_TREATMENTS = {
+    "target": "target",
+    "ignored": "not a feature",
+    "number": "number",
+    "fill": "number, missing cells filled in",
+    "category": "category",
+    "date": "date",
+    "leave out": "left out",
+    "refuse": "refused",
+}
 
 
-def render_profile(profile: Profile, findings: Sequence[Finding], ignored: Collection[str] = ()) -> str:
-    """The findings, the distribution of the labels and the columns of a table."""
+def render_profile(profile: Profile, findings: Sequence[Finding], plan: Sequence[ColumnPlan] = ()) -> str:
+    """The findings, what becomes of the columns, the distribution of the labels and the columns of a table."""
     lines = [f"- **{finding.level}** {escape_markdown(str(finding))}" for finding in findings]
     sections = {
         "Findings": "\n".join(lines) or "No problems found.",
+        **({"Plan: what becomes of each column": plan_table(plan)} if plan else {}),
         f"Labels: {escape_markdown(profile.target)}": labels_table(profile),
-        f"Columns: {len(profile.columns)}, rows: {profile.rows}": columns_table(profile, ignored),
+        f"Columns: {len(profile.columns)}, rows: {profile.rows}": columns_table(profile),
     }
     return "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items())
+
+
+def plan_table(plan: Sequence[ColumnPlan]) -> str:
+    """What becomes of the first MAX_LISTED_COLUMNS columns, and why."""
+    rows = [
+        (escape_markdown(shorten(column.name)), _TREATMENTS[column.treatment], escape_markdown(column.reason))
+        for column in plan[:MAX_LISTED_COLUMNS]
+    ]
+    return _limited(_table(("column", "use", "reason"), rows), len(plan))
 
 
 def escape_markdown(text: str) -> str:
@@ -35,30 +56,46 @@ def labels_table(profile: Profile) -> str:
     """The rows of each label; for many labels, their range and mean."""
     if profile.labels and len(profile.labels) <= MAX_LISTED_LABELS:
         rows = [
-            (format_label(label.value), str(label.rows), f"{label.rows / profile.rows:.1%}", str(label.first_row))
+            (
+                escape_markdown(format_label(label.value)),
+                str(label.rows),
+                f"{label.rows / profile.rows:.1%}",
+                str(label.first_row),
+            )
             for label in profile.labels
         ]
         return _table(("label", "rows", "share", "first row"), rows)
     target = next(column for column in profile.columns if column.name == profile.target)
-    if target.minimum is None:
-        return "The target has no numbers."
+    if target.minimum is None or target.kind == "text":
+        many = "more than" if profile.labels is None else ""
+        count = MAX_LABELS if profile.labels is None else len(profile.labels)
+        return (
+            f"The target has {many} {count} distinct labels.".replace("  ", " ")
+            if count
+            else "The target has no labels."
+        )
     figures = (target.minimum, target.mean, target.maximum, target.std)
     return _table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
 
 
-def columns_table(profile: Profile, ignored: Collection[str] = ()) -> str:
+def columns_table(profile: Profile) -> str:
     """The statistics of the first MAX_LISTED_COLUMNS columns."""
-    shown = profile.columns[:MAX_LISTED_COLUMNS]
-    table = _table(_HEADER, [_row(column, profile.target, ignored) for column in shown])
-    more = len(profile.columns) - len(shown)
-    return f"{table}\n\nand {more} more columns" if more else table
+    table = _table(_HEADER, [_row(column) for column in profile.columns[:MAX_LISTED_COLUMNS]])
+    return _limited(table, len(profile.columns))
 
 
-def _row(column: ColumnProfile, target: str, ignored: Collection[str]) -> list[str]:
-    role = "target" if column.name == target else "ignored" if column.name in ignored else "feature"
+def _limited(table: str, columns: int) -> str:
+    more = columns - MAX_LISTED_COLUMNS
+    return f"{table}\n\nand {more} more columns" if more > 0 else table
+
+
+def _row(column: ColumnProfile) -> list[str]:
     name, counts = escape_markdown(shorten(column.name)), (str(column.missing), str(column.infinite))
     figures = (column.minimum, column.mean, column.maximum, column.std, column.correlation)
-    return [name, role, column.kind, *counts, *(_format_number(figure) for figure in figures)]
+    texts = ""
+    if column.text_profile:
+        texts = f"{column.text_profile.distinct} distinct, such as {column.text_example!r}"
+    return [name, column.kind, *counts, *(_format_number(figure) for figure in figures), escape_markdown(texts)]
 
 
 def _format_number(figure: float | None) -> str:

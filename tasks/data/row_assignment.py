@@ -7,13 +7,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aws.storage import StoredObject
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from tasks.data.parallel import map_files
-from tasks.data.reader import check_column_exists, read_column_names, read_text_column
-from tasks.data.source import make_local_copy
-from tasks.parameters import CHANNELS, Split
+from tasks.data.reader import TableFile, check_column_exists
+from tasks.data.source import TablePart
+from tasks.parameters import CHANNELS, Reading, Split
 
 RowIndices = NDArray[np.intp]
 SplitKeys = NDArray[np.uint32]
@@ -70,30 +69,49 @@ def _split_once(rows: int, share: float, split: Split, keys: SplitKeys | None) -
     return first, second
 
 
-def read_split_keys(workspace: Workspace, parts: Sequence[StoredObject], target: str, split: Split) -> SplitKeys | None:
+def assign_labelled_rows(
+    labelled: NDArray[np.bool_], split: Split, keys: SplitKeys | None = None, holdout_rows: int = 0
+) -> dict[str, RowIndices]:
+    """As `assign_rows`, for the rows that are `labelled` (rows,) alone."""
+    numbers = np.flatnonzero(labelled)
+    held_out = int(labelled[len(labelled) - holdout_rows :].sum()) if holdout_rows else 0
+    chosen = assign_rows(len(numbers), split, None if keys is None else keys[numbers], held_out)
+    return {channel: numbers[rows] for channel, rows in chosen.items()}
+
+
+def find_labelled_rows(
+    workspace: Workspace, parts: Sequence[TablePart], target: str, reading: Reading
+) -> NDArray[np.bool_]:
+    """Whether each row (rows,) has a value in the target column."""
+    labels = map_files(workspace, read_cells, parts, column=target, purpose="to predict", reading=reading)
+    return pl.concat(labels).is_not_null().to_numpy()
+
+
+def read_split_keys(
+    workspace: Workspace, parts: Sequence[TablePart], target: str, split: Split, reading: Reading
+) -> SplitKeys | None:
     """The rank of each row's value to split by, shape (rows,); None for a random split.
 
     Numbers are ranked by size, other values as text, so that ISO dates are ranked by time.
     """
     if split.method == "random":
         return None
-    values = pl.concat(map_files(workspace, _read_keys, parts, column=split.column or target))
+    values = pl.concat(map_files(workspace, _read_keys, parts, column=split.column or target, reading=reading))
     numbers = values.cast(pl.Float64, strict=False)
     ordered = values if numbers.null_count() else numbers
     return ordered.rank("dense").cast(pl.UInt32).to_numpy()
 
 
-def _read_keys(workspace: Workspace, part: StoredObject, column: str) -> pl.Series:
-    cells = read_cells(workspace, part, column, "to split by")
+def _read_keys(workspace: Workspace, part: TablePart, column: str, reading: Reading) -> pl.Series:
+    cells = read_cells(workspace, part, column, "to split by", reading)
     if cells.null_count():
         row = int(cells.is_null().arg_true()[0]) + 1
         raise DataError(f"{part.uri}, row {row}, column {column!r}: the value to split by is missing. Fill it in.")
     return cells
 
 
-def read_cells(workspace: Workspace, part: StoredObject, column: str, purpose: str) -> pl.Series:
-    """The values of one column as text, null where a cell is empty; errors contain `purpose` ("to split by")."""
-    path = make_local_copy(workspace, part)
-    check_column_exists(read_column_names(path, part.uri), column, purpose, part.uri)
-    cells = read_text_column(path, part.uri, column).str.strip_chars()
-    return cells.replace("", None)
+def read_cells(workspace: Workspace, part: TablePart, column: str, purpose: str, reading: Reading) -> pl.Series:
+    """The values of one column as text, null where one is missing; errors contain `purpose` ("to split by")."""
+    file = TableFile.of(workspace, part, reading)
+    check_column_exists(file, column, purpose)
+    return file.text_column(column)

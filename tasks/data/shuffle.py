@@ -1,6 +1,6 @@
 """Shuffle the rows of many files with little memory: scatter them to buckets, then gather them bucket by bucket."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -12,15 +12,18 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from aws.storage import StoredObject, delete_objects, list_objects, read_object, write_file
+from aws.storage import delete_objects, list_objects, read_object, write_file
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
+from linear_learner.schema import Schema
+from tasks.data.encoder import compact
+from tasks.data.format_size import ChannelEncoding
 from tasks.data.measurement import numpy_type
 from tasks.data.parallel import prefetch
-from tasks.data.reader import ColumnTypes, read_chunks, spill_folder, take_spilled_chunks
-from tasks.data.source import make_local_copy, remove_local_copies
+from tasks.data.reader import ColumnTypes, TableFile, spill_folder, take_spilled_chunks
+from tasks.data.source import TablePart, remove_local_copies
 from tasks.environment.folders import explain_disk_errors
-from tasks.parameters import Format
+from tasks.parameters import Reading
 
 Positions = NDArray[np.uint32]
 MAX_ROWS = int(np.iinfo(np.uint32).max)
@@ -33,12 +36,15 @@ class Shuffle:
 
     columns: tuple[str, ...]
     """The columns that were read when the table was measured."""
+    reading: Reading
+    schema: Schema
+    storage: ColumnTypes
+    """The types that store the table's columns without loss."""
     types: ColumnTypes
-    """The types of the columns to write, including the target."""
+    """The types of the columns in the compact form of the schema, the target first."""
     starts: tuple[int, ...]
     """The first position of each bucket, which is its name, and the end of the last bucket."""
-    target: str
-    file_format: Format
+    file_format: ChannelEncoding
     folder: str
     """Where the buckets are: a path on this machine, or with `shared` a key in the workspace's S3 bucket."""
     shared: bool
@@ -61,10 +67,10 @@ class Shuffle:
 
 
 def assign_positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -> Positions:
-    """The position of each table row, shape (rows,), in the concatenated channels."""
+    """The position of each table row, shape (rows,), in the concatenated channels; MAX_ROWS for a row in no channel."""
     if rows > MAX_ROWS:
         raise DataError(f"{rows} rows are more than the {MAX_ROWS} that can be shuffled. Train on a sample.")
-    positions, start = np.empty(rows, np.uint32), 0
+    positions, start = np.full(rows, MAX_ROWS, np.uint32), 0
     for row_numbers in channels:
         for block in np.split(row_numbers, range(_BLOCK_ROWS, len(row_numbers), _BLOCK_ROWS)):
             positions[block] = np.arange(start, start + len(block), dtype=np.uint32)
@@ -72,13 +78,14 @@ def assign_positions(channels: Iterable[NDArray[np.signedinteger]], rows: int) -
     return positions
 
 
-def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions, shuffle: Shuffle) -> None:
+def scatter_file(workspace: Workspace, part: TablePart, positions: Positions, shuffle: Shuffle) -> None:
     """Write the rows of one file to the buckets that contain their `positions`, shape (rows,)."""
     types = shuffle.types
-    found = take_spilled_chunks(spill_folder(part, shuffle.columns)) or (
-        chunk.frame for chunk in read_chunks(make_local_copy(workspace, part), part.uri, list(types))
-    )
-    frames = prefetch((_cast_frame(frame, types, part.uri) for frame in found), f"shuffling {part.uri}")
+    found = take_spilled_chunks(spill_folder(part, shuffle.columns, shuffle.reading))
+    found = found or TableFile.of(workspace, part, shuffle.reading).chunks(shuffle.schema.table_columns)
+    if (positions == MAX_ROWS).any():
+        found = (_fill_labels(frame, shuffle.schema) for frame in found)
+    frames = prefetch(_compact_frames(found, shuffle, part.uri), f"shuffling {part.uri}")
     with TemporaryDirectory() as temporary:
         folder = Path(temporary if shuffle.shared else shuffle.folder)
         with explain_disk_errors(folder, shuffle.starts[-1] * _record_type(types).itemsize):
@@ -95,11 +102,27 @@ def scatter_file(workspace: Workspace, part: StoredObject, positions: Positions,
             remove_local_copies([part])  # no later step removes it from this worker
 
 
-def _cast_frame(frame: pl.DataFrame, types: ColumnTypes, name: str) -> pl.DataFrame:
-    try:
-        return frame.select(list(types)).cast(types)  # type: ignore[arg-type] # by name
-    except pl.exceptions.PolarsError as error:
-        raise DataError(f"{name} has changed since it was checked. Run again to use the new content.") from error
+def _compact_frames(frames: Iterable[pl.DataFrame], shuffle: Shuffle, name: str) -> Iterator[pl.DataFrame]:
+    """Yield the frames of the file `name` in the compact form."""
+    row = 1
+    for frame in frames:
+        try:
+            if shuffle.schema.is_identity:
+                yield frame.select(list(shuffle.types)).cast(shuffle.types)  # type: ignore[arg-type] # by name
+            else:
+                yield compact(frame, shuffle.schema, shuffle.storage, row)
+        except DataError as error:
+            raise DataError(f"{name}, {error}") from error
+        except pl.exceptions.PolarsError as error:
+            raise DataError(f"{name} has changed since it was checked. Run again to use the new content.") from error
+        row += frame.height
+
+
+def _fill_labels(frame: pl.DataFrame, schema: Schema) -> pl.DataFrame:
+    """Give rows without a label, which are in no channel, any valid one, so that they can be converted."""
+    label, classes = frame[schema.label.name], schema.label.classes
+    filled = label.cast(pl.String).fill_null(classes[0]) if classes else label.cast(pl.Float64).fill_null(0.0)
+    return frame.with_columns(filled)
 
 
 def scatter(

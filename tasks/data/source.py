@@ -16,18 +16,29 @@ from tasks.caching import work_folder
 from tasks.environment.folders import explain_disk_errors, require_space
 
 FILE_SCHEME = "file://"
+HIVE_MISSING_VALUE = "__HIVE_DEFAULT_PARTITION__"
+"""What Hive and Spark write in the name of a partition folder for a missing value."""
+
+Partition = tuple[tuple[str, str | None], ...]
+
+
+class TablePart(StoredObject, frozen=True):
+    """A file of a table: an object in S3, or a file on this machine."""
+
+    partition: Partition = ()
+    """The names and values of its `name=value` folders below the source, as Hive and Spark write them."""
 
 
 class Source(BaseModel, frozen=True):
     """The files of one table, in the order of their rows."""
 
     uri: str
-    parts: tuple[StoredObject, ...]
+    parts: tuple[TablePart, ...]
 
     @property
     def identity(self) -> str:
-        """A text that changes when the content or the order of the parts changes."""
-        if len(self.parts) == 1:
+        """A text that changes when the content, the order or the partitions of the parts change."""
+        if len(self.parts) == 1 and not self.parts[0].partition:
             return self.parts[0].identity
         listing = "\n".join(f"{part.uri.removeprefix(self.uri)} {part.identity}" for part in self.parts)
         return f"{len(self.parts)} parts {hashlib.sha256(listing.encode()).hexdigest()[:32]}"
@@ -49,9 +60,10 @@ def find_table(workspace: Workspace, source: str) -> Source:
         return _find_local_table(file_uri_to_path(source))
     uri = workspace.locate(source)
     if not uri.endswith("/"):
-        return Source(uri=uri, parts=(stat_object(workspace, uri),))
+        return Source(uri=uri, parts=(TablePart(**dict(stat_object(workspace, uri))),))
+    found = {part.uri.removeprefix(uri): part for part in list_objects(workspace, uri) if part.size}
     parts = tuple(
-        part for part in list_objects(workspace, uri) if part.size and not _is_hidden(part.uri.removeprefix(uri))
+        TablePart(**dict(part), partition=parse_partition(path)) for path, part in found.items() if not _is_hidden(path)
     )
     if not parts:
         raise NotFound(f"There is no object under {uri}. Check the bucket's name, the prefix and the region.")
@@ -75,7 +87,7 @@ def make_local_copy(workspace: Workspace, part: StoredObject) -> Path:
     """The path of the part on this machine, downloaded if necessary; raises DataError when a local file changed."""
     if part.uri.startswith(FILE_SCHEME):
         path = Path(part.uri.removeprefix(FILE_SCHEME))
-        if not path.is_file() or _stat_file(path) != part:
+        if not path.is_file() or _stat_file(path).etag != part.etag:
             raise DataError(f"{path} was changed or removed while it was used. Run again to use the new file.")
         return path
     path = local_copy_folder(part) / "part"
@@ -105,21 +117,37 @@ def local_copy_folder(part: StoredObject) -> Path:
 
 def _find_local_table(path: Path) -> Source:
     files = [path] if path.is_file() else [file for file in sorted(path.rglob("*")) if file.is_file()]
-    parts = tuple(_stat_file(file) for file in files if not _is_hidden(str(file.relative_to(path))))
+    found = {file.relative_to(path).as_posix(): file for file in files}
+    parts = tuple(_stat_file(file, parse_partition(name)) for name, file in found.items() if not _is_hidden(name))
     if not parts:
         raise NotFound(f"There is no file {path} on the machine that runs this step. Check the path, or use S3.")
     return Source(uri=f"{FILE_SCHEME}{path}", parts=parts)
 
 
-def _stat_file(file: Path) -> StoredObject:
+def parse_partition(path: str) -> Partition:
+    """The names and values of the `name=value` folders in the path of a file; None for a missing value."""
+    found: dict[str, str | None] = {}
+    for folder in path.split("/")[:-1]:
+        name, equals, value = folder.partition("=")
+        if name and equals:
+            found[unquote(name)] = None if value == HIVE_MISSING_VALUE else unquote(value)
+    return tuple(found.items())
+
+
+def _stat_file(file: Path, partition: Partition = ()) -> TablePart:
     status = file.stat()
     if not status.st_size:
-        raise DataError(f"{file} is empty. It needs a header line and rows of numbers, separated by commas.")
+        raise DataError(f"{file} is empty. It needs a header line and rows.")
     # A file has no ETag. Its modification time changes with its content; if only the time changes, a step runs again.
     path = file.resolve()
-    return StoredObject(uri=f"{FILE_SCHEME}{path}", size=status.st_size, etag=f"{path}:{status.st_mtime_ns}")
+    etag = f"{path}:{status.st_mtime_ns}"
+    return TablePart(uri=f"{FILE_SCHEME}{path}", size=status.st_size, etag=etag, partition=partition)
 
 
 def _is_hidden(path: str) -> bool:
-    """Whether a file is a marker that Spark or Hive writes beside the parts, such as _SUCCESS."""
-    return any(name.startswith((".", "_")) for name in path.split("/") if name != ".")
+    """Whether a file is a marker that Spark or Hive writes beside the parts, such as _SUCCESS.
+
+    A folder such as `_year=2020` is a partition.
+    """
+    names = [name for name in path.split("/") if name != "."]
+    return any(name.startswith(".") or (name.startswith("_") and "=" not in name) for name in names)

@@ -39,6 +39,7 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     weighted_classes: bool = False,
     slices: Sequence[tuple[str, NDArray[np.intp]]] = (),
     champion_objection: str | None = None,
+    class_names: Sequence[str] = (),
 ) -> Evaluation:
     """Evaluate the `predictions` of `model` for rows with these `labels` (rows,); deterministic.
 
@@ -63,6 +64,7 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
         slices=_assess_slices(actual, candidate, slices),
         slice_by=gate.slice_by,
         residual_quantiles={} if actual.num_classes else _residual_quantiles(actual, candidate),
+        class_names=tuple(class_names),
         confusion=_confusion(actual, candidate) if 0 < actual.num_classes <= MAX_CONFUSION_CLASSES else (),
     )
 

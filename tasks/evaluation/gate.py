@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from linear_learner.errors import DataError, HyperparameterError
-from linear_learner.hyperparameters import LOSSES
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
 from linear_learner.model import PredictorType
 from tasks.evaluation.numbers import format_number, format_share
 from tasks.evaluation.results import METRICS, Evaluation, Improvement, MetricName, Verdict
@@ -113,9 +113,9 @@ def _format_share(share: float) -> str:
     return "over 1000 %" if share > 0 else "less than -1000 %"
 
 
-def check_gate(parameters: RunParameters, columns: Sequence[str]) -> None:
+def check_gate(parameters: RunParameters, hyperparameters: Hyperparameters, columns: Sequence[str]) -> None:
     """Raise HyperparameterError for a gate metric that does not apply, DataError for an unknown `gate.slice_by`."""
-    hyperparameters, gate = parameters.hyperparameters, parameters.gate
+    gate = parameters.gate
     select_gate_metric(
         hyperparameters.predictor_type, hyperparameters.loss, gate, hyperparameters.balance_multiclass_weights
     )

@@ -116,6 +116,8 @@ class Evaluation(BaseModel, frozen=True):
     """Quantiles of actual - predicted, from 0.01 to 0.99; only for a regressor."""
     confusion: tuple[tuple[int, ...], ...] = ()
     """Rows by actual (first index) and predicted class; only for a classifier with at most 20 classes."""
+    class_names: tuple[str, ...] = ()
+    """The names of the classes 0, 1, 2, … in the table; empty for a regressor."""
 
     def __str__(self) -> str:
         value = self.value(self.gate_metric)
@@ -125,9 +127,33 @@ class Evaluation(BaseModel, frozen=True):
     def __getitem__(self, name: MetricName) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
 
+    def class_name(self, label: int) -> str:
+        """The name of a class in the table; its number if the names are unknown."""
+        return self.class_names[label] if self.class_names else str(label)
+
     def value(self, name: MetricName) -> float | None:
         """The model's metric; None where it is not defined, or does not apply to the predictor type."""
         return next((metric.value for metric in self.metrics if metric.name == name), None)
+
+
+class ClosedFormComparison(BaseModel, frozen=True):
+    """The model and a closed-form fit of a sample of the training rows, on the same test rows."""
+
+    metric: MetricName
+    sample_rows: int
+    """The number of training rows of the closed-form fit."""
+    test_rows: int
+    model: float
+    closed_form: float
+    is_clearly_worse: bool
+    """The model's error is larger by more than the limits, and certainly larger (bootstrap interval of 95 %)."""
+
+    def __str__(self) -> str:
+        figures = f"{METRICS[self.metric].title} {self.closed_form:.4g}, and this model {self.model:.4g}"
+        text = f"A closed-form fit of {self.sample_rows:,} training rows has {figures}, on the same test rows."
+        if not self.is_clearly_worse:
+            return text
+        return f"{text} The model is clearly worse: set mini_batch_size to auto or lower, or epochs higher."
 
 
 GateOutcome = Literal["promoted", "first model", "no better than the baseline", "no better than the champion"]

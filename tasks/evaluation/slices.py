@@ -23,7 +23,7 @@ def slice_by_values(values: "Sequence[str | None] | pl.Series") -> Slices:
     """
     import polars as pl
 
-    from tasks.data.reader import MISSING_VALUES
+    from tasks.data.conversion import MISSING_VALUES
 
     texts = pl.Series("text", values, dtype=pl.String).str.strip_chars().fill_null("")
     missing = texts.is_in(MISSING_VALUES).to_numpy()

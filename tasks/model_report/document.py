@@ -1,27 +1,25 @@
 """Render the report on a model as markdown and as an HTML page, from the templates beside this file."""
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from aws.registry import Package
 from linear_learner.formats.artifact import read_model
-from tasks.data.profile_report import MAX_NAME_LENGTH, columns_table, escape_markdown, labels_table
-from tasks.data.rules.finding import Finding
+from linear_learner.logs.convergence import measure_late_improvement
+from tasks.data.profile_report import MAX_NAME_LENGTH, columns_table, escape_markdown, labels_table, plan_table
 from tasks.download import TrainedModel
 from tasks.evaluation.numbers import NO_VALUE, format_count, format_number, format_share
 from tasks.evaluation.results import METRICS, Evaluation, Verdict
-from tasks.model_report.effects import compute_effects, describe_output
+from tasks.model_report.effects import ReportFigures, describe_output
 from tasks.record import Recorded
 from tasks.register import Registered
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-MAX_FEATURES = 20
-"""The most features that are listed; of more, those with the largest effects."""
+MAX_BIASES = 20
 MAX_ROWS = 50
 """The most classes and slices that are listed; of more classes, those with most rows."""
 _EMBEDDED_PNG = "data:image/png;base64,"
@@ -43,21 +41,22 @@ class TrainingRun(TrainedModel):
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
 
 
-def render_report(
-    run: TrainingRun, champion: Package | None, warnings: Sequence[Finding], workspace: str, plots: Mapping[str, str]
-) -> str:
-    """Render the report as markdown; `plots` are data URLs of PNGs by name, from `draw_plots`."""
+def render_report(run: TrainingRun, champion: Package | None, workspace: str, figures: ReportFigures) -> str:
+    """Render the report as markdown."""
     model = replace(read_model(run.model.path), feature_names=run.uploaded.features)
     text = _template("report.md.j2", finalize=_to_markdown).render(
         run=run,
         champion=champion,
-        warnings=warnings,
+        warnings=run.checked.findings,
         workspace=workspace,
-        plots=plots,
+        plots=figures.plots,
         model=model,
-        effects=compute_effects(model, run.table.profile),
-        output=describe_output(model, run.table.target),
+        effects=figures.effects,
+        closed_form=figures.closed_form,
+        late_improvement=measure_late_improvement(run.job.log.summary) if run.job.log.summary else None,
+        output=describe_output(model, run.table.target, f"class {run.evaluation.class_name(1)}"),
         labels_table=labels_table(run.table.profile),
+        plan_table=plan_table(run.checked.plan),
         columns_table=columns_table(run.table.profile),
     )
     return re.sub("\n{3,}", "\n\n", text).strip()
@@ -113,7 +112,7 @@ def _template(name: str, **options: Any) -> "Template":
         "count": format_count,
         "percent": lambda share: f"{100 * share:g} %",
         "METRICS": METRICS,
-        "MAX_FEATURES": MAX_FEATURES,
+        "MAX_BIASES": MAX_BIASES,
         "MAX_ROWS": MAX_ROWS,
     }
     return environment.get_template(name)

@@ -11,7 +11,7 @@ from linear_learner.model import LinearModel, Predictions
 from tasks.download import TrainedModel
 from tasks.evaluation.numbers import format_count, format_number, format_share
 from tasks.evaluation.results import Evaluation
-from tasks.model_report.effects import compute_effects, describe_output
+from tasks.model_report.effects import Effects, describe_output
 from tasks.model_report.style import (
     BACKGROUND,
     BLUE,
@@ -43,16 +43,17 @@ _LOSS_LINES = {"validation": (BLUE, "-"), "train": (ORANGE, "--")}
 _DRAWING = Lock()  # held while matplotlib's settings, which all threads share, are changed
 
 
-def draw_plots(
+def draw_plots(  # noqa: PLR0913, PLR0917 - what the plots show
     trained: TrainedModel,
     model: LinearModel,
     labels: NDArray[np.floating],
     predictions: Predictions,
     evaluation: Evaluation,
+    effects: Effects,
 ) -> dict[str, str]:
     """Data URLs of PNGs, 1280 pixels wide, by name; a plot without data is omitted.
 
-    `predictions` are those of `model` for the test rows, with `labels` (rows,); `model` has the names of its features.
+    `predictions` are those of `model` for the test rows, with `labels` (rows,).
     """
     from matplotlib import rc_context
 
@@ -65,7 +66,7 @@ def draw_plots(
             figures["residuals"] = _residuals(actual - predicted, evaluation, target)
         else:
             figures |= _classification_figures(labels.astype(np.intp), predictions, evaluation)
-        figures["effects"] = _effects(model, trained, target)
+        figures["effects"] = _effects(effects, evaluation, describe_output(model, target, _positive(evaluation)))
         return {name: to_data_url(figure) for name, figure in figures.items() if figure}
 
 
@@ -167,7 +168,9 @@ def _classification_figures(
     if evaluation.value("log_loss") is not None:
         figures["calibration"] = _calibration(labels, predictions, evaluation)
     if len(evaluation.confusion) > 2:
-        figures["confusion"] = _confusion(np.array(evaluation.confusion))
+        figures["confusion"] = _confusion(
+            np.array(evaluation.confusion), [_class(evaluation, one.label) for one in evaluation.classes]
+        )
     return figures
 
 
@@ -179,7 +182,12 @@ def _roc(labels: NDArray[np.intp], scores: dict[int, NDArray[np.floating]], eval
     for (label, of_class), line in zip(scores.items(), LINES, strict=False):
         false_positive_rate, recall, _ = roc_curve(labels == label, of_class)
         area = f"AUC {format_number(evaluation.classes[label].roc_auc)}"
-        axes.plot(false_positive_rate, recall, **line, label=area if _is_binary(evaluation) else f"{label}: {area}")
+        axes.plot(
+            false_positive_rate,
+            recall,
+            **line,
+            label=area if _is_binary(evaluation) else f"{_class(evaluation, label)}: {area}",
+        )
     if _is_binary(evaluation):
         [negative, false_positive], _ = evaluation.confusion
         _plot_threshold(axes, false_positive / (negative + false_positive), evaluation.value("recall"))
@@ -190,10 +198,10 @@ def _roc(labels: NDArray[np.intp], scores: dict[int, NDArray[np.floating]], eval
 def _roc_title(evaluation: Evaluation) -> str:
     area = evaluation.value("roc_auc")
     if _is_binary(evaluation):
-        return f"A row with label 1 has the higher score in {format_share(area)} of pairs"
+        return f"A row with {_positive(evaluation)} has the higher score in {format_share(area)} of pairs"
     areas = {one.label: one.roc_auc for one in evaluation.classes if one.roc_auc is not None}
     hardest = min(areas, key=areas.__getitem__)
-    lowest = f"lowest {format_number(areas[hardest])} for class {hardest}"
+    lowest = f"lowest {format_number(areas[hardest])} for class {_class(evaluation, hardest)}"
     return f"ROC-AUC {format_number(area)} on average over classes, {lowest}"
 
 
@@ -212,7 +220,11 @@ def _precision_recall(
         share = evaluation.classes[label].rows / evaluation.rows
         if _is_binary(evaluation):
             axes.axhline(share, color=GREY, linewidth=1, linestyle=":", label=f"chance: {format_share(share)}")
-        text = f"PR-AUC {format_number(area)}" if _is_binary(evaluation) else f"{label}: {format_share(share)} of rows"
+        text = (
+            f"PR-AUC {format_number(area)}"
+            if _is_binary(evaluation)
+            else f"{_class(evaluation, label)}: {format_share(share)} of rows"
+        )
         axes.plot(recalls, precisions, **line, label=text)
     if _is_binary(evaluation):
         _plot_threshold(axes, recall or 0, precision)
@@ -229,7 +241,7 @@ def _calibration(labels: NDArray[np.intp], predictions: Predictions, evaluation:
     from sklearn.calibration import calibration_curve
 
     if _is_binary(evaluation):
-        event = ("label 1", "rows with label 1")
+        event = (_positive(evaluation), f"rows with {_positive(evaluation)}")
         probabilities, occurred = predictions.scores, labels == 1
     else:
         event = ("the predicted class", "correct predictions")
@@ -244,13 +256,16 @@ def _calibration(labels: NDArray[np.intp], predictions: Predictions, evaluation:
     return figure
 
 
-def _confusion(counts: NDArray[np.intp]) -> "Figure":
+def _confusion(counts: NDArray[np.intp], names: list[str]) -> "Figure":
     from matplotlib.colors import PowerNorm
 
-    figure, [axes] = new_figure(_confusion_title(counts), 5.2)
+    figure, [axes] = new_figure(_confusion_title(counts, names), 5.2)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     image = axes.imshow(shares, norm=PowerNorm(0.5, 0, 1))  # rare errors are visible as well
-    axes.set(xlabel="predicted class", ylabel="actual class", xticks=range(len(counts)), yticks=range(len(counts)))
+    axes.set(xlabel="predicted class", ylabel="actual class")
+    upright = max(map(len, names)) <= 3
+    axes.set_xticks(range(len(names)), names, rotation=0 if upright else 45, ha="center" if upright else "right")
+    axes.set_yticks(range(len(names)), names)
     axes.grid(visible=False)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the actual class")
     if len(counts) <= MAX_COUNTED_CLASSES:
@@ -260,32 +275,45 @@ def _confusion(counts: NDArray[np.intp]) -> "Figure":
     return figure
 
 
-def _confusion_title(counts: NDArray[np.intp]) -> str:
+def _confusion_title(counts: NDArray[np.intp], names: list[str]) -> str:
     errors = counts - np.diag(np.diag(counts))
     if not errors.any():
         return "No errors"
     actual, predicted = divmod(int(errors.argmax()), len(counts))
-    return f"Most frequent error: class {actual} predicted as {predicted}, {format_count('row', errors.max())}"
+    rows = format_count("row", errors.max())
+    return f"Most frequent error: class {names[actual]} predicted as {names[predicted]}, {rows}"
 
 
 def _is_binary(evaluation: Evaluation) -> bool:
     return evaluation.predictor_type == "binary_classifier"
 
 
-def _effects(model: LinearModel, trained: TrainedModel, target: str) -> "Figure | None":
-    shown = [one for one in compute_effects(model, trained.table.profile)[:MAX_BARS] if np.isfinite(one.size)]
+def _positive(evaluation: Evaluation) -> str:
+    """Class 1 of a binary classifier, in words."""
+    return f"class {_class(evaluation, 1)}"
+
+
+def _class(evaluation: Evaluation, label: int) -> str:
+    return plain_text(evaluation.class_name(label), 20)
+
+
+def _effects(effects: Effects, evaluation: Evaluation, output: str) -> "Figure | None":
+    shown = [(one, size) for one in effects.listed[:MAX_BARS] if (size := one.size) is not None and np.isfinite(size)]
     if not shown:
         return None
-    figure, [axes] = new_figure(f"Largest effect: {plain_text(shown[0].feature, 36)}", 1.3 + 0.3 * len(shown))
-    several = model.weights.shape[1] > 1
-    names = [plain_text(one.feature, 30) + (f" (class {one.output})" if several else "") for one in shown]
-    sizes = [one.size for one in shown]
+    figure, [axes] = new_figure(f"Largest effect: {plain_text(shown[0][0].column, 36)}", 1.3 + 0.3 * len(shown))
+    several = evaluation.predictor_type == "multiclass_classifier"
+    names = [
+        plain_text(one.column, 30) + (f" (class {_class(evaluation, one.output)})" if several else "")
+        for one, _ in shown
+    ]
+    sizes = [size for _, size in shown]
     bars = axes.barh(range(len(sizes)), sizes, color=[BLUE if size >= 0 else ORANGE for size in sizes], height=0.7)
     axes.bar_label(bars, [format_number(size, 3) for size in sizes], padding=3, fontsize=8)
     axes.set_yticks(range(len(sizes)), names)
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.axvline(0, color=GREY, linewidth=1)
-    axes.set_xlabel(f"effect of one standard deviation on {describe_output(model, target)}")
+    axes.set_xlabel(f"effect of one standard deviation on {output}")
     axes.xaxis.set_major_formatter(THOUSANDS)
     return figure

@@ -40,6 +40,7 @@ SECRET, MARKER = token_hex(20), token_hex(20)  # random: a constant would be in 
 STEPS = (
     "table",
     "split",
+    "encoding",
     "formatted channels",
     "uploaded channels",
     "training job",

@@ -30,10 +30,9 @@ from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
 from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
-from linear_learner.hyperparameters import Hyperparameters
 from sandbox import client, faults
 from sandbox.account import REGION, ROLE_ARN
-from tasks.parameters import Dataset, Gate, Registry
+from tasks.parameters import Dataset, Gate, Registry, RequestedHyperparameters
 from tasks.report import TrainingRun
 from tests.deployments.iam_policies import evaluate_policy
 
@@ -135,7 +134,9 @@ def train(account: Account, folder: Path) -> TrainingRun:
     for epochs in (2, 20):
         run = train_linear_learner(
             Dataset(source=account.table, target="pay"),
-            hyperparameters=Hyperparameters(mini_batch_size=10, epochs=epochs, num_models=4, learning_rate=0.05),
+            hyperparameters=RequestedHyperparameters(
+                mini_batch_size=10, epochs=epochs, num_models=4, learning_rate=0.05
+            ),
             gate=Gate(margin=0),
             registry=Registry(approve=True),
             workspace="policies",

@@ -40,7 +40,7 @@ def run_shell(shell: dict[str, str], command: str) -> subprocess.CompletedProces
 def test_a_local_table_and_a_sample_are_trained_on(shell: dict[str, str]) -> None:
     local_table, sample, show_help = (run_shell(shell, line) for line in shell_lines("README.md", "## Your own table"))
     assert "Linear Learner predicts price" in local_table.stdout
-    assert "mini_batch_size is 8: the default of 1000 is too large for 210 training rows" in local_table.stderr
+    assert "mini_batch_size is 4 for 210 training rows" in local_table.stderr
     assert "Linear Learner predicts target" in sample.stdout
     assert "--dataset.target" in show_help.stdout
 

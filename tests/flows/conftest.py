@@ -15,14 +15,13 @@ from prefect import Task
 from aws.storage import write_object
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
-from linear_learner.hyperparameters import Hyperparameters
 from sandbox import client
 from tasks.model_report.style import STYLE
-from tasks.parameters import Dataset
+from tasks.parameters import Dataset, RequestedHyperparameters
 from tasks.report import TrainingRun
 from tests.conftest import use_machine
 
-HYPERPARAMETERS = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
+HYPERPARAMETERS = RequestedHyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
 
 
 def linear_table(seed: str) -> bytes:

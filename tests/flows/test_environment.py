@@ -67,4 +67,4 @@ def test_after_the_job_an_unusable_model_folder_ends_a_run_but_what_is_only_book
     (page,) = (one for one in warnings if "report.html" in one)
     assert "model-report" in page
     assert RunRecord.parse(read_object(workspace, again.recorded.uri)[0], "run.json").training_job == again.job.name
-    assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "report.html", "run.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["model.tar.gz", "report.html", "run.json", "schema.json"]

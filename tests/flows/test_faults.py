@@ -130,7 +130,7 @@ def test_a_job_is_tried_again_after_a_lack_of_capacity_or_an_internal_error(
     compute: Compute,
     expected: list[tuple[str, bool]],
 ) -> None:
-    hyperparameters = HYPERPARAMETERS.model_copy(update={"epochs": next(EPOCHS)})
+    hyperparameters = HYPERPARAMETERS.model_copy(update={"epochs": next(EPOCHS)}).resolve("regressor", 0, 10)
 
     def train() -> tuple[Submission, FinishedJob]:
         return in_flow(workspace, lambda: fit_and_monitor(workspace, run.uploaded, hyperparameters, compute, "adopt"))

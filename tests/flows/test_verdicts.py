@@ -15,13 +15,12 @@ from aws.registry import newest_approved
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
-from linear_learner.hyperparameters import Hyperparameters
-from tasks.parameters import Dataset, Gate, Registry, Split
+from tasks.parameters import Dataset, Gate, Registry, RequestedHyperparameters, Split
 from tasks.report import TrainingRun
 
 Table = Callable[..., Dataset]
-QUICK = Hyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
-WEAK = Hyperparameters(mini_batch_size=10, epochs=2, num_models=1, learning_rate=0.02)
+QUICK = RequestedHyperparameters(mini_batch_size=10, epochs=20, num_models=16, learning_rate=0.1)
+WEAK = RequestedHyperparameters(mini_batch_size=10, epochs=2, num_models=1, learning_rate=0.02)
 
 
 @pytest.fixture

@@ -17,22 +17,23 @@ from prefect.logging import disable_run_logger
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from linear_learner.errors import DataError
-from linear_learner.hyperparameters import Hyperparameters
 from tasks.check import check
+from tasks.data.column_plan import plan_columns
 from tasks.data.measurement import measure_chunks
 from tasks.data.profile import Profile
 from tasks.data.profile_report import escape_markdown, render_profile
-from tasks.data.reader import Chunk
 from tasks.data.rules.finding import Finding
 from tasks.data.rules.table import error_message
 from tasks.data.source import Source
 from tasks.load import Table
-from tasks.parameters import RunParameters, Split
+from tasks.parameters import Dataset, PlanOptions, RequestedHyperparameters, RunParameters, Split
 from tasks.split import Rows
 
 SOURCE = "s3://bucket/table.csv"
 CHANNELS = {"train": 700, "validation": 200, "test": 100}
-BINARY = Hyperparameters(predictor_type="binary_classifier")
+BINARY = RequestedHyperparameters(predictor_type="binary_classifier")
+NUMERIC = Dataset(features="numeric")
+"""Missing cells are errors."""
 
 
 def make_profile(target: str = "pay", labels: int = 5, width: int = 3, hole: bool = False, rows: int = 1000) -> Profile:
@@ -44,7 +45,7 @@ def make_profile(target: str = "pay", labels: int = 5, width: int = 3, hole: boo
         values[-1, 6] = np.nan
     names = [target, *(f"x{index}" for index in range(1, width))]
     frame = pl.DataFrame(values.T, names).with_columns(pl.Series(target, values[0]).cast(pl.Int64))
-    return measure_chunks([Chunk(frame, {})], names, target).profile()
+    return measure_chunks([frame], names, target).profile()
 
 
 def arguments(profile: Profile, **options: Any) -> tuple[Table, Rows, RunParameters]:
@@ -73,13 +74,14 @@ def rows_of(report: str, title: str) -> list[list[str]]:
 
 @pytest.mark.usefixtures("machine")
 def test_a_valid_table_passes_and_its_profile_is_shown() -> None:
-    assert check(*arguments(make_profile())) == ()
+    assert check(*arguments(make_profile())).findings == ()
     assert "No problems found." in profile_artifacts()[0]
 
 
 @pytest.mark.usefixtures("machine")
 def test_warnings_are_logged_shown_and_returned(caplog: pytest.LogCaptureFixture) -> None:
-    [warning] = check(*arguments(make_profile(labels=2)))
+    regressor = RequestedHyperparameters(predictor_type="regressor")
+    [warning] = check(*arguments(make_profile(labels=2), hyperparameters=regressor)).findings
     messages = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
     assert str(warning) in messages
     assert f"## Findings\n\n- **warning** {escape_markdown(str(warning))}\n" in profile_artifacts()[0]
@@ -88,20 +90,19 @@ def test_warnings_are_logged_shown_and_returned(caplog: pytest.LogCaptureFixture
 @pytest.mark.usefixtures("machine")
 def test_all_errors_are_raised_and_shown_at_once() -> None:
     with pytest.raises(DataError) as caught:
-        check(*arguments(make_profile(hole=True), hyperparameters=BINARY))
+        check(*arguments(make_profile(hole=True), hyperparameters=BINARY, dataset=NUMERIC))
     first, *lines = str(caught.value).splitlines()
     assert first == f"{SOURCE} cannot be trained on:"
     assert [line.startswith("- ") for line in lines] == [True, True]
     assert "column 'x2', row 7" in lines[0]
-    assert "Fill it in" in lines[0]
-    assert "requires 0 or 1" in lines[1]
+    assert "there are 5 distinct labels" in lines[1]
     assert profile_artifacts()[0].count("- **error** ") == 2
 
 
 @pytest.mark.usefixtures("machine")
 def test_ignored_columns_are_not_checked() -> None:
-    assert check(*arguments(make_profile(hole=True), split=Split(method="time", column="x2"))) == ()
-    assert "| x2 | ignored |" in profile_artifacts()[0]
+    assert check(*arguments(make_profile(hole=True), split=Split(method="time", column="x2"))).findings == ()
+    assert "| x2 | not a feature |" in profile_artifacts()[0]
 
 
 def test_the_check_is_not_cached(machine: Path) -> None:
@@ -118,9 +119,9 @@ def test_the_check_is_not_cached(machine: Path) -> None:
 @pytest.mark.filterwarnings("ignore:Artifact creation outside:FutureWarning")
 def test_the_check_works_without_the_prefect_server() -> None:
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}), disable_run_logger():
-        assert check.fn(*arguments(make_profile())) == ()
+        assert check.fn(*arguments(make_profile())).findings == ()
         with pytest.raises(DataError, match="row 7"):
-            check.fn(*arguments(make_profile(hole=True)))
+            check.fn(*arguments(make_profile(hole=True), dataset=NUMERIC))
 
 
 def test_only_some_of_many_errors_are_listed() -> None:
@@ -164,14 +165,26 @@ def test_the_range_of_many_labels_is_shown(labels: int) -> None:
 
 def test_each_column_has_its_statistics() -> None:
     profile = make_profile(hole=True)
-    header, target, ignored, feature = rows_of(render_profile(profile, (), ["x1"]), "Columns")
-    assert target[:3] == ["pay", "target", "integer"]
-    assert ignored[:3] == ["x1", "ignored", "number"]
-    assert float(ignored[-1]) == pytest.approx(profile.columns[1].correlation, rel=1e-5)
+    header, target, other, feature = rows_of(render_profile(profile, ()), "Columns")
+    assert target[:2] == ["pay", "integer"]
+    assert float(dict(zip(header, other, strict=True))["correlation"]) == pytest.approx(
+        profile.columns[1].correlation, rel=1e-5
+    )
     cells = dict(zip(header, feature, strict=True))
-    assert (cells["missing"], cells["infinite"], cells["role"]) == ("1", "0", "feature")
+    assert (cells["missing"], cells["infinite"], cells["kind"]) == ("1", "0", "number")
     for name in ("minimum", "mean", "maximum", "std"):
         assert float(cells[name]) == pytest.approx(getattr(profile.columns[2], name), rel=1e-5)
+
+
+def test_what_becomes_of_each_column_is_listed() -> None:
+    frame = pl.DataFrame({"pay": [1.0, 2.0], "city": ["Ulm", "Bonn"], "age": [3, None], "fee": ["$1", "$2"]})
+    profile = measure_chunks([frame], frame.columns, "pay").profile()
+    report = render_profile(profile, (), plan_columns(profile, PlanOptions()))
+    header, *rows = rows_of(report, "Plan")
+    assert header == ["column", "use", "reason"]
+    uses = {"pay": "target", "city": "category", "age": "number, missing cells filled in", "fee": "refused"}
+    assert {row[0]: row[1] for row in rows} == uses
+    assert "2 distinct, such as 'Ulm'" in report
 
 
 def test_only_some_of_many_columns_are_listed() -> None:
@@ -181,7 +194,7 @@ def test_only_some_of_many_columns_are_listed() -> None:
 
 
 def test_a_table_without_rows_has_a_report() -> None:
-    assert "The target has no numbers." in render_profile(make_profile(rows=0), ())
+    assert "The target has no labels." in render_profile(make_profile(rows=0), ())
 
 
 @pytest.mark.parametrize("name", ["a|b", "<script>x</script>", "a\nb", "*bold* _it_ `code` [a](b)", "a\\|b", "x" * 999])

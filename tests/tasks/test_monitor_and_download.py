@@ -42,6 +42,7 @@ from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
 from tests.linear_learner.formats.files import write_archive
 from tests.tasks.conftest import in_flow
+from tests.tasks.encodings import encoding_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -200,17 +201,17 @@ def test_progress_is_stored_while_the_prefect_server_is_unavailable() -> None:
     assert [epoch.value for epoch in display.epochs] == [1.5]
 
 
-def test_fit_reduces_the_default_batch_size_and_warns_of_hyperparameters_without_effect(
+def test_fit_sends_the_hyperparameters_and_warns_of_those_without_effect(
     workspace: Workspace, uploaded: Uploaded, caplog: pytest.LogCaptureFixture
 ) -> None:
-    submission = fit(workspace, uploaded, Hyperparameters(epochs=1, num_models=1, margin=2.0), Compute()).submission
+    chosen = Hyperparameters(mini_batch_size=7, epochs=1, num_models=1, margin=2.0)
+    submission = fit(workspace, uploaded, chosen, Compute()).submission
     request = workspace.client("sagemaker").describe_training_job(TrainingJobName=submission.name)
     assert request["HyperParameters"] == {
-        "predictor_type": "regressor", "mini_batch_size": "1", "epochs": "1", "num_models": "1", "margin": "2.0",
+        "predictor_type": "regressor", "mini_batch_size": "7", "epochs": "1", "num_models": "1", "margin": "2.0",
     }  # fmt: skip
     assert [channel["ChannelName"] for channel in request["InputDataConfig"]] == ["train", "validation", "test"]
     warnings = messages(caplog, logging.WARNING)
-    assert any("mini_batch_size is 1: the default of 1000 is too large for 28 training rows" in w for w in warnings)
     assert any(line.startswith("margin has no effect") for line in warnings)
     assert monitor(workspace, submission).name == submission.name
 
@@ -229,7 +230,8 @@ def uploaded(workspace: Workspace, make_table: Callable[..., Dataset]) -> Upload
 
     dataset = make_table()
     table = load(workspace, find(workspace, dataset), dataset)
-    return upload(workspace, format_channels(workspace, table, split_rows(workspace, table, Split())))
+    rows = split_rows(workspace, table, Split())
+    return upload(workspace, format_channels(workspace, table, rows, encoding_of(workspace, table, rows)))
 
 
 def test_a_model_is_downloaded_to_a_folder_named_after_its_job(

@@ -1,32 +1,72 @@
-"""A default mini_batch_size is reduced to the number of rows; another value that is too large is refused."""
+"""The mini_batch_size is one that suits the rows, unless one is given; hyperparameters that are auto are resolved."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from linear_learner.batch_size import choose_batch_size
 from linear_learner.errors import HyperparameterError
-from linear_learner.hyperparameters import Hyperparameters
-from tasks.parameters import MIN_BATCHES_PER_EPOCH, fit_batch_size
+from tasks.parameters import RequestedHyperparameters, fit_batch_size
 
 
-@given(st.integers(1, 999))
-def test_a_default_batch_size_is_reduced_to_the_largest_power_of_two_with_enough_batches(rows: int) -> None:
-    chosen = Hyperparameters(epochs=7)
-    batch = fit_batch_size(chosen, rows).mini_batch_size
-    assert batch.bit_count() == 1
-    assert batch <= rows
-    if rows >= MIN_BATCHES_PER_EPOCH:
-        assert rows // batch >= MIN_BATCHES_PER_EPOCH > rows // (2 * batch)
-    assert fit_batch_size(chosen, rows) == chosen.model_copy(update={"mini_batch_size": batch})
+@given(st.integers(1, 10**6))
+def test_without_a_batch_size_one_that_suits_the_rows_is_chosen(rows: int) -> None:
+    assert 1 <= fit_batch_size(RequestedHyperparameters(epochs=7), rows) == choose_batch_size(rows) <= rows
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**6))
 def test_a_batch_size_within_the_rows_is_not_changed(batch: int, more: int) -> None:
-    chosen = Hyperparameters(mini_batch_size=batch)
-    assert fit_batch_size(chosen, batch + more) is chosen
+    assert fit_batch_size(RequestedHyperparameters(mini_batch_size=batch), batch + more) == batch
 
 
-@pytest.mark.parametrize(("batch", "rows"), [(11, 10), (999, 10), (5000, 4999)])
+@pytest.mark.parametrize(("batch", "rows"), [(11, 10), (999, 10), (5000, 4999), (1000, 999)])
 def test_a_chosen_batch_size_above_the_rows_is_refused_with_both_numbers_and_the_limit(batch: int, rows: int) -> None:
     with pytest.raises(HyperparameterError, match=f"mini_batch_size is {batch}.*only {rows} .*at most {rows}"):
-        fit_batch_size(Hyperparameters(mini_batch_size=batch), rows)
+        fit_batch_size(RequestedHyperparameters(mini_batch_size=batch), rows)
+
+
+def test_resolved_hyperparameters_have_the_values_that_were_given() -> None:
+    requested = RequestedHyperparameters(l1=0.5, epochs=3)
+    wire = requested.resolve("binary_classifier", 2, 64).to_wire()
+    assert wire["predictor_type"] == "binary_classifier"
+    assert (wire["l1"], wire["epochs"], wire["mini_batch_size"]) == ("0.5", "3", "64")
+    assert requested.resolve("multiclass_classifier", 7, 64).num_classes == 7
+
+
+def test_binary_models_are_selected_by_log_loss_unless_another_criterion_is_given() -> None:
+    criterion = "binary_classifier_model_selection_criteria"
+    wire = RequestedHyperparameters().resolve("binary_classifier", 2, 64).to_wire()
+    assert wire[criterion] == "cross_entropy_loss"
+    for chosen in ("accuracy", "f1"):
+        resolved = RequestedHyperparameters(**{criterion: chosen}).resolve("binary_classifier", 2, 64)
+        assert getattr(resolved, criterion) == chosen
+    every_field = RequestedHyperparameters.model_validate(RequestedHyperparameters().model_dump())  # as in run.json
+    assert criterion not in every_field.resolve("regressor", 2, 64).to_wire()
+
+
+@pytest.mark.parametrize(
+    ("values", "implied"),
+    [
+        ({}, None),
+        ({"loss": "quantile_loss"}, "regressor"),
+        ({"loss": "hinge_loss"}, "binary_classifier"),
+        ({"num_classes": 5}, "multiclass_classifier"),
+        ({"predictor_type": "regressor", "num_classes": 5}, "regressor"),
+    ],
+)
+def test_a_loss_or_a_number_of_classes_implies_the_predictor_type(values: dict[str, object], implied: object) -> None:
+    assert RequestedHyperparameters(**values).implied_type == implied  # type: ignore[arg-type] # validated
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"predictor_type": "regressor", "loss": "hinge_loss"},
+        {"loss": "hinge_loss", "num_classes": 5},
+        {"predictor_type": "multiclass_classifier", "num_classes": 2},
+    ],
+)
+def test_combinations_that_no_predictor_type_has_are_refused(values: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        RequestedHyperparameters(**values)  # type: ignore[arg-type] # invalid on purpose

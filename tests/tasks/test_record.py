@@ -19,24 +19,26 @@ from aws.training.request import FINGERPRINT_TAG
 from aws.training.submission import Submission
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import ArtifactError
-from linear_learner.hyperparameters import Hyperparameters
 from sandbox.client import make_workspace
+from tasks.check import CheckedData, find_treatments
 from tasks.download import ModelFile, TrainedModel, download
+from tasks.encode import Encoding
 from tasks.evaluation.results import Evaluation
 from tasks.fit import fit
 from tasks.format import format_channels
 from tasks.load import Table, find, load
 from tasks.monitor import FinishedJob, monitor
-from tasks.parameters import Dataset, RunParameters, Split
+from tasks.parameters import Dataset, RequestedHyperparameters, RunParameters, Split
 from tasks.record import Recorded, RunRecord, record
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
 from tests.conftest import use_machine
 from tests.tasks.conftest import EVALUATION, in_flow, make_csv
+from tests.tasks.encodings import encoding_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
-HYPERPARAMETERS = Hyperparameters(mini_batch_size=4, epochs=2, num_models=2)
+HYPERPARAMETERS = RequestedHyperparameters(mini_batch_size=4, epochs=2, num_models=2)
 SECRET, TOKEN = "wJalrXUtnFEMI/K7MDENG", "IQoJb3JpZ2luX2VjEXAMPLE"
 
 
@@ -48,6 +50,8 @@ class Steps:
     parameters: RunParameters
     table: Table
     rows: Rows
+    checked: CheckedData
+    encoding: Encoding
     uploaded: Uploaded
     submission: Submission
     job: FinishedJob
@@ -91,12 +95,14 @@ def trained(sandbox_url: str, prefect_server: None, tmp_path_factory: pytest.Tem
     with use_machine(folder):
         table = load(workspace, find(workspace, dataset), dataset)
         rows = split_rows(workspace, table, Split())
-        uploaded = upload(workspace, format_channels(workspace, table, rows))
-        submission = fit(workspace, uploaded, HYPERPARAMETERS, Compute()).submission
+        chosen = RunParameters(dataset=dataset, hyperparameters=HYPERPARAMETERS)
+        checked = find_treatments(table, rows, chosen)
+        encoding = encoding_of(workspace, table, rows, dataset)
+        uploaded = upload(workspace, format_channels(workspace, table, rows, encoding))
+        submission = fit(workspace, uploaded, checked.hyperparameters, Compute()).submission
         job = monitor(workspace, submission)
         model = download(workspace, job, str(folder / "models"))
-    chosen = RunParameters(dataset=dataset, hyperparameters=HYPERPARAMETERS)
-    return Steps(workspace, chosen, table, rows, uploaded, submission, job, model)
+    return Steps(workspace, chosen, table, rows, checked, encoding, uploaded, submission, job, model)
 
 
 @pytest.fixture
@@ -230,7 +236,7 @@ RECORD = {
 
 def test_a_record_has_the_inputs_of_the_fingerprint() -> None:
     assert RunRecord.parse(json.dumps(RECORD).encode(), "x").decisive == {
-        "image": "linear-learner:1", "hyperparameters": {"epochs": "2"}, "channels": {}, "instances": 1,
+        "image": "linear-learner:1", "hyperparameters": {"epochs": "2"}, "channels": {}, "instances": 1, "schema": None,
     }  # fmt: skip
 
 

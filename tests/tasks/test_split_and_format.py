@@ -19,6 +19,7 @@ from tasks.format import format_channels
 from tasks.load import find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import CHANNELS, split_rows
+from tests.tasks.encodings import encoding_of
 
 
 def reference_channels(df: pd.DataFrame, target: str) -> dict[str, bytes]:
@@ -38,7 +39,7 @@ def test_the_channels_of_the_employees_equal_the_reference_byte_for_byte(workspa
     body.close()
     table = load(workspace, find(workspace, Dataset()), Dataset())
     rows = split_rows(workspace, table, Split())
-    formatted = format_channels(workspace, table, rows)
+    formatted = format_channels(workspace, table, rows, encoding_of(workspace, table, rows))
     assert (table.rows, table.columns) == (len(df), tuple(df.columns))
     assert formatted.features == tuple(df.columns.drop("bonus"))
     expected = reference_channels(df, "bonus")
@@ -59,7 +60,8 @@ def test_flags_are_written_as_ones_and_zeros(workspace: Workspace, put_object: C
     uri = put_object("flags.csv", df.to_csv(index=False).encode())
     dataset = Dataset(source=uri, target="pay")
     table = load(workspace, find(workspace, dataset), dataset)
-    formatted = format_channels(workspace, table, split_rows(workspace, table, Split()))
+    rows = split_rows(workspace, table, Split())
+    formatted = format_channels(workspace, table, rows, encoding_of(workspace, table, rows))
     expected = reference_channels(df.astype({"full_time": int}), "pay")
     assert {file.channel: formatted.path(file).read_bytes() for file in formatted.files} == expected
 

@@ -1,14 +1,19 @@
 """A problem of a table, and the texts of its message."""
 
+import re
+import shlex
 from collections.abc import Sequence
 from typing import Final, Literal
 
 from pydantic import BaseModel
 
+from tasks.data.profile import format_number
+
 MAX_NAMES: Final = 12
-"""The most columns or labels that a message lists; of more, this number is listed as examples."""
+"""The most labels that a message lists; of more, this number is listed as examples. Columns are all listed."""
 MAX_NAME_LENGTH: Final = 60
-IGNORE_REMEDY: Final = "leave the column out with the dataset's ignore parameter"
+_PLAIN = re.compile(r"[A-Za-z_][\w.-]*")
+_WORDS = frozenset(["true", "false", "null"])  # JSON's values, as which the command line would read them
 
 
 class Finding(BaseModel, frozen=True):
@@ -46,19 +51,29 @@ def join_words(words: Sequence[str]) -> str:
 
 
 def quote_columns(names: Sequence[str]) -> str:
-    """`columns 'a' and 'b'`, or `300 columns, such as …`."""
-    some = join_words([quote(name) for name in names[:MAX_NAMES]])
-    if len(names) > MAX_NAMES:
-        return f"{len(names)} columns, such as {some}"
-    return f"column{'s' if len(names) > 1 else ''} {some}"
+    """`columns 'a' and 'b'`, with all names."""
+    return f"column{'s' if len(names) > 1 else ''} {join_words([quote(name) for name in names])}"
 
 
-def format_label(label: float) -> str:
-    """A label as text, whole numbers without a decimal point: 3, not 3.0."""
-    return str(int(label)) if label % 1 == 0 and abs(label) < 1e15 else repr(label)
+def option(name: str, values: Sequence[str]) -> str:
+    """An option of the command line with a list of texts, to be pasted into a shell: `--dataset.ignore 'a,"b c"'`."""
+    items = [value if _PLAIN.fullmatch(value) and value not in _WORDS else f'"{value}"' for value in values]
+    return f"--{name} {shlex.quote(','.join(items))}"
 
 
-def format_labels(labels: Sequence[float], count: int | None = None) -> str:
+def ignore_option(names: Sequence[str]) -> str:
+    """How to leave columns out, as the end of a sentence: `leave the columns out: --dataset.ignore a,b`."""
+    return f"leave the column{'s' if len(names) > 1 else ''} out: {option('dataset.ignore', names)}"
+
+
+def format_label(label: float | str) -> str:
+    """A label as text: a class name in quotes, a whole number without a decimal point."""
+    if isinstance(label, str):
+        return quote(label)
+    return format_number(label)
+
+
+def format_labels(labels: Sequence[float | str], count: int | None = None) -> str:
     """`0, 1 and 2`, or `0, 1, … and 990 more`; `count` is the number of all labels if `labels` are only some."""
     more = (count or len(labels)) - len(labels[:MAX_NAMES])
     return join_words([*(format_label(label) for label in labels[:MAX_NAMES]), *([f"{more} more"] if more else [])])

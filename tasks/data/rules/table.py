@@ -1,15 +1,14 @@
 """All checks of a table, for this algorithm and these hyperparameters, before a training job is started."""
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from linear_learner.hyperparameters import Hyperparameters
+from tasks.data.column_plan import ColumnPlan
 from tasks.data.profile import Profile
-from tasks.data.rules.cells import find_cell_problems
-from tasks.data.rules.features import find_feature_problems
-from tasks.data.rules.finding import MAX_NAMES, Finding, error, join_words, quote, warning
+from tasks.data.rules.cells import find_cell_problems, find_target_problems
+from tasks.data.rules.features import find_feature_problems, find_table_problems
+from tasks.data.rules.finding import Finding, error, quote, warning
 from tasks.data.rules.labels import find_label_problems
 
 MIN_TRAINING_ROWS: Final = 10
@@ -20,22 +19,34 @@ _TABLE = "the table"
 
 
 def find_problems(
-    profile: Profile, rows: Mapping[str, int], hyperparameters: Hyperparameters, ignored: Collection[str] = ()
+    profile: Profile,
+    plan: Sequence[ColumnPlan],
+    rows: Mapping[str, int],
+    hyperparameters: Hyperparameters,
+    *,
+    drop_unlabelled: bool = False,
 ) -> tuple[Finding, ...]:
     """All problems of a table, errors first.
 
-    `rows` are the rows of each channel, one of which is `train`. `ignored` columns are not checked. Problems of the
-    hyperparameters alone are reported by their validators and by `warnings()`.
+    `plan` says what becomes of each column; ignored columns are not checked. `rows` are the rows of each channel, one
+    of which is `train`. The predictor type of the hyperparameters is not auto. Problems of the hyperparameters alone
+    are reported by their validators and by `warnings()`.
     """
     target = next(column for column in profile.columns if column.name == profile.target)
-    features = [column for column in profile.columns if column.name not in {profile.target, *ignored}]
+    treatments = {column.name: column.treatment for column in plan}
+    numbers, refused, categories = (
+        [column for column in profile.columns if treatments[column.name] in treated]
+        for treated in ({"number", "fill"}, {"refuse"}, {"category", "date"})
+    )
     found = [
-        *_find_header_problems([column.name for column in profile.columns]),
-        *_find_width_problems(len(features), profile.target, hyperparameters.feature_dim),
-        *find_cell_problems(features, target),
+        *_find_width_problems(len(numbers) + len(categories) + len(refused), profile.target),
+        *_find_dimension_problems(plan, hyperparameters.feature_dim),
+        *find_cell_problems(numbers, refused),
+        *find_target_problems(target, drop_unlabelled=drop_unlabelled),
         *find_label_problems(profile, target, rows, hyperparameters),
         *_find_channel_problems(rows),
-        *find_feature_problems(features, target, profile.rows),
+        *find_table_problems(profile, plan),
+        *find_feature_problems(numbers, target, profile.rows, categories),
     ]
     return tuple(sorted(found, key=lambda finding: finding.level))  # "error" sorts before "warning"
 
@@ -50,33 +61,18 @@ def error_message(source: str, errors: Sequence[Finding]) -> str:
     return "\n".join([f"{source} cannot be trained on:", *lines])
 
 
-def _find_header_problems(names: Sequence[str]) -> Iterator[Finding]:
-    if all(_is_number(name) for name in names) and not _are_positions(names):
-        shown = join_words([quote(name) for name in names[:MAX_NAMES]])
-        what = f"the first line looks like data, not like a header: {shown}"
-        yield error(_TABLE, what, "Put a line with the column names before it.")
-
-
-def _are_positions(names: Sequence[str]) -> bool:
-    """Whether the names are 0, 1, 2, …, as pandas numbers columns without names; some numbers may be missing."""
-    positions = [int(name) if name.isdecimal() else -1 for name in names]
-    return all(one < two for one, two in pairwise([-1, *positions])) and positions[-1] <= 2 * len(names)
-
-
-def _is_number(name: str) -> bool:
-    with suppress(ValueError):
-        float(name)
-        return True
-    return False
-
-
-def _find_width_problems(width: int, target: str, feature_dim: int | None) -> Iterator[Finding]:
+def _find_width_problems(width: int, target: str) -> Iterator[Finding]:
     if not width:
         what = f"there is no feature besides the target {quote(target)}"
         yield error(_TABLE, what, "Add a feature column, or ignore fewer columns.")
-    elif feature_dim not in {None, width}:
-        what = f"it is {feature_dim}, but the table has {width} feature columns"
-        remedy = f"Set it to {width}, or leave it empty to derive it from the data."
+
+
+def _find_dimension_problems(plan: Sequence[ColumnPlan], feature_dim: int | None) -> Iterator[Finding]:
+    """Compare feature_dim with the number of features, which is known before encoding for complete numbers only."""
+    features = [column.treatment for column in plan if column.treatment not in {"target", "ignored", "leave out"}]
+    if feature_dim not in {None, len(features)} and features and {*features} == {"number"}:
+        what = f"it is {feature_dim}, but the table has {len(features)} feature columns"
+        remedy = f"Set it to {len(features)}, or leave it empty to derive it from the data."
         yield error("hyperparameter feature_dim", what, remedy)
 
 

@@ -221,7 +221,7 @@ def test_the_service_accepts_and_describes_the_request(workspace: Workspace, *, 
 
 
 def test_the_fingerprint_tests_cover_every_field() -> None:
-    assert set(TrainingJobSpec.model_fields) == {"image", "hyperparameters", "channels", "compute"}
+    assert set(TrainingJobSpec.model_fields) == {"image", "hyperparameters", "channels", "compute", "schema_sha256"}
     assert set(Channel.model_fields) == {"name", "uri", "content_type", "rows", "sha256"}
     fingerprinted = {"instance_count"}
     assert set(Compute.model_fields) - fingerprinted == {
@@ -245,6 +245,7 @@ def test_the_fingerprint_changes_with_everything_that_determines_the_model(spec:
         "hyperparameters": {**spec.hyperparameters, "new": "1"},
         "channels": (*spec.channels, TRAIN.model_copy(update={"name": "NEW"})),
         "compute": spec.compute.model_copy(update={"instance_count": spec.compute.instance_count % 20 + 1}),
+        "schema_sha256": "changed",
     }
     for name, value in changes.items():
         assert spec.model_copy(update={name: value}).fingerprint != spec.fingerprint, name

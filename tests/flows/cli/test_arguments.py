@@ -18,8 +18,14 @@ from flows.cli.main import main
         ),
         (["--csv", "empty.csv", "--target", "price"], "empty.csv is empty."),
         (["--hyperparameters.epochs", "0"], "--hyperparameters.epochs: Input should be greater than 0; found '0'"),
-        (["--hyperparameters.loss", "hinge_loss"], "hinge_loss"),
-        (["--hyperparameters.predictor_type", "multiclass_classifier"], "num_classes must be given"),
+        (
+            ["--hyperparameters.loss", "hinge_loss", "--hyperparameters.predictor_type", "regressor"],
+            "loss hinge_loss is invalid for regressor",
+        ),
+        (
+            ["--hyperparameters.predictor_type", "multiclass_classifier", "--hyperparameters.num_classes", "2"],
+            "num_classes must be at least 3",
+        ),
         (["--split.test_size", "7"], "--split.test_size: Input should be less than 1; found '7'"),
         (["--csv", "good.csv", "--sample", "digits"], "--csv and --sample cannot be combined"),
         (["--csv", "good.csv", "--source", "t.csv"], "--csv and --source cannot be combined"),

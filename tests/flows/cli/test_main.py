@@ -101,7 +101,7 @@ def test_an_error_of_the_user_is_reported_in_the_last_line(api_url: str, home: P
     command = [*PYTHON, "flows.train", "--csv", "text.csv", "--target", "price"]
     run = run_command(home, *command, PREFECT_API_URL=api_url)
     assert run.returncode == 2
-    assert "column 'town', row 2: 'Ulm' is not a number." in run.stderr.strip().splitlines()[-1]
+    assert "column 'town', row 2: text among other values ('Ulm' in row 2)." in run.stderr.strip().splitlines()[-1]
     assert "Traceback" not in run.stderr
     assert_no_process_is_left(home)
 
@@ -169,7 +169,7 @@ def test_a_disk_that_is_full_while_the_job_trains_ends_neither_the_job_nor_what_
     assert f"Training job {job} is complete" in output.splitlines()[-1]
     again = run_command(home, *command, PREFECT_API_URL=api_url)
     assert f"{job}, reused" in again.stdout, again.stderr
-    assert "reused        load, split, format, upload, training job" in again.stdout
+    assert "reused        load, split, encode, format, upload, training job" in again.stdout
 
 
 @pytest.mark.parametrize(

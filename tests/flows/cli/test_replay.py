@@ -15,7 +15,7 @@ from flows.cli.input_table import flow_parameters
 from flows.cli.replay import Replay, is_same_table, list_differences
 from flows.train import train_linear_learner
 from linear_learner.errors import ArtifactError, DataError
-from tasks.data.source import Source
+from tasks.data.source import Source, TablePart
 from tasks.report import TrainingRun
 from tests.flows.conftest import HYPERPARAMETERS, linear_table
 
@@ -120,8 +120,8 @@ def test_given_and_recorded_arguments_are_validated_together(given: dict[str, An
     changes = {"split": {"method": "time", "column": "score"}}
     split = Replay.of(load_workspace("flows"), {**given, **changes}).arguments.split
     assert (split.method, split.column, split.holdout_size) == ("time", "score", 0.3)
-    with pytest.raises(DataError, match=r"^loss logistic is invalid for regressor"):
-        Replay.of(load_workspace("flows"), {**given, "hyperparameters": {"loss": "logistic"}})
+    with pytest.raises(DataError, match=r"^column is for the methods stratified, time and group"):
+        Replay.of(load_workspace("flows"), {**given, "split": {"column": "score"}})
     with pytest.raises(DataError, match=r"^--split\.test_size: Input should be less than 1; found '7'$"):
         Replay.of(load_workspace("flows"), {**given, "split": {"test_size": "7"}})
 
@@ -135,8 +135,8 @@ def test_an_invalid_record_is_rejected(given: dict[str, Any], workspace: Workspa
         Replay.of(load_workspace("flows"), {**given, "from_run": workspace.uri("missing", "run.json")})
 
 
-def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: Any) -> StoredObject:
-    return StoredObject(uri=uri, size=size, etag=etag, **more)
+def stored(uri: str = "s3://a/t.csv", size: int = 5, etag: str = "e", **more: Any) -> TablePart:
+    return TablePart(uri=uri, size=size, etag=etag, **more)
 
 
 @pytest.mark.parametrize(

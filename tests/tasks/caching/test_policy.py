@@ -20,6 +20,7 @@ from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
 from tasks.upload import Uploaded, upload
 from tests.tasks.conftest import in_flow
+from tests.tasks.encodings import encoding_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -35,7 +36,8 @@ def prepare(workspace: Workspace, dataset: Dataset, split: Split | None = None) 
         table: Table = states[0].result()
         states.append(split_rows(workspace, table, split or Split(), return_state=True))
         rows: Rows = states[1].result()
-        states.append(format_channels(workspace, table, rows, return_state=True))
+        encoding = encoding_of(workspace, table, rows)
+        states.append(format_channels(workspace, table, rows, encoding, return_state=True))
         formatted: Formatted = states[2].result()
         states.append(upload(workspace, formatted, return_state=True))
         return dict(zip(STEPS, (state.name or "" for state in states), strict=True)), states[3].result()
@@ -157,7 +159,8 @@ def test_files_that_are_only_on_another_machine_are_written_again(
 
     def formatted() -> State[Any]:
         table = load(workspace, find(workspace, dataset), dataset)
-        return format_channels(workspace, table, split_rows(workspace, table, Split()), return_state=True)
+        rows = split_rows(workspace, table, Split())
+        return format_channels(workspace, table, rows, encoding_of(workspace, table, rows), return_state=True)
 
     first = in_flow(workspace, formatted).result()
     (machine / "cache").rename(machine / "other cache")
@@ -175,7 +178,8 @@ def test_files_of_a_run_that_ended_before_the_upload_are_uploaded_by_the_next_ru
 
     def formatted() -> None:
         table = load(workspace, find(workspace, dataset), dataset)
-        format_channels(workspace, table, split_rows(workspace, table, Split()))
+        rows = split_rows(workspace, table, Split())
+        format_channels(workspace, table, rows, encoding_of(workspace, table, rows))
 
     in_flow(workspace, formatted)
     again, uploaded = prepare(workspace, dataset)

@@ -57,11 +57,14 @@ def prepare_channels(workspace: Workspace, source: str, split: Split) -> tuple[F
 
     @flow(persist_result=False)
     def prepare() -> tuple[Formatted, Uploaded]:
+        from tests.tasks.encodings import encoding_of  # here, as the workers cannot import the tests
+
         steps = (step.with_options(refresh_cache=True) for step in (load, split_rows, format_channels, upload))
         load_, split_, format_, upload_ = steps
         dataset = Dataset(source=source, target="pay")
         table = load_(workspace, find(workspace, dataset), dataset)
-        formatted = format_(workspace, table, split_(workspace, table, split), instances=2)
+        rows = split_(workspace, table, split)
+        formatted = format_(workspace, table, rows, encoding_of(workspace, table, rows), instances=2)
         return formatted, upload_(workspace, formatted)
 
     return prepare()

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Sequence
+from datetime import date
 from itertools import pairwise
 
 import numpy as np
@@ -13,8 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tasks.data.measurement import Measurement, measure_chunks, merge
-from tasks.data.profile import ColumnKind, ColumnProfile, Profile, TextCells
-from tasks.data.reader import Chunk
+from tasks.data.profile import ColumnKind, ColumnProfile, Profile
 
 Floats = NDArray[np.float64]
 WHOLE = st.integers(-3, 3).map(float)
@@ -24,7 +24,7 @@ CELL = st.one_of(WHOLE, st.floats(-1e6, 1e6), st.sampled_from([np.nan, np.inf, -
 def measure(values: Floats, cuts: Sequence[int] = (), kind: type[pl.DataType] = pl.Float64) -> Measurement:
     """Measure the columns c0 (the target), c1, … of a file in chunks that end at `cuts`."""
     table = pl.DataFrame({f"c{index}": pl.Series(cells).cast(kind) for index, cells in enumerate(values)})
-    chunks = [Chunk(table[start:end], {}) for start, end in pairwise([0, *sorted(cuts), values.shape[1]])]
+    chunks = [table[start:end] for start, end in pairwise([0, *sorted(cuts), values.shape[1]])]
     return measure_chunks(chunks, table.columns, "c0")
 
 
@@ -204,47 +204,39 @@ def test_a_statistic_that_overflows_float64_is_none() -> None:
 
 
 def test_text_is_not_counted_as_missing() -> None:
-    frame = pl.DataFrame({"y": [0.0] * 7, "x": [1.0, None, None, None, np.inf, None, 1e39]})
-    text = TextCells(np.array([1, 3]), "x" * 100)
-    one = measure_chunks([Chunk(frame, {"x": text})], ["y", "x"], "y").profile().columns[1]
+    cells = ["1", "x" * 100, None, "x", "inf", "-NaN", "1e39"]
+    one = measure_chunks([pl.DataFrame({"y": [0.0] * 7, "x": cells})], ["y", "x"], "y").profile().columns[1]
     assert (one.kind, one.text, one.text_row, one.text_example) == ("text", 2, 2, "x" * 60)
     assert (one.missing, one.missing_row, one.infinite, one.infinite_row) == (2, 3, 1, 5)
     assert (one.too_large, one.too_large_row) == (1, 7)
 
 
 def test_first_rows_and_examples_are_from_the_first_chunk_with_such_a_cell() -> None:
-    chunks = [
-        Chunk(pl.DataFrame({"y": 0.0, "x": cells}), texts)
-        for cells, texts in (
-            ([1, 2], {}),
-            ([3.0, None], {"x": TextCells(np.array([1]), "Ulm")}),
-            ([np.nan, None], {"x": TextCells(np.array([0]), "Bonn")}),
-        )
-    ]
+    chunks = [pl.DataFrame({"y": 0.0, "x": cells}) for cells in ([1, 2], ["3.0", "Ulm"], ["Bonn", None])]
     file = measure_chunks(chunks, ["y", "x"], "y")
     one = file.profile().columns[1]
     assert (one.kind, one.text, one.text_row, one.text_example) == ("text", 2, 4, "Ulm")
-    assert (one.missing, one.missing_row) == (1, 6)
+    assert (one.missing, one.missing_row, one.minimum, one.maximum) == (1, 6, 1, 3)
     twice = merge([file, file]).profile().columns[1]
     assert (twice.text, twice.text_row, twice.missing, twice.missing_row) == (4, 4, 2, 6)
 
 
 @pytest.mark.parametrize(
-    ("cells", "widest"),
+    ("chunks", "kind"),
     [
         ([[True], [False]], "boolean"),
-        ([[True], [2]], "integer"),
+        ([[1], [None]], "integer"),
         ([[1.5], [2]], "number"),
+        ([[None], [None]], "number"),
+        ([[date(2024, 1, 1)], [None]], "date"),
         ([[1.5], ["Ulm"]], "text"),
+        ([[True], [2]], "text"),
+        ([[date(2024, 1, 1)], [2]], "text"),
     ],
 )
-def test_the_kind_of_a_column_is_the_widest_of_its_chunks(cells: list[list[object]], widest: ColumnKind) -> None:
-    texts = {"y": TextCells(np.array([0]), "Ulm")}
-    chunks = [
-        Chunk(pl.DataFrame({"y": [None]}), texts) if values == ["Ulm"] else Chunk(pl.DataFrame({"y": values}), {})
-        for values in cells
-    ]
-    assert measure_chunks(chunks, ["y"], "y").profile().columns[0].kind == widest
+def test_the_kind_of_a_column_is_that_of_all_its_chunks(chunks: list[list[object]], kind: ColumnKind) -> None:
+    frames = [pl.DataFrame({"y": pl.Series(cells, dtype=None if cells != [None] else pl.Float64)}) for cells in chunks]
+    assert measure_chunks(frames, ["y"], "y").profile().columns[0].kind == kind
 
 
 @pytest.mark.parametrize("spread", [1, 3, 1_000_003])
@@ -280,3 +272,42 @@ def test_merging_does_not_change_its_inputs() -> None:
     before = one.profile(), two.profile()
     merge([one, two])
     assert (one.profile(), two.profile()) == before
+
+
+@pytest.mark.parametrize(("first", "counted"), [(0, True), (1, True), (2, False)])
+def test_a_column_counts_rows_from_0_or_1_in_every_file(first: int, counted: bool) -> None:
+    numbers = np.arange(first, first + 50.0)
+    assert column(numbers, [7, 30], pl.Int32).counts_rows == counted
+    assert not column([*numbers[:-1], 7.0], [7, 30], pl.Int32).counts_rows
+    file = measure(np.array([np.zeros(50), numbers]), [20], pl.Int32)
+    assert merge([file, file]).profile().columns[1].counts_rows == counted
+
+
+@pytest.mark.parametrize("copies", [1, 2, 5])
+def test_duplicate_rows_are_counted_across_chunks_and_files(copies: int) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 400))
+    file = measure(np.concatenate([values] * copies, axis=1), [7, 300])
+    assert file.profile().duplicates == pytest.approx(1 - 1 / copies)
+    assert merge([file, file]).profile().duplicates == pytest.approx(1 - 1 / (2 * copies))
+
+
+def test_the_share_of_duplicate_rows_of_a_large_table_is_estimated() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 20_000))
+    repeated = np.concatenate([values, values[:, :5000]], axis=1)
+    assert measure(repeated, [9000]).profile().duplicates == pytest.approx(0.2, abs=0.03)
+
+
+def test_columns_that_determine_the_target_together_are_found() -> None:
+    random = np.random.default_rng(0)
+    features = random.integers(0, 100, (4, 5000)).astype(float)
+    total = features[1] + features[3]
+    assert measure(np.array([total, *features]), [70, 4000]).profile().determining == ("c2", "c4")
+    weighted = 3 * features[0] - 0.1 * features[1] + 1e6 * features[2] + 5
+    assert measure(np.array([weighted, *features[2:]])).profile().determining == ("c1",)
+    assert measure(np.array([random.normal(size=5000), *features])).profile().determining == ()
+    noisy = total + random.normal(size=5000) * total.std() * 0.05
+    assert measure(np.array([noisy, *features])).profile().determining == ()
+
+
+def test_a_few_rows_that_are_fitted_by_chance_have_no_determining_columns() -> None:
+    assert measure(np.random.default_rng(0).normal(size=(40, 25))).profile().determining == ()

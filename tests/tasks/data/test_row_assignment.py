@@ -19,6 +19,7 @@ from tasks.format import Formatted, format_channels
 from tasks.load import find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import CHANNELS, split_rows
+from tests.tasks.encodings import encoding_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -46,7 +47,8 @@ def prepare_channels(
     uri = put("customers.csv", frame.to_csv(index=False).encode())
     dataset = Dataset.model_validate({"source": uri, "target": "churned", **more})
     table = load(workspace, find(workspace, dataset), dataset)
-    return format_channels(workspace, table, split_rows(workspace, table, split))
+    rows = split_rows(workspace, table, split)
+    return format_channels(workspace, table, rows, encoding_of(workspace, table, rows, dataset))
 
 
 def contents(formatted: Formatted) -> dict[str, bytes]:

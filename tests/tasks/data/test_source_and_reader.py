@@ -20,13 +20,14 @@ from linear_learner.errors import DataError
 from linear_learner.formats.recordio import read_records
 from tasks import format as formatting
 from tasks.caching import work_folder
-from tasks.data import reader
+from tasks.data import parquet_file, text_stream
 from tasks.data.row_assignment import count_rows
 from tasks.data.source import find_table, make_local_copy
 from tasks.format import Formatted, format_channels
 from tasks.load import Table, find, load
 from tasks.parameters import Dataset, Split
 from tasks.split import Rows, split_rows
+from tests.tasks.encodings import encoding_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -54,7 +55,8 @@ def load_table(workspace: Workspace, source: str) -> Table:
 
 def prepare_channels(workspace: Workspace, source: str, **more: object) -> tuple[Table, Formatted]:
     table = load_table(workspace, source)
-    return table, format_channels(workspace, table, split_rows(workspace, table, Split()), **more)
+    rows = split_rows(workspace, table, Split())
+    return table, format_channels(workspace, table, rows, encoding_of(workspace, table, rows), **more)
 
 
 def contents(formatted: Formatted) -> dict[str, bytes]:
@@ -129,8 +131,8 @@ def test_the_channels_do_not_depend_on_the_chunk_size(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr(reader.read_blocks, "__defaults__", (100,))
-    monkeypatch.setattr(reader, "PARQUET_CHUNK_ROWS", 7)
+    monkeypatch.setattr(text_stream.read_blocks, "__defaults__", (100,))
+    monkeypatch.setattr(parquet_file, "PARQUET_CHUNK_ROWS", 7)
     for name, content in (("small.csv", csv(frame)), ("small.parquet", parquet(frame, tmp_path / "p"))):
         table, formatted = prepare_channels(workspace, put_object(name, content + b"\n" * name.endswith("csv")))
         assert table.rows == 300
@@ -202,7 +204,7 @@ def test_a_file_that_changes_between_two_steps_is_rejected(workspace: Workspace,
     path.write_bytes(b"pay,age\n" + b"1,2\n3,4\n" * 30)
     rows = Rows(parameters=Split(), **count_rows(table.rows, Split()))
     with pytest.raises(DataError, match="was changed or removed while it was used"):
-        formatting.format_channels.fn(workspace, table, rows, "csv", 1)
+        formatting.format_channels.fn(workspace, table, rows, encoding_of(workspace, table, rows), "csv", 1)
 
 
 def test_a_missing_table_raises_not_found(workspace: Workspace) -> None:

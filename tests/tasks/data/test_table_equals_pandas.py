@@ -13,16 +13,19 @@ from hypothesis import strategies as st
 
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
+from linear_learner.schema import LabelSchema
 from sandbox.client import make_workspace
 from tasks import format as formatting
-from tasks.data import reader
+from tasks.data import text_stream
+from tasks.data.column_plan import plan_columns
 from tasks.data.profile import Profile
 from tasks.data.row_assignment import assign_rows
 from tasks.data.rules.table import find_problems
 from tasks.data.writer import write_rows
 from tasks.load import Table, find, load
-from tasks.parameters import Dataset, Split
+from tasks.parameters import Dataset, PlanOptions, Split
 from tasks.split import Rows
+from tests.tasks.encodings import encoding_of, numeric_schema
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -55,7 +58,9 @@ def read(folder: Path, content: bytes | None, name: str = "table.csv", **options
 def write_channels(table: Table, split: Split | None = None) -> dict[str, bytes]:
     split = split or Split()
     counts = {channel: len(rows) for channel, rows in assign_rows(table.rows, split).items()}
-    formatted = formatting.format_channels.fn(UNREACHABLE, table, Rows(parameters=split, **counts), "csv", 1)
+    rows = Rows(parameters=split, **counts)
+    encoding = encoding_of(UNREACHABLE, table, rows)
+    formatted = formatting.format_channels.fn(UNREACHABLE, table, rows, encoding, "csv", 1)
     return {file.channel: formatted.path(file).read_bytes() for file in formatted.files}
 
 
@@ -81,7 +86,7 @@ def test_true_and_false_are_one_and_zero(flags: str, tmp_path: Path) -> None:
 
 
 def test_fractions_in_a_late_block_are_preserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.read_blocks, "__defaults__", (1000,))
+    monkeypatch.setattr(text_stream.read_blocks, "__defaults__", (1000,))
     table = read(tmp_path, b"bonus,age\n" + b"1,2\n" * 3000 + b"1,2.5\n")
     assert [column.kind for column in table.profile.columns] == ["integer", "number"]
     assert sorted(set(b"".join(write_channels(table).values()).split())) == [b"1,2.0", b"1,2.5"]
@@ -90,7 +95,7 @@ def test_fractions_in_a_late_block_are_preserved(tmp_path: Path, monkeypatch: py
 def test_row_numbers_count_from_the_first_row_below_the_header_across_blocks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reader.read_blocks, "__defaults__", (1000,))
+    monkeypatch.setattr(text_stream.read_blocks, "__defaults__", (1000,))
     table = read(tmp_path, b"bonus,age\n" + b"1,2\n" * 30_000 + b"1,x\n" + b"1,2\n" * 10)
     assert (table.profile.columns[1].text_row, table.profile.columns[1].text_example) == (30_001, "x")
     with pytest.raises(DataError, match="row 30002: 3 values, but the header has 2"):
@@ -98,21 +103,21 @@ def test_row_numbers_count_from_the_first_row_below_the_header_across_blocks(
 
 
 def test_an_ignored_column_may_contain_any_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reader.read_blocks, "__defaults__", (30,))
+    monkeypatch.setattr(text_stream.read_blocks, "__defaults__", (30,))
     lines = "".join(f'{number},"wrote ""{number}"",\n\nand left",{number * 2}\n' for number in range(40))
     table = read(tmp_path, f"bonus,comment,age\n{lines}".encode(), ignore=["comment"])
     assert (table.rows, table.columns) == (40, ("bonus", "age"))
     assert all(int(b) == 2 * int(a) for a, b in (row.split(b",") for row in write_channels(table)["train"].split()))
 
 
-def test_a_column_of_dates_in_parquet_is_text(tmp_path: Path) -> None:
+def test_a_column_of_dates_in_parquet_has_its_own_kind(tmp_path: Path) -> None:
     pl.DataFrame({"bonus": [1.0, 2.0], "age": ["3", "4"], "day": ["2026-01-01", None]}).with_columns(
         pl.col("day").str.to_date()
     ).write_parquet(tmp_path / "dates")
     table = read(tmp_path, None, "dates")
-    assert [column.kind for column in table.profile.columns] == ["number", "integer", "text"]
+    assert [column.kind for column in table.profile.columns] == ["number", "integer", "date"]
     day = table.profile.columns[2]
-    assert (day.text, day.text_row, day.text_example, day.missing, day.missing_row) == (1, 1, "2026-01-01", 1, 2)
+    assert (day.text, day.missing, day.missing_row) == (0, 1, 2)
 
 
 @ANY_FOLDER
@@ -155,7 +160,12 @@ def check_rejected_or_written(folder: Path, content: bytes) -> None:
         rows = {channel: len(rows) for channel, rows in assign_rows(table.rows, Split()).items()}
     except DataError:
         return
-    if any(finding.level == "error" for finding in find_problems(table.profile, rows, Hyperparameters())):
+    try:
+        plan = plan_columns(table.profile, PlanOptions())
+        findings = find_problems(table.profile, plan, rows, Hyperparameters())
+    except DataError:
+        return
+    if any(finding.level == "error" for finding in findings):
         return
     lines = b"".join(write_channels(table).values()).splitlines()
     assert len(lines) == table.rows
@@ -183,8 +193,9 @@ def test_any_numbers_are_written_without_loss(tmp_path: Path, values: list[tuple
 
 def test_a_file_is_complete_or_missing(tmp_path: Path) -> None:
     frame = pl.DataFrame({"bonus": [1.0], "age": [2.0]})
-    write_rows([frame], "bonus", tmp_path / "new" / "train.csv", "csv")
+    write_rows([frame], numeric_schema("bonus", ["age"]), tmp_path / "new" / "train.csv", "csv")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["train.csv"]
+    schema = numeric_schema("bonus", ["age"]).model_copy(update={"label": LabelSchema(name="bonus", classes=("x",))})
     with pytest.raises(pl.exceptions.PolarsError):
-        write_rows([frame], "unknown", tmp_path / "new" / "test.csv", "csv")
+        write_rows([frame.drop("bonus")], schema, tmp_path / "new" / "test.csv", "csv")
     assert not (tmp_path / "new" / "test.csv").exists()

@@ -10,11 +10,12 @@ import polars as pl
 import pytest
 
 from linear_learner.errors import DataError
-from tasks.data.reader import Chunk, spill_chunks
+from tasks.data.reader import spill_chunks
 from tasks.data.shuffle import scatter
 from tasks.data.writer import write_rows
 from tasks.environment.errors import ExternalError
 from tasks.environment.folders import check_folders, explain_disk_errors, require_space, write_atomically, write_text
+from tests.tasks.encodings import numeric_schema
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def small_files() -> Iterator[None]:
 
 
 FRAME = pl.DataFrame({"pay": [float(number) for number in range(20_000)], "age": range(20_000)})
+SCHEMA = numeric_schema("pay", FRAME.columns)
 
 
 def test_a_file_that_was_written_completely_replaces_the_old_one(tmp_path: Path) -> None:
@@ -56,14 +58,14 @@ def test_an_error_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, error
 @pytest.mark.parametrize("file_format", ["csv", "recordio"])
 def test_a_channel_that_does_not_fit_leaves_no_piece(tmp_path: Path, file_format: str) -> None:
     with pytest.raises(ExternalError, match=str(tmp_path)):
-        write_rows([FRAME], "pay", tmp_path / "train", file_format)  # type: ignore[arg-type] # a Format
+        write_rows([FRAME], SCHEMA, tmp_path / "train", file_format)  # type: ignore[arg-type] # a format
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("small_files")
 def test_chunks_that_do_not_fit_leave_no_piece(tmp_path: Path) -> None:
     with pytest.raises(ExternalError, match=str(tmp_path)):
-        list(spill_chunks([Chunk(FRAME, {})], tmp_path / "chunks"))
+        list(spill_chunks([FRAME], tmp_path / "chunks"))
     assert list(tmp_path.iterdir()) == []
 
 

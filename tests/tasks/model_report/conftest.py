@@ -1,6 +1,6 @@
 """Runs to report on: random rows with labels from a linear model plus noise, predicted by that model."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -16,22 +16,27 @@ from aws.registry import Package
 from aws.storage import StoredObject
 from aws.training.cost import Bill
 from aws.training.submission import Submission
-from linear_learner.hyperparameters import LOSSES
+from linear_learner.hyperparameters import LOSSES, Hyperparameters
 from linear_learner.logs.reader import EpochReport, LogReport
 from linear_learner.model import LinearModel, Predictions, PredictorType
+from linear_learner.schema import LabelSchema, NumberColumn, Schema
+from tasks.check import CheckedData
+from tasks.data.column_plan import plan_columns
+from tasks.data.label_choice import LabelChoice
 from tasks.data.measurement import measure_chunks
-from tasks.data.reader import Chunk
 from tasks.data.rules.finding import Finding
-from tasks.data.source import Source
+from tasks.data.source import Source, TablePart
 from tasks.download import ModelFile
+from tasks.encode import Encoding
 from tasks.evaluation.assessment import assess
 from tasks.evaluation.results import Evaluation, Verdict
 from tasks.format import ChannelFile
 from tasks.load import Table
 from tasks.model_report.document import TrainingRun, render_report
+from tasks.model_report.effects import Effects, ReportFigures, compute_effects
 from tasks.model_report.plots import draw_plots
 from tasks.monitor import FinishedJob, TrainingLogSummary
-from tasks.parameters import Gate, Split
+from tasks.parameters import Gate, PlanOptions, Split
 from tasks.record import Recorded
 from tasks.register import Registered
 from tasks.split import Rows
@@ -64,7 +69,6 @@ class Case:
     labels: NDArray[np.float32]
     predictions: Predictions
     champion: Package | None
-    warnings: Sequence[Finding]
     workspace: str = "aws"
 
     @property
@@ -72,11 +76,21 @@ class Case:
         assert self.run.job.log.summary is not None
         return self.run.job.log.summary
 
+    def effects(self) -> Effects:
+        """The effects of the columns of the run's model."""
+        spreads = {column.name: column.std for column in self.run.table.profile.columns}
+        return compute_effects(self.model, self.model.feature_names or (), spreads)
+
     def plots(self) -> dict[str, str]:
-        return draw_plots(self.run, self.model, self.labels, self.predictions, self.run.evaluation)
+        evaluation = self.run.evaluation
+        return draw_plots(self.run, self.model, self.labels, self.predictions, evaluation, self.effects())
 
     def report(self, plots: dict[str, str] | None = None) -> str:
-        return render_report(self.run, self.champion, self.warnings, self.workspace, plots or {})
+        figures = ReportFigures(effects=self.effects(), closed_form=None, plots=plots or {})
+        return render_report(self.run, self.champion, self.workspace, figures)
+
+    def with_warnings(self, *warnings: Finding) -> Self:
+        return self.change(checked=self.run.checked.model_copy(update={"findings": warnings}))
 
     def change(self, **fields: object) -> Self:
         """A copy with other fields of the run."""
@@ -128,16 +142,32 @@ def evaluated_case(kind: PredictorType, classes: int, names: tuple[str, ...], ta
     model = LinearModel(kind, LOSSES[kind][0], weights, np.zeros(outputs, np.float32), 0.4, {}, names)
     columns = np.vstack([labels, features.T]).astype(np.float64)
     frame = pl.DataFrame(dict(zip([target, *names], columns, strict=True)))
-    profile = measure_chunks([Chunk(frame, {})], [target, *names], target).profile()
+    profile = measure_chunks([frame], [target, *names], target).profile()
     uri = "s3://people-data/output/transformed_data.csv"
-    source = Source(uri=uri, parts=(StoredObject(uri=uri, size=1, etag="e"),))
+    source = Source(uri=uri, parts=(TablePart(uri=uri, size=1, etag="e"),))
     table = Table(source=source, holdout=None, made_of={}, part_rows=(ROWS,), profile=profile)
     evaluation = evaluate(model, labels.astype(np.float32), features)
-    run = TrainingRun(table=table, evaluation=evaluation, **steps(kind, Path("model.tar.gz"), names))
+    classes = () if kind == "regressor" else tuple(map(str, range(max(outputs, 2))))
+    checked = CheckedData(
+        findings=(finding(),),
+        plan=plan_columns(profile, PlanOptions()),
+        label=LabelChoice(predictor_type=kind, classes=classes, reason="The predictor type was chosen."),
+        hyperparameters=Hyperparameters(predictor_type=kind, num_classes=outputs if outputs > 2 else None),
+    )
+    schema = Schema(
+        label=LabelSchema(name=target, classes=classes), columns=tuple(NumberColumn(name=name) for name in names)
+    )
+    run = TrainingRun(
+        table=table,
+        evaluation=evaluation,
+        checked=checked,
+        encoding=Encoding(table_schema=schema, made_of={}),
+        **steps(kind, Path("model.tar.gz"), names),
+    )
     predictions = model.predict(features)
     for array in (labels, weights, predictions.scores):
         array.flags.writeable = False  # tests share them
-    return Case(run, model, labels.astype(np.float32), predictions, champion(), (finding(),))
+    return Case(run, model, labels.astype(np.float32), predictions, champion())
 
 
 def evaluate(model: LinearModel, labels: NDArray[np.float32], features: NDArray[np.float32]) -> Evaluation:
@@ -168,7 +198,9 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
     )
     return {
         "rows": Rows(train=28_000, validation=8_040, test=3_960, parameters=Split()),
-        "uploaded": Uploaded(identity="0", content_type="text/csv", features=features, files=(file,), made_of={}),
+        "uploaded": Uploaded(
+            identity="0", content_type="text/csv", features=features, schema_sha256="0", files=(file,), made_of={}
+        ),
         "submission": Submission(name=JOB, arn="arn:aws:sagemaker:::x", how="started"),
         "job": FinishedJob(
             name=JOB,
@@ -180,7 +212,13 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
         ),
         "model": ModelFile(uri=model, path=path, size=1, sha256="x", features=len(features)),
         "verdict": Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
-        "recorded": Recorded(uri="s3://bucket/models/run.json", path=path.with_name("run.json"), sha256="x"),
+        "recorded": Recorded(
+            uri="s3://bucket/models/run.json",
+            path=path.with_name("run.json"),
+            sha256="x",
+            schema_uri="s",
+            schema_sha256="x",
+        ),
         "registered": Registered(arn="arn", group="linear-learner-bonus", version=3, status="PendingManualApproval"),
     }
 

@@ -19,12 +19,10 @@ from tasks.data.profile_report import escape_markdown
 from tasks.data.source import Source
 from tasks.evaluation.numbers import format_number, format_share
 from tasks.evaluation.results import Evaluation, GateOutcome, Metric, Verdict
-from tasks.model_report.document import MAX_FEATURES, metrics_table, render_page
-from tasks.model_report.effects import compute_effects
+from tasks.model_report.document import metrics_table, render_page
+from tasks.model_report.effects import MAX_EFFECTS
 from tasks.parameters import Split
-from tasks.record import Recorded
 from tasks.split import Rows
-from tests.linear_learner.formats.files import write_archive
 from tests.tasks.model_report.conftest import PLOTS, Case, MakeCase, finding
 
 KINDS: tuple[PredictorType, ...] = ("regressor", "binary_classifier", "multiclass_classifier")
@@ -193,22 +191,23 @@ def test_shares_are_in_per_cent() -> None:
 
 def test_effects_are_sorted_by_the_change_per_standard_deviation(make_case: MakeCase) -> None:
     case = make_case()
-    found = compute_effects(case.model, case.run.table.profile)
+    found = case.effects().listed
     spreads = {column.name: column.std or 0.0 for column in case.run.table.profile.columns}
     for effect in found:
-        assert effect.size == pytest.approx(effect.coefficients[0] * spreads[effect.feature])
-    assert [abs(one.size) for one in found] == sorted((abs(one.size) for one in found), reverse=True)
+        assert effect.size == pytest.approx(effect.coefficients[effect.column] * spreads[effect.column])
+    sizes = [abs(one.size or 0) for one in found]
+    assert sizes == sorted(sizes, reverse=True)
     coefficients = case.model.coefficients()
-    assert [one.feature for one in found] != sorted(coefficients, key=lambda name: -abs(coefficients[name]))
+    assert [one.column for one in found] != sorted(coefficients, key=lambda name: -abs(coefficients[name]))
 
 
 def test_effects_of_a_multiclass_model_are_sorted_by_the_class_that_changes_most(make_case: MakeCase) -> None:
     case = make_case("multiclass_classifier")
-    for effect in compute_effects(case.model, case.run.table.profile):
-        assert abs(effect.size) == max(abs(size) for size in effect.sizes)
+    for effect in case.effects().listed:
+        assert abs(effect.size or 0) == max(abs(size or 0) for size in effect.sizes)
     strongest, by_class = tables(section(case.report(), "Feature effects"))
-    assert strongest[0] == ["feature", "class", "coefficient", "effect"]
-    assert by_class[0] == ["feature", "0", "1", "2", "3", "4"]
+    assert strongest[0] == ["column", "class", "coefficient", "effect"]
+    assert by_class[0] == ["column", "0", "1", "2", "3", "4"]
     assert strongest[1][3] == by_class[1][1 + int(strongest[1][1])]
 
 
@@ -216,16 +215,14 @@ def test_features_with_unknown_standard_deviation_are_last(make_case: MakeCase) 
     case = make_case()
     weights = np.append(case.model.weights, [[1e6]], axis=0).astype(np.float32)
     model = replace(case.model, weights=weights, feature_names=(*(case.model.feature_names or ()), "unknown"))
-    write_archive(model, case.run.model.path)
-    uploaded = case.run.uploaded.model_copy(update={"features": model.feature_names})
-    [table] = tables(section(case.change(uploaded=uploaded).report(), "Feature effects"))
+    [table] = tables(section(replace(case, model=model).report(), "Feature effects"))
     assert table[-1] == ["unknown", "1,000,000", "–"]  # noqa: RUF001 - a dash, not a minus
 
 
 def test_only_the_features_with_the_largest_effects_are_listed(make_case: MakeCase) -> None:
     text = section(make_case(names=tuple(f"x{index}" for index in range(70))).report(), "Feature effects")
-    assert len(tables(text)[0]) == MAX_FEATURES + 1
-    assert "\n\nand 50 more features\n\n" in text
+    assert len(tables(text)[0]) == MAX_EFFECTS + 1
+    assert "\n\nand 50 more columns\n\n" in text
 
 
 def test_the_threshold_of_a_binary_classifier_is_reported(make_case: MakeCase) -> None:
@@ -259,7 +256,7 @@ def test_the_training_and_the_effect_of_early_stopping_are_described(make_case: 
     assert "32 models in parallel, 15 epochs, minimising mse. Training stopped early" in text
     assert "Saved model: model 7 at epoch 9 (epochs count from 0)." in text
     assert "**Early stopping discarded an improvement of 0.933 %**: epoch 10 had 0.3687." in text
-    assert ["learning_rate", "0.1"] in tables(make_case().report())[-4]
+    assert ["learning_rate", "0.1"] in tables(make_case().report())[-5]
 
 
 def test_no_improvement_is_discarded_if_the_best_epoch_is_saved(make_case: MakeCase) -> None:
@@ -318,7 +315,7 @@ def test_a_slice_that_is_no_better_than_the_baseline_is_bold(make_case: MakeCase
 
 def test_warnings_of_the_data_are_listed(make_case: MakeCase) -> None:
     assert "The check of the data found **1 warning**:\n\n- column 'age'" in make_case().report()
-    assert "found no warnings." in replace(make_case(), warnings=()).report()
+    assert "found no warnings." in make_case().with_warnings().report()
 
 
 def test_plots_are_in_order_with_captions(make_case: MakeCase) -> None:
@@ -353,11 +350,12 @@ def rename_everything(case: Case, name: str) -> Case:
                 update={"name": name, "bill": run.job.bill.model_copy(update={"instance_type": name})}
             ),
             uploaded=run.uploaded.model_copy(update={"features": (name, *run.uploaded.features[1:])}),
+            checked=run.checked.model_copy(update={"findings": (finding(f"column {name}"),)}),
             verdict=run.verdict.model_copy(update={"reason": name}),
             registered=run.registered and run.registered.model_copy(update={"group": name}),
         ),
         champion=case.champion and case.champion.model_copy(update={"training_job": name or "job"}),
-        warnings=(finding(f"column {name}"),),
+        model=replace(case.model, feature_names=(name, *(case.model.feature_names or ())[1:])),
     )
 
 
@@ -382,7 +380,8 @@ def test_names_are_escaped_in_the_report_and_the_page(make_case: MakeCase, kind:
 
 @pytest.mark.parametrize("uri", ["s3://b/a```b", "s3://b/`````\n```\n# x", "s3://b/x | <script>"])
 def test_the_command_is_one_code_block(make_case: MakeCase, uri: str) -> None:
-    case = make_case().change(recorded=Recorded(uri=uri, path=Path("run.json"), sha256="x"))
+    case = make_case()
+    case = case.change(recorded=case.run.recorded.model_copy(update={"uri": uri}))
     [block] = list(MarkdownIt().parse(section(case.report(), "How to reproduce")))
     expected = uri.replace("\n", " ")
     assert block.content == f"python -m flows.train --from-run {expected} --workspace aws\n"

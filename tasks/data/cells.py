@@ -1,0 +1,120 @@
+"""Columns of cells as category texts, numbers and times: `linear_learner.cells` for whole columns."""
+
+import numpy as np
+import polars as pl
+
+from linear_learner.cells import DATE_FORMATS, ISO_DATE, MAX_EXACT_INTEGER, DateFormat, canonical, describe
+from linear_learner.errors import DataError
+
+_EPOCH_YEAR = 1970
+
+
+class InvalidCellError(ValueError):
+    """A cell that cannot be read; `index` is its row in the column, from 0."""
+
+    def __init__(self, cells: pl.Series, index: int, problem: str) -> None:
+        super().__init__(problem)
+        self.index, self._column, self._cell = index, cells.name, cells[index]
+
+    def with_row(self, row: int) -> DataError:
+        """The error for users; `row` is the number of the row in the table, from 1."""
+        return DataError(f"row {row}, column {self._column!r}: {describe(self._cell)} {self}")
+
+
+def require(cells: pl.Series, valid: pl.Series, problem: str) -> None:
+    """Raise InvalidCellError for the first of the `cells` that is not valid."""
+    if not valid.all():
+        raise InvalidCellError(cells, int(valid.arg_min() or 0), problem)
+
+
+def canonical_texts(cells: pl.Series) -> pl.Series:
+    """The canonical text of each cell; null where it is missing. Meant for the distinct values of a column."""
+    kind = cells.dtype
+    if kind == pl.String:
+        stripped = cells.str.strip_chars()
+        lower, numbers = stripped.str.to_lowercase(), stripped.cast(pl.Float64, strict=False)
+        texts = _select(lower.is_in(["true", "false"]), lower, stripped)
+        return _select(numbers.is_not_null(), _number_texts(numbers), _select(texts != "", texts, None))
+    if kind == pl.Boolean:
+        return cells.cast(pl.String)
+    if kind.is_temporal():
+        return pl.Series(cells.name, map(canonical, _to_utc(cells)), pl.String)
+    return _number_texts(cells.cast(pl.Float64))
+
+
+def to_numbers(cells: pl.Series) -> pl.Series:
+    """The numbers of a column; null where a cell is missing. Raises InvalidCellError for another text."""
+    if cells.dtype.is_temporal() and cells.null_count() < len(cells):
+        raise InvalidCellError(cells, int(cells.is_not_null().arg_max() or 0), "is not a number")
+    if cells.dtype != pl.String:
+        return cells.cast(pl.Float64).fill_nan(None)
+    texts = canonical_texts(cells)
+    numbers = texts.replace(["true", "false"], ["1", "0"]).cast(pl.Float64, strict=False)
+    require(cells, texts.is_null() | numbers.is_not_null(), "is not a number")
+    return numbers
+
+
+def to_seconds(cells: pl.Series, date_format: DateFormat | None) -> pl.Series:
+    """The seconds since 1970 of a column of dates, times or texts; null where a cell is missing.
+
+    Raises InvalidCellError for a number, and for a text that does not have the format; see `parse_date`.
+    """
+    date_format = date_format or ISO_DATE
+    if cells.dtype.is_temporal():
+        return _to_utc(cells).cast(pl.Datetime("us")).to_physical() // 1_000_000
+    if cells.null_count() == len(cells):
+        return cells.cast(pl.Int64)
+    problem = f"is not a date like {date_format}"
+    if cells.dtype != pl.String:
+        require(cells, cells.is_null(), problem)
+    stripped = cells.str.strip_chars()
+    stripped = _select(stripped != "", stripped, None)
+    texts = stripped.drop_nulls().unique()
+    seconds = stripped.replace_strict(texts, parse_dates(texts, date_format), default=None, return_dtype=pl.Int64)
+    require(cells, stripped.is_null() | seconds.is_not_null(), problem)
+    return seconds
+
+
+def parse_dates(texts: pl.Series, date_format: DateFormat) -> pl.Series:
+    """The seconds since 1970 of each text; null where it does not have the format."""
+    parts = texts.str.extract_groups(f"^(?:{DATE_FORMATS[date_format]})$").struct.unnest()
+    names = ("year", "month", "day", "hour", "minute", "second", "zone_hour", "zone_minute")
+    number = {name: parts[name].cast(pl.Int64).fill_null(0).to_numpy() for name in names}
+    months = (number["year"] - _EPOCH_YEAR) * 12 + number["month"] - 1
+    days = months.astype("M8[M]").astype("M8[D]") + (number["day"] - 1)
+    hour, half = number["hour"], parts["half"].str.to_lowercase()
+    has_half = half.is_not_null().to_numpy()
+    valid = (number["year"] > 0) & (days.astype("M8[M]") == months.astype("M8[M]"))  # 30 February is in March
+    valid &= ~has_half | ((hour >= 1) & (hour <= 12))
+    hour = np.where(has_half, hour % 12 + 12 * (half == "p").fill_null(value=False).to_numpy(), hour)
+    offset = number["zone_hour"] * 3600 + number["zone_minute"] * 60
+    offset = np.where((parts["sign"] == "-").fill_null(value=False).to_numpy(), -offset, offset)
+    seconds = days.astype(np.int64) * 86_400 + hour * 3600 + number["minute"] * 60 + number["second"] - offset
+    return _select(pl.Series(valid), pl.Series(seconds, dtype=pl.Int64), None)
+
+
+def _to_utc(cells: pl.Series) -> pl.Series:
+    """Times in UTC and in microseconds; dates are unchanged."""
+    if not isinstance(cells.dtype, pl.Datetime):
+        return cells
+    if cells.dtype.time_zone is not None:
+        cells = cells.dt.convert_time_zone("UTC").dt.replace_time_zone(None)
+    return cells.dt.cast_time_unit("us")
+
+
+def _number_texts(numbers: pl.Series) -> pl.Series:
+    numbers = numbers.fill_nan(None)
+    whole = (numbers == numbers.round()) & (numbers.abs() < MAX_EXACT_INTEGER)
+    texts = _select(whole, numbers, None).cast(pl.Int64).cast(pl.String)
+    if (others := numbers.filter(~whole)).len():  # few in general, as they are distinct values of a category
+        values = others.unique()
+        found = others.replace_strict(values, pl.Series(map(canonical, values), dtype=pl.String))
+        texts = texts.scatter((~whole).arg_true(), found)
+    return texts
+
+
+def _select(mask: pl.Series, values: pl.Series, others: pl.Series | None) -> pl.Series:
+    """`values` where the mask is true, otherwise `others` or null."""
+    return values.zip_with(
+        mask.fill_null(value=False), pl.Series([None], dtype=values.dtype) if others is None else others
+    )
