@@ -209,6 +209,15 @@ def machine(prefect_server: None, tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture
+def coarse_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw the plots of reports in half the time, for tests that do not look at them."""
+    from tasks.model_report.style import STYLE
+
+    monkeypatch.setitem(STYLE, "figure.dpi", 50)
+    monkeypatch.setitem(STYLE, "figure.constrained_layout.use", False)
+
+
+@pytest.fixture
 def inject(sandbox_url: str) -> Iterator[Callable[..., None]]:
     """A function that injects a fault into the sandbox; after the test all faults are removed."""
     from sandbox import faults

@@ -16,7 +16,6 @@ from aws.storage import write_object
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
 from sandbox import client
-from tasks.model_report.style import STYLE
 from tasks.parameters import Dataset, RequestedHyperparameters
 from tasks.report import TrainingRun
 from tests.conftest import use_machine
@@ -44,11 +43,9 @@ def _short_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("botocore.endpoint.time", fast_time)
 
 
-@pytest.fixture
-def coarse_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the plots of reports in half the time, for tests that do not look at them."""
-    monkeypatch.setitem(STYLE, "figure.dpi", 50)
-    monkeypatch.setitem(STYLE, "figure.constrained_layout.use", False)
+@pytest.fixture(autouse=True)
+def _coarse_plots(coarse_plots: None) -> None:
+    """No test of the flow looks at the plots."""
 
 
 @pytest.fixture(scope="session")

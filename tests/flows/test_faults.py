@@ -34,7 +34,7 @@ from tests.docs.pages import commands
 from tests.flows.conftest import HYPERPARAMETERS
 from tests.tasks.conftest import in_flow
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("coarse_plots")]
+pytestmark = pytest.mark.e2e
 
 Parameters = dict[str, Any]
 Jobs = Callable[[], list[str]]

@@ -23,8 +23,6 @@ from linear_learner.formats.artifact import read_model
 from tasks.parameters import COMMON_HYPERPARAMETERS, RARE_GROUP, Dataset, RequestedHyperparameters, Split
 from tasks.report import TrainingRun
 
-pytestmark = pytest.mark.usefixtures("coarse_plots")
-
 PutObject = Callable[[str, bytes], str]
 STEPS = ("load", "split", "encode", "format", "upload", "training job", "read log", "download", "evaluate", "record")
 

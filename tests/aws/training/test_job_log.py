@@ -126,7 +126,7 @@ MAX_CALLS = 4 * (job_log.MAX_LOOK_PAGES + job_log.MAX_STREAM_PAGES) * 2
 """Two attempts of every call of every look: one per poll, and some at the end."""
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     st.lists(PAGES | ERRORS | MALFORMED, min_size=1, max_size=12), st.sampled_from(["Completed", "Failed", "Stopped"])
 )

@@ -19,7 +19,7 @@ from tasks.data.source import Source, TablePart
 from tasks.report import TrainingRun
 from tests.flows.conftest import HYPERPARAMETERS, linear_table
 
-pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("coarse_plots")]
+pytestmark = pytest.mark.e2e
 
 PutObject = Callable[[str, bytes], str]
 

@@ -100,12 +100,14 @@ def test_plain_text_is_one_short_line() -> None:
     assert plain_text("Größe_in_µm") == "Größe_in_µm"
 
 
+@pytest.mark.usefixtures("coarse_plots")
 def test_without_a_log_there_is_no_learning_curve(make_case: MakeCase) -> None:
     case = make_case()
     assert "learning-curve" not in case.change_log(None).plots()
     assert "learning-curve" not in case.change_log(case.summary.model_copy(update={"epochs": ()})).plots()
 
 
+@pytest.mark.usefixtures("coarse_plots")
 @pytest.mark.parametrize("epochs", [1, 200])
 def test_any_number_of_epochs_has_a_learning_curve(make_case: MakeCase, epochs: int) -> None:
     case = make_case()
@@ -114,6 +116,7 @@ def test_any_number_of_epochs_has_a_learning_curve(make_case: MakeCase, epochs: 
     assert "learning-curve" in case.change_log(summary).plots()
 
 
+@pytest.mark.usefixtures("coarse_plots")
 @pytest.mark.parametrize("kind", PLOTS)
 @pytest.mark.parametrize("rows", [1, 5])
 def test_small_and_constant_test_sets_are_drawn(make_case: MakeCase, kind: PredictorType, rows: int) -> None:
@@ -144,6 +147,7 @@ def test_outliers_do_not_widen_a_histogram() -> None:
     assert module._edges(values)[-1] < 10
 
 
+@pytest.mark.usefixtures("coarse_plots")
 def test_hinge_loss_has_no_calibration_and_one_class_has_no_curves(make_case: MakeCase) -> None:
     case = make_case("binary_classifier")
     hinge = replace(case.model, loss="hinge_loss")
@@ -156,6 +160,7 @@ def test_hinge_loss_has_no_calibration_and_one_class_has_no_curves(make_case: Ma
     }
 
 
+@pytest.mark.usefixtures("coarse_plots")
 def test_many_classes_have_curves_but_no_confusion_matrix(make_case: MakeCase) -> None:
     assert set(make_case("multiclass_classifier", classes=21).plots()) == PLOTS_OF_CLASSES
 
@@ -168,6 +173,7 @@ def test_plots_are_reproducible_and_differ_between_models(make_case: MakeCase) -
     assert not np.array_equal(pixels(first), pixels(other))
 
 
+@pytest.mark.usefixtures("coarse_plots")
 def test_features_with_unknown_standard_deviation_have_no_bar(make_case: MakeCase) -> None:
     case = make_case()
     unknown = case.run.table.profile.model_copy(update={"columns": ()})
@@ -185,6 +191,7 @@ def test_plotting_libraries_are_imported_only_when_drawing() -> None:
     assert not {"matplotlib", "PIL", "sklearn"} & set(run.stdout.split())
 
 
+@pytest.mark.usefixtures("coarse_plots")
 def test_drawing_is_thread_safe(make_case: MakeCase) -> None:
     import matplotlib as mpl
 
