@@ -5,7 +5,8 @@
 
 import re
 from collections.abc import Collection
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from typing import Any, Final, Literal
 
 WHITESPACE = "\t\n\v\f\r \x85\xa0\u1680" + "".join(map(chr, range(0x2000, 0x200B))) + "\u2028\u2029\u202f\u205f\u3000"
@@ -15,6 +16,8 @@ MAX_EXACT_INTEGER = 1 << 53
 MAX_FLOAT32 = 3.4028234663852886e38  # the algorithm computes with float32
 
 _NUMBER = re.compile(r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?|nan)", re.IGNORECASE)
+_PLAIN_TYPES = {str, int, float, bool, type(None)}
+_MISSING_TYPES = {"NAType", "NaTType"}  # of pandas, which is not imported
 _BOOLEANS = {"true": True, "false": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
@@ -48,7 +51,8 @@ def canonical(value: Any, missing_values: Collection[str] = ()) -> str | None:
 
     Texts are stripped. Numbers, and texts that are numbers, are those of float64 in their shortest form without a
     trailing `.0`, so that `01`, `1`, `1.0` and 1 are the same category; booleans, and such texts in upper or lower
-    case, are `true` and `false`. Times are in UTC. None, NaN, an empty text and the `missing_values` are missing.
+    case, are `true` and `false`. Times are in UTC. None, NaN, an empty text and the `missing_values` are missing, as is
+    a value whose canonical text is one of these, however it is written.
     """
     value = _plain(value)
     if value is None:
@@ -57,7 +61,10 @@ def canonical(value: Any, missing_values: Collection[str] = ()) -> str | None:
         number = _other_text(value)
         return None if number in missing_values else number
     text = value.strip(WHITESPACE)
-    return None if not text or text in missing_values else _canonical_text(text)
+    if not text or text in missing_values:
+        return None
+    found = _canonical_text(text)
+    return None if found in missing_values else found
 
 
 def parse_number(value: Any) -> float:
@@ -94,12 +101,30 @@ def parse_date(value: Any, date_format: DateFormat | None) -> int:
 
 def describe(value: Any) -> str:
     """A value for a message, at most about 60 characters."""
+    value = _plain(value)
     return f"{value!r:.60}" if isinstance(value, str | int | float | bool | None) else f"a {type(value).__name__}"
 
 
 def _plain(value: Any) -> Any:
-    """Python's own value of a numpy scalar; other values are returned unchanged."""
-    return value.item() if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0 else value
+    """The value as None or in Python's own type: of numpy's scalars, pandas' missing ones, decimals and durations.
+
+    Durations and times of the day are seconds, as in training.
+    """
+    kind = type(value)
+    if kind in _PLAIN_TYPES:
+        return value
+    if kind.__name__ in _MISSING_TYPES:
+        return None
+    if kind.__module__ == "numpy" and getattr(value, "ndim", None) == 0:
+        is_time = value.dtype.kind in "mM"
+        plain = value.item()
+        # Python has no nanoseconds, and numpy returns a number for them.
+        return _plain(value.astype(f"{value.dtype.kind}8[us]").item() if is_time and isinstance(plain, int) else plain)
+    if isinstance(value, Decimal):
+        return float(value)
+    if isinstance(value, time):
+        value = timedelta(hours=value.hour, minutes=value.minute, seconds=value.second, microseconds=value.microsecond)
+    return value.total_seconds() if isinstance(value, timedelta) else value
 
 
 def _to_float(value: float) -> float:

@@ -1,12 +1,14 @@
 """The schema of a model: what becomes of each column of a table, in training and in prediction.
 
-It is stored as `schema.json` next to the model and needs no library for tables: `Schema.encode` turns rows, by column
-name, into the features that the model was trained with.
+It is stored as `schema.json` next to the model and needs no library for tables: `Schema.encode` turns rows, and
+`Schema.encode_columns` columns, by name, into the features that the model was trained with.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from hashlib import sha256
+from math import isfinite
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -21,6 +23,7 @@ from linear_learner.cells import (
     parse_date,
     parse_number,
 )
+from linear_learner.columns import Cells, Table, count_rows, find_distinct, require_columns, to_cells
 from linear_learner.errors import ArtifactError, DataError
 
 SCHEMA_FORMAT = 1
@@ -235,7 +238,7 @@ class Schema(_Model):
     @property
     def table_columns(self) -> tuple[str, ...]:
         """The target and the columns that become features."""
-        return (self.label.name, *(column.name for column in self.columns))
+        return (self.label.name, *self.feature_columns)
 
     @property
     def is_identity(self) -> bool:
@@ -243,30 +246,90 @@ class Schema(_Model):
         complete = all(isinstance(column, NumberColumn) and column.fill is None for column in self.columns)
         return complete and list(self.label.classes) == [str(index) for index in range(len(self.label.classes))]
 
-    def encode(self, rows: Sequence[Mapping[str, Any]]) -> Floats:
+    @property
+    def feature_columns(self) -> tuple[str, ...]:
+        """The columns that become features, which a table needs for predictions."""
+        return tuple(column.name for column in self.columns)
+
+    @cached_property
+    def missing_numbers(self) -> tuple[float, ...]:
+        """The numbers that mean a missing cell, such as -999."""
+        numbers = []
+        for text in self.missing_values:
+            with suppress(ValueError):
+                numbers.append(float(text))
+        return tuple(filter(isfinite, numbers))
+
+    @cached_property
+    def missing_texts(self) -> frozenset[str]:
+        """The canonical and other texts that mean a missing cell."""
+        return frozenset((*self.missing_values, *(str(canonical(number)) for number in self.missing_numbers)))
+
+    def encode(self, rows: Sequence[Mapping[str, Any]], first_row: int = 1) -> Floats:
         """The features (rows, features) of rows by column name; other columns are ignored.
 
         A cell is a text, number, boolean, date, datetime or None; numbers may be given as texts and texts as numbers.
-        Raises DataError, with the number of the row, from 1, and the column, for a missing column and an invalid cell.
+        Raises DataError, with the number of the row (`first_row` is that of the first one) and the column, for missing
+        columns and an invalid cell.
         """
+        try:
+            cells: dict[str, Cells] = {name: [row[name] for row in rows] for name in self.feature_columns}
+        except KeyError:
+            for number, row in enumerate(rows, first_row):
+                require_columns(self.feature_columns, row, f"row {number}")
+            raise
+        return self._encode(cells, range(first_row, first_row + len(rows)))
+
+    def encode_columns(self, columns: Table, first_row: int = 1) -> Floats:
+        """The features (rows, features) of columns by name, as `encode` gives them for rows; also of a frame.
+
+        A column is a sequence of cells, an array, or a Series of pandas or polars. Raises the same errors as `encode`.
+        """
+        require_columns(self.feature_columns, set(getattr(columns, "columns", columns)), "the table")
+        cells = {name: to_cells(columns[name], name) for name in self.feature_columns}
+        return self._encode(cells, range(first_row, first_row + count_rows(cells)))
+
+    def _encode(self, cells: Mapping[str, Cells], rows: range) -> Floats:
         encoded = np.empty((len(rows), len(self.features)), np.float32)
         start = 0
-        for column in self.columns:
-            cells = [self._compact_cell(column, row, number) for number, row in enumerate(rows, 1)]
-            values = [np.array(value) for value in zip(*cells, strict=True)]
-            for feature in column.expand(values) if rows else ():
+        for column in self.columns if rows else ():
+            for feature in column.expand(self._compact(column, cells[column.name], rows)):
                 encoded[:, start] = feature
                 start += 1
         return encoded
 
-    def _compact_cell(self, column: AnyColumn, row: Mapping[str, Any], number: int) -> tuple[float, ...]:
-        if column.name not in row:
-            raise DataError(f"row {number} has no column {column.name!r}, which the model needs; give it, or null")
-        cell = row[column.name]
-        try:
-            return column.compact_cell(cell, canonical(cell, self.missing_values))
-        except (ValueError, OverflowError) as error:  # a time that has no equal in UTC
-            raise DataError(f"row {number}, column {column.name!r}: {error}") from error
+    def _compact(self, column: AnyColumn, cells: Cells, rows: range) -> list[Column]:
+        if isinstance(column, NumberColumn) and isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
+            return self._compact_numbers(column, cells, rows)
+        return self._compact_distinct(column, cells, rows)
+
+    def _compact_numbers(self, column: NumberColumn, cells: NDArray[Any], rows: range) -> list[Column]:
+        """The compact form of an array of numbers; those that are missing or invalid are treated one by one."""
+        numbers = cells.astype(np.float64)
+        is_plain = np.abs(numbers) <= MAX_FLOAT32  # false for NaN
+        for number in self.missing_numbers:
+            is_plain &= numbers != number
+        compact: list[Column] = [numbers]
+        if column.indicator:
+            compact.append(np.zeros(len(numbers), np.uint8))
+        if len(others := np.flatnonzero(~is_plain)):
+            found = self._compact_distinct(column, cells[others], others + rows.start)
+            for values, replacements in zip(compact, found, strict=True):
+                values[others] = replacements
+        return compact
+
+    def _compact_distinct(self, column: AnyColumn, cells: Cells, rows: range | NDArray[np.intp]) -> list[Column]:
+        """The compact form of cells in these rows, computed once for each distinct cell."""
+        distinct, indices = find_distinct(cells)
+        compact = []
+        for index, cell in enumerate(distinct):
+            try:
+                compact.append(column.compact_cell(cell, canonical(cell, self.missing_texts)))
+            except (ValueError, OverflowError) as error:  # the latter for a time that has no equal in UTC
+                row = rows[index if indices is None else int(np.argmax(indices == index))]
+                raise DataError(f"row {row}, column {column.name!r}: {error}") from error
+        columns = map(np.array, zip(*compact, strict=True))
+        return [*columns] if indices is None else [values[indices] for values in columns]
 
     def expand(self, compact: Sequence[Column]) -> list[Column]:
         """The features, each (rows,), of the compact columns without the label."""
@@ -304,7 +367,7 @@ class Schema(_Model):
         """The number that the algorithm gets for a label: the index of its class, or a regressor's number."""
         if not self.label.classes:
             return parse_number(value)
-        text = canonical(value, self.missing_values)
+        text = canonical(value, self.missing_texts)
         if text not in self.label.classes:
             raise DataError(f"{describe(value)} is none of the classes of {self.label.name!r}")
         return float(self.label.classes.index(text))

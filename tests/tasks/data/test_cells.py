@@ -70,10 +70,10 @@ def test_equal_values_have_one_canonical_text(value: Any, text: str | None) -> N
     assert canonical(value) == text
 
 
-def test_missing_markers_are_texts_as_written() -> None:
+def test_missing_markers_are_texts_and_numbers_however_they_are_written() -> None:
     assert canonical(" - ", ("-", "1")) is None
-    assert canonical("01", ("-", "1")) == "1"
-    assert canonical(1, ("1",)) is None
+    assert canonical("-.", ("-", "1")) == "-."
+    assert [canonical(cell, ("1",)) for cell in (1, 1.0, "1", "01", "1.00")] == [None] * 5
 
 
 @given(COLUMNS)
