@@ -11,7 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from linear_learner.errors import LinearLearnerError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Coefficients = dict[str, float | dict[str, float]]
 
 _JSON_DOCUMENT = re.compile(rb'\s*\{\s*"instances"')
+_MODEL_HELP = "model.tar.gz, the folder that contains it, or model_algo-1"
 _BROKEN_PIPE_EXIT_CODE = 128 + 13  # a shell's exit code for a process ended by SIGPIPE
 
 
@@ -56,14 +57,23 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train the job in a folder, as SageMaker's container does")
     train.add_argument("base", type=Path, nargs="?", default=Path("/opt/ml"), help="contains input/; default /opt/ml")
 
-    predict = commands.add_parser("predict", help="score rows of features; prints JSON lines")
-    predict.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
+    predict = commands.add_parser("predict", help="predict rows by column name; prints JSON lines")
+    predict.add_argument("model", type=Path, help=_MODEL_HELP)
     predict.add_argument(
-        "file", type=Path, nargs="?", help="CSV without label, JSON, JSON lines or RecordIO; default stdin"
+        "file",
+        type=Path,
+        nargs="?",
+        help='CSV with a header, {"instances": [{"COLUMN": VALUE, …}, …]} or JSON lines of such objects; default stdin',
+    )
+    predict.add_argument(
+        "--by-position",
+        action="store_true",
+        help="the rows are features without names, in the order of training: CSV without header and label, JSON, JSON "
+        "lines or RecordIO; the default without a schema.json beside the model",
     )
 
     inspect = commands.add_parser("inspect", help="describe a model, largest coefficients first")
-    inspect.add_argument("model", type=Path, help="model.tar.gz or model_algo-1")
+    inspect.add_argument("model", type=Path, help=_MODEL_HELP)
     inspect.add_argument("--json", action="store_true", help="print JSON")
 
     metrics = commands.add_parser("metrics", help="summarise a training job's log as JSON")
@@ -87,15 +97,46 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from linear_learner.predictor import find_model_file
+    from linear_learner.schema import Schema
+
+    path = find_model_file(options.model)
+    has_schema = path.with_name(Schema.FILE_NAME).is_file()
+    with options.file.open("rb") if options.file else contextlib.nullcontext(sys.stdin.buffer) as stream:
+        if has_schema and not options.by_position:
+            _predict_by_name(path, stream)
+        else:
+            reason = "as requested" if has_schema else f"as there is no {Schema.FILE_NAME} beside {path}"
+            _predict_by_position(path, stream, reason)
+    return 0
+
+
+def _predict_by_name(path: Path, stream: BinaryIO) -> None:
+    from linear_learner.formats.named_rows import read_named_rows
+    from linear_learner.predictor import Predictor
+
+    predictor = Predictor.read(path)
+    needed = predictor.schema.feature_columns if predictor.schema else ()
+    row = 1
+    for rows in read_named_rows(stream, needed):
+        outputs = predictor.predict(rows, row)
+        values = zip(*(column.tolist() for column in outputs.values()), strict=True)
+        _write("".join(json.dumps(dict(zip(outputs, one, strict=True))) + "\n" for one in values))
+        row += len(rows)
+
+
+def _predict_by_position(path: Path, stream: BinaryIO, reason: str) -> None:
     from linear_learner.formats.artifact import read_model
     from linear_learner.formats.inference import JSONLINES, parse_request, render_response
 
-    model = read_model(options.model)
-    body = options.file.read_bytes() if options.file else sys.stdin.buffer.read()
-    response = render_response(model.predict(parse_request(body, _content_type(body))), JSONLINES)
+    model, body = read_model(path), stream.read()
+    print(f"The rows are read by position, {reason}: features in the order of training.", file=sys.stderr)
+    _write(render_response(model.predict(parse_request(body, _content_type(body))), JSONLINES).decode())
+
+
+def _write(text: str) -> None:
     # In chunks: an unbuffered stdout may write a long text only in part, without an error.
-    shutil.copyfileobj(io.StringIO(response.decode()), sys.stdout)
-    return 0
+    shutil.copyfileobj(io.StringIO(text), sys.stdout)
 
 
 def _content_type(body: bytes) -> str:
@@ -112,10 +153,12 @@ def _content_type(body: bytes) -> str:
 
 def _inspect(options: argparse.Namespace) -> int:
     from linear_learner.formats.artifact import read_model
+    from linear_learner.predictor import find_model_file
 
-    model = read_model(options.model)
-    schema = _read_schema(options.model, len(model.weights))
-    names = schema.features if schema else _feature_names(options.model, len(model.weights))
+    path = find_model_file(options.model)
+    model = read_model(path)
+    schema = _read_schema(path, len(model.weights))
+    names = schema.features if schema else _feature_names(path, len(model.weights))
     model = dataclasses.replace(model, feature_names=names)
     coefficients = _group_coefficients(model, schema)
     properties = {

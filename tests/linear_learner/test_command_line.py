@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,6 +25,16 @@ def model(tmp_path):
     path = tmp_path / "model.tar.gz"
     write_archive(REGRESSOR, path)
     return str(path)
+
+
+@pytest.fixture
+def table_model(tmp_path):
+    """A model with a schema.json beside it: years + 10 if the city is Ulm."""
+    weights = np.array([[1.0], [0.0], [10.0]], np.float32)
+    write_archive(LinearModel("regressor", "squared_loss", weights, np.zeros(1, np.float32)), tmp_path / "model.tar.gz")
+    columns = (NumberColumn(name="years"), CategoryColumn(name="city", categories=("Bonn", "Ulm")))
+    (tmp_path / "schema.json").write_text(Schema(label=LabelSchema(name="pay"), columns=columns).to_json())
+    return str(tmp_path / "model.tar.gz")
 
 
 @pytest.fixture
@@ -65,6 +76,83 @@ def test_a_classifier_predicts_labels_with_its_threshold(tmp_path, stdin, capsys
     stdin(b"0\n3\n")
     assert main(["predict", str(model)]) == 0
     assert [response["predicted_label"] for response in responses(capsys)] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"city,id,years\nUlm,a,1\nBonn,b,2.5\n",
+        b'\xef\xbb\xbfyears , city\r\n1,Ulm\r\n\r\n 2.5 ,"Bonn"\r\n',
+        b'{"city": "Ulm", "years": 1}\n\n{"years": "2.5", "city": "Bonn", "id": []}\n',
+        b'{"instances": [{"city": "Ulm", "years": 1}, {"city": "Bonn", "years": 2.5}]}',
+        b'\n{\n  "instances": [\n{"city": "Ulm", "years": 1}, {"city": "Bonn", "years": 2.5}]}',
+    ],
+)
+def test_rows_are_predicted_by_column_name_with_the_schema_beside_the_model(table_model, stdin, capsys, body):
+    stdin(body)
+    assert main(["predict", table_model]) == 0
+    captured = capsys.readouterr()
+    assert [json.loads(line) for line in captured.out.splitlines()] == [{"prediction": 11.0}, {"prediction": 2.5}]
+    assert captured.err == ""
+
+
+def test_a_classifiers_lines_have_the_class_and_the_probability_of_each(tmp_path, capsys):
+    write_archive(BINARY, tmp_path / "model.tar.gz")
+    label = LabelSchema(name="left", classes=("stays", "leaves"))
+    (tmp_path / "schema.json").write_text(Schema(label=label, columns=(NumberColumn(name="age"),)).to_json())
+    rows = tmp_path / "rows.csv"
+    rows.write_text("age\n0\n3\n")
+    assert main(["predict", str(tmp_path), str(rows)]) == 0
+    first, second = responses(capsys)
+    assert first == {"prediction": "stays", "probability.stays": 0.5, "probability.leaves": 0.5}
+    assert second["prediction"] == "leaves"
+    assert list(first) == list(second)
+
+
+def test_features_are_scored_by_position_on_request(table_model, stdin, capsys):
+    stdin(b"1,0,1\n2.5,1,0\n")
+    assert main(["predict", "--by-position", table_model]) == 0
+    captured = capsys.readouterr()
+    assert [json.loads(line) for line in captured.out.splitlines()] == [{"score": 11.0}, {"score": 2.5}]
+    assert captured.err == "The rows are read by position, as requested: features in the order of training.\n"
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"1,Ulm\n2,Bonn\n", "the first line, '1,Ulm', has none of the model's columns, such as 'years': put a line"),
+        (b"Years,town\n1,Ulm\n", "the header has no columns 'years' and 'city'; did you mean 'Years'?"),
+        (b"years,city,city\n1,Ulm,Ulm\n", "the header has the column 'city' 2 times; rename the others"),
+        (b"years,city\n1,Ulm\n2\n", "row 2 has 1 values, but the header has 2 names"),
+        (b"years,city\n1,Ulm\nmany,Ulm\n", "row 2, column 'years': 'many' is not a number"),
+        (b"years,city\n\n,Ulm\n", "row 1, column 'years': the cell is missing"),
+        (b'years,city\n1,"Ulm\n', "row 1 is not valid CSV: unexpected end of data; check its quotes"),
+        (b'years,"city\n1,Ulm\n', "the header is not valid CSV: unexpected end of data"),
+        ("years,city\n1,Köln\n".encode("latin-1"), "line 2 is not text in UTF-8; save the file in UTF-8"),
+        (b"years,city\n" + b"1,Ulm\n" * 5000 + b"x,Ulm\n", "row 5001, column 'years'"),
+        (b"", "the input is empty"),
+        (b'{"years": 1, "City": "Ulm"}\n', "row 1 has no column 'city'; did you mean 'City'?"),
+        (b'{"years": 1, "city": "Ulm"}\n[1, 2]\n', "row 2 is [1, 2], not an object with the names of the columns"),
+        (b'{"years": 1, "city": "Ulm"}\n{"years": \n', "row 2 is not JSON"),
+        (b'{"instances": [{"features": [1, 0, 1]}]}', "row 1 has no columns 'years' and 'city'"),
+        (b'{"instances": 3}', 'the input is not {"instances": [{'),
+        (records(np.ones((1, 3)), np.zeros(1)), "RecordIO has no names of columns"),
+    ],
+)
+def test_rows_that_do_not_fit_the_schema_are_refused_in_one_sentence(table_model, stdin, capsys, body, problem):
+    stdin(body)
+    assert main(["predict", table_model]) == 2
+    error = capsys.readouterr().err
+    assert problem in error
+    assert error.count("\n") == 1
+
+
+def test_a_schema_of_another_model_is_refused(model, tmp_path, stdin, capsys):
+    schema = Schema(label=LabelSchema(name="pay"), columns=(NumberColumn(name="a"),))
+    (tmp_path / "schema.json").write_text(schema.to_json())
+    stdin(b"a\n1\n")
+    assert main(["predict", model]) == 2
+    assert_one_sentence(capsys, "it belongs to another model")
 
 
 def test_a_model_is_described_with_its_largest_coefficients_first(model, capsys):
@@ -151,7 +239,11 @@ def test_a_log_is_summarised_as_json(tmp_path, capsys):
 def test_invalid_rows_are_refused_in_one_sentence(model, stdin, capsys, body, words):
     stdin(body)
     assert main(["predict", model]) == 2
-    assert_one_sentence(capsys, words)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    notice, error = captured.err.splitlines()
+    assert "by position, as there is no schema.json" in notice
+    assert words in error
 
 
 @pytest.mark.parametrize(
@@ -159,6 +251,7 @@ def test_invalid_rows_are_refused_in_one_sentence(model, stdin, capsys, body, wo
     [
         (["predict", "/does/not/exist"], "/does/not/exist"),
         (["predict", "MODEL", "/does/not/exist"], "/does/not/exist: No such file"),
+        (["predict", str(Path(__file__).parent)], "contains no model.tar.gz"),
         (["inspect", __file__], "neither a model.tar.gz nor a model_algo-1"),
         (["metrics", "/does/not/exist"], "/does/not/exist"),
         (["metrics", "/"], "/"),
@@ -213,7 +306,7 @@ def test_a_closed_stdout_ends_the_command_without_an_error_message(model, tmp_pa
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == '{"score": 0.0}\n'
         process.stdout.close()
-        assert process.stderr.read() == ""
+        assert process.stderr.read().count("\n") == 1  # that the rows are read by position
         assert process.wait(timeout=60) == 141
 
 
