@@ -6,8 +6,10 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from aws.registry import Package
+from linear_learner.columns import Table
 from linear_learner.formats.artifact import read_model
 from linear_learner.logs.convergence import measure_late_improvement
+from linear_learner.predictor import Predictor
 from tasks.data.profile_report import MAX_NAME_LENGTH, columns_table, escape_markdown, labels_table, plan_table
 from tasks.download import TrainedModel
 from tasks.evaluation.numbers import NO_VALUE, format_count, format_number, format_share
@@ -17,7 +19,9 @@ from tasks.record import Recorded
 from tasks.register import Registered
 
 if TYPE_CHECKING:
+    import pandas as pd
     from jinja2 import Template
+    from sklearn.pipeline import Pipeline
 
 MAX_BIASES = 20
 MAX_ROWS = 50
@@ -39,6 +43,22 @@ class TrainingRun(TrainedModel):
     def cost(self) -> str:
         reused = self.submission.how == "reused"
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
+
+    def predict(self, frame: Table) -> "pd.DataFrame":
+        """The predictions for a frame with the table's columns, in any order, as columns such as `prediction`.
+
+        See `linear_learner.predictor` for them. Raises DataError, with row and column, for columns that do not fit.
+        """
+        import pandas as pd
+
+        outputs = Predictor(read_model(self.model.path), self.encoding.table_schema).predict_columns(frame)
+        return pd.DataFrame(outputs, index=getattr(frame, "index", None))
+
+    def estimator(self) -> "Pipeline":
+        """The model as a fitted scikit-learn Pipeline for such frames; see `linear_learner.estimator.to_pipeline`."""
+        from linear_learner.estimator import to_pipeline
+
+        return to_pipeline(read_model(self.model.path), self.encoding.table_schema)
 
 
 def render_report(run: TrainingRun, champion: Package | None, workspace: str, figures: ReportFigures) -> str:

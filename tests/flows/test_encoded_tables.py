@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from prefect.client.schemas.objects import State
@@ -13,7 +14,7 @@ from prefect.client.schemas.objects import State
 from aws.storage import read_object
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
-from linear_learner.formats.artifact import read_model
+from linear_learner.predictor import Predictor
 from linear_learner.schema import Schema
 from tasks.data.row_assignment import assign_rows
 from tasks.parameters import Dataset, RequestedHyperparameters, Split
@@ -67,12 +68,18 @@ def test_predictions_by_column_name_equal_those_of_the_evaluation(
     schema = Schema.parse(content, "schema.json")
     assert [column.name for column in schema.left_out] == ["Unnamed: 0", "phone"]
     assert {"city=Bonn", "city=(missing)", "age", "age=(missing)", "since.year"} <= set(schema.features)
-    rows = frame[assign_rows(ROWS, Split())["test"]].to_dicts()
-    labels = read_model(run.model.path).predict(schema.encode(rows)).labels
-    assert labels is not None
-    predicted = np.array([schema.class_name(int(label)) for label in labels])
-    correct = predicted == np.array([row["label"] for row in rows])
+    test = frame[assign_rows(ROWS, Split())["test"]].select(reversed(frame.columns))
+    predicted = run.predict(test)
+    assert list(predicted) == ["prediction", *(f"probability.{name}" for name in sorted(classes))]
+    labels = test["label"].to_numpy()
+    correct = predicted["prediction"].to_numpy() == labels
     assert correct.mean() == pytest.approx(run.evaluation.value("accuracy"), abs=1e-6)
+    by_name = Predictor.read(folder).predict(test.to_dicts())
+    assert by_name["prediction"].tolist() == predicted["prediction"].tolist()
+    estimator = run.estimator()
+    assert estimator.classes_.tolist() == sorted(classes)
+    table = pd.DataFrame(test.to_dict(as_series=False))
+    assert estimator.score(table, labels) == pytest.approx(run.evaluation.value("accuracy"), abs=1e-6)
     report = (folder / "report.html").read_text()
     assert all(name in report for name in classes)
     assert "What became of each column" in report
