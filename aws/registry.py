@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
 
@@ -22,6 +22,8 @@ ApprovalStatus = Literal["Approved", "Rejected", "PendingManualApproval"]
 PENDING: ApprovalStatus = "PendingManualApproval"
 GROUP_DESCRIPTION = "Linear Learner models, one version per training job."
 JOB_NAME = rf"{NAME_PREFIX}[0-9a-f]{{20}}(-\d+)?"
+MODEL_SHA256_KEY, SCHEMA_SHA256_KEY, SCHEMA_KEY = "sha256:model", "sha256:schema", "schema"
+"""Metadata keys: the checksums of model.tar.gz and of schema.json, and the URI of schema.json."""
 MAX_TEXT_LENGTH, MAX_METADATA_ENTRIES = 1024, 50
 REQUEST_TYPES = ["text/csv", "application/json", "application/jsonlines", "application/x-recordio-protobuf"]
 RESPONSE_TYPES = REQUEST_TYPES[1:]
@@ -43,6 +45,14 @@ class Package(BaseModel, frozen=True):
     metadata: dict[str, str]
     is_new_decision: bool = False
     """Whether the call that returned this package created it, or approved or rejected it."""
+
+
+class PackageVersion(NamedTuple):
+    """A version of a group, as SageMaker lists it."""
+
+    version: int
+    status: ApprovalStatus
+    arn: str
 
 
 class Registration(BaseModel, frozen=True):
@@ -67,14 +77,32 @@ class Registration(BaseModel, frozen=True):
 def newest_approved(workspace: Workspace, group: str) -> Package | None:
     """Return the champion: the newest version that is Approved; None if there is none or no such group."""
     newest = next(_summaries(workspace, group, ModelApprovalStatus="Approved"), None)
-    return _describe(workspace, newest["ModelPackageArn"]) if newest else None
+    return describe_package(workspace, newest["ModelPackageArn"]) if newest else None
+
+
+def list_versions(workspace: Workspace, group: str) -> list[PackageVersion]:
+    """Return the packages of a group, newest first; raises NotFound when there is no such group."""
+    return [
+        PackageVersion(
+            version=one["ModelPackageVersion"], status=one["ModelApprovalStatus"], arn=one["ModelPackageArn"]
+        )
+        for one in _list_packages(workspace, group)
+    ]
+
+
+def list_groups(workspace: Workspace) -> list[str]:
+    """Return the names of all groups of the account in the workspace's region."""
+    with translate_errors("listing the model package groups"):
+        pages = workspace.client("sagemaker").get_paginator("list_model_package_groups")
+        found = pages.paginate(PaginationConfig={"PageSize": 100})
+        return [one["ModelPackageGroupName"] for page in found for one in page["ModelPackageGroupSummaryList"]]
 
 
 def find_package(workspace: Workspace, group: str, training_job: str) -> Package | None:
     """Return the newest package of this training job's model, in any status; None if it or the group does not exist."""
     for summary in _summaries(workspace, group):
         if _parse_training_job(summary.get("ModelPackageDescription", "")) == training_job:
-            return _describe(workspace, summary["ModelPackageArn"])
+            return describe_package(workspace, summary["ModelPackageArn"])
     return None
 
 
@@ -98,7 +126,7 @@ def decide_approval(workspace: Workspace, package: Package, status: ApprovalStat
     """
     if status == PENDING or package.status != PENDING:
         return package
-    current = _describe(workspace, package.arn)  # another process may have decided in the meantime
+    current = describe_package(workspace, package.arn)  # another process may have decided in the meantime
     if current.status != PENDING:
         return current
     _set_status(workspace, package.arn, status, reason)
@@ -114,14 +142,20 @@ def _set_status(workspace: Workspace, arn: str, status: ApprovalStatus, reason: 
 
 def _summaries(workspace: Workspace, group: str, **filters: Any) -> Iterator["ModelPackageSummaryTypeDef"]:
     """Yield the packages of a group that are Completed, newest first; none if there is no such group."""
-    with suppress(NotFound), translate_errors(f"listing the model packages of {group}"):
+    with suppress(NotFound):
+        yield from _list_packages(workspace, group, **filters)
+
+
+def _list_packages(workspace: Workspace, group: str, **filters: Any) -> Iterator["ModelPackageSummaryTypeDef"]:
+    with translate_errors(f"listing the model packages of {group}"):
         pages = workspace.client("sagemaker").get_paginator("list_model_packages")
         query = {"ModelPackageGroupName": group, "SortBy": "CreationTime", "SortOrder": "Descending", **filters}
         for page in pages.paginate(**query, PaginationConfig={"PageSize": 100}):
             yield from (new for new in page["ModelPackageSummaryList"] if new["ModelPackageStatus"] == "Completed")
 
 
-def _describe(workspace: Workspace, arn: str) -> Package:
+def describe_package(workspace: Workspace, arn: str) -> Package:
+    """Return the package with this ARN; raises NotFound when it does not exist."""
     with translate_errors(f"reading model package {arn}"):
         found = workspace.client("sagemaker").describe_model_package(ModelPackageName=arn)
     containers = found["InferenceSpecification"]["Containers"] if "InferenceSpecification" in found else []
@@ -165,7 +199,7 @@ def _create(workspace: Workspace, registration: Registration) -> Package:
         raise
     if registration.status == "Rejected":  # CreateModelPackage accepts the status but no reason for it
         _set_status(workspace, created["ModelPackageArn"], "Rejected", registration.approval_description)
-    return _describe(workspace, created["ModelPackageArn"])
+    return describe_package(workspace, created["ModelPackageArn"])
 
 
 def _build_request(registration: Registration) -> "CreateModelPackageInputTypeDef":

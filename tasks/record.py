@@ -16,6 +16,7 @@ from aws.training.following import describe_job
 from aws.training.request import Channel, TrainingJobSpec
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
+from linear_learner.schema import Schema
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import Source
@@ -28,8 +29,6 @@ from tasks.prefect_ui.display import warn_of_errors
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef
 
-
-SCHEMA_FILE = "schema.json"
 RECORD_FORMAT = 1
 """Version of the record's format; a record with a higher one is refused."""
 
@@ -117,7 +116,7 @@ class Recorded(Result):
 
     def missing(self, workspace: Workspace) -> list[str]:
         """Return the URIs and paths of the record and the schema, as far as they are missing or were changed."""
-        schema_path = self.path.with_name(SCHEMA_FILE)
+        schema_path = self.path.with_name(Schema.FILE_NAME)
         files = ((self.uri, self.path, self.sha256), (self.schema_uri, schema_path, self.schema_sha256))
         missing = [uri for uri, _, checksum in files if not has_checksum(workspace, uri, checksum)]
         for _, path, checksum in files:
@@ -155,7 +154,7 @@ def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameter
         compute=Compute(instance_count=description["ResourceConfig"]["InstanceCount"]),
         schema_sha256=uploaded.schema_sha256,
     )
-    schema = _write_beside(workspace, model, SCHEMA_FILE, trained.encoding.table_schema.to_json())
+    schema = _write_beside(workspace, model, Schema.FILE_NAME, trained.encoding.table_schema.to_json())
     recorded = RunRecord(
         format=RECORD_FORMAT,
         parameters=parameters.model_dump(mode="json"),

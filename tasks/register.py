@@ -7,9 +7,17 @@ from pathlib import PurePosixPath
 from prefect import task
 from prefect.logging import get_run_logger
 
-from aws.registry import ApprovalStatus, Package, Registration, newest_approved
+from aws.registry import (
+    MODEL_SHA256_KEY,
+    SCHEMA_KEY,
+    SCHEMA_SHA256_KEY,
+    ApprovalStatus,
+    Package,
+    Registration,
+    newest_approved,
+)
 from aws.registry import register as register_package
-from aws.training.request import image_uri
+from aws.training.request import image_uri, to_tag_value
 from aws.workspace import Workspace
 from tasks.caching.policy import RETRIES, UNCACHED, Result
 from tasks.download import TrainedModel
@@ -95,7 +103,7 @@ def register(  # noqa: PLR0913, PLR0917 - the contents of a package
         model_uri=trained.job.model.uri,
         description=f"predicts {dataset.target}; {verdict}",
         metrics_uri=recorded.uri,
-        metadata=_metadata(trained, evaluation, verdict),
+        metadata=_metadata(trained, recorded, evaluation, verdict),
         status=_status(workspace, group, registry, verdict, champion),
         approval_description=str(verdict),
     )
@@ -124,10 +132,14 @@ def _status(
     return "PendingManualApproval"
 
 
-def _metadata(trained: TrainedModel, evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
-    """Return the searchable metadata; each metric has its own entry, as values allow few special characters."""
+def _metadata(trained: TrainedModel, recorded: Recorded, evaluation: Evaluation, verdict: Verdict) -> dict[str, str]:
+    """Return the searchable metadata; each metric has its own entry, as values allow few special characters.
+
+    A location with other characters would be changed; without it, the schema is looked for next to the model.
+    """
     figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
     channels = {f"sha256:{channel.name}": channel.sha256 for channel in trained.uploaded.channels}
+    location = recorded.schema_uri
     return {
         VERDICT_KEY: verdict.outcome,
         "target": trained.table.target,
@@ -136,4 +148,7 @@ def _metadata(trained: TrainedModel, evaluation: Evaluation, verdict: Verdict) -
         "test:decides": METRICS[evaluation.gate_metric].title,
         **figures,
         **channels,
+        MODEL_SHA256_KEY: trained.model.sha256,
+        SCHEMA_SHA256_KEY: recorded.schema_sha256,
+        **({SCHEMA_KEY: location} if to_tag_value(location) == location else {}),
     }

@@ -12,8 +12,19 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from aws.errors import AccessDenied, InvalidRequest, Unavailable
-from aws.registry import ApprovalStatus, Package, Registration, decide_approval, find_package, newest_approved, register
+from aws.errors import AccessDenied, InvalidRequest, NotFound, Unavailable
+from aws.registry import (
+    ApprovalStatus,
+    Package,
+    PackageVersion,
+    Registration,
+    decide_approval,
+    find_package,
+    list_groups,
+    list_versions,
+    newest_approved,
+    register,
+)
 from aws.workspace import Workspace
 
 Calls = Callable[[], Counter[str]]
@@ -316,6 +327,15 @@ def test_a_package_is_found_by_the_full_name_of_its_training_job_on_any_page(wor
     assert find_package(workspace, group, attempt) == as_found(second)
     assert find_package(workspace, group, attempt.removesuffix("-2")) is None
     assert newest_approved(workspace, group) is None
+
+
+def test_the_versions_of_a_group_are_listed_newest_first(workspace: Workspace, group: str) -> None:
+    with pytest.raises(NotFound, match=group):
+        list_versions(workspace, group)
+    made = [register(workspace, registration(group, status=status)) for status in STATUSES]
+    expected = [PackageVersion(one.version, one.status, one.arn) for one in reversed(made)]
+    assert list_versions(workspace, group) == expected
+    assert group in list_groups(workspace)
 
 
 def test_metadata_is_reduced_to_valid_characters_and_lengths(workspace: Workspace, group: str) -> None:
