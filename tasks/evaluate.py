@@ -1,6 +1,5 @@
 """Evaluate: compute the metrics of the model, the champion and the best constant on the test set, and draw plots."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -12,12 +11,12 @@ from prefect.logging import get_run_logger
 
 from aws.errors import AwsError
 from aws.registry import Package
-from aws.storage import download_object, read_object, read_start, stat_object
+from aws.storage import download_object, read_start, stat_object
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
 from linear_learner.formats.artifact import read_model
 from linear_learner.formats.channels import read_channel, read_sample
-from linear_learner.model import Examples, LinearModel
+from linear_learner.model import Examples, LinearModel, Predictions
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
@@ -26,14 +25,15 @@ from tasks.download import TrainedModel
 from tasks.environment.folders import explain_disk_errors
 from tasks.evaluation.results import Evaluation
 from tasks.model_report.effects import ReportFigures
+from tasks.model_source import fetch_model, find_package_model
 from tasks.parameters import RunParameters
-from tasks.record import RunRecord
 from tasks.upload import Uploaded
 
 if TYPE_CHECKING:
+    from tasks.evaluation.champion import EvaluationRows
     from tasks.evaluation.slices import Slices
 
-VERSION = 3
+VERSION = 4
 """Part of the cache key; raised when the metrics or plots are computed in another way."""
 MAX_SAMPLE_BYTES, MAX_SAMPLE_ROWS = 8 << 20, 5000
 """Of the training rows with which a closed-form fit is made."""
@@ -52,10 +52,12 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
         "version.evaluate": VERSION,
     }
     weighted = parameters.hyperparameters.balance_multiclass_weights
-    content = (trained.model.sha256, uploaded["test"].sha256, uploaded.features, weighted, champion)
+    content = (trained.model.sha256, uploaded["test"].sha256, uploaded.features, weighted, champion, trained.rows)
     plotted = (trained.table.target, trained.table.profile, trained.encoding.table_schema, trained.job.log.summary)
     facts["model.sha256"] = fingerprint(*content, *plotted)
-    return {**(trained.table.made_of if gate.slice_by else {}), **facts}
+    # For both, columns of the table are read that need not be features.
+    reads_table = champion or gate.slice_by
+    return {**(trained.table.made_of if reads_table else {}), **facts}
 
 
 class Evaluated(Result):
@@ -78,6 +80,7 @@ def evaluate(
     rows does not fail the run: the evaluation has the reason.
     """
     from tasks.evaluation.assessment import assess  # scikit-learn
+    from tasks.evaluation.champion import EvaluationRows
     from tasks.evaluation.closed_form import compare_with_closed_form
     from tasks.model_report.effects import compute_effects
     from tasks.model_report.plots import draw_plots
@@ -89,21 +92,24 @@ def evaluate(
             test = _download_test_files(workspace, uploaded, folder / "test")
             examples = read_channel(test, uploaded.content_type, folder)
         model = replace(read_model(trained.model.path), feature_names=uploaded.features)
-        other_model, objection = _load_champion(workspace, champion, model, folder) if champion else (None, None)
-        predictions = model.predict(examples.features)
+        predictions, schema = model.predict(examples.features), trained.encoding.table_schema
+        test_rows = EvaluationRows(trained.table, trained.rows, schema, examples.features)
+        of_champion, objection = (
+            _score_champion(workspace, champion, model, test_rows, folder) if champion else (None, None)
+        )
         evaluation = assess(
             model,
             examples.labels,
             predictions,
             gate,
-            champion=other_model.predict(examples.features) if other_model else None,
+            champion=of_champion,
             champion_objection=objection,
             weighted_classes=parameters.hyperparameters.balance_multiclass_weights,
             slices=_slice_rows(workspace, trained, gate.slice_by) if gate.slice_by else [],
             class_names=trained.checked.label.classes,
         )
         spreads = {column.name: column.std for column in trained.table.profile.columns}
-        effects = compute_effects(model, trained.encoding.table_schema.sources, spreads, examples.features)
+        effects = compute_effects(model, schema.sources, spreads, examples.features)
         plots = draw_plots(trained, model, examples.labels, predictions, evaluation, effects)
         weighted = parameters.hyperparameters.balance_multiclass_weights
         sample = _read_training_sample(workspace, uploaded)
@@ -129,50 +135,19 @@ def _read_training_sample(workspace: Workspace, uploaded: Uploaded) -> Examples:
     return Examples(sample.features[:MAX_SAMPLE_ROWS], sample.labels[:MAX_SAMPLE_ROWS])
 
 
-def _load_champion(
-    workspace: Workspace, champion: Package, model: LinearModel, folder: Path
-) -> tuple[LinearModel | None, str | None]:
-    """Return the champion with its weights in the order of the model's features, or why it cannot score the rows."""
-    path, features = folder / "champion" / "model.tar.gz", model.feature_names or ()
+def _score_champion(
+    workspace: Workspace, package: Package, model: LinearModel, test: "EvaluationRows", folder: Path
+) -> "tuple[Predictions | None, str | None]":
+    """Return the champion's predictions for the test rows, or why it cannot be compared on them."""
+    from tasks.evaluation.champion import Champion, score_champion
+
     try:
-        download_object(workspace, stat_object(workspace, champion.model_uri), path)
-        loaded = read_model(path)
+        champion = Champion(*fetch_model(workspace, find_package_model(workspace, package), folder / "champion"))
     except (AwsError, ArtifactError) as error:
-        if isinstance(error, AwsError) and error.retryable:
+        if error.retryable:
             raise
         return None, str(error)
-    if (loaded.predictor_type, loaded.weights.shape[1]) != (model.predictor_type, model.weights.shape[1]):
-        return None, f"it is a {_describe_kind(loaded)}, and this model is a {_describe_kind(model)}."
-    recorded = _recorded_features(workspace, champion)
-    if recorded is None or len(recorded) != len(loaded.weights):
-        # A model from another source has no record: its features are assumed to be the same, in the same order.
-        same = len(loaded.weights) == len(features)
-        return (loaded, None) if same else (None, "it has a different number of features.")
-    if sorted(recorded) != sorted(features):
-        return None, _describe_other_features(recorded, features)
-    return replace(loaded, weights=loaded.weights[[recorded.index(feature) for feature in features]]), None
-
-
-def _describe_kind(model: LinearModel) -> str:
-    outputs = model.weights.shape[1]
-    return f"{model.predictor_type} of {outputs} classes" if outputs > 1 else model.predictor_type
-
-
-def _recorded_features(workspace: Workspace, champion: Package) -> tuple[str, ...] | None:
-    """Return the names of the champion's features; None without a readable record."""
-    uri = f"{champion.model_uri.rpartition('/')[0]}/{RunRecord.FILE_NAME}"
-    try:
-        return RunRecord.parse(read_object(workspace, uri)[0], uri).features
-    except (AwsError, ArtifactError) as error:
-        if isinstance(error, AwsError) and error.retryable:
-            raise
-        return None
-
-
-def _describe_other_features(recorded: Sequence[str], features: Sequence[str]) -> str:
-    removed, new = [f for f in recorded if f not in features], [f for f in features if f not in recorded]
-    parts = [f"{verb} {', '.join(map(repr, some[:5]))}" for verb, some in (("uses", removed), ("lacks", new)) if some]
-    return f"it {' and '.join(parts)}."
+    return score_champion(workspace, champion, model, test)
 
 
 def _slice_rows(workspace: Workspace, trained: TrainedModel, column: str) -> "Slices":

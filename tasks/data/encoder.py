@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from linear_learner.cells import MAX_FLOAT32
 from linear_learner.schema import (
     MISSING,
     CategoryColumn,
@@ -229,6 +230,23 @@ def expand(frame: pl.DataFrame, schema: Schema) -> list[NDArray[Any]]:
     return schema.expand([column.to_numpy() for column in frame.drop(schema.label.name)])
 
 
+def encode_frame(frame: pl.DataFrame, schema: Schema) -> NDArray[np.float32]:
+    """The features (rows, features) of a frame with the columns of the schema; the label is not needed.
+
+    Raises InvalidCellError, with the row of the frame, for a cell that the schema excludes.
+    """
+    encoded = np.empty((frame.height, len(schema.features)), np.float32)
+    index = 0
+    for column in schema.columns:
+        compacted = _compact_column(frame[column.name], column)
+        if isinstance(column, NumberColumn):
+            require(frame[column.name], compacted[0].abs() <= MAX_FLOAT32, "is not a finite 32-bit float")
+        for feature in column.expand([cells.to_numpy() for cells in compacted]):
+            encoded[:, index] = feature
+            index += 1
+    return encoded
+
+
 def _compact_label(cells: pl.Series, schema: Schema) -> pl.Series:
     if not schema.label.classes:
         return cells
@@ -249,7 +267,7 @@ def _compact_column(cells: pl.Series, column: NumberColumn | CategoryColumn | Da
         values = to_numbers(cells)
     missing = values.is_null()
     if column.fill is None:
-        require(cells, ~missing, "is missing, but was not when the table was checked")
+        require(cells, ~missing, "is missing, but the column had no missing cells when the schema was made")
         return [values]
     return [values.fill_null(column.fill), *[missing] * column.indicator]
 

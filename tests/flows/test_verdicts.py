@@ -2,10 +2,12 @@
 
 import random
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 from prefect import State
 from prefect.client.orchestration import get_client
@@ -15,6 +17,8 @@ from aws.registry import newest_approved
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
+from linear_learner.formats.artifact import read_model
+from tasks.data.row_assignment import assign_rows
 from tasks.parameters import Dataset, Gate, Registry, RequestedHyperparameters, Split
 from tasks.report import TrainingRun
 
@@ -88,6 +92,9 @@ def test_the_first_model_is_registered_once_waits_for_approval_and_is_reported(
     assert package["ModelMetrics"]["ModelQuality"]["Statistics"]["S3Uri"] == run.recorded.uri
     assert package["CustomerMetadataProperties"]["sha256:train"] == run.uploaded["train"].sha256
     assert package["CustomerMetadataProperties"]["verdict"] == "first model"
+    assert package["CustomerMetadataProperties"]["sha256:model"] == run.model.sha256
+    assert package["CustomerMetadataProperties"]["sha256:schema"] == run.encoding.table_schema.sha256
+    assert package["CustomerMetadataProperties"]["schema"] == run.recorded.schema_uri
     shown = artifacts_of(first)
     report = shown["model-report"]
     assert report.index("First model") < report.index("RMSE") < report.index(run.job.name)
@@ -159,7 +166,7 @@ def test_a_run_after_a_failed_registration_creates_one_package(
     assert packages(workspace, run) == [(1, "Approved")]
 
 
-def test_features_of_the_champion_are_matched_by_name_and_a_model_with_others_is_rejected(
+def test_columns_of_the_champion_are_matched_by_name_and_a_table_without_one_is_an_objection(
     table: Table, train: Callable[..., State[TrainingRun]], workspace: Workspace
 ) -> None:
     champion = train(table()).result()
@@ -171,8 +178,67 @@ def test_features_of_the_champion_are_matched_by_name_and_a_model_with_others_is
     assert state.name == "Rejected"
     run = state.result()
     assert run.verdict.outcome == "no better than the champion"
-    assert "uses 'age' and lacks 'years'" in run.verdict.reason
+    assert f"it uses 'age', and {run.table.source.uri} has no such column" in run.verdict.reason
     assert packages(workspace, run) == [(3, "Rejected"), (2, "Rejected"), (1, "Approved")]
+
+
+def staff(towns: Sequence[str], seed: int = 0) -> pl.DataFrame:
+    """300 rows with two columns of text, a date and missing numbers, on which `pay` and `level` depend."""
+    random = np.random.default_rng(seed)
+    town, job = random.choice(towns, 300), random.choice(["cook", "nurse"], 300)
+    age, days = random.integers(20, 60, 300), random.integers(0, 700, 300)
+    pay = 2 * age + 20 * (town == "Rome") + 9 * (job == "cook") + days / 50 + random.normal(0, 2, 300)
+    return pl.DataFrame(
+        {
+            "town": town.tolist(),
+            "job": job.tolist(),
+            "age": [None if row % 11 == 0 else int(one) for row, one in enumerate(age)],
+            "since": (np.datetime64("2024-01-01") + days).astype(str).tolist(),
+            "pay": pay.round(3),
+            "level": np.where(pay > np.median(pay), "high", "low").tolist(),
+        }
+    )
+
+
+@pytest.mark.usefixtures("coarse_plots")
+def test_a_champion_is_compared_on_the_same_rows_through_its_own_schema(
+    put_object: Callable[[str, bytes], str], train: Callable[..., State[TrainingRun]]
+) -> None:
+    def store(frame: pl.DataFrame) -> str:
+        return put_object(f"{uuid.uuid4().hex}.csv", frame.write_csv().encode())
+
+    dataset = Dataset(source=store(staff(["Rome", "Oslo"])), target="pay", ignore=("level",))
+    champion = train(dataset).result()
+    schema = champion.encoding.table_schema
+    package = champion.registered
+    assert (package.version, package.status) == (1, "Approved")
+    fewer = train(dataset.model_copy(update={"ignore": ("level", "town")})).result()
+    assert "town=Rome" in set(schema.features) - set(fewer.encoding.table_schema.features)
+    for metric in champion.evaluation.metrics:
+        assert fewer.evaluation[metric.name].champion == pytest.approx(metric.value, rel=1e-6)
+    assert fewer.verdict.outcome == "no better than the champion"
+    frame = staff(["Rome", "Oslo", "Bonn", "Ulm"], seed=1)
+    more = train(dataset.model_copy(update={"source": store(frame[:, ::-1])})).result()
+    assert "town=Bonn" in more.encoding.table_schema.features
+    rows = frame[assign_rows(frame.height, Split())["test"]]
+    predicted = read_model(champion.model.path).predict(schema.encode(rows.to_dicts())).scores
+    rmse = float(np.sqrt(np.mean((predicted - rows["pay"].to_numpy()) ** 2)))
+    assert more.evaluation["rmse"].champion == pytest.approx(rmse, rel=1e-6)
+    assert more.evaluation.champion_objection is None
+
+
+@pytest.mark.usefixtures("coarse_plots")
+def test_a_champion_with_another_positive_class_is_compared(
+    put_object: Callable[[str, bytes], str], train: Callable[..., State[TrainingRun]]
+) -> None:
+    source = put_object(f"{uuid.uuid4().hex}.csv", staff(["Rome", "Oslo"]).write_csv().encode())
+    dataset = Dataset(source=source, target="level", ignore=("pay",), positive="high")
+    champion = train(dataset, hyperparameters=RequestedHyperparameters(epochs=4, num_models=4)).result()
+    model = {"hyperparameters": RequestedHyperparameters(epochs=3, num_models=2)}
+    other = train(dataset.model_copy(update={"positive": "low", "ignore": ("pay", "since")}), **model).result()
+    assert (champion.evaluation.class_names, other.evaluation.class_names) == (("low", "high"), ("high", "low"))
+    for name in ("accuracy", "balanced_accuracy", "roc_auc", "log_loss"):
+        assert other.evaluation[name].champion == pytest.approx(champion.evaluation[name].value, rel=1e-6)
 
 
 @pytest.mark.parametrize(

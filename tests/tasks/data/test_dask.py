@@ -11,6 +11,9 @@ from distributed import LocalCluster
 from aws.storage import list_objects
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import DataError
+from linear_learner.model import LinearModel
+from linear_learner.schema import CategoryColumn, LabelSchema, Schema
+from tasks.evaluation.champion import Champion, EvaluationRows, score_champion
 from tasks.format import Formatted, format_channels
 from tasks.load import find, load
 from tasks.parameters import Dataset, Split
@@ -101,3 +104,29 @@ def test_an_error_on_a_worker_is_raised_by_the_run(workspace: Workspace, cluster
     distributed = workspace.model_copy(update={"dask_scheduler": cluster})
     with pytest.raises(DataError, match=f"{uri}, row 2: 3 values, but the header has 2"):
         prepare_channels(distributed, uri.removesuffix("2.csv"), Split())
+
+
+def test_the_champions_predictions_equal_those_of_one_machine(
+    workspace: Workspace, cluster: str, parts: str, machine: Path
+) -> None:
+    from prefect import flow
+
+    columns = (CategoryColumn(name="group", categories=("1", "2"), other=True),)
+    ours = Schema(label=LabelSchema(name="pay"), columns=())
+    theirs = Schema(label=LabelSchema(name="pay"), columns=columns)
+    weights, bias = np.array([[1], [2], [3]], np.float32), np.zeros(1, np.float32)
+    champion = Champion(LinearModel("regressor", "squared_loss", weights, bias), theirs)
+    dataset = Dataset(source=parts, target="pay")
+
+    @flow(persist_result=False)
+    def score() -> list[list[float]]:
+        table = load(workspace, find(workspace, dataset), dataset)
+        test = EvaluationRows(table, split_rows(workspace, table, Split()), ours, np.empty((0, 0), np.float32))
+        places = (workspace, workspace.model_copy(update={"dask_scheduler": cluster}))
+        found = [score_champion(place, champion, champion.model, test)[0] for place in places]
+        return [one.scores.tolist() for one in found if one]
+
+    one, other = score()
+    assert one == other
+    assert set(one) == {1, 2, 3}
+    del machine
