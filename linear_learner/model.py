@@ -67,7 +67,11 @@ class LinearModel:
         rows = np.asanyarray(features)
         if rows.ndim != 2 or rows.shape[1] != len(self.weights):
             raise DataError(_wrong_shape(rows.shape, len(self.weights)))
-        scores = self.activate(self.raw_scores(rows))
+        return self.to_predictions(self.raw_scores(rows))
+
+    def to_predictions(self, raw: NDArray[np.float32]) -> Predictions:
+        """The predictions of rows with the raw scores (rows, outputs)."""
+        scores = self.activate(raw)
         if self.predictor_type == "multiclass_classifier":
             return Predictions(scores, scores.argmax(axis=1).astype(np.float32))
         column = scores[:, 0]

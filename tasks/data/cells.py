@@ -18,7 +18,8 @@ class InvalidCellError(ValueError):
 
     def with_row(self, row: int) -> DataError:
         """The error for users; `row` is the number of the row in the table, from 1."""
-        return DataError(f"row {row}, column {self._column!r}: {describe(self._cell)} {self}")
+        cell = "the cell" if self._cell is None else describe(self._cell)
+        return DataError(f"row {row}, column {self._column!r}: {cell} {self}")
 
 
 def require(cells: pl.Series, valid: pl.Series, problem: str) -> None:
@@ -34,7 +35,10 @@ def canonical_texts(cells: pl.Series) -> pl.Series:
         stripped = cells.str.strip_chars()
         lower, numbers = stripped.str.to_lowercase(), stripped.cast(pl.Float64, strict=False)
         texts = _select(lower.is_in(["true", "false"]), lower, stripped)
-        return _select(numbers.is_not_null(), _number_texts(numbers), _select(texts != "", texts, None))
+        texts = _select(texts != "", texts, None)
+        if numbers.null_count() == len(numbers):
+            return texts
+        return _select(numbers.is_not_null(), _number_texts(numbers), texts)
     if kind == pl.Boolean:
         return cells.cast(pl.String)
     if kind.is_temporal():

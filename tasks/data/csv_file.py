@@ -84,14 +84,21 @@ class CsvFile:
         Raises DataError with the row, from 1 for the first below the header, for a line with more or fewer values than
         the header and for bytes that are no text in the encoding.
         """
+        for cells, _ in self.chunks_with_originals(columns, ()):
+            yield cells
+
+    def chunks_with_originals(
+        self, columns: Sequence[str], originals: Sequence[str]
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """The `columns` as from `chunks`, and the columns `originals` as unchanged texts."""
         types: pl.DataFrame | None = None
-        with self._open_rows(columns) as (rows, blocks):
+        with self._open_rows(columns, originals) as (rows, blocks):
             for block in blocks:
-                frame = rows.parse(block, {} if types is None else types.schema)
-                if not frame.height:
+                cells, texts = rows.parse(block, {} if types is None else types.schema)
+                if not cells.height:
                     continue
-                yield frame
-                found = frame.clear()
+                yield cells, texts
+                found = cells.clear()
                 # The wider type of both: the next block is read as these types if it can be.
                 types = found if types is None else pl.concat([types, found], how="vertical_relaxed")
 
@@ -102,13 +109,15 @@ class CsvFile:
         return pl.concat(found) if found else pl.Series(column, [], pl.String)
 
     @contextmanager
-    def _open_rows(self, columns: Sequence[str]) -> "Iterator[tuple[_Rows, Iterator[bytes]]]":
+    def _open_rows(
+        self, columns: Sequence[str], originals: Sequence[str] = ()
+    ) -> "Iterator[tuple[_Rows, Iterator[bytes]]]":
         dialect = self.sample.dialect
         with open_text(self.path, self.name, self.reading.encoding) as (stream, encoding):
             converted = convert_text(stream, encoding, carriage_returns=dialect.carriage_returns)
             for _ in range(dialect.skipped_lines + (0 if self.reading.columns else dialect.header_lines)):
                 converted.readline()
-            yield _Rows(self, columns), _read_lines(converted, dialect)
+            yield _Rows(self, columns, originals), _read_lines(converted, dialect)
 
     def encoding_error(self, place: str) -> DataError:
         encoding = self.sample.dialect.encoding
@@ -137,20 +146,26 @@ def _read_lines(stream: BinaryIO, dialect: Dialect) -> Iterator[bytes]:
 class _Rows:
     """The rows of a CSV file below its header, which are parsed block by block."""
 
-    def __init__(self, file: CsvFile, columns: Sequence[str]) -> None:
+    def __init__(self, file: CsvFile, columns: Sequence[str], originals: Sequence[str]) -> None:
         self._file, self._columns, self._dialect = file, columns, file.sample.dialect
-        self._positions = [file.names.index(column) for column in columns]
-        self._last = file.names[max(self._positions)]
+        self._originals = originals
+        self._stored = list(dict.fromkeys([*columns, *originals]))
+        self._positions = [file.names.index(column) for column in self._stored]
         self._missing, self._count = file.reading.missing, 0
         self._null_values: tuple[str, ...] | None = None
 
-    def parse(self, block: bytes, types: ColumnTypes) -> pl.DataFrame:
-        """The columns of the next block, as `types` or wider integers if it has such cells; raises DataError."""
-        frame = self._parse_types(block, types) if types else None
-        texts = self._parse_texts(block) if frame is None else frame
-        converted = [self._convert(column) for column in texts]
-        self._count += texts.height
-        return pl.DataFrame(converted)
+    def parse(self, block: bytes, types: ColumnTypes) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The columns of the next block, as `types` or wider integers if it has such cells, and the original texts.
+
+        Raises DataError.
+        """
+        typed = self._parse_types(block, {**types, **dict.fromkeys(self._originals, pl.String())}) if types else None
+        frame = self._parse_texts(block) if typed is None else typed
+        converted = [self._convert(frame[column]) for column in self._columns]
+        self._count += frame.height
+        if typed is not None and self._null_values and self._originals:
+            frame = self._read(block, {})  # the markers of missing values are null in `typed`
+        return pl.DataFrame(converted), pl.DataFrame([frame[column] for column in self._originals])
 
     def parse_texts(self, block: bytes) -> pl.DataFrame:
         """The columns of the next block as text; null where a value is missing."""
@@ -211,7 +226,7 @@ class _Rows:
         raise DataError(f"{self._file.name} cannot be read as CSV after row {self._count}: {reason}") from error
 
     def _empty(self) -> pl.DataFrame:
-        return pl.DataFrame(schema=dict.fromkeys(self._columns, pl.String()))
+        return pl.DataFrame(schema=dict.fromkeys(self._stored, pl.String()))
 
     def _read(self, block: bytes, types: ColumnTypes, null_values: Sequence[str] | None = None) -> pl.DataFrame:
         schema = {name: types.get(name, pl.String()) for name in self._file.names}
@@ -226,14 +241,15 @@ class _Rows:
             decimal_comma=self._dialect.decimal_comma,
             null_values=None if null_values is None else list(null_values),
         )
-        return frame.select(self._columns).rechunk()
+        return frame.select(self._stored).rechunk()
 
     def _is_complete(self, block: bytes, frame: pl.DataFrame) -> bool:
-        """Whether no line lacks values; polars reads them as null, and so the last of the columns has a null then."""
-        if not frame[self._last].null_count():
-            return True
-        outside = b"".join(block.split(b'"')[::2])
-        return outside.count(self._dialect.separator.encode()) >= frame.height * (len(self._file.names) - 1)
+        """Whether there are as many values as the header has in each line.
+
+        polars reads missing values as null, and notices additional ones only if it reads all columns.
+        """
+        outside = b"".join(block.split(b'"')[::2]) if b'"' in block else block
+        return outside.count(self._dialect.separator.encode()) == frame.height * (len(self._file.names) - 1)
 
     def _check_records(self, lines: bytes) -> list[list[str]]:
         """The cells of each line, or [] if Python's csv does not read all lines either.

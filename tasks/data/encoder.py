@@ -111,8 +111,7 @@ class _Waiting:
 def _measure(cells: pl.Series, column: ColumnPlan) -> ColumnStatistics:
     bounds: Bounds = {}
     if column.treatment == "category":
-        found = cells.alias("cell").drop_nulls().value_counts(name="rows")
-        counted = found.select(value=canonical_texts(found["cell"]), rows=pl.col("rows").cast(pl.UInt64)).drop_nulls()
+        counted = count_texts(cells).select(value=pl.col("text"), rows=pl.col("rows").cast(pl.UInt64)).drop_nulls()
         counts = ValueCounts(counted.group_by("value").agg(pl.col("rows").sum()))
         return ColumnStatistics(len(cells) - int(counted["rows"].sum()), counts, bounds)
     if column.treatment == "date":
@@ -251,30 +250,55 @@ def _compact_label(cells: pl.Series, schema: Schema) -> pl.Series:
     if not schema.label.classes:
         return cells
     codes = {text: code for code, text in enumerate(schema.label.classes)}
-    indices = _map_texts(cells, codes, None, None)
+    indices = _map_texts(cells, count_texts(cells), codes, (None, None))
     require(cells, indices.is_not_null(), "is none of the classes that were found when the table was checked")
     return indices
 
 
 def _compact_column(cells: pl.Series, column: NumberColumn | CategoryColumn | DateColumn) -> list[pl.Series]:
     if isinstance(column, CategoryColumn):
-        return [_map_texts(cells, column.codes, column.other_code, column.missing_code)]
-    if isinstance(column, DateColumn):
-        values = to_seconds(cells, column.format)
-    elif column.fill is None and cells.dtype.is_integer() and not cells.null_count():
-        return [cells]  # large integers stay exact
-    else:
-        values = to_numbers(cells)
-    missing = values.is_null()
+        return [category_codes(cells, column, count_texts(cells))]
+    values = read_values(cells, column)
     if column.fill is None:
-        require(cells, ~missing, "is missing, but the column had no missing cells when the schema was made")
+        require(cells, values.is_not_null(), "is missing, but the column had no missing cells when the schema was made")
+    return fill_missing(values, column)
+
+
+def count_texts(cells: pl.Series) -> pl.DataFrame:
+    """The different cells that are not null, as `cell`, each with its canonical `text`, null if missing, and `rows`."""
+    found = cells.alias("cell").drop_nulls().value_counts(name="rows")
+    return found.with_columns(text=canonical_texts(found["cell"]))
+
+
+def category_codes(cells: pl.Series, column: CategoryColumn, counted: pl.DataFrame) -> pl.Series:
+    """The code of each cell's category; `counted` is from `count_texts`."""
+    return _map_texts(cells, counted, column.codes, (column.other_code, column.missing_code))
+
+
+def read_values(cells: pl.Series, column: NumberColumn | DateColumn) -> pl.Series:
+    """The number, or the seconds since 1970, of each cell; null where it is missing.
+
+    Raises InvalidCellError for a cell that is not a number, or not a date in the column's format.
+    """
+    if isinstance(column, DateColumn):
+        return to_seconds(cells, column.format)
+    if cells.dtype.is_integer() and column.fill is None:
+        return cells  # large integers stay exact
+    return to_numbers(cells)
+
+
+def fill_missing(values: pl.Series, column: NumberColumn | DateColumn) -> list[pl.Series]:
+    """The compact form of a column of `read_values`."""
+    if column.fill is None:
         return [values]
-    return [values.fill_null(column.fill), *[missing] * column.indicator]
+    return [values.fill_null(column.fill), *[values.is_null()] * column.indicator]
 
 
-def _map_texts(cells: pl.Series, codes: Mapping[str, int], other: int | None, missing: int | None) -> pl.Series:
-    """The code of each cell's canonical text."""
-    cells = cells.fill_nan(None) if cells.dtype.is_float() else cells
-    values = cells.drop_nulls().unique()
-    found = [missing if text is None else codes.get(text, other) for text in canonical_texts(values)]
-    return cells.replace_strict(values, pl.Series(found, dtype=pl.UInt32), default=missing, return_dtype=pl.UInt32)
+def _map_texts(
+    cells: pl.Series, counted: pl.DataFrame, codes: Mapping[str, int], others: tuple[int | None, int | None]
+) -> pl.Series:
+    """The code of each cell's canonical text; `others` are those of other texts and of missing cells."""
+    other, missing = others
+    found = [missing if text is None else codes.get(text, other) for text in counted["text"]]
+    values = pl.Series(found, dtype=pl.UInt32)
+    return cells.replace_strict(counted["cell"], values, default=missing, return_dtype=pl.UInt32)

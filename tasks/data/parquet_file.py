@@ -55,8 +55,16 @@ class ParquetFile:
 
         Raises DataError for a column of lists, structures or bytes.
         """
-        for frame in self._read(columns):
-            yield pl.DataFrame([self._convert(column) for column in frame])
+        for cells, _ in self.chunks_with_originals(columns, ()):
+            yield cells
+
+    def chunks_with_originals(
+        self, columns: Sequence[str], originals: Sequence[str]
+    ) -> Iterator[tuple[pl.DataFrame, pl.DataFrame]]:
+        """The `columns` as from `chunks`, and the columns `originals` as they are stored."""
+        for frame in self._read(list(dict.fromkeys([*columns, *originals]))):
+            cells = pl.DataFrame([self._convert(frame[column]) for column in columns])
+            yield cells, pl.DataFrame([frame[column] for column in originals])
 
     def text_column(self, column: str) -> pl.Series:
         """A whole column as text; null where a value is missing."""

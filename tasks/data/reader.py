@@ -26,6 +26,18 @@ _DEFAULT_READING = Reading()
 
 
 @dataclass(frozen=True)
+class Rows:
+    """Some rows of a file: typed cells, and columns as they are in the file."""
+
+    cells: pl.DataFrame
+    originals: pl.DataFrame
+
+    @property
+    def height(self) -> int:
+        return self.cells.height
+
+
+@dataclass(frozen=True)
 class TableFile:
     """A file of a table: its columns, and one column for each of its Hive partitions; errors name it `name`.
 
@@ -68,11 +80,26 @@ class TableFile:
 
         Raises DataError for rows that cannot be read, and for columns of a type that has no numbers, texts or dates.
         """
+        for rows in self.chunks_with_originals(columns, ()):
+            yield rows.cells
+
+    def chunks_with_originals(self, columns: Sequence[str], originals: Sequence[str]) -> Iterator[Rows]:
+        """The `columns` as from `chunks`, and the columns `originals` unchanged.
+
+        Unchanged are the texts of a CSV file, also of missing values, numbers and dates, and the types of a Parquet
+        file. Only empty cells of a CSV file are null.
+        """
         partitions = dict(self.partition)  # as for polars and Spark, a partition replaces a column of its name
-        stored = [column for column in columns if column not in partitions]
-        for frame in self._content.chunks(stored or self._content.names[:1]):
-            values = [self._partition_values(column, frame.height) for column in columns if column in partitions]
-            yield frame.with_columns(values).select(columns) if values else frame
+        stored = [column for column in columns if column not in partitions] or self._content.names[:1]
+        unchanged = [column for column in originals if column not in partitions]
+        for cells, texts in self._content.chunks_with_originals(stored, unchanged):
+            values = [self._partition_values(column, cells.height) for column in columns if column in partitions]
+            found = {column.name: column for column in texts}
+            found |= {column: self._folder_names(column, cells.height) for column in originals if column in partitions}
+            yield Rows(
+                cells.with_columns(values).select(columns) if values else cells,
+                pl.DataFrame([found[column] for column in originals]),
+            )
 
     def text_column(self, column: str) -> pl.Series:
         """One whole column as text without white space around it; null where a value is missing."""
@@ -82,9 +109,12 @@ class TableFile:
         return self._partition_values(column, height).cast(pl.String)
 
     def _partition_values(self, column: str, height: int) -> pl.Series:
-        value = pl.Series(column, [dict(self.partition)[column]], pl.String)
+        value = self._folder_names(column, 1)
         cells = convert_column(value, self.reading.missing)
         return (value if cells is None else cells).new_from_index(0, height)
+
+    def _folder_names(self, column: str, height: int) -> pl.Series:
+        return pl.Series(column, [dict(self.partition)[column]], pl.String).new_from_index(0, height)
 
 
 def select_columns(file: TableFile, target: str, ignore: Sequence[str]) -> tuple[str, ...]:

@@ -130,7 +130,7 @@ def read_blocks(stream: BinaryIO, size: int = BLOCK_BYTES) -> Iterator[bytes]:
     sizes = chain([min(size, FIRST_BLOCK_BYTES)], repeat(size))
     while block := stream.read(next(sizes)):
         lines = [block, stream.readline(size)]
-        within = sum(line.count(b'"') for line in lines) % 2
+        within = sum(line.count(b'"') for line in lines if b'"' in line) % 2  # to search is much faster than to count
         # An unclosed quote must not load the rest of the file into memory.
         left = size
         while within and left > 0 and (more := stream.readline(left)):

@@ -213,14 +213,14 @@ def test_labels_are_the_indices_of_their_classes() -> None:
     label = LabelSchema(name="y", classes=("NO", "yes"))
     schema = make_schema(fit_frames([frame], np.ones(3, np.bool_), columns), columns, label)
     assert compact(frame[:2], schema, {"x": pl.Int8()}).to_dict(as_series=False) == {"y": [1, 0], "x": [1, 2]}
-    with pytest.raises(DataError, match=r"row 12, column 'y': None is none of the classes"):
+    with pytest.raises(DataError, match=r"row 12, column 'y': the cell is none of the classes"):
         compact(frame, schema, {}, first_row=10)
 
 
 @pytest.mark.parametrize(
     ("treatment", "cell", "problem"),
     [
-        ("number", None, "row 7, column 'x': None is missing"),
+        ("number", None, "row 7, column 'x': the cell is missing"),
         ("number", "abc", "row 7, column 'x': 'abc' is not a number"),
         ("fill", "1,5", "row 7, column 'x': '1,5' is not a number"),
         ("date", "2023-02-29", "row 7, column 'x': '2023-02-29' is not a date like %Y-%m-%d"),
