@@ -60,7 +60,7 @@ MAX_INTERNAL_ERRORS = 3
 """Number of attempts with an internal error of AWS after which the run fails; each may have been billed."""
 
 
-def _form_title(title: str) -> Any:
+def form_title(title: str) -> Any:
     """Return the title of a parameter in the form, where Prefect would show its name."""
     return Field(json_schema_extra={"title": title})
 
@@ -97,16 +97,16 @@ evaluate → record → register → report*.
     result_serializer="json",
 )
 def train_linear_learner(
-    dataset: Annotated[Dataset, _form_title("Data")] = Dataset(),
-    workspace: Annotated[str, _form_title("Workspace")] = "sandbox",
-    split: Annotated[Split, _form_title("Split")] = Split(),
+    dataset: Annotated[Dataset, form_title("Data")] = Dataset(),
+    workspace: Annotated[str, form_title("Workspace")] = "sandbox",
+    split: Annotated[Split, form_title("Split")] = Split(),
     hyperparameters: HyperparametersForm = RequestedHyperparameters(),
-    compute: Annotated[Compute, _form_title("Instances, time and money")] = Compute(),
-    gate: Annotated[Gate, _form_title("Gate")] = Gate(),
-    registry: Annotated[Registry, _form_title("Model registry")] = Registry(),
-    reuse: Annotated[Reuse, _form_title("Reuse")] = Reuse(),
-    if_exists: Annotated[IfExists, _form_title("If the training job exists")] = "adopt",
-    model_dir: Annotated[str, _form_title("Model folder")] = "models",
+    compute: Annotated[Compute, form_title("Instances, time and money")] = Compute(),
+    gate: Annotated[Gate, form_title("Gate")] = Gate(),
+    registry: Annotated[Registry, form_title("Model registry")] = Registry(),
+    reuse: Annotated[Reuse, form_title("Reuse")] = Reuse(),
+    if_exists: Annotated[IfExists, form_title("If the training job exists")] = "adopt",
+    model_dir: Annotated[str, form_title("Model folder")] = "models",
 ) -> TrainingRun:
     """Train Amazon SageMaker's Linear Learner on a table in S3, download the model, evaluate and register it.
 

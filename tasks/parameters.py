@@ -268,6 +268,39 @@ def fit_batch_size(hyperparameters: RequestedHyperparameters, rows: int) -> int:
     return given
 
 
+class Prediction(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+    """New rows, the model that predicts for them, and the place of the predictions."""
+
+    data: Annotated[str, Field(min_length=1, title="New Rows")] = "output/transformed_data.csv"
+    """New rows as CSV with a header (also .gz, .zst) or Parquet: s3://bucket/key, or a key in the workspace's bucket.
+    A prefix ending with a slash: all files under it. Also file:///path on the flow's machine."""
+    output: Annotated[str, Field(min_length=1, title="Predictions")] = "predictions/predictions.csv"
+    """File of the predictions, s3:// or a key under the workspace's prefix. Its ending gives the format: .csv, .csv.gz,
+    .csv.zst or .parquet. Ending with a slash: a file below it for each file of the rows, which several files need."""
+    model: Annotated[str, Field(min_length=1)] = "linear-learner-bonus-transformed-data"
+    """A model package group, of which the newest Approved model is used; GROUP/VERSION or the ARN of a package; or the
+    run.json of a run, or a folder with model.tar.gz: s3://, or a path on the flow's machine."""
+    keep: tuple[ColumnName, ...] = ()
+    """Columns of the rows, such as an id, that are copied to the predictions."""
+    evaluate: bool = False
+    """Compare the predictions with the target column of the rows. Default false."""
+    allow_unapproved: bool = False
+    """Also use a model package that is not Approved. Default false."""
+    by_position: bool = False
+    """For a model without schema.json, such as one of another program: its features are the columns by position.
+    Default false."""
+    columns: tuple[ColumnName, ...] = ()
+    """Names of all columns, for CSV files whose first line is data. Empty: the first line has the names."""
+    encoding: Encoding = "utf-8"
+    """Encoding of CSV files without a byte order mark; UTF-16 has one. Default utf-8."""
+    refresh: bool = False
+    """Predict again, although model and rows have not changed. Default false."""
+
+    @property
+    def reading(self) -> Reading:
+        return Reading(columns=self.columns, encoding=self.encoding)
+
+
 COMMON_HYPERPARAMETERS = (
     "predictor_type",
     "num_classes",

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
 from http.client import HTTPConnection, HTTPException
@@ -34,19 +34,6 @@ if TYPE_CHECKING:
 
 START_SECONDS = 120.0
 """Timeout of a server's first response; Prefect's cold start with a new database has taken more than 20 seconds."""
-PRELOADED = (
-    "fastapi.encoders",
-    "markdown_it",
-    "matplotlib.backends.backend_agg",
-    "matplotlib.figure",
-    "prefect.utilities.visualization",
-    "sklearn.model_selection",
-    "tasks.data.measurement",
-    "tasks.data.writer",
-    "tasks.evaluation.assessment",
-    "tasks.model_report.plots",
-)
-"""Modules that Prefect and the steps for a new table import only when they need them."""
 PREFECT_RESPONSE_SECONDS = 10.0
 """Timeout of the first request to a Prefect server that is already running."""
 SANDBOX_BYTES = 4 << 20
@@ -58,8 +45,10 @@ class ServerStartError(Exception):
     """A server exited before it responded, or did not respond in time; the message contains its output."""
 
 
-def start(*, sandboxed: bool) -> Callable[[], None]:
+def start(*, sandboxed: bool, preloaded: Sequence[str] = ()) -> Callable[[], None]:
     """Start the missing services, which stop with this process; the returned function waits until they respond.
+
+    While it waits, it imports the modules `preloaded`, which are needed later.
 
     Raises OSError or ExternalError when the sandbox's folder cannot be written to. The returned function raises
     ServerStartError, or an error of httpx when the Prefect server at PREFECT_API_URL does not respond.
@@ -84,7 +73,7 @@ def start(*, sandboxed: bool) -> Callable[[], None]:
         if client.find_endpoint(state_dir) is None:
             require_space(state_dir, SANDBOX_BYTES)
             sandbox = client.start_server(state_dir)
-    return partial(_wait_until_ready, running, server, state_dir, sandbox)
+    return partial(_wait_until_ready, running, server, state_dir, sandbox, preloaded)
 
 
 def _wait_until_ready(
@@ -92,6 +81,7 @@ def _wait_until_ready(
     server: "LocalPrefectServer | None",
     state_dir: Path | None,
     sandbox: "subprocess.Popen[bytes] | None",
+    preloaded: Sequence[str],
 ) -> None:
     from prefect import settings  # slow: imported while the servers start
     from prefect.plugins import load_prefect_collections
@@ -102,7 +92,7 @@ def _wait_until_ready(
     if server:
         # Import modules that a run needs later. This takes four seconds, less than the start of the servers.
         load_prefect_collections()  # as loading a block does
-        for module in PRELOADED:
+        for module in preloaded:
             import_module(module)
     else:
         _require_prefect_server()

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
-from flows.cli import local_services
 from flows.cli.arguments import Arguments, error_message, is_uri, parse_arguments
-from flows.cli.command import FAILED, USER_ERROR, print_result, report_error, report_errors
-from flows.cli.local_services import ServerStartError
+from flows.cli.command import USER_ERROR, report_error, report_errors
+from flows.cli.flow_command import run_flow
 from flows.cli.output_streams import continue_without_output
 from linear_learner.errors import DataError, LinearLearnerError
 from tasks.environment.errors import ExternalError
@@ -19,13 +18,24 @@ from tasks.environment.folders import check_folders
 if TYPE_CHECKING:
     from prefect.flows import Flow
 
+    from aws.workspace import Workspace
+
 INTERRUPTED = (
     "Interrupted. No training job is left running, unless a warning says so; the next run reuses the completed steps."
 )
-HOW_TO_SAVE_A_WORKSPACE = (
-    "From the command line, `python -m deployments.blocks` saves one for an AWS account, and `python -m sandbox` saves "
-    "the one named sandbox."
+PRELOADED = (
+    "fastapi.encoders",
+    "markdown_it",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.figure",
+    "prefect.utilities.visualization",
+    "sklearn.model_selection",
+    "tasks.data.measurement",
+    "tasks.data.writer",
+    "tasks.evaluation.assessment",
+    "tasks.model_report.plots",
 )
+"""Modules that Prefect and the steps for a new table import only when they need them."""
 
 
 def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
@@ -70,34 +80,16 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
 
 
 def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], chosen: Arguments | None) -> int:
-    workspace = given.get("workspace", "sandbox")
-    sandboxed = workspace == "sandbox"
-    wait_until_ready = local_services.start(sandboxed=sandboxed)
-    from prefect.exceptions import CancelledRun  # slow: imported while the servers start
+    def call(flow: "Flow[..., Any]", block: "Workspace") -> str:
+        from flows.cli.input_table import flow_parameters
+        from flows.cli.replay import Replay
+        from flows.cli.terminal import summary
 
-    from aws.errors import AwsError, NoCapacity, NotFound, QuotaExceeded, TrainingFailed, Unavailable
-    from aws.workspace import load_workspace
-    from flows.cli.input_table import flow_parameters
-    from flows.cli.replay import Replay
-    from flows.cli.terminal import summary, terminal_output
+        arguments, replay = chosen, None
+        if arguments is None:
+            replay = Replay.of(block, given)
+            arguments = replay.arguments
+        run: Any = flow(**flow_parameters(block, arguments))
+        return summary(run, replay)
 
-    flow, replay = load_flow(), None
-    try:
-        wait_until_ready()
-        try:
-            block = load_workspace(workspace)
-        except NotFound as error:
-            return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
-        with terminal_output():
-            if chosen is None:
-                replay = Replay.of(block, given)
-                chosen = replay.arguments
-            run = flow(**flow_parameters(block, chosen))
-    except ServerStartError as error:
-        return report_error(error, USER_ERROR)
-    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, CancelledRun) as error:
-        return report_error(error, FAILED)
-    except (LinearLearnerError, AwsError) as error:
-        return report_error(error, USER_ERROR)
-    print_result(summary(run, replay))
-    return 0
+    return run_flow(given.get("workspace", "sandbox"), load_flow, call, PRELOADED)

@@ -43,7 +43,7 @@ def plan_table(plan: Sequence[ColumnPlan]) -> str:
         (escape_markdown(shorten(column.name)), _TREATMENTS[column.treatment], escape_markdown(column.reason))
         for column in plan[:MAX_LISTED_COLUMNS]
     ]
-    return _limited(_table(("column", "use", "reason"), rows), len(plan))
+    return _limited(markdown_table(("column", "use", "reason"), rows), len(plan))
 
 
 def escape_markdown(text: str) -> str:
@@ -64,7 +64,7 @@ def labels_table(profile: Profile) -> str:
             )
             for label in profile.labels
         ]
-        return _table(("label", "rows", "share", "first row"), rows)
+        return markdown_table(("label", "rows", "share", "first row"), rows)
     target = next(column for column in profile.columns if column.name == profile.target)
     if target.minimum is None or target.kind == "text":
         many = "more than" if profile.labels is None else ""
@@ -75,12 +75,12 @@ def labels_table(profile: Profile) -> str:
             else "The target has no labels."
         )
     figures = (target.minimum, target.mean, target.maximum, target.std)
-    return _table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
+    return markdown_table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
 
 
 def columns_table(profile: Profile) -> str:
     """The statistics of the first MAX_LISTED_COLUMNS columns."""
-    table = _table(_HEADER, [_row(column) for column in profile.columns[:MAX_LISTED_COLUMNS]])
+    table = markdown_table(_HEADER, [_row(column) for column in profile.columns[:MAX_LISTED_COLUMNS]])
     return _limited(table, len(profile.columns))
 
 
@@ -102,5 +102,5 @@ def _format_number(figure: float | None) -> str:
     return "" if figure is None else f"{figure:.6g}"
 
 
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))

@@ -1,6 +1,7 @@
 """Write files completely or not at all, and check the folders of a run before anything is uploaded or paid for."""
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,6 +50,43 @@ def remove(path: Path) -> None:
             rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+@contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """An empty folder for the block, removed at the end; so are the files that a killed process has left in it."""
+    with explain_disk_errors(path.parent):
+        remove(path)
+        path.mkdir(parents=True)
+        try:
+            yield path
+        finally:
+            remove(path)
+
+
+@contextmanager
+def lock_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder below `path`; other processes that lock `path` wait until the block has ended."""
+    with explain_disk_errors(path.parent):
+        lock = _lock(path)
+    try:
+        with temporary_folder(path / "files") as folder:  # a download locks the folder of its file itself
+            yield folder
+    finally:
+        remove(path)
+        os.close(lock)
+
+
+def _lock(path: Path) -> int:
+    """The file descriptor of the locked folder; closing it unlocks the folder."""
+    while True:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = os.open(path, os.O_RDONLY)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with suppress(FileNotFoundError):  # the process before has removed the folder
+            if path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        os.close(lock)
 
 
 @contextmanager

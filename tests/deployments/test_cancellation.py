@@ -112,7 +112,12 @@ def process_of(run: str, worker: int) -> int | None:
 
 
 def test_single_deployments_are_deployed_by_name(production: Any) -> None:
-    names = ("train-linear-learner/nightly", "train-linear-learner/ad-hoc", "reap-training-jobs/reaper")
+    names = (
+        "train-linear-learner/nightly",
+        "train-linear-learner/ad-hoc",
+        "predict-batch/predict",
+        "reap-training-jobs/reaper",
+    )
     selected = (word for name in names for word in ("-n", name))
     output = production.run(".venv/bin/prefect", "--no-prompt", "deploy", *selected)
     assert "could not be found" not in output
@@ -120,6 +125,7 @@ def test_single_deployments_are_deployed_by_name(production: Any) -> None:
     production.delete_schedules()
     assert {production.deployments()[name.split("/")[1]]["entrypoint"] for name in names} == {
         "flows.train:train_linear_learner",
+        "flows.predict:predict_batch",
         "flows.reap:reap_training_jobs",
     }
 

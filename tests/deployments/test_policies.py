@@ -1,7 +1,7 @@
 """The policies allow the calls of runs, recorded by a sandbox, and nothing else.
 
-The recorded calls are those of whole runs, the reaper, an upload that fails half-way, and the deletion of a Dask
-cluster's files. Other facts are taken from AWS's documentation: action names in policies (Service Authorization
+The recorded calls are those of whole runs, predictions, the reaper, an upload that fails half-way, and the deletion of
+a Dask cluster's files. Other facts are taken from AWS's documentation: action names in policies (Service Authorization
 Reference), what an execution role needs besides S3 and logs ("CreateTrainingJob API: Execution Role Permissions"), and
 that SageMaker's List actions have no resources ("API Permissions: Actions, Permissions, and Resources Reference").
 """
@@ -28,11 +28,12 @@ from aws.training.leases import release_lease
 from aws.training.request import build_spec, image_uri
 from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
+from flows.predict import predict_batch
 from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
 from sandbox import client, faults
 from sandbox.account import REGION, ROLE_ARN
-from tasks.parameters import Dataset, Gate, Registry, RequestedHyperparameters
+from tasks.parameters import Dataset, Gate, Prediction, Registry, RequestedHyperparameters
 from tasks.report import TrainingRun
 from tests.deployments.iam_policies import evaluate_policy
 
@@ -143,6 +144,8 @@ def train(account: Account, folder: Path) -> TrainingRun:
             model_dir=str(folder / "models"),
         )
     assert run.verdict.outcome == "promoted"
+    assert run.registered
+    predict_batch(Prediction(data=account.table, output="predictions/", model=run.registered.group), "policies")
     return run
 
 

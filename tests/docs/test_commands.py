@@ -56,6 +56,15 @@ def test_hyperparameters_are_set_and_the_model_is_inspected(shell: dict[str, str
     assert "huber_loss" in run_shell(shell, inspect).stdout
 
 
+def test_new_rows_are_predicted(shell: dict[str, str]) -> None:
+    [first] = shell_lines("README.md", "## Predict")
+    same, evaluated = shell_lines("docs/predictions.md", "# Predictions")
+    assert "45,000 of s3://" in run_shell(shell, first).stdout
+    assert len(Path(shell["HOME"], "predictions.csv").read_text().splitlines()) == 45_001
+    assert "nothing has changed" in run_shell(shell, same).stdout
+    assert "RMSE" in run_shell(shell, evaluated).stdout
+
+
 def test_a_run_is_repeated_from_its_record(shell: dict[str, str]) -> None:
     newest, same, changed = shell_lines("docs/evaluation.md", "## Repeat a run")
     assert "reproduction  yes" in run_shell(shell, f"{newest}\n{same}").stdout

@@ -21,6 +21,7 @@ MAX_LINE_LENGTH = 120
 TESTED_COMMANDS = {
     ("README.md", "## Two commands"): "test_end_to_end.py and .ci/run",
     ("README.md", "## Your own table"): "test_commands.py",
+    ("README.md", "## Predict"): "test_commands.py",
     ("README.md", "## On a schedule and from Prefect's UI"): "test_end_to_end.py",
     ("README.md", "## On AWS"): "test_deployment_page.py",
     ("CONTRIBUTING.md", "## Set up"): ".ci/run",
@@ -28,6 +29,7 @@ TESTED_COMMANDS = {
     ("docs/data.md", "## The split"): "test_commands.py",
     ("docs/evaluation.md", "## Repeat a run"): "test_commands.py",
     ("docs/hyperparameters.md", "# Hyperparameters"): "test_commands.py",
+    ("docs/predictions.md", "# Predictions"): "test_commands.py",
     ("docs/sandbox.md", "# Sandbox"): "test_end_to_end.py",
     ("docs/sandbox.md", "## Rehearse failures"): "test_faults.py",
     ("docs/deployment.md", "## 1. Names"): "test_names_to_replace_are_in_the_files",

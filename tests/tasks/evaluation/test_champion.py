@@ -227,7 +227,7 @@ MANY = tuple(NumberColumn(name=f"x{number}") for number in range(7))
         ((NumberColumn(name="years"), AGE), {}, "it uses 'years', and file://{file} has no such column."),
         (MANY, {}, "it uses 'x0', 'x1', 'x2', 'x3', 'x4', …, and file://{file} has no such columns."),
         ((AGE,), {"age": "old"}, "its columns cannot be read: file://{file}, row {row}, column 'age': 'old' is not"),
-        ((SCORE, CITY), {"score": None}, "row {row}, column 'score': None is missing, but the column had no missing"),
+        ((SCORE, CITY), {"score": None}, "row {row}, column 'score': the cell is missing, but the column had no"),
         ((SCORE, CITY), {"score": 1e39}, "row {row}, column 'score': 1e+39 is not a finite 32-bit float."),
         ((SINCE,), {"since": "2024-13-01"}, "row {row}, column 'since': '2024-13-01' is not a date like %d.%m.%Y."),
         ((SCORE, CITY), {"score": 3e38}, "its prediction for row 3 of the test set is not finite."),

@@ -1,0 +1,55 @@
+"""Run a flow from the command line: servers, the workspace, the flow, its summary, the exit code."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flows.cli import local_services
+from flows.cli.command import FAILED, USER_ERROR, print_result, report_error
+from flows.cli.local_services import ServerStartError
+from linear_learner.errors import LinearLearnerError
+
+if TYPE_CHECKING:
+    from prefect.flows import Flow
+
+    from aws.workspace import Workspace
+
+HOW_TO_SAVE_A_WORKSPACE = (
+    "From the command line, `python -m deployments.blocks` saves one for an AWS account, and `python -m sandbox` saves "
+    "the one named sandbox."
+)
+
+
+def run_flow(
+    workspace: str,
+    load_flow: Callable[[], "Flow[..., Any]"],
+    call: Callable[["Flow[..., Any]", "Workspace"], str],
+    preloaded: Sequence[str],
+) -> int:
+    """Start the servers, call the flow with `call` and print the text that it returns; returns the exit code.
+
+    The modules `preloaded` are imported while a server starts.
+    """
+    wait_until_ready = local_services.start(sandboxed=workspace == "sandbox", preloaded=preloaded)
+    from prefect.exceptions import CancelledRun  # slow: imported while the servers start
+
+    from aws.errors import AwsError, NoCapacity, NotFound, QuotaExceeded, TrainingFailed, Unavailable
+    from aws.workspace import load_workspace
+    from flows.cli.terminal import terminal_output
+
+    flow = load_flow()
+    try:
+        wait_until_ready()
+        try:
+            block = load_workspace(workspace)
+        except NotFound as error:
+            return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
+        with terminal_output():
+            text = call(flow, block)
+    except ServerStartError as error:
+        return report_error(error, USER_ERROR)
+    except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, CancelledRun) as error:
+        return report_error(error, FAILED)
+    except (LinearLearnerError, AwsError) as error:
+        return report_error(error, USER_ERROR)
+    print_result(text)
+    return 0
