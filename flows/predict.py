@@ -24,7 +24,7 @@ from prefect.states import Completed
 from aws.workspace import load_workspace
 from flows.train import form_title
 from tasks.parameters import Prediction
-from tasks.predict import evaluate, find, predict
+from tasks.predict import evaluate, fetch, find, predict
 from tasks.prediction_report import BatchPrediction, render_report
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.display import warn_of_errors
@@ -32,10 +32,10 @@ from tasks.prefect_ui.failure_artifact import failure_artifact
 
 REPORT_KEY = "predictions"
 DESCRIPTION = """\
-Predicts for new rows with a model that *train-linear-learner* has made: *find → predict → evaluate*.
+Predicts for new rows with a model that *train-linear-learner* has made: *find → fetch model → predict → evaluate*.
 
 - The columns are matched **by name**; text, dates and missing cells are encoded as in training.
-- The predictions are written next to the columns that are kept; the artifact `predictions` summarises them.
+- The predictions are written next to the columns of `keep`; the artifact `predictions` summarises them.
 - Nothing is predicted again unless the model, the rows or the options have changed.
 """
 
@@ -69,8 +69,9 @@ def predict_batch(
         block = load_workspace(workspace)
         found = find(block, prediction)
         get_run_logger().info("model: %s", found.model)
-        files, statistics = predict(block, found, prediction)
-        evaluation = evaluate(block, found, prediction) if prediction.evaluate else None
+        job = fetch(block, found, prediction)
+        files, statistics = predict(block, found, job)
+        evaluation = evaluate(block, found, job) if prediction.evaluate else None
         run = BatchPrediction(
             table=found.table, model=found.model, files=files, statistics=statistics, evaluation=evaluation
         )

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from linear_learner.columns import Table
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.formats.artifact import MODEL_FILE, read_model
-from linear_learner.model import LinearModel
+from linear_learner.model import LinearModel, Predictions
 from linear_learner.schema import Schema
 
 PREDICTION, SCORE, PROBABILITY = "prediction", "score", "probability"
@@ -36,7 +36,7 @@ class Predictor:
     schema: Schema | None
 
     def __post_init__(self) -> None:
-        if self.schema and (difference := _find_difference(self.model, self.schema)):
+        if self.schema and (difference := find_difference(self.model, self.schema)):
             raise ArtifactError(
                 f"the schema {difference}: it belongs to another model. Give the schema.json that was written next to "
                 "this one's model.tar.gz."
@@ -64,10 +64,7 @@ class Predictor:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes in the model's order; empty for a regressor."""
-        if self.model.predictor_type == "regressor":
-            return ()
-        classes = self.schema.label.classes if self.schema else ()
-        return classes or tuple(map(str, range(_count_classes(self.model))))
+        return name_classes(self.model, self.schema)
 
     def predict(self, rows: Sequence[Mapping[str, Any]], first_row: int = 1) -> Outputs:
         """The predictions for rows by column name; see `Schema.encode` for the cells and the errors."""
@@ -79,17 +76,11 @@ class Predictor:
 
     def predict_features(self, features: ArrayLike) -> Outputs:
         """The predictions for features (rows, features), in the order in which the model was trained with them."""
-        predictions = self.model.predict(features)
-        if predictions.labels is None:
-            return {PREDICTION: predictions.scores}
-        names = self.class_names
-        outputs: Outputs = {PREDICTION: np.array(names, object)[predictions.labels.astype(np.intp)]}
-        scores = predictions.scores
-        if scores.ndim == 1 and not self.model.has_sigmoid:
-            return outputs | {SCORE: scores}
-        probabilities = [1 - scores, scores] if scores.ndim == 1 else scores.T
-        columns = zip(names, probabilities, strict=True)
-        return outputs | {f"{PROBABILITY}.{name}": probability for name, probability in columns}
+        predictions, names = self.model.predict(features), self.class_names
+        labels = predictions.labels
+        values = predictions.scores if labels is None else np.array(names, object)[labels.astype(np.intp)]
+        columns = [values, *split_scores(self.model, predictions)]
+        return dict(zip(name_outputs(self.model, names), columns, strict=True))
 
     @property
     def _known_schema(self) -> Schema:
@@ -108,16 +99,39 @@ def find_model_file(path: Path) -> Path:
     raise ArtifactError(f"the folder {path} contains no {ARCHIVE}: give the one that a training run wrote")
 
 
-def _find_difference(model: LinearModel, schema: Schema) -> str | None:
-    """What shows that a schema is not the model's."""
+def find_difference(model: LinearModel, schema: Schema) -> str | None:
+    """What shows that a schema is not the model's; None if it may be."""
     if len(schema.features) != len(model.weights):
         return f"has {len(schema.features)} features, and the model {len(model.weights)}"
-    found, expected = len(schema.label.classes), _count_classes(model)
+    found, expected = len(schema.label.classes), count_classes(model)
     if found and found != expected:
         return f"has {found} classes, and the model, a {model.predictor_type}, {expected}"
     return None
 
 
-def _count_classes(model: LinearModel) -> int:
+def count_classes(model: LinearModel) -> int:
     """The number of classes; 0 for a regressor."""
     return 0 if model.predictor_type == "regressor" else max(2, model.weights.shape[1])
+
+
+def name_classes(model: LinearModel, schema: Schema | None) -> tuple[str, ...]:
+    """The names of the classes in the model's order, 0, 1, 2, … without others; empty for a regressor."""
+    classes = schema.label.classes if schema else ()
+    return classes or tuple(map(str, range(count_classes(model))))
+
+
+def name_outputs(model: LinearModel, classes: Sequence[str]) -> tuple[str, ...]:
+    """The names of the columns of `Outputs`, for these names of the classes."""
+    if model.predictor_type == "binary_classifier" and not model.has_sigmoid:
+        return (PREDICTION, SCORE)
+    return (PREDICTION, *(f"{PROBABILITY}.{name}" for name in classes))
+
+
+def split_scores(model: LinearModel, predictions: Predictions) -> list[NDArray[np.float32]]:
+    """The columns of `Outputs` after the first one."""
+    scores = predictions.scores
+    if predictions.labels is None:
+        return []
+    if scores.ndim == 2:
+        return list(np.ascontiguousarray(scores.T))
+    return [1 - scores, scores] if model.has_sigmoid else [scores]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from linear_learner.cells import (
     MAX_FLOAT32,
@@ -24,7 +24,8 @@ from linear_learner.cells import (
     parse_number,
 )
 from linear_learner.columns import Cells, Table, count_rows, find_distinct, require_columns, to_cells
-from linear_learner.errors import ArtifactError, DataError
+from linear_learner.errors import DataError
+from linear_learner.versioned_document import VersionedDocument
 
 SCHEMA_FORMAT = 1
 """Version of the schema's format; a schema with a higher one is refused."""
@@ -171,7 +172,7 @@ def date_parts(seconds: NDArray[np.int64]) -> dict[DatePart, NDArray[np.int64]]:
     }
 
 
-class Schema(_Model):
+class Schema(VersionedDocument, _Model):
     """The content of `schema.json`.
 
     The compact form of a column is a filled number, a category's code or a time in seconds, and for a column with an
@@ -179,6 +180,7 @@ class Schema(_Model):
     """
 
     FILE_NAME: ClassVar[str] = "schema.json"
+    LATEST_FORMAT: ClassVar[int] = SCHEMA_FORMAT
 
     format: int = SCHEMA_FORMAT
     label: LabelSchema
@@ -188,16 +190,6 @@ class Schema(_Model):
     missing_values: tuple[str, ...] = ()
     """The texts that mean a missing cell."""
 
-    @classmethod
-    def parse(cls, content: bytes | str, where: str) -> Self:
-        """Return the schema in `content`; raises ArtifactError when it is invalid or has a newer format."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            reason = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-        raise ArtifactError(f"{where} is not a valid {cls.FILE_NAME} ({reason}). Give the one next to a model.tar.gz.")
-
     def to_json(self) -> str:
         """The text of `schema.json`; equal schemas have the same text."""
         return self.model_dump_json(indent=2) + "\n"
@@ -206,13 +198,6 @@ class Schema(_Model):
     def sha256(self) -> str:
         """The checksum of `schema.json`."""
         return sha256(self.to_json().encode()).hexdigest()
-
-    @field_validator("format")
-    @classmethod
-    def _is_known(cls, value: int) -> int:
-        if value > SCHEMA_FORMAT:
-            raise ValueError(f"{value}, but this version reads only up to {SCHEMA_FORMAT}: update train-linear-learner")
-        return value
 
     @model_validator(mode="after")
     def _has_no_repetition(self) -> Self:

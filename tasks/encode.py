@@ -8,13 +8,12 @@ from linear_learner.schema import LabelSchema, Schema
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.check import CheckedData
+from tasks.data.column_plan import FITTED
 from tasks.data.parallel import map_files
 from tasks.load import Table
 from tasks.parameters import Dataset
 from tasks.split import Rows
 
-FITTED = {"fill", "category", "date"}
-"""Treatments that need statistics of the training rows."""
 VERSION = 1
 """Part of the cache key; raised when columns are encoded in another way."""
 

@@ -30,13 +30,13 @@ from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
 from linear_learner.formats.artifact import read_model
 from linear_learner.model import LinearModel
+from linear_learner.predictor import ARCHIVE, find_difference
 from linear_learner.schema import Schema
 from tasks.caching.policy import Result
 from tasks.data.source import FILE_SCHEME, file_uri_to_path
 from tasks.environment.folders import explain_disk_errors
 from tasks.record import RunRecord
 
-MODEL_FILE = "model.tar.gz"
 MAX_NAMES = 5
 """The most versions and folders that an error lists."""
 _GROUP = r"[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}"
@@ -101,7 +101,7 @@ def find_model(workspace: Workspace, where: str, *, allow_unapproved: bool) -> M
         return _use_package(workspace, package, allow_unapproved=allow_unapproved)
     if location.endswith(".json"):
         return _find_run(workspace, location)
-    return _find_in_folder(workspace, location.removesuffix(f"/{MODEL_FILE}"))
+    return _find_in_folder(workspace, location.removesuffix(f"/{ARCHIVE}"))
 
 
 def find_package_model(workspace: Workspace, package: Package) -> ModelSource:
@@ -131,7 +131,7 @@ def fetch_model(workspace: Workspace, source: ModelSource, folder: Path) -> tupl
     """
     path, location, schema = Path(source.location), source.location, source.table_schema
     if location.startswith("s3://"):
-        path, stored = folder / MODEL_FILE, stat_object(workspace, location)
+        path, stored = folder / ARCHIVE, stat_object(workspace, location)
         with explain_disk_errors(folder, stored.size):
             download_object(workspace, stored, path)
         if source.sha256 is None and stored.identity != source.identity:
@@ -145,7 +145,7 @@ def fetch_model(workspace: Workspace, source: ModelSource, folder: Path) -> tupl
     if schema is None:
         known = source.features if len(source.features or ()) == len(model.weights) else None
         return replace(model, feature_names=known), None
-    if not _fits(schema, model):
+    if find_difference(model, schema):
         raise ArtifactError(
             f"{location} has {len(model.weights)} features and is a {model.predictor_type}, but its {Schema.FILE_NAME} "
             f"has {len(schema.features)} features and {len(schema.label.classes)} classes: they are not of the same "
@@ -252,7 +252,7 @@ def _use_package(workspace: Workspace, package: Package, *, allow_unapproved: bo
 def _find_in_folder(workspace: Workspace, folder: str) -> ModelSource:
     """Return the model in a folder, which need not have a `run.json`."""
     record = _read_run_beside(workspace, folder)
-    return _to_source(workspace, f"{folder}/{MODEL_FILE}", _recorded_in(record, folder))
+    return _to_source(workspace, f"{folder}/{ARCHIVE}", _recorded_in(record, folder))
 
 
 def _find_run(workspace: Workspace, run: str) -> ModelSource:
@@ -261,7 +261,7 @@ def _find_run(workspace: Workspace, run: str) -> ModelSource:
     if content is None:
         raise NotFound(f"There is no file {run}. Give the {RunRecord.FILE_NAME} of a run, or a folder with a model.")
     record, folder = RunRecord.parse(content, run), _parent(run)
-    beside = f"{folder}/{MODEL_FILE}"
+    beside = f"{folder}/{ARCHIVE}"
     model = beside if _exists(workspace, beside) else str(record.model.get("uri", beside))
     return _to_source(workspace, model, _recorded_in(record, folder))
 
@@ -303,16 +303,16 @@ def _stat_model(workspace: Workspace, model: str) -> StoredObject:
         try:
             return stat_object(workspace, model)
         except NotFound as error:
-            raise NotFound(f"There is no object {model}. Give the folder that has a {MODEL_FILE}.") from error
+            raise NotFound(f"There is no object {model}. Give the folder that has a {ARCHIVE}.") from error
     path = Path(model)
     if not path.is_file():
-        raise NotFound(f"There is no {MODEL_FILE} in {path.parent}.{_list_models(path.parent)}")
+        raise NotFound(f"There is no {ARCHIVE} in {path.parent}.{_list_models(path.parent)}")
     checksum = sha256_of(path)
     return StoredObject(uri=model, size=path.stat().st_size, etag=checksum, sha256=checksum)
 
 
 def _list_models(folder: Path) -> str:
-    found = sorted(path.parent for path in folder.glob(f"*/{MODEL_FILE}"))[:MAX_NAMES]
+    found = sorted(path.parent for path in folder.glob(f"*/{ARCHIVE}"))[:MAX_NAMES]
     if found:
         return f" Give one of its folders that have one: {', '.join(map(str, found))}."
     return " Give a folder with a model, the run.json of a run, or a model package."
@@ -368,10 +368,3 @@ def _describe_change(location: str) -> str:
         f"{location} is not the file that was recorded: its SHA-256 differs. Restore it, or give the model of "
         "another run."
     )
-
-
-def _fits(schema: Schema, model: LinearModel) -> bool:
-    """Whether a schema has the features and the number of classes of a model; classes need not have names."""
-    expected = {"regressor": 0, "binary_classifier": 2}.get(model.predictor_type, len(model.bias))
-    classes = len(schema.label.classes)
-    return len(schema.features) == len(model.weights) and (classes == expected or (not classes and expected > 0))

@@ -55,12 +55,16 @@ class Reading(BaseModel, frozen=True):
     encoding: Encoding = "utf-8"
 
 
+MAX_CATEGORIES = 50
+"""Number of categories with a feature each, unless another is chosen."""
+
+
 class PlanOptions(BaseModel, frozen=True):
     """The options of a dataset that decide about its columns."""
 
     categorical: tuple[str, ...] = ()
     """Columns that are categories whatever their cells are, such as numeric codes."""
-    max_categories: int = 50
+    max_categories: int = MAX_CATEGORIES
     features: Literal["auto", "numeric"] = "auto"
     """numeric: refuse each feature that is not a complete column of numbers."""
 
@@ -79,7 +83,7 @@ class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
     """Columns of numbers that are categories, such as codes. Columns of text are categories without being named."""
     features: Literal["auto", "numeric"] = "auto"
     """auto: text, dates and missing cells are encoded. numeric: a column that is not all numbers is refused."""
-    max_categories: Annotated[int, Field(ge=1, le=10_000)] = 50
+    max_categories: Annotated[int, Field(ge=1, le=10_000)] = MAX_CATEGORIES
     """Number of categories of a column, the most frequent ones, with a feature each; others share one. Default 50."""
     positive: Annotated[str, Field(min_length=1)] | None = None
     """The class of two that is predicted as 1, such as yes. Empty: the larger number, or the last in the alphabet."""

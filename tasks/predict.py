@@ -136,19 +136,23 @@ def _output_name(name: str) -> str:
     return str(folder / f"{base}.{ending}")
 
 
+@task(name="fetch model", task_run_name="fetch {found.model}", **UNCACHED, **RETRIES)
+def fetch(workspace: Workspace, found: Found, options: Prediction) -> Job:
+    """Fetch the model; raises DataError, with their names, for columns that the first file lacks."""
+    job = _make_job(workspace, found, options)
+    _name_columns(workspace, found, job)
+    return job
+
+
 @task(task_run_name="predict {found.table.uri}", **UNCACHED, **RETRIES)
-def predict(
-    workspace: Workspace, found: Found, options: Prediction
-) -> tuple[tuple[PredictedFile, ...], ScoringStatistics]:
+def predict(workspace: Workspace, found: Found, job: Job) -> tuple[tuple[PredictedFile, ...], ScoringStatistics]:
     """Score every file and write its predictions; files whose predictions exist already are not scored again.
 
     Returns the files, and the statistics of all rows.
 
     Raises DataError, with file, row and column, for rows that the model cannot use.
     """
-    job = _make_job(workspace, found, options)
     logger = get_run_logger()
-    _name_columns(workspace, found, job)
     if workspace.dask_scheduler is None:
         require_space_for_copies(found.table.parts)
     files = map_files(workspace, predict_file, found.table.parts, found.outputs, job=job)
@@ -159,11 +163,11 @@ def predict(
 
 
 @task(task_run_name="evaluate the predictions", **UNCACHED, **RETRIES)
-def evaluate(workspace: Workspace, found: Found, options: Prediction) -> Evaluation:
+def evaluate(workspace: Workspace, found: Found, job: Job) -> Evaluation:
     """Compare the predictions with the labels of the rows."""
     from tasks.evaluation.labelled_predictions import evaluate_predictions
 
-    return evaluate_predictions(workspace, found.outputs, _make_job(workspace, found, options).scorer())
+    return evaluate_predictions(workspace, found.outputs, job.scorer())
 
 
 def _make_job(workspace: Workspace, found: Found, options: Prediction) -> Job:
@@ -183,7 +187,7 @@ def _make_job(workspace: Workspace, found: Found, options: Prediction) -> Job:
 def _schema_by_position(workspace: Workspace, found: Found, model: LinearModel, options: Prediction) -> Schema:
     """The schema of a model that has none: its recorded features by name, or all columns of the table by position.
 
-    The columns that are kept are no features.
+    The columns that are copied to the predictions are no features.
     """
     from tasks.data.reader import TableFile
     from tasks.data.scoring import schema_by_position

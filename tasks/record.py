@@ -8,15 +8,15 @@ from platform import python_version
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from prefect import get_run_logger, task
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from aws.storage import has_checksum, sha256_of, write_object
 from aws.training.compute import Compute
 from aws.training.following import describe_job
 from aws.training.request import Channel, TrainingJobSpec
 from aws.workspace import Workspace
-from linear_learner.errors import ArtifactError
 from linear_learner.schema import Schema
+from linear_learner.versioned_document import VersionedDocument
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
 from tasks.data.source import Source
@@ -43,10 +43,11 @@ class RecordedData(Result):
     target: str
 
 
-class RunRecord(Result):
+class RunRecord(VersionedDocument, Result):
     """The content of `run.json`, next to `model.tar.gz` in S3 and on the machine that ran the flow."""
 
     FILE_NAME: ClassVar[str] = "run.json"
+    LATEST_FORMAT: ClassVar[int] = RECORD_FORMAT
 
     format: int
     parameters: dict[str, dict[str, Any]]
@@ -64,23 +65,6 @@ class RunRecord(Result):
     versions: dict[str, str]
     metrics: dict[str, Any]
     """The final metrics of the job, and those of the test set with their intervals and the baseline's."""
-
-    @classmethod
-    def parse(cls, content: bytes, where: str) -> Self:
-        """Return the record in `content`; raises ArtifactError when it is invalid or has a newer format."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            first = error.errors()[0]
-            reason = ": ".join([*map(str, first["loc"]), first["msg"].removeprefix("Value error, ")])
-        raise ArtifactError(f"{where} is not a valid {cls.FILE_NAME} ({reason}). Give the one next to a model.tar.gz.")
-
-    @field_validator("format")
-    @classmethod
-    def _is_known(cls, value: int) -> int:
-        if value > RECORD_FORMAT:
-            raise ValueError(f"{value}, but this version reads only up to {RECORD_FORMAT}: update train-linear-learner")
-        return value
 
     @property
     def decisive(self) -> dict[str, Any]:

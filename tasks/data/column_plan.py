@@ -11,6 +11,8 @@ from tasks.data.text_problems import find_text_problem
 from tasks.parameters import PlanOptions
 
 Treatment = Literal["target", "ignored", "number", "fill", "category", "date", "leave out", "refuse"]
+FITTED: Final[Collection[Treatment]] = ("fill", "category", "date")
+"""Treatments that need statistics of the training rows."""
 MIN_IDENTIFIERS: Final = 20
 """Fewer different texts may be categories."""
 MOSTLY: Final = 0.9

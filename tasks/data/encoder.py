@@ -24,12 +24,10 @@ from linear_learner.schema import (
     unique_names,
 )
 from tasks.data.cells import InvalidCellError, canonical_texts, require, to_numbers, to_seconds
-from tasks.data.column_plan import ColumnPlan
+from tasks.data.column_plan import FITTED, ColumnPlan
 from tasks.data.value_counts import ValueCounts, float_keys, key_float
+from tasks.parameters import MAX_CATEGORIES
 
-MAX_CATEGORIES = 50
-_FITTED = ("fill", "category", "date")
-"""Treatments that need statistics of the training rows."""
 _MERGE_DISTINCT = 1 << 17  # counts of chunks wait until they have so many values together: merging is then rare
 
 Bounds = Mapping[str, tuple[int, int]]
@@ -68,7 +66,7 @@ def fit_frames(
 
     Raises DataError, with the row, for a text that is not of the column's format of dates.
     """
-    fitted = [column for column in plan if column.treatment in _FITTED]
+    fitted = [column for column in plan if column.treatment in FITTED]
     waiting = {column.name: _Waiting([]) for column in fitted}
     row = 0
     for frame in frames:
@@ -142,7 +140,7 @@ def make_schema(
     for column in plan:
         if column.treatment == "number":
             columns.append(NumberColumn(name=column.name))
-        elif column.treatment in _FITTED:
+        elif column.treatment in FITTED:
             columns.append(_fit(column, statistics.columns[column.name], max_categories, statistics.rows))
     left_out = (column for column in plan if column.treatment in {"ignored", "leave out"})
     return Schema(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, Predictions
+from linear_learner.predictor import count_classes, name_classes, name_outputs, split_scores
 from linear_learner.schema import CategoryColumn, DateColumn, LabelSchema, NumberColumn, Schema
 from tasks.data.cells import InvalidCellError
 from tasks.data.conversion import MISSING_VALUES
@@ -59,7 +60,7 @@ class Scorer:
                 f"The schema has {features} features, but the model has weights for {weights}. "
                 "Use the schema.json next to the model's model.tar.gz."
             )
-        classes = len(self.class_names)
+        classes = count_classes(self.model)
         if self.schema.label.classes and classes != len(self.schema.label.classes):
             raise DataError(
                 f"The schema has {len(self.schema.label.classes)} classes of {self.schema.label.name!r}, but the model "
@@ -79,16 +80,12 @@ class Scorer:
     @cached_property
     def class_names(self) -> tuple[str, ...]:
         """The names of a classifier's classes; their indices if the schema has none. Empty for a regressor."""
-        if self.model.predictor_type == "regressor":
-            return ()
-        return tuple(self.schema.class_name(index) for index in range(max(2, len(self.model.bias))))
+        return name_classes(self.model, self.schema)
 
     @cached_property
     def prediction_columns(self) -> tuple[str, ...]:
         """The columns of the output after those to keep."""
-        if self.model.predictor_type == "binary_classifier" and not self.model.has_sigmoid:
-            return ("prediction", "score")
-        return ("prediction", *(f"probability.{name}" for name in self.class_names))
+        return name_outputs(self.model, self.class_names)
 
     def extra_columns(self, names: Sequence[str], where: str) -> tuple[str, ...]:
         """Those of a table's columns that are not used, and were not in the table that the model was trained on.
@@ -163,15 +160,9 @@ class Scorer:
 
     def _to_columns(self, predictions: Predictions) -> list[pl.Series]:
         scores, labels = predictions.scores, predictions.labels
-        if labels is None:
-            values: list[Any] = [scores]
-        else:
-            names = pl.Series(self.class_names).gather(labels.astype(np.uint32))
-            if scores.ndim == 2:
-                values = [names, *np.ascontiguousarray(scores.T)]
-            else:
-                values = [names, 1 - scores, scores] if self.model.has_sigmoid else [names, scores]
-        return [pl.Series(name, one) for name, one in zip(self.prediction_columns, values, strict=True)]
+        values = scores if labels is None else pl.Series(self.class_names).gather(labels.astype(np.uint32))
+        columns = [values, *split_scores(self.model, predictions)]
+        return [pl.Series(name, one) for name, one in zip(self.prediction_columns, columns, strict=True)]
 
     def _count_classes(self, predictions: Predictions) -> dict[str, int]:
         if predictions.labels is None:

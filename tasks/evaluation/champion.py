@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from aws.workspace import Workspace
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, Predictions
+from linear_learner.predictor import name_classes
 from linear_learner.schema import AnyColumn, Schema
 from tasks.data.cells import InvalidCellError
 from tasks.data.conversion import MISSING_VALUES
@@ -86,7 +87,7 @@ def _explain_other_model(champion: Champion, model: LinearModel, schema: Schema)
         return f"it is a {_describe_kind(other)}, and this model is a {_describe_kind(model)}."
     if champion.schema is None:
         return None
-    theirs, ours = _classes(champion.schema, other), _classes(schema, model)
+    theirs, ours = name_classes(other, champion.schema), name_classes(model, schema)
     if set(theirs) != set(ours):
         return f"its classes are others: {_describe_difference(theirs, ours)}."
     if schema.label.name in champion.schema.sources:
@@ -97,12 +98,6 @@ def _explain_other_model(champion: Champion, model: LinearModel, schema: Schema)
 def _describe_kind(model: LinearModel) -> str:
     outputs = model.weights.shape[1]
     return f"{model.predictor_type} of {outputs} classes" if outputs > 1 else model.predictor_type
-
-
-def _classes(schema: Schema, model: LinearModel) -> Sequence[str]:
-    """The names of the classes of a model; the numbers that are its labels, if they have no other names."""
-    count = {"regressor": 0, "binary_classifier": 2}.get(model.predictor_type, len(model.bias))
-    return schema.label.classes or [str(index) for index in range(count)]
 
 
 def _describe_difference(theirs: Sequence[str], ours: Sequence[str]) -> str:
@@ -127,7 +122,7 @@ def _reorder_classes(champion: Champion, model: LinearModel, schema: Schema) -> 
     """Return the champion with its classes in the order of this model's."""
     if champion.schema is None or model.predictor_type == "regressor":
         return champion
-    theirs, ours = _classes(champion.schema, champion.model), _classes(schema, model)
+    theirs, ours = name_classes(champion.model, champion.schema), name_classes(model, schema)
     places = {name: index for index, name in enumerate(theirs)}
     order = [places[name] for name in ours]
     if model.predictor_type == "binary_classifier":
