@@ -1,10 +1,12 @@
 """Measure the encoding of a table in memory, side by side with scikit-learn's ColumnTransformer.
 
-    python -m benchmarks.encode [rows]
+    python -m benchmarks.encode [rows [ours | scikit-learn]]
 
 The table has four columns of text, three numbers with missing cells and three complete numbers. Ours fits a schema,
 brings the rows into the compact form and expands them, chunk by chunk; the ColumnTransformer fits and transforms a
-pandas frame. Each runs in a process of its own, and both must give the same features for the first rows.
+pandas frame. Each runs in a process of its own, and both must give the same features for the first rows. With the last
+argument only one of them runs, for sizes at which the other does not fit into memory, and its result is printed as
+JSON.
 """
 
 import json

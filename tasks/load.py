@@ -140,6 +140,6 @@ def _measure(workspace: Workspace, found: FoundTable, dataset: Dataset) -> "list
     if workspace.dask_scheduler is None:
         require_space_for_copies(found.parts)
     first = TableFile.of(workspace, found.parts[0], found.reading)
-    wanted = select_columns(first, dataset.target, dataset.ignore)
+    wanted = select_columns(first, dataset)
     options = {"wanted": wanted, "target": dataset.target, "reading": found.reading}
     return map_files(workspace, measure_file, found.parts, **options)

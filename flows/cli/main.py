@@ -75,7 +75,7 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
         from tasks.data.reader import TableFile, select_columns  # imports polars, which is slow
 
         file = TableFile(chosen.csv, chosen.csv.name, chosen.dataset.reading)
-        select_columns(file, chosen.dataset.target, chosen.dataset.ignore)
+        select_columns(file, chosen.dataset)
     return chosen
 
 

@@ -10,10 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aws.workspace import Workspace
+from linear_learner.cells import canonical
 from tasks.data.column_facts import Facts, column_keys, count, measure_values, merge_facts
 from tasks.data.determination import find_determining_columns
 from tasks.data.parallel import prefetch
-from tasks.data.profile import MAX_LABELS, ColumnKind, ColumnProfile, LabelCount, Profile, format_number
+from tasks.data.profile import MAX_LABELS, ColumnKind, ColumnProfile, LabelCount, Profile
 from tasks.data.reader import TableFile, check_column_exists, spill_chunks, spill_folder
 from tasks.data.row_sketch import (
     DistinctRows,
@@ -135,7 +136,7 @@ class Measurement:
         numbers = list(self.labels.sort("value").iter_rows())
         if kind not in {"boolean", "text", "date"}:
             return tuple(LabelCount(value=value, rows=rows, first_row=row) for value, rows, row in numbers)
-        texts = [(format_number(value), rows, row) for value, rows, row in numbers]
+        texts = [(str(canonical(value)), rows, row) for value, rows, row in numbers]
         found = sorted([*texts, *((text, *count) for text, count in cells.values.items())])
         return tuple(LabelCount(value=text, rows=rows, first_row=row) for text, rows, row in found)
 

@@ -118,8 +118,3 @@ class Profile(BaseModel, frozen=True):
     """Share of the rows that repeat another row; exact for a few distinct rows, else estimated from a sketch."""
     determining: tuple[str, ...]
     """A few columns whose linear combination is the target, as least squares on a sample of the rows shows."""
-
-
-def format_number(number: float) -> str:
-    """The shortest text of a number, without a trailing .0."""
-    return str(int(number)) if number % 1 == 0 and abs(number) < 1e15 else repr(number)

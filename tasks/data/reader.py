@@ -19,7 +19,7 @@ from tasks.data.csv_file import CsvFile
 from tasks.data.parquet_file import ParquetFile, is_parquet
 from tasks.data.source import Partition, TablePart, local_copy_folder, make_local_copy
 from tasks.environment.folders import write_atomically
-from tasks.parameters import Reading
+from tasks.parameters import Dataset, Reading
 
 ColumnTypes = Mapping[str, pl.DataType]
 _DEFAULT_READING = Reading()
@@ -117,14 +117,15 @@ class TableFile:
         return pl.Series(column, [dict(self.partition)[column]], pl.String).new_from_index(0, height)
 
 
-def select_columns(file: TableFile, target: str, ignore: Sequence[str]) -> tuple[str, ...]:
+def select_columns(file: TableFile, dataset: Dataset) -> tuple[str, ...]:
     """The file's columns without the ignored ones; raises DataError for unknown names, or when no feature is left."""
-    check_column_exists(file, target, "to predict")
-    for column in ignore:
-        check_column_exists(file, column, "to ignore")
-    chosen = tuple(column for column in file.names if column not in ignore)
+    check_column_exists(file, dataset.target, "to predict")
+    for columns, purpose in ((dataset.ignore, "to ignore"), (dataset.categorical, "to use as a category")):
+        for column in columns:
+            check_column_exists(file, column, purpose)
+    chosen = tuple(column for column in file.names if column not in dataset.ignore)
     if len(chosen) == 1:
-        message = f"{file.name} has only the column {target!r} that is not ignored."
+        message = f"{file.name} has only the column {dataset.target!r} that is not ignored."
         raise DataError(f"{message} Linear Learner also needs at least one feature.")
     return chosen
 

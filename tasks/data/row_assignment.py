@@ -8,7 +8,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from aws.workspace import Workspace
+from linear_learner.cells import DATE_FORMATS
 from linear_learner.errors import DataError
+from tasks.data.cells import InvalidCellError, parse_dates, to_seconds
 from tasks.data.parallel import map_files
 from tasks.data.reader import TableFile, check_column_exists
 from tasks.data.source import TablePart
@@ -17,6 +19,8 @@ from tasks.parameters import CHANNELS, Reading, Split
 RowIndices = NDArray[np.intp]
 SplitKeys = NDArray[np.uint32]
 """For each row of a table, the rank of the value to split by."""
+_MONTH = r"^[0-9]{4}-(?:0[1-9]|1[0-2])$"
+_FRACTION = r":[0-9]{2}:[0-9]{2}[.,]([0-9]{1,9})"
 
 
 def count_rows(rows: int, split: Split) -> dict[str, int]:
@@ -92,14 +96,35 @@ def read_split_keys(
 ) -> SplitKeys | None:
     """The rank of each row's value to split by, shape (rows,); None for a random split.
 
-    Numbers are ranked by size, other values as text, so that ISO dates are ranked by time.
+    Numbers are ranked by size, dates in a recognised format by time, and classes and groups as text. Raises DataError
+    for a split by time and a text that is neither a number nor a date.
     """
     if split.method == "random":
         return None
     values = pl.concat(map_files(workspace, _read_keys, parts, column=split.column or target, reading=reading))
     numbers = values.cast(pl.Float64, strict=False)
     ordered = values if numbers.null_count() else numbers
+    if ordered is values and split.method == "time":
+        ordered = _order_dates(values)
     return ordered.rank("dense").cast(pl.UInt32).to_numpy()
+
+
+def _order_dates(texts: pl.Series) -> pl.Series:
+    """A value for each text, in the order of the times; months such as 2026-01 are in order as text.
+
+    The format is the first of those by which the most texts are dates, as for features.
+    """
+    if texts.str.contains(_MONTH).all():
+        return texts
+    unique = texts.unique()
+    date_format = min(DATE_FORMATS, key=lambda one: parse_dates(unique, one).null_count())
+    try:
+        seconds = to_seconds(texts, date_format)
+    except InvalidCellError as error:
+        remedy = "A split by time requires numbers, or dates in one format."
+        raise DataError(f"{error.with_row(error.index + 1)}. {remedy}") from error
+    fractions = texts.str.extract(_FRACTION).str.pad_end(9, "0").cast(pl.Int64).fill_null(0)
+    return seconds.rank("dense").cast(pl.Int64) * len(texts) + fractions.rank("dense").cast(pl.Int64) - 1
 
 
 def _read_keys(workspace: Workspace, part: TablePart, column: str, reading: Reading) -> pl.Series:

@@ -7,7 +7,7 @@ from typing import Final, Literal
 
 from pydantic import BaseModel
 
-from tasks.data.profile import format_number
+from linear_learner.cells import canonical
 
 MAX_NAMES: Final = 12
 """The most labels that a message lists; of more, this number is listed as examples. Columns are all listed."""
@@ -68,9 +68,7 @@ def ignore_option(names: Sequence[str]) -> str:
 
 def format_label(label: float | str) -> str:
     """A label as text: a class name in quotes, a whole number without a decimal point."""
-    if isinstance(label, str):
-        return quote(label)
-    return format_number(label)
+    return quote(label) if isinstance(label, str) else str(canonical(label))
 
 
 def format_labels(labels: Sequence[float | str], count: int | None = None) -> str:

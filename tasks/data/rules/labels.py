@@ -105,7 +105,7 @@ def _check_count(labels: Sequence[LabelCount], column: str, hyperparameters: Hyp
         yield error(
             column,
             f"there are {count} distinct labels, {values}, but a binary_classifier requires two",
-            f"Set predictor_type to multiclass_classifier and num_classes to {count}.{numbers}",
+            f"Set predictor_type to multiclass_classifier.{numbers}",
         )
     elif kind == "multiclass_classifier" and count == 2:
         what = f"only the two classes {values} occur"

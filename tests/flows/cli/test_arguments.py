@@ -16,6 +16,10 @@ from flows.cli.main import main
             ["--csv", "good.csv", "--target", "prise"],
             "good.csv has no column 'prise' to predict. Did you mean 'price'?",
         ),
+        (
+            ["--csv", "good.csv", "--target", "price", "--dataset.categorical", "prise"],
+            "good.csv has no column 'prise' to use as a category. Did you mean 'price'?",
+        ),
         (["--csv", "empty.csv", "--target", "price"], "empty.csv is empty."),
         (["--hyperparameters.epochs", "0"], "--hyperparameters.epochs: Input should be greater than 0; found '0'"),
         (

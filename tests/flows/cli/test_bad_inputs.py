@@ -154,6 +154,11 @@ CONTENT: dict[str, Case] = {
         ["no column 'agee' to ignore", "Did you mean 'age'?"],
         {"dataset": {"ignore": ["agee"]}},
     ),
+    "an unknown column of categories": (
+        table(),
+        ["no column 'agee' to use as a category", "Did you mean 'age'?"],
+        {"dataset": {"categorical": ["agee"]}},
+    ),
     "all features ignored": (
         table(),
         ["only the column 'bonus'", "at least one feature"],

@@ -111,6 +111,33 @@ def test_numeric_times_are_ordered_by_size(workspace: Workspace, put_object: Put
     assert contents(formatted)["train"] == rows_of(train, "churned", "age", "spent")
 
 
+@pytest.mark.parametrize(
+    ("form", "step"),
+    [("%d.%m.%Y", "D"), ("%m/%d/%Y", "D"), ("%d/%m/%Y", "D"), ("%Y-%m", "MS"), ("%Y-%m-%dT%H:%M:%S.%f", "300ms")],
+)
+def test_times_in_any_recognised_format_are_ordered_by_time(
+    workspace: Workspace, put_object: PutObject, form: str, step: str
+) -> None:
+    frame = customers(100)
+    times = pd.Series(pd.date_range("2025-11-20", periods=100, freq=step)).sample(frac=1, random_state=0)
+    frame["day"] = times.dt.strftime(form).to_numpy()
+    formatted = prepare_channels(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
+    earliest = frame.iloc[np.argsort(times.to_numpy(), kind="stable")[:70]]
+    assert contents(formatted)["train"] == rows_of(earliest, "churned", "age", "spent")
+
+
+@pytest.mark.parametrize("wrong", ["soon", "2026-02-30", "5.2.2026"])
+def test_a_time_that_is_no_date_of_the_column_s_format_is_rejected_with_its_row(
+    workspace: Workspace, put_object: PutObject, wrong: str
+) -> None:
+    frame = customers(20)
+    frame["day"] = [f"2026-01-{day:02d}" for day in range(1, 21)]
+    frame.loc[6, "day"] = wrong
+    message = rf"row 7, column 'day': '{wrong}' is not a date like %Y-%m-%d. A split by time requires numbers, or dates"
+    with pytest.raises(DataError, match=message):
+        prepare_channels(workspace, frame, put_object, Split(method="time", column="day"), ignore=["customer"])
+
+
 def test_a_split_by_group_equals_group_shuffle_split(workspace: Workspace, put_object: PutObject) -> None:
     frame = customers()
     formatted = prepare_channels(workspace, frame, put_object, Split(method="group", column="customer"), ignore=["day"])
