@@ -65,7 +65,7 @@ def evaluation_speed() -> Iterator[bool]:
         predictions, champion = (candidate.predict(data.features) for candidate in models)
         evaluation = assess(model, data.labels, predictions, GATE, champion=champion)
         assert evaluation.rounds == 1000
-        assert make_verdict(evaluation, GATE, has_champion=True).passed
+        assert make_verdict(evaluation, GATE, champion=1).passed
         seconds = fastest(lambda m=model, d=data, p=predictions, r=champion: assess(m, d.labels, p, GATE, champion=r))  # type: ignore[misc]
         yield meets(f"seconds to evaluate {ROWS:,} rows with a champion, {kind}", seconds, 3)
 
@@ -79,7 +79,7 @@ def rejected(kind: PredictorType, seed: int) -> bool:
     settings = Hyperparameters(predictor_type=kind, num_classes=classes if classes > 2 else None, mini_batch_size=50)
     model = train(settings, Examples(features[:600], labels[:600])).model
     evaluation = assess(model, labels[600:], model.predict(features[600:]), GATE)
-    return make_verdict(evaluation, GATE, has_champion=False).outcome == "no better than the baseline"
+    return make_verdict(evaluation, GATE, champion=None).outcome == "no better than the baseline"
 
 
 def noise(seeds: int) -> Iterator[bool]:

@@ -21,8 +21,8 @@ from aws.training.request import image_uri, to_tag_value
 from aws.workspace import Workspace
 from tasks.caching.policy import RETRIES, UNCACHED, Result
 from tasks.download import TrainedModel
-from tasks.evaluation.gate import make_verdict
-from tasks.evaluation.results import METRICS, Evaluation, GateOutcome, Verdict
+from tasks.evaluation.gate import confirm_champion, make_verdict
+from tasks.evaluation.results import METRICS, Evaluation, Verdict
 from tasks.monitor import FinishedJob
 from tasks.parameters import Dataset, Registry, RunParameters
 from tasks.prefect_ui.events import emit_model_event
@@ -34,7 +34,7 @@ MAX_GROUP_LENGTH = 63
 _STATUS_TEXTS: dict[ApprovalStatus, str] = {
     "Approved": "approved",
     "Rejected": "rejected",
-    "PendingManualApproval": "waiting for manual approval",
+    "PendingManualApproval": "waits for approval",
 }
 
 
@@ -71,11 +71,10 @@ def find_champion(workspace: Workspace, parameters: RunParameters) -> Package | 
 def decide_verdict(
     evaluation: Evaluation, parameters: RunParameters, champion: Package | None, job: FinishedJob
 ) -> Verdict:
-    """Return the gate's verdict; a model that is already the champion keeps the verdict of its approval."""
-    if champion is None or champion.training_job != job.name:
-        return make_verdict(evaluation, parameters.gate, has_champion=champion is not None)
-    outcome: GateOutcome = "first model" if champion.metadata.get(VERDICT_KEY) == "first model" else "promoted"
-    return Verdict(outcome=outcome, reason=f"It is already the champion, approved as version {champion.version}.")
+    """Return the gate's verdict; a model that is the champion is `unchanged`."""
+    if champion and champion.training_job == job.name:
+        return confirm_champion(evaluation, champion.version)
+    return make_verdict(evaluation, parameters.gate, champion=champion.version if champion else None)
 
 
 @task(task_run_name="register {trained.job.name}", **UNCACHED, **RETRIES)
@@ -101,11 +100,11 @@ def register(  # noqa: PLR0913, PLR0917 - the contents of a package
         training_job_arn=trained.submission.arn,
         image=image_uri(workspace.region),
         model_uri=trained.job.model.uri,
-        description=f"predicts {dataset.target}; {verdict}",
+        description=f"predicts {dataset.target}; {verdict.headline}",
         metrics_uri=recorded.uri,
         metadata=_metadata(trained, recorded, evaluation, verdict),
         status=_status(workspace, group, registry, verdict, champion),
-        approval_description=str(verdict),
+        approval_description=verdict.reason,
     )
     package = register_package(workspace, registration)
     registered = Registered(arn=package.arn, group=group, version=package.version, status=package.status)

@@ -1,12 +1,13 @@
 """The gate: a model must be better than the best constant prediction and than the champion."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import LOSSES, Hyperparameters
 from linear_learner.model import PredictorType
-from tasks.evaluation.numbers import format_number, format_share
-from tasks.evaluation.results import METRICS, Evaluation, Improvement, MetricName, Verdict
+from tasks.evaluation.numbers import format_change, format_number
+from tasks.evaluation.results import METRICS, Evaluation, GateOutcome, Improvement, MetricName, Verdict
 from tasks.parameters import Gate, RunParameters
 
 _SQUARED: tuple[MetricName, ...] = ("rmse", "mae", "r2")
@@ -48,8 +49,8 @@ def select_gate_metric(
     return gate.metric
 
 
-def make_verdict(evaluation: Evaluation, gate: Gate, *, has_champion: bool) -> Verdict:
-    """Whether the model may be used, by the first of these rules that applies.
+def make_verdict(evaluation: Evaluation, gate: Gate, *, champion: int | None) -> Verdict:
+    """Whether the model passes the gate, by the first of these rules that applies; `champion` is a version.
 
     1. `no better than the baseline`, unless the error is reduced, and by at least `gate.margin`, at the lower end of
        the interval.
@@ -59,58 +60,82 @@ def make_verdict(evaluation: Evaluation, gate: Gate, *, has_champion: bool) -> V
        includes more than `gate.tolerance` more error.
     5. Otherwise `promoted`.
     """
-    metric, baseline = evaluation[evaluation.gate_metric], evaluation.over_baseline
-    title = METRICS[metric.name].title
+    baseline, figure = evaluation.over_baseline, _figure(evaluation)
     if baseline is None:
-        reason = f"{title} is not defined on these {evaluation.rows} test rows. Use a larger test set."
-        return Verdict(outcome="no better than the baseline", reason=reason)
-    reason = (
-        f"{title} {format_number(metric.value)}, compared with {format_number(metric.baseline)} for the best constant:"
-        f" {_format_improvement(baseline, evaluation.confidence)}"
-    )
+        reason = f"{figure} is not defined on these {evaluation.rows} test rows."
+        return _reject("baseline", reason.rstrip("."), f"{reason} Use a larger test set.")
+    reason = _compare(evaluation, baseline)
     if baseline.low <= 0 or baseline.low < gate.margin:
-        required = f"at least {100 * gate.margin:g} % less" if gate.margin else "less error"
-        reason = f"{reason}; the gate requires {required} at the lower end of the interval."
-        return Verdict(outcome="no better than the baseline", reason=reason)
-    if not has_champion:
-        return Verdict(outcome="first model", reason=f"{reason}; there is no champion yet.")
-    return _compare_with_champion(evaluation, gate, reason)
-
-
-def _compare_with_champion(evaluation: Evaluation, gate: Gate, reason: str) -> Verdict:
-    metric, champion = evaluation[evaluation.gate_metric], evaluation.over_champion
-    title = METRICS[metric.name].title
+        required = f"at least {100 * gate.margin:g} % lower" if gate.margin else "lower"
+        reason = f"{reason} The gate requires that it is {required} at the lower end of the interval."
+        return _reject("baseline", f"{figure}, {baseline} than the baseline, interval {baseline.interval}", reason)
     if champion is None:
-        why = evaluation.champion_objection or f"its scores are not probabilities, so it has no {title}"
-        reason = f"{reason}; the champion cannot be compared: {why.rstrip('. ')}. A person can approve this model."
-        return Verdict(outcome="no better than the champion", reason=reason)
-    improvement = _format_improvement(champion, evaluation.confidence)
-    reason = f"{reason}; compared with {format_number(metric.champion)} for the champion: {improvement}"
-    if champion.value <= _ROUNDING_ERROR:
-        return Verdict(outcome="no better than the champion", reason=f"{reason}.")
-    if champion.low < -gate.tolerance:
-        possible = _format_share(-champion.low)
-        reason = (
-            f"{reason}; up to {possible} more error is possible, but the gate tolerates {100 * gate.tolerance:g} %."
+        return Verdict(
+            outcome="first model",
+            headline=f"first model: {figure}, {_below(evaluation, baseline)}",
+            reason=f"{reason} There is no champion yet.",
         )
-        return Verdict(outcome="no better than the champion", reason=reason)
-    return Verdict(outcome="promoted", reason=f"{reason}.")
+    return _compare_with_champion(evaluation, gate, champion, reason)
 
 
-def _format_improvement(improvement: Improvement, confidence: float) -> str:
-    """`56.2 % less error (95 % interval 54.1 to 57.3 %)`."""
-    shares = [improvement.value, improvement.low, improvement.high]
-    if improvement.value < 0:
-        shares = [-improvement.value, -improvement.high, -improvement.low]
-    value, low, high = map(_format_share, shares)
-    kind = "more" if improvement.value < 0 else "less"
-    return f"{value} {kind} error ({100 * confidence:g} % interval {low.removesuffix(' %')} to {high})"
+def confirm_champion(evaluation: Evaluation, version: int) -> Verdict:
+    """The verdict on a model that is the champion; it needs no other approval."""
+    headline = f"unchanged: still champion, version {version} ({_figure(evaluation)})"
+    reason = f"This model is still the champion, version {version}."
+    if evaluation.over_baseline:
+        reason = f"{reason} {_compare(evaluation, evaluation.over_baseline)}"
+    return Verdict(outcome="unchanged", headline=headline, reason=reason)
 
 
-def _format_share(share: float) -> str:
-    if abs(share) <= 10:
-        return format_share(share)
-    return "over 1000 %" if share > 0 else "less than -1000 %"
+def _compare_with_champion(evaluation: Evaluation, gate: Gate, version: int, reason: str) -> Verdict:
+    improvement, figure = evaluation.over_champion, _figure(evaluation)
+    if improvement is None:
+        title = METRICS[evaluation.gate_metric].title
+        why = evaluation.champion_objection or f"its scores are not probabilities, so it has no {title}"
+        why = f"champion version {version} cannot be compared: {why.rstrip('. ')}"
+        return _reject("champion", f"{figure}; {why}", f"{reason} The {why}. A person can approve this model.")
+    reason = _compare(evaluation, improvement, version)
+    headline = f"{figure}, {improvement} than champion version {version}"
+    if improvement.value <= _ROUNDING_ERROR:
+        return _reject("champion", headline, reason)
+    if improvement.low < -gate.tolerance:
+        possible = format_change(improvement.low)
+        reason = f"{reason} Up to {possible} error is possible, but the gate tolerates {100 * gate.tolerance:g} %."
+        return _reject("champion", f"{headline}, but up to {possible} is possible", reason)
+    return Verdict(outcome="promoted", headline=f"promoted: {headline}", reason=reason)
+
+
+def _reject(better: Literal["baseline", "champion"], headline: str, reason: str) -> Verdict:
+    outcome: GateOutcome = "no better than the champion" if better == "champion" else "no better than the baseline"
+    return Verdict(outcome=outcome, headline=f"rejected: {headline}", reason=reason)
+
+
+def _figure(evaluation: Evaluation) -> str:
+    """`RMSE 633.8`; the title alone if the metric is not defined."""
+    value = evaluation.value(evaluation.gate_metric)
+    title = METRICS[evaluation.gate_metric].title
+    return title if value is None else f"{title} {format_number(value)}"
+
+
+def _below(evaluation: Evaluation, baseline: Improvement) -> str:
+    """`83 % below baseline` for a metric that is an error itself, else `83 % less error than baseline`."""
+    error_words = ("less error than", "more error than")
+    words = error_words if METRICS[evaluation.gate_metric].higher_is_better else ("below", "above")
+    return f"{format_change(baseline.value, *words, digits=2)} baseline"
+
+
+def _compare(evaluation: Evaluation, improvement: Improvement, champion: int | None = None) -> str:
+    """For example: This model: RMSE 2,940. Champion (version 1): 633.8. The error is 364 % higher (95 % interval …)."""
+    metric, (title, higher_is_better) = evaluation[evaluation.gate_metric], METRICS[evaluation.gate_metric]
+    baseline = format_number(metric.baseline)
+    other = f"Best constant prediction: {baseline}"
+    if champion is not None:
+        other = f"Champion (version {champion}): {format_number(metric.champion)}"
+    error = f"The error (1 - {title})" if higher_is_better else "The error"
+    interval = f"{100 * evaluation.confidence:g} % interval {improvement.format_interval('lower', 'higher')}"
+    change = format_change(improvement.value, "lower", "higher")
+    text = f"This model: {_figure(evaluation)}. {other}. {error} is {change} ({interval})."
+    return text if champion is None else f"{text} The best constant prediction has {baseline}."
 
 
 def check_gate(parameters: RunParameters, hyperparameters: Hyperparameters, columns: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ from typing import Final, Literal, NamedTuple
 from pydantic import BaseModel
 
 from linear_learner.model import PredictorType
+from tasks.evaluation.numbers import format_change
 
 MetricName = Literal[
     "rmse",
@@ -69,6 +70,21 @@ class Improvement(BaseModel, frozen=True):
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{format_change(self.value)} error"
+
+    @property
+    def interval(self) -> str:
+        return self.format_interval("less", "more")
+
+    def format_interval(self, less: str, more: str) -> str:
+        """`82.1 to 83.3 % less`; `2.10 % more to 0.500 % less` if the interval includes 0."""
+        ends = [format_change(end, less, more) for end in (self.low, self.high)]
+        if self.low < 0 < self.high:
+            return " to ".join(ends)
+        smaller, larger = ends if self.low >= 0 else reversed(ends)
+        return f"{smaller.partition(' %')[0]} to {larger}"
 
 
 class ClassMetrics(BaseModel, frozen=True):
@@ -156,18 +172,23 @@ class ClosedFormComparison(BaseModel, frozen=True):
         return f"{text} The model is clearly worse: set mini_batch_size to auto or lower, or epochs higher."
 
 
-GateOutcome = Literal["promoted", "first model", "no better than the baseline", "no better than the champion"]
+GateOutcome = Literal[
+    "promoted", "first model", "unchanged", "no better than the baseline", "no better than the champion"
+]
 
 
 class Verdict(BaseModel, frozen=True):
-    """The outcome of the gate for a model, and the reason with its numbers, in one or two sentences."""
+    """The outcome of the gate for a model."""
 
     outcome: GateOutcome
+    headline: str
+    """One line with the outcome and the decisive number, as `first model: RMSE 633.8, 83 % below baseline`."""
     reason: str
+    """Full sentences with all numbers."""
 
     @property
     def passed(self) -> bool:
-        return self.outcome in {"promoted", "first model"}
+        return self.outcome in {"promoted", "first model", "unchanged"}
 
     def __str__(self) -> str:
-        return f"{self.outcome}: {self.reason}"
+        return f"{self.outcome.capitalize()}. {self.reason}"

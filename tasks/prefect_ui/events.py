@@ -22,6 +22,7 @@ JOB_KEY, LOG_KEY = "training-job", "training-log"
 MODEL_EVENTS: Final[dict[GateOutcome, str]] = {
     "promoted": "linear-learner.model.promoted",
     "first model": "linear-learner.model.first",
+    "unchanged": "linear-learner.model.promoted",
     "no better than the baseline": "linear-learner.model.rejected",
     "no better than the champion": "linear-learner.model.rejected",
 }

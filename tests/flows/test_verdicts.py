@@ -19,6 +19,7 @@ from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.formats.artifact import read_model
 from tasks.data.row_assignment import assign_rows
+from tasks.evaluation.numbers import format_number
 from tasks.parameters import Dataset, Gate, Registry, RequestedHyperparameters, Split
 from tasks.report import TrainingRun
 
@@ -117,8 +118,9 @@ def test_only_a_better_model_replaces_the_champion_and_a_copy_of_it_is_rejected(
     assert packages(workspace, strong) == [(2, "Approved"), (1, "Approved")]
     again = train(dataset)
     assert again.name == "Completed"
-    assert again.result().verdict.outcome == "promoted"
-    assert "already the champion" in again.result().verdict.reason
+    assert again.result().verdict.outcome == "unchanged"
+    figure = f"RMSE {format_number(strong.evaluation.value('rmse'))}"
+    assert again.result().verdict.headline == f"unchanged: still champion, version 2 ({figure})"
     copied = train(dataset, if_exists="new")
     copy = copied.result()
     assert copy.job.name != strong.job.name

@@ -14,8 +14,8 @@ from linear_learner.hyperparameters import LOSSES, Hyperparameters
 from linear_learner.model import Examples, LinearModel, PredictorType
 from linear_learner.training.engine import train
 from tasks.evaluation.assessment import MIN_IMPROVEMENT, assess, error_reduction
-from tasks.evaluation.gate import make_verdict, select_gate_metric
-from tasks.evaluation.results import Evaluation, Verdict
+from tasks.evaluation.gate import confirm_champion, make_verdict, select_gate_metric
+from tasks.evaluation.results import Evaluation, Improvement, Metric, Verdict
 from tasks.parameters import Gate, GateMetric
 
 KINDS: tuple[PredictorType, ...] = get_args(PredictorType)
@@ -45,7 +45,7 @@ def run_gate(
     gate = gate or Gate()
     champion = champion.predict(data.features) if champion else None
     evaluation = assess(model, data.labels, model.predict(data.features), gate, champion=champion, **options)
-    return evaluation, make_verdict(evaluation, gate, has_champion=champion is not None)
+    return evaluation, make_verdict(evaluation, gate, champion=1 if champion else None)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -67,7 +67,8 @@ def test_a_better_model_is_promoted_and_a_worse_one_is_not(kind: PredictorType) 
     assert run_gate(model, data, champion=worse)[1].outcome == "promoted"
     verdict = run_gate(worse, data, champion=model)[1]
     assert verdict.outcome == "no better than the champion"
-    assert "more error" in verdict.reason
+    assert "% higher (95 % interval" in verdict.reason
+    assert "more error than champion version 1" in verdict.headline
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,7 +142,7 @@ def test_the_lower_end_of_the_interval_must_reach_the_margin() -> None:
     assert evaluation.over_baseline is not None
     for margin, outcome in ((-0.001, "first model"), (0.001, "no better than the baseline")):
         gate = Gate(margin=evaluation.over_baseline.low + margin)
-        assert make_verdict(evaluation, gate, has_champion=False).outcome == outcome
+        assert make_verdict(evaluation, gate, champion=None).outcome == outcome
 
 
 def test_a_model_that_may_be_worse_than_the_champion_does_not_pass() -> None:
@@ -162,23 +163,59 @@ def test_the_reason_has_the_numbers() -> None:
     data = Examples(data.features, data.labels * 3000)
     model = LinearModel("regressor", "squared_loss", model.weights * 3000, model.bias)
     worse = LinearModel("regressor", "squared_loss", model.weights * np.float32(0.7), model.bias)
-    _, verdict = run_gate(model, data, champion=worse)
-    figure = r"\d,\d{3}"
-    interval = r"\(95 % interval [\d.]+ to [\d.]+ %\)"
-    pattern = (
-        rf"promoted: RMSE {figure}, compared with {figure} for the best constant: [\d.]+ % less error {interval};"
-        rf" compared with {figure} for the champion: [\d.]+ % less error {interval}\."
+    evaluation, verdict = run_gate(model, data, champion=worse)
+    figure, interval = r"\d,\d{3}", r"\(95 % interval [\d.]+ to [\d.]+ % lower\)"
+    full = (
+        rf"Promoted. This model: RMSE {figure}. Champion \(version 1\): {figure}. The error is [\d.]+ % lower"
+        rf" {interval}. The best constant prediction has {figure}."
     )
-    assert re.fullmatch(pattern, str(verdict)), str(verdict)
+    assert re.fullmatch(full, str(verdict)), str(verdict)
+    headline = rf"promoted: RMSE {figure}, [\d.]+ % less error than champion version 1"
+    assert re.fullmatch(headline, verdict.headline), verdict.headline
+    _, first = run_gate(model, data)
+    assert re.fullmatch(rf"first model: RMSE {figure}, \d\d % below baseline", first.headline), first.headline
+    full = rf"This model: RMSE {figure}. Best constant prediction: {figure}. The error is [\d.]+ % lower {interval}."
+    assert re.fullmatch(rf"{full} There is no champion yet\.", first.reason), first.reason
+    unchanged = confirm_champion(evaluation, 4)
+    assert re.fullmatch(rf"unchanged: still champion, version 4 \(RMSE {figure}\)", unchanged.headline)
+    assert re.fullmatch(rf"This model is still the champion, version 4\. {full}", unchanged.reason)
+    assert unchanged.passed
+
+
+def test_more_error_is_a_positive_number() -> None:
+    metric = Metric(name="rmse", value=2940.0, low=2900.0, high=3000.0, baseline=3651.0, champion=633.8)
+    evaluation, _ = run_gate(*problem("regressor", 50, 0))
+    worse = evaluation.model_copy(
+        update={
+            "metrics": (metric,),
+            "over_baseline": Improvement(value=0.195, low=0.18, high=0.21),
+            "over_champion": Improvement(value=-3.64, low=-3.9, high=-3.4),
+        }
+    )
+    verdict = make_verdict(worse, Gate(), champion=1)
+    assert verdict.reason == (
+        "This model: RMSE 2,940. Champion (version 1): 633.8. The error is 364 % higher (95 % interval 340 to 390 %"
+        " higher). The best constant prediction has 3,651."
+    )
+    assert verdict.headline == "rejected: RMSE 2,940, 364 % more error than champion version 1"
+    assert Improvement(value=0.1, low=-0.02, high=0.2).interval == "2.00 % more to 20.0 % less"
+
+
+def test_the_error_of_a_metric_that_should_be_high_is_named() -> None:
+    _, verdict = run_gate(*problem("binary_classifier", 500, 0))
+    assert re.fullmatch(r"first model: ROC-AUC [\d.]+, [\d.]+ % less error than baseline", verdict.headline)
+    assert "The error (1 - ROC-AUC) is " in verdict.reason
 
 
 def test_a_model_does_not_pass_if_the_champion_cannot_be_compared() -> None:
     model, data = problem("regressor", 300, 0)
     gate = Gate()
     evaluation = assess(model, data.labels, model.predict(data.features), gate, champion_objection="it uses 'age'.")
-    verdict = make_verdict(evaluation, gate, has_champion=True)
+    verdict = make_verdict(evaluation, gate, champion=1)
     assert verdict.outcome == "no better than the champion"
-    assert verdict.reason.endswith("the champion cannot be compared: it uses 'age'. A person can approve this model.")
+    assert verdict.reason.endswith(
+        "champion version 1 cannot be compared: it uses 'age'. A person can approve this model."
+    )
 
 
 def test_a_champion_with_hinge_loss_has_no_log_loss() -> None:
@@ -278,7 +315,7 @@ def test_no_model_replaces_a_champion_without_error() -> None:
     evaluation, verdict = run_gate(perturb(model, 0.01), exact, champion=model)
     assert evaluation.over_champion is not None
     assert evaluation.over_champion.value == MIN_IMPROVEMENT
-    assert "over 1000 % more error" in verdict.reason
+    assert "over 1000 % more error" in verdict.headline
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,11 @@ def steps(kind: PredictorType, path: Path, features: tuple[str, ...]) -> dict[st
             log=TrainingLogSummary(summary=summarize(kind), objection=None),
         ),
         "model": ModelFile(uri=model, path=path, size=1, sha256="x", features=len(features)),
-        "verdict": Verdict(outcome="promoted", reason="RMSE 1,843 is 8.7 % below the champion's 2,019."),
+        "verdict": Verdict(
+            outcome="promoted",
+            headline="promoted: RMSE 1,843, 8.7 % less error than champion version 2",
+            reason="This model: RMSE 1,843. Champion (version 2): 2,019. The error is 8.7 % lower.",
+        ),
         "recorded": Recorded(
             uri="s3://bucket/models/run.json",
             path=path.with_name("run.json"),

@@ -109,7 +109,7 @@ def test_a_job_in_the_sandbox_has_an_event_but_no_links(workspace: Workspace, em
     ],
 )
 def test_each_verdict_emits_an_event_with_its_reason(outcome: GateOutcome, name: str, emitted: Emitted) -> None:
-    verdict = Verdict(outcome=outcome, reason="RMSE 1.25 instead of 4.")
+    verdict = Verdict(outcome=outcome, headline="RMSE 1.25", reason="RMSE 1.25 instead of 4.")
     emit_model_event(verdict, EVALUATION, PACKAGE)
     (event,) = emitted()
     assert event.event == name
@@ -117,6 +117,7 @@ def test_each_verdict_emits_an_event_with_its_reason(outcome: GateOutcome, name:
     assert event.resource["linear-learner.approval-status"] == "Approved"
     assert event.payload == {
         "outcome": outcome,
+        "headline": verdict.headline,
         "reason": verdict.reason,
         "decides": "rmse",
         "metrics": {
