@@ -29,6 +29,7 @@ from tasks.prediction_report import BatchPrediction, render_report
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.display import warn_of_errors
 from tasks.prefect_ui.failure_artifact import failure_artifact
+from tasks.prefect_ui.run_name import entered_name
 
 REPORT_KEY = "predictions"
 DESCRIPTION = """\
@@ -41,7 +42,9 @@ Predicts for new rows with a model that *train-linear-learner* has made: *find â
 
 
 def _run_name() -> str:
-    """Return the name of the rows: `predictions for july.csv`."""
+    """Return the entered name, or else the name of the rows: `predictions for july.csv`."""
+    if name := entered_name():
+        return name
     context = FlowRunContext.get()
     prediction: Prediction = ((context and context.parameters) or {}).get("prediction", Prediction())
     return f"predictions for {PurePosixPath(prediction.data).name}"

@@ -12,14 +12,11 @@ if __name__ == "__main__":
         )
     )
 
-from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
-from prefect.runtime import deployment
 from prefect.states import Cancelled, Completed
 from pydantic import Field
 
@@ -39,7 +36,9 @@ from tasks.format import format_channels
 from tasks.load import find, load
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import (
+    ComputeForm,
     Dataset,
+    DatasetForm,
     Gate,
     HyperparametersForm,
     Registry,
@@ -50,6 +49,7 @@ from tasks.parameters import (
 )
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.failure_artifact import failure_artifact
+from tasks.prefect_ui.run_name import training_run_name
 from tasks.record import record
 from tasks.register import decide_verdict, find_champion, register
 from tasks.report import TrainingRun, report
@@ -63,15 +63,6 @@ MAX_INTERNAL_ERRORS = 3
 def form_title(title: str) -> Any:
     """Return the title of a parameter in the form, where Prefect would show its name."""
     return Field(json_schema_extra={"title": title})
-
-
-def _run_name() -> str:
-    """Return target, table and, if there is one, deployment: `bonus from transformed_data.csv, nightly`."""
-    context = FlowRunContext.get()
-    parameters = (context and context.parameters) or {}
-    dataset: Dataset = parameters.get("dataset", Dataset())
-    suffix = f", {deployment.name}" if deployment.name else ""
-    return f"{dataset.target} from {PurePosixPath(dataset.source).name}{suffix}"
 
 
 DESCRIPTION = """\
@@ -89,7 +80,7 @@ evaluate → record → register → report*.
 @flow(
     name="train-linear-learner",
     description=DESCRIPTION,
-    flow_run_name=_run_name,
+    flow_run_name=training_run_name,
     on_failure=[stop_or_leave_jobs],
     on_crashed=[stop_or_leave_jobs],
     on_cancellation=[stop_or_leave_jobs],
@@ -97,11 +88,11 @@ evaluate → record → register → report*.
     result_serializer="json",
 )
 def train_linear_learner(
-    dataset: Annotated[Dataset, form_title("Data")] = Dataset(),
+    dataset: DatasetForm = Dataset(),
     workspace: Annotated[str, form_title("Workspace")] = "sandbox",
     split: Annotated[Split, form_title("Split")] = Split(),
     hyperparameters: HyperparametersForm = RequestedHyperparameters(),
-    compute: Annotated[Compute, form_title("Instances, time and money")] = Compute(),
+    compute: ComputeForm = Compute(),
     gate: Annotated[Gate, form_title("Gate")] = Gate(),
     registry: Annotated[Registry, form_title("Model registry")] = Registry(),
     reuse: Annotated[Reuse, form_title("Reuse")] = Reuse(),
@@ -172,8 +163,8 @@ def train_linear_learner(
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect uses it as the state of the run
     if not verdict.passed:
         # Users and automations can distinguish this state from that of a run whose model may be used.
-        return Completed(name="Rejected", message=str(verdict), data=run)  # type: ignore[return-value] # the same
-    return run
+        return Completed(name="Rejected", message=verdict.headline, data=run)  # type: ignore[return-value] # the same
+    return Completed(message=verdict.headline, data=run)  # type: ignore[return-value] # the same
 
 
 def fit_and_monitor(

@@ -115,15 +115,15 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
     early_stopping_patience: PositiveInt = 3
     """Number of epochs without sufficient improvement after which training stops. At least 1; default 3."""
     num_models: PositiveInt | None = None
-    """Number of models trained in parallel; the best is saved. At least 1; empty: 32, or about 28 for multiclass."""
+    """Number of models trained in parallel; the best is saved. At least 1; None: 32, or about 28 for multiclass."""
     optimizer: Literal["auto", "adam", "sgd", "rmsprop"] = "auto"
     """Optimisation algorithm. auto: adam."""
     learning_rate: PositiveFloat | None = None
-    """Step size of the optimizer. Above 0; empty: several values are tried."""
+    """Step size of the optimizer. Above 0; None: several values are tried."""
     l1: NonNegativeFloat | None = Field(None, title="L1 Regularisation")
-    """Strength of L1 regularisation. 0 or more; empty: 0, or several values for multiclass."""
+    """Strength of L1 regularisation. 0 or more; None: 0, or several values for multiclass."""
     wd: NonNegativeFloat | None = Field(None, title="Weight Decay (L2)")
-    """Strength of L2 regularisation. 0 or more; empty: several values are tried."""
+    """Strength of L2 regularisation. 0 or more; None: several values are tried."""
     quantile: OpenFraction = 0.5
     """The quantile that quantile_loss predicts. Between 0 and 1; default 0.5, the median."""
     huber_delta: NonNegativeFloat = 1.0
@@ -139,7 +139,7 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
     target_precision: Fraction = 0.8
     """Minimum precision with recall_at_target_precision. 0 to 1; default 0.8."""
     feature_dim: PositiveInt | None = None
-    """Expected number of feature columns. At least 1; empty: taken from the data."""
+    """Expected number of feature columns. At least 1; None: taken from the data."""
     use_bias: bool = True
     """Whether the model has an intercept. Default true."""
     loss_insensitivity: PositiveFloat = 0.01
@@ -147,23 +147,23 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
     margin: NonNegativeFloat = Field(1.0, title="Hinge Margin")
     """Distance from the boundary below which hinge_loss is above 0. 0 or more; default 1.0."""
     beta_1: Decay | None = Field(None, title="Adam Beta 1")
-    """Decay rate of adam's mean of gradients. At least 0 and below 1; empty: 0.9."""
+    """Decay rate of adam's mean of gradients. At least 0 and below 1; None: 0.9."""
     beta_2: Decay | None = Field(None, title="Adam Beta 2")
-    """Decay rate of adam's mean of squared gradients. At least 0 and below 1; empty: 0.999."""
+    """Decay rate of adam's mean of squared gradients. At least 0 and below 1; None: 0.999."""
     momentum: Decay | None = Field(None, title="SGD Momentum")
-    """Fraction of the last step that sgd adds to the next. At least 0 and below 1; empty: 0."""
+    """Fraction of the last step that sgd adds to the next. At least 0 and below 1; None: 0."""
     bias_lr_mult: PositiveFloat | None = Field(None, title="Bias Learning Rate Multiplier")
-    """Learning rate of the intercept as a multiple of that of the weights. Above 0; empty: 10."""
+    """Learning rate of the intercept as a multiple of that of the weights. Above 0; None: 10."""
     bias_wd_mult: NonNegativeFloat | None = Field(None, title="Bias Weight Decay Multiplier")
-    """Weight decay of the intercept as a multiple of that of the weights. 0 or more; empty: 0."""
+    """Weight decay of the intercept as a multiple of that of the weights. 0 or more; None: 0."""
     use_lr_scheduler: bool = Field(default=True, title="Use Learning Rate Scheduler")
     """Whether the learning rate is reduced during training. Default true."""
     lr_scheduler_step: PositiveInt | None = Field(None, title="Learning Rate Scheduler Step")
-    """Mini-batches between two reductions of the learning rate. At least 1; empty: several values are tried."""
+    """Mini-batches between two reductions of the learning rate. At least 1; None: several values are tried."""
     lr_scheduler_factor: OpenFraction | None = Field(None, title="Learning Rate Scheduler Factor")
-    """Factor by which each reduction multiplies the learning rate. Between 0 and 1; empty: 0.99."""
+    """Factor by which each reduction multiplies the learning rate. Between 0 and 1; None: 0.99."""
     lr_scheduler_minimum_lr: PositiveFloat | None = Field(None, title="Minimum Learning Rate")
-    """Minimum of the reduced learning rate. Above 0; empty: several values are tried."""
+    """Minimum of the reduced learning rate. Above 0; None: several values are tried."""
     init_method: Literal["uniform", "normal"] = "uniform"
     """Distribution of the initial weights. Default uniform."""
     init_scale: PositiveFloat = 0.07
@@ -173,19 +173,19 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
     init_bias: float = 0.0
     """Initial value of the intercept. Any number; default 0."""
     normalize_data: bool | None = True
-    """Whether features are scaled to unit standard deviation during training. Default true; empty: auto."""
+    """Whether features are scaled to unit standard deviation during training. Default true; None: auto."""
     normalize_label: bool | None = None
-    """Whether a regressor's label is scaled to unit standard deviation during training. Empty: true."""
+    """Whether a regressor's label is scaled to unit standard deviation during training. None: true."""
     unbias_data: bool | None = None
-    """Whether features are shifted to mean 0 during training. Empty: auto."""
+    """Whether features are shifted to mean 0 during training. None: auto."""
     unbias_label: bool | None = None
-    """Whether a regressor's label is shifted to mean 0 during training. Empty: auto."""
+    """Whether a regressor's label is shifted to mean 0 during training. None: auto."""
     num_point_for_scaler: PositiveInt = Field(10_000, title="Rows for the Scaler")
     """Number of rows from which means and standard deviations are computed. At least 1; default 10 000."""
     early_stopping_tolerance: PositiveFloat = 0.001
     """Relative improvement that an epoch must exceed for its model to be saved. Above 0; default 0.001."""
     num_calibration_samples: PositiveInt | None = None
-    """Number of rows used to search the binary threshold. At least 1; empty: 10 000 000."""
+    """Number of rows used to search the binary threshold. At least 1; None: 10 000 000."""
     f_beta: PositiveFloat = Field(1.0, title="F-Score Beta")
     """Weight of recall against precision in the F-score. Above 0; default 1.0."""
     accuracy_top_k: PositiveInt = 3

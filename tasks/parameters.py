@@ -86,11 +86,11 @@ class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
     max_categories: Annotated[int, Field(ge=1, le=10_000)] = MAX_CATEGORIES
     """Number of categories of a column, the most frequent ones, with a feature each; others share one. Default 50."""
     positive: Annotated[str, Field(min_length=1)] | None = None
-    """The class of two that is predicted as 1, such as yes. Empty: the larger number, or the last in the alphabet."""
+    """The class of two that is predicted as 1, such as yes. None: the larger number, or the last in the alphabet."""
     drop_unlabelled: bool = False
     """Leave out rows without a value in the target column, which are refused otherwise. Default false."""
-    holdout: Annotated[str, Field(min_length=1)] | None = None
-    """A second table that is the test set of every run. Empty: the test set is a part of the first table."""
+    holdout: Annotated[str, Field(min_length=1)] | None = Field(None, title="Test Table")
+    """A second table that is the test set of every run. None: the test set is a part of the first table."""
     columns: tuple[ColumnName, ...] = ()
     """Names of all columns, for CSV files whose first line is data. Empty: the first line has the names."""
     missing: tuple[ColumnName, ...] = ()
@@ -164,7 +164,7 @@ class Reuse(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=Tru
     refresh: bool = False
     """Run every step again, without stored results. Default false."""
     max_age_days: Annotated[float, Field(gt=0, le=36_500)] | None = None
-    """Run a step again if its result is older than this number of days, above 0 and at most 36500. Empty: no limit."""
+    """Run a step again if its result is older than this number of days, above 0 and at most 36500. None: no limit."""
 
 
 class Gate(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
@@ -192,7 +192,7 @@ class Registry(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=
     group: Annotated[str, Field(pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}$")] | None = Field(
         None, title="Model Package Group"
     )
-    """Group to register the model in; letters, digits and hyphens. Its newest approved model is the champion. Empty:
+    """Group to register the model in; letters, digits and hyphens. Its newest approved model is the champion. None:
     linear-learner- with the names of target and table."""
     approve: bool = Field(default=False, title="Approve at Once")
     """Approve a model that passes the gate at once; otherwise it waits for manual approval. Default false."""
@@ -205,9 +205,9 @@ class RequestedHyperparameters(Hyperparameters):
     """What is predicted: a number (regressor), one of two classes (binary_classifier), or one of several classes.
     auto: two values are two classes, more texts are several classes, and more numbers are numbers."""
     num_classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    """Number of classes of a multiclass_classifier, 3 to 1 000 000. Empty: counted in the table."""
+    """Number of classes of a multiclass_classifier, 3 to 1 000 000. None: counted in the table."""
     mini_batch_size: PositiveInt | None = None  # type: ignore[assignment] # the same
-    """Rows per update of the weights. At least 1 and at most the number of training rows; empty: suits the rows."""
+    """Rows per update of the weights. At least 1 and at most the number of training rows; None: suits the rows."""
     binary_classifier_model_selection_criteria: Literal[ThresholdCriteria, LossCriteria] = "cross_entropy_loss"
     """Criterion that selects the best binary model and its threshold; f1 is f_beta with beta 1. Default
     cross_entropy_loss, with threshold 0.5; the algorithm's own default, accuracy, selects worse probabilities."""
@@ -219,7 +219,7 @@ class RequestedHyperparameters(Hyperparameters):
         elif self.loss != "auto" and self.num_classes and self.implied_type != "multiclass_classifier":
             raise HyperparameterError(f"loss {self.loss} is invalid with num_classes: leave num_classes empty")
         if self.predictor_type == "multiclass_classifier" and self.num_classes in {1, 2}:
-            raise HyperparameterError("num_classes must be at least 3 with multiclass_classifier; empty: it is counted")
+            raise HyperparameterError("num_classes must be at least 3 with multiclass_classifier; None: it is counted")
         return self
 
     @property
@@ -305,65 +305,54 @@ class Prediction(BaseModel, frozen=True, extra="forbid", use_attribute_docstring
         return Reading(columns=self.columns, encoding=self.encoding)
 
 
-COMMON_HYPERPARAMETERS = (
-    "predictor_type",
-    "num_classes",
-    "loss",
-    "epochs",
-    "mini_batch_size",
-    "early_stopping_patience",
-    "num_models",
-    "optimizer",
-    "learning_rate",
-    "l1",
-    "wd",
-    "quantile",
-    "huber_delta",
-    "positive_example_weight_mult",
-    "balance_multiclass_weights",
-    "binary_classifier_model_selection_criteria",
-    "target_recall",
-    "target_precision",
-)
-"""The hyperparameters at the top of the form, in this order; all others are in a group below them."""
 RARE_GROUP = "rarely_changed"
-"""Name of that group in the values that the form submits; nothing else uses it."""
-
-
-def _grouped(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the common hyperparameters of `values`, with all others in a mapping under RARE_GROUP."""
-    common = {name: values[name] for name in COMMON_HYPERPARAMETERS}
-    return common | {RARE_GROUP: {name: value for name, value in values.items() if name not in common}}
-
-
-def _flattened(submitted: Any) -> Any:
-    """Undo `_grouped` for the values that a form submits.
-
-    In the group the form shows the defaults, not the values that a deployment sets by the name of a hyperparameter. A
-    default in the group is therefore ignored; any other value in it was entered by a user, and applies.
-    """
-    if not isinstance(submitted, Mapping) or not isinstance(submitted.get(RARE_GROUP), Mapping):
-        return submitted
-    flat = {name: value for name, value in submitted.items() if name != RARE_GROUP}
-    for name, value in submitted[RARE_GROUP].items():
-        field = RequestedHyperparameters.model_fields.get(name)
-        if name not in flat or field is None or value != field.default:
-            flat[name] = value
-    return flat
+"""Name, in the values that the form submits, of the group of rarely changed fields of a parameter."""
 
 
 @dataclass(frozen=True)
-class _GroupedSchema:
-    """Moves the rare hyperparameters to a group in the JSON schema, from which Prefect makes the form.
+class FormGroup:
+    """A parameter of which the form shows the fields in `common` first, and all others in a group below them.
 
-    Prefect's server validates parameters against the same schema, in which rare hyperparameters must be valid outside
-    the group, too. `patternProperties` allows them; the form ignores this keyword.
+    As an annotation, it moves the rare fields of a model to that group in the JSON schema, from which Prefect makes the
+    form.
     """
+
+    model: type[BaseModel]
+    title: str
+    common: tuple[str, ...]
+
+    def group(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the common fields of `values`, in order, with all others in a mapping under RARE_GROUP."""
+        common = {name: values[name] for name in self.common}
+        return common | {RARE_GROUP: {name: value for name, value in values.items() if name not in common}}
+
+    def flatten(self, submitted: Any) -> Any:
+        """Undo `group` for the values that a form submits.
+
+        In the group the form shows the defaults, not the values that a deployment sets by the name of a field. A
+        default in the group is therefore ignored; any other value in it was entered by a user, and applies.
+        """
+        if not isinstance(submitted, Mapping) or not isinstance(submitted.get(RARE_GROUP), Mapping):
+            return submitted
+        defaults = self.model().model_dump(mode="json")
+        flat = {name: value for name, value in submitted.items() if name != RARE_GROUP}
+        for name, value in submitted[RARE_GROUP].items():
+            if name not in flat or name not in defaults or value != defaults[name]:
+                flat[name] = value
+        return flat
+
+    @property
+    def field(self) -> Any:
+        """The title and the default of the parameter in the form."""
+        default = self.group(self.model().model_dump(mode="json"))
+        return Field(json_schema_extra={"title": self.title, "default": default})
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         reference = handler(schema)
         form = handler.resolve_ref_schema(reference)
-        properties = _grouped(form["properties"])
+        properties = self.group(form["properties"])
+        # Prefect's server validates parameters against this schema, and deployments set rare fields outside the group.
+        # `patternProperties` allows that; the form ignores this keyword.
         form["patternProperties"] = {f"^{name}$": rare for name, rare in properties[RARE_GROUP].items()}
         properties[RARE_GROUP] = {
             "type": "object",
@@ -376,10 +365,34 @@ class _GroupedSchema:
         return reference
 
 
+DATASET_FORM = FormGroup(Dataset, "Data", ("source", "target", "ignore", "categorical", "holdout"))
+COMPUTE_FORM = FormGroup(
+    Compute, "Instances, time and money", ("instance_type", "max_runtime_seconds", "max_cost_usd", "spot")
+)
+HYPERPARAMETERS_FORM = FormGroup(
+    RequestedHyperparameters,
+    "Hyperparameters",
+    (
+        "predictor_type",
+        "num_classes",
+        "loss",
+        "epochs",
+        "mini_batch_size",
+        "early_stopping_patience",
+        "num_models",
+        "learning_rate",
+        "l1",
+        "wd",
+        "quantile",
+        "binary_classifier_model_selection_criteria",
+    ),
+)
+DatasetForm = Annotated[Dataset, BeforeValidator(DATASET_FORM.flatten), DATASET_FORM, DATASET_FORM.field]
+ComputeForm = Annotated[Compute, BeforeValidator(COMPUTE_FORM.flatten), COMPUTE_FORM, COMPUTE_FORM.field]
 HyperparametersForm = Annotated[
     RequestedHyperparameters,
-    BeforeValidator(_flattened),
-    _GroupedSchema(),
-    Field(json_schema_extra={"title": "Hyperparameters", "default": _grouped(RequestedHyperparameters().model_dump())}),
+    BeforeValidator(HYPERPARAMETERS_FORM.flatten),
+    HYPERPARAMETERS_FORM,
+    HYPERPARAMETERS_FORM.field,
 ]
-"""Hyperparameters as a parameter of the flow; only the form, and the values it submits, have the group."""
+"""Parameters of the flow; only the form, and the values it submits, have the group of rarely changed fields."""

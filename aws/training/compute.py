@@ -25,11 +25,11 @@ class Compute(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
     max_runtime_seconds: Annotated[int, Field(ge=60, le=432_000)] = 3600
     """Time limit in seconds, 60 to 432000, after which the job is stopped; it also limits the cost."""
     max_cost_usd: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(None, title="Max Cost (USD)")
-    """Maximum cost of this run in USD; lowers the time limit to what it pays for. Empty: the time limit applies."""
+    """Maximum cost of this run in USD; lowers the time limit to what it pays for. None: the time limit applies."""
     spot: bool = False
     """Train on spot instances, which are cheaper but may be interrupted; on demand when none are available."""
     max_wait_seconds: Annotated[int, Field(ge=60, le=2_592_000)] | None = None
-    """Spot: maximum seconds of waiting and training combined. Empty: one hour more than the time limit."""
+    """Spot: maximum seconds of waiting and training combined. None: one hour more than the time limit."""
     checkpoints: bool = True
     """Spot: save checkpoints in S3, so that an interrupted job continues instead of starting over."""
     max_queue_seconds: Annotated[int, Field(ge=0, le=86_400)] = 1800

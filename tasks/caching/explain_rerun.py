@@ -66,11 +66,12 @@ def _describe_change(name: str, previous: Fact, now: Fact) -> str:
     is_hyperparameter = name.startswith("hyperparameters.")
     shown_name = name.replace("hyperparameters.", "hyperparameter ", 1)
     empty = "auto" if is_hyperparameter else "nothing"
-    old, new = _format_value(previous, empty), _format_value(now, empty)
+    old, new = format_value(previous, empty), format_value(now, empty)
     return f"{shown_name} changed {old} → {new}" if old != new else f"{shown_name} changed {previous!r} → {now!r}"
 
 
-def _format_value(value: Fact, empty: str) -> str:
+def format_value(value: Fact, empty: str) -> str:
+    """Return a fact as text; `empty` stands for None."""
     if value is None:
         return empty
     if isinstance(value, bool):

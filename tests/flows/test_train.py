@@ -20,7 +20,16 @@ from flows.cli.arguments import Arguments
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError
 from linear_learner.formats.artifact import read_model
-from tasks.parameters import COMMON_HYPERPARAMETERS, RARE_GROUP, Dataset, RequestedHyperparameters, Split
+from tasks.parameters import (
+    COMPUTE_FORM,
+    DATASET_FORM,
+    HYPERPARAMETERS_FORM,
+    RARE_GROUP,
+    Dataset,
+    FormGroup,
+    RequestedHyperparameters,
+    Split,
+)
 from tasks.report import TrainingRun
 
 PutObject = Callable[[str, bytes], str]
@@ -165,18 +174,29 @@ def test_every_field_of_the_form_has_a_title_a_description_and_one_type() -> Non
                 assert {"minimum", "exclusiveMinimum"} & set(kind), name
 
 
-def test_the_form_shows_every_hyperparameter_once_with_the_rare_ones_in_a_group_at_the_end() -> None:
+@pytest.mark.parametrize("form", [DATASET_FORM, HYPERPARAMETERS_FORM, COMPUTE_FORM], ids=lambda form: form.title)
+def test_the_form_shows_every_field_once_with_the_rare_ones_in_a_group_at_the_end(form: FormGroup) -> None:
     schema = parameter_schema(train_linear_learner).model_dump()
-    properties = schema["definitions"]["RequestedHyperparameters"]["properties"]
+    properties = schema["definitions"][form.model.__name__]["properties"]
     *common, group = properties
-    assert (common, group) == ([*COMMON_HYPERPARAMETERS], RARE_GROUP)
+    assert (tuple(common), group) == (form.common, RARE_GROUP)
     rare = properties[RARE_GROUP]["properties"]
-    assert {*common, *rare} == set(RequestedHyperparameters.model_fields)
-    assert len(common) + len(rare) == len(RequestedHyperparameters.model_fields)
+    assert sorted([*common, *rare]) == sorted(form.model.model_fields)
+    (name,) = (name for name, one in schema["properties"].items() if one.get("title") == form.title)
     # The values that the form submits without edits.
-    default = schema["properties"]["hyperparameters"]["default"]
-    assert hyperparameters_of(default) == RequestedHyperparameters()
+    default = schema["properties"][name]["default"]
+    assert train_linear_learner.validate_parameters({name: default})[name] == form.model()
     assert set(default) == set(properties)
+    assert not validate({name: default}, schema)
+
+
+def test_the_form_shows_less_than_40_fields_outside_the_groups_of_rarely_changed_ones() -> None:
+    schema = parameter_schema(train_linear_learner).model_dump()
+    models = [
+        schema["definitions"].get(one.get("$ref", "").rpartition("/")[2], {}) for one in schema["properties"].values()
+    ]
+    shown = [len(set(model.get("properties", [""])) - {RARE_GROUP}) for model in models]
+    assert sum(shown) < 40
 
 
 def hyperparameters_of(value: object) -> RequestedHyperparameters:

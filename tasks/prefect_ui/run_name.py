@@ -1,0 +1,65 @@
+"""The name of a flow run: the one that a person entered, or else what is trained and which parameters differ."""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+from prefect import get_client
+from prefect.client.schemas.responses import DeploymentResponse
+from prefect.context import FlowRunContext
+from prefect.runtime import deployment
+
+from tasks.caching.explain_rerun import flatten, format_value
+from tasks.parameters import Dataset, RunParameters
+
+MAX_CHANGES = 3
+"""Number of changed parameters that a name has."""
+MAX_VALUE_LENGTH = 24
+_GENERATED = re.compile(r"[a-z]+-[a-z]+")
+"""Names that Prefect's server and its form generate, such as `curious-otter`."""
+_IN_NAME = {"dataset.source", "dataset.target"}
+
+
+def entered_name() -> str | None:
+    """Return the name of the current flow run, unless Prefect generated it.
+
+    A name of two lower-case words with a hyphen is taken for a generated one: the form of Prefect fills one in, and
+    nothing else tells it from an entered one.
+    """
+    context = FlowRunContext.get()
+    name = context and context.flow_run and context.flow_run.name
+    return None if not name or _GENERATED.fullmatch(name) else name
+
+
+def training_run_name() -> str:
+    """Return the name of a training run: `bonus from transformed_data.csv, l1 0.01, nightly`.
+
+    It has the parameters that differ from those of the deployment, or from the defaults if there is no deployment.
+    """
+    if name := entered_name():
+        return name
+    context = FlowRunContext.get()
+    parameters = (context and context.parameters) or {}
+    dataset: Dataset = parameters.get("dataset", Dataset())
+    subject = f"{dataset.target} from {PurePosixPath(dataset.source).name}"
+    used = _read_deployment()
+    changes = list(_list_changes(parameters, used.parameters if used else {}))
+    more = [f"{len(changes) - MAX_CHANGES} more changes"] if len(changes) > MAX_CHANGES else []
+    return ", ".join([subject, *changes[:MAX_CHANGES], *more, *([used.name] if used else [])])
+
+
+def _read_deployment() -> DeploymentResponse | None:
+    if not deployment.id:
+        return None
+    with get_client(sync_client=True) as client:
+        return client.read_deployment(deployment.id)
+
+
+def _list_changes(parameters: Mapping[str, Any], of_deployment: Mapping[str, Any]) -> Iterator[str]:
+    expected = flatten(RunParameters().model_dump(mode="json")) | flatten(of_deployment)
+    for name, value in flatten(parameters).items():
+        if name in expected and name not in _IN_NAME and value != expected[name]:
+            text = format_value(value, "none")
+            shown = text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"
+            yield f"{name.rpartition('.')[2]} {shown}"
