@@ -117,7 +117,7 @@ def test_only_a_better_model_replaces_the_champion_and_a_copy_of_it_is_rejected(
     assert strong.verdict.outcome == "promoted"
     assert packages(workspace, strong) == [(2, "Approved"), (1, "Approved")]
     again = train(dataset)
-    assert again.name == "Completed"
+    assert (again.name, again.message) == ("Completed", again.result().verdict.headline)
     assert again.result().verdict.outcome == "unchanged"
     figure = f"RMSE {format_number(strong.evaluation.value('rmse'))}"
     assert again.result().verdict.headline == f"unchanged: still champion, version 2 ({figure})"
@@ -148,7 +148,8 @@ def test_a_model_no_better_than_the_baseline_stays_rejected(
     run = state.result()
     assert (state.name, state.is_completed()) == ("Rejected", True)
     assert run.verdict.outcome == "no better than the baseline"
-    assert run.verdict.reason in (state.message or "")
+    assert state.message == run.verdict.headline
+    assert state.message.startswith("rejected: RMSE ")
     assert packages(workspace, run) == [(1, "Rejected")]
     again = train(dataset, gate=Gate(margin=0, tolerance=0.5))
     assert again.result().registered.status == "Rejected"
