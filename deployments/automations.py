@@ -27,6 +27,8 @@ from prefect.settings import PREFECT_API_URL
 from flows.cli.local_services import bypass_proxies_on_loopback
 from tasks.environment.errors import describe_error
 
+NEEDS_ACTION = ": add an action"
+"""End of the name of an automation that does nothing until a user adds an action to it."""
 AUTOMATIONS: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text())["automations"]
 
 
@@ -42,15 +44,17 @@ def register(client: SyncPrefectClient, definition: Mapping[str, Any], block: UU
         if block or action["type"] != "send-notification"
     ]
     requested = AutomationCore.model_validate({**definition, "actions": actions})
-    existing = next(iter(client.read_automations_by_name(requested.name)), None)
+    names = requested.name, requested.name + NEEDS_ACTION
+    existing = next((one for name in names for one in client.read_automations_by_name(name)), None)
     saved: list[Any] = [one for one in existing.actions if not isinstance(one, DoNothing)] if existing else []
     known = {_identity(action) for action in saved}
     new = [action for action in requested.actions if _identity(action) not in known]
     requested.actions = saved + new or [DoNothing()]
+    requested.name = names[0] if saved + new else names[1]
     if existing is None:
         client.create_automation(requested)
         return "created"
-    changes = {name: getattr(requested, name) for name in ("description", "trigger", "actions")}
+    changes = {name: getattr(requested, name) for name in ("name", "description", "trigger", "actions")}
     updated = existing.model_copy(update=changes)
     if updated == existing:  # an update would reset the state of the trigger
         return "unchanged"

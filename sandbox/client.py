@@ -134,6 +134,8 @@ def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
 
 
 BLOCK_NAME = "sandbox"
+PARTS_NAME = "linear-learner-sandbox"
+"""Name of the blocks of its bucket and its credentials."""
 RETRY_PAUSE_SECONDS = 2.0
 
 
@@ -163,6 +165,9 @@ def save_block(endpoint_url: str) -> int:
     waiting = False
     while True:
         try:
+            # In blocks of their own, as the page of a block shows the values of another one only as a link to it.
+            workspace.bucket.credentials.save(PARTS_NAME, overwrite=True)
+            workspace.bucket.save(PARTS_NAME, overwrite=True)
             workspace.save(BLOCK_NAME, overwrite=True)
         except ConnectError:
             if not waiting:

@@ -139,9 +139,9 @@ def test_registering_again_keeps_changes_of_users(
 ) -> None:
     del messages
     assert run() == ["created"] * len(AUTOMATIONS)
-    assert registered(client, MISSED).actions == [DoNothing()]
+    assert registered(client, f"{MISSED}: add an action").actions == [DoNothing()]
     assert run() == ["unchanged"] * len(AUTOMATIONS)
-    missed = registered(client, MISSED)
+    missed = registered(client, f"{MISSED}: add an action")
     edited = missed.model_copy(update={"actions": [CancelFlowRun()], "enabled": False, "description": "edited"})
     client.update_automation(missed.id, AutomationCore(**edited.model_dump(exclude={"id", "owner_resource"})))
     assert run("--notify", "custom-webhook/team") == ["updated"] * 4 + ["unchanged"]
