@@ -33,6 +33,13 @@ def log_page(workspace: Workspace, job: str) -> str | None:
     return _page_url(workspace.client("logs").meta, "cloudwatch", f"logsV2:log-groups/log-group/{streams}")
 
 
+def approval_place(workspace: Workspace) -> str:
+    """Return where else than on the command line a model is approved; empty outside of AWS."""
+    return (
+        ", or in SageMaker Studio under Models (the AWS console has no page for it)" if job_page(workspace, "") else ""
+    )
+
+
 def _page_url(endpoint: ClientMeta, service: str, fragment: str) -> str | None:
     console = CONSOLE_DOMAINS.get(endpoint.partition)
     if console is None or not (urlsplit(endpoint.endpoint_url).hostname or "").endswith(AWS_ENDPOINT_DOMAINS):

@@ -5,8 +5,10 @@ A package's description begins with its training job's name, because SageMaker l
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, Field
@@ -53,6 +55,7 @@ class PackageVersion(NamedTuple):
     version: int
     status: ApprovalStatus
     arn: str
+    created: datetime
 
 
 class Registration(BaseModel, frozen=True):
@@ -74,6 +77,12 @@ class Registration(BaseModel, frozen=True):
     """Reason for the status; the registry shows it unless the status is PendingManualApproval."""
 
 
+def approval_command(group: str, version: int, workspace: str = "sandbox") -> str:
+    """Return the command with which a person approves a version; "sandbox" is the command's default workspace."""
+    words = ["python", "-m", "flows.models", "approve", group, str(version)]
+    return shlex.join(words if workspace == "sandbox" else [*words, "--workspace", workspace])
+
+
 def newest_approved(workspace: Workspace, group: str) -> Package | None:
     """Return the champion: the newest version that is Approved; None if there is none or no such group."""
     newest = next(_summaries(workspace, group, ModelApprovalStatus="Approved"), None)
@@ -84,18 +93,26 @@ def list_versions(workspace: Workspace, group: str) -> list[PackageVersion]:
     """Return the packages of a group, newest first; raises NotFound when there is no such group."""
     return [
         PackageVersion(
-            version=one["ModelPackageVersion"], status=one["ModelApprovalStatus"], arn=one["ModelPackageArn"]
+            version=one["ModelPackageVersion"],
+            status=one["ModelApprovalStatus"],
+            arn=one["ModelPackageArn"],
+            created=one["CreationTime"],
         )
         for one in _list_packages(workspace, group)
     ]
 
 
-def list_groups(workspace: Workspace) -> list[str]:
-    """Return the names of all groups of the account in the workspace's region."""
+def list_groups(workspace: Workspace, *, only_own: bool = False) -> list[str]:
+    """Return the names of all groups of the account in the workspace's region, or only of those of this project."""
     with translate_errors("listing the model package groups"):
         pages = workspace.client("sagemaker").get_paginator("list_model_package_groups")
         found = pages.paginate(PaginationConfig={"PageSize": 100})
-        return [one["ModelPackageGroupName"] for page in found for one in page["ModelPackageGroupSummaryList"]]
+        groups = [one for page in found for one in page["ModelPackageGroupSummaryList"]]
+    return [
+        one["ModelPackageGroupName"]
+        for one in groups
+        if not only_own or one.get("ModelPackageGroupDescription") == GROUP_DESCRIPTION
+    ]
 
 
 def find_package(workspace: Workspace, group: str, training_job: str) -> Package | None:
@@ -129,8 +146,13 @@ def decide_approval(workspace: Workspace, package: Package, status: ApprovalStat
     current = describe_package(workspace, package.arn)  # another process may have decided in the meantime
     if current.status != PENDING:
         return current
+    return change_approval(workspace, current, status, reason)
+
+
+def change_approval(workspace: Workspace, package: Package, status: ApprovalStatus, reason: str) -> Package:
+    """Set the status of a package, whatever it is, and return the package; the registry shows `reason`."""
     _set_status(workspace, package.arn, status, reason)
-    return current.model_copy(update={"status": status, "is_new_decision": True})
+    return package.model_copy(update={"status": status, "is_new_decision": True})
 
 
 def _set_status(workspace: Workspace, arn: str, status: ApprovalStatus, reason: str) -> None:

@@ -158,7 +158,7 @@ def train_linear_learner(
                     registered=registered,
                     reused=results.reused(),
                 )
-                report(run, compared, workspace, evaluated.figures)
+                report(block, run, compared, workspace, evaluated.figures)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect uses it as the state of the run
     if not verdict.passed:

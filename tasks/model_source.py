@@ -20,6 +20,7 @@ from aws.registry import (
     SCHEMA_SHA256_KEY,
     Package,
     PackageVersion,
+    approval_command,
     describe_package,
     list_groups,
     list_versions,
@@ -42,6 +43,7 @@ MAX_NAMES = 5
 _GROUP = r"[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}"
 _PACKAGE = re.compile(rf"(?P<group>{_GROUP})(?:/(?P<version>[0-9]{{1,9}}))?")
 _PACKAGE_ARN = re.compile(rf"arn:[a-z\-]+:sagemaker:[a-z0-9\-]+:[0-9]{{12}}:model-package/{_GROUP}/[0-9]{{1,9}}")
+_NO_FOLDER = ", and no such folder"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -95,7 +97,7 @@ def find_model(workspace: Workspace, where: str, *, allow_unapproved: bool) -> M
     match = _PACKAGE.fullmatch(where)
     if match and not location.startswith("s3://") and not Path(location).exists():
         if match["version"]:
-            package = _find_version(workspace, match["group"], int(match["version"]))
+            package = find_version(workspace, match["group"], int(match["version"]), _NO_FOLDER)
         else:
             package = _find_usable(workspace, match["group"], allow_unapproved=allow_unapproved)
         return _use_package(workspace, package, allow_unapproved=allow_unapproved)
@@ -183,13 +185,16 @@ def _read_package(workspace: Workspace, arn: str) -> Package:
         raise NotFound(f"There is no model package {arn}. Check its group, version, account and region.") from error
 
 
-def _list_versions(workspace: Workspace, group: str) -> list[PackageVersion]:
-    """Return the versions of a group, newest first; raises NotFound, with similar names, when there are none."""
+def find_versions(workspace: Workspace, group: str, alternative: str = "") -> list[PackageVersion]:
+    """Return the versions of a group, newest first; raises NotFound, with similar names, when there are none.
+
+    `alternative` is the error's text about what else the name could mean.
+    """
     try:
         found = list_versions(workspace, group)
     except NotFound as error:
         raise NotFound(
-            f"There is no model package group {group!r}, and no such folder.{_suggest_group(workspace, group)}"
+            f"There is no model package group {group!r}{alternative}.{_suggest_group(workspace, group)}"
         ) from error
     if not found:
         raise NotFound(f"The model package group {group!r} has no versions. Train a model, or give another group.")
@@ -204,8 +209,9 @@ def _suggest_group(workspace: Workspace, group: str) -> str:
     return f" Did you mean {close[0]!r}?" if close else " Check the name and the workspace's region."
 
 
-def _find_version(workspace: Workspace, group: str, version: int) -> Package:
-    versions = _list_versions(workspace, group)
+def find_version(workspace: Workspace, group: str, version: int, alternative: str = "") -> Package:
+    """Return a version of a group; raises NotFound, with the versions or similar names, when it does not exist."""
+    versions = find_versions(workspace, group, alternative)
     found = next((one for one in versions if one.version == version), None)
     if found is None:
         raise NotFound(f"The model package group {group!r} has no version {version}: it has {_join(versions)}.")
@@ -214,7 +220,7 @@ def _find_version(workspace: Workspace, group: str, version: int) -> Package:
 
 def _find_usable(workspace: Workspace, group: str, *, allow_unapproved: bool) -> Package:
     """Return the newest Approved package of a group or, where that is allowed, the newest that waits for approval."""
-    versions = _list_versions(workspace, group)
+    versions = find_versions(workspace, group, _NO_FOLDER)
     approved = [one for one in versions if one.status == "Approved"]
     waiting = [one for one in versions if one.status == PENDING]
     if chosen := approved or (waiting if allow_unapproved else []):
@@ -225,8 +231,9 @@ def _find_usable(workspace: Workspace, group: str, *, allow_unapproved: bool) ->
             f"model, or give a version, such as {group}/{versions[0].version}, with --allow-unapproved."
         )
     raise ArtifactError(
-        f"No version of {group!r} is Approved, but waiting for approval: {_join(waiting)}. Approve one in SageMaker's "
-        f"Model Registry, or give {group}/{waiting[0].version} with --allow-unapproved."
+        f"No version of {group!r} is Approved, but waiting for approval: {_join(waiting)}. Approve one with "
+        f"`{approval_command(group, waiting[0].version)}`, or give {group}/{waiting[0].version} with "
+        "--allow-unapproved."
     )
 
 
@@ -243,8 +250,8 @@ def _use_package(workspace: Workspace, package: Package, *, allow_unapproved: bo
     if package.status != "Approved" and not allow_unapproved:
         state = "waits for approval" if package.status == PENDING else "is Rejected"
         raise ArtifactError(
-            f"{_title(package)} {state}, and only an Approved version is used. Approve it in SageMaker's Model "
-            "Registry, or allow it with --allow-unapproved."
+            f"{_title(package)} {state}, and only an Approved version is used. Approve it with "
+            f"`{approval_command(package.group, package.version)}`, or allow it with --allow-unapproved."
         )
     return find_package_model(workspace, package)
 
@@ -264,6 +271,25 @@ def _find_run(workspace: Workspace, run: str) -> ModelSource:
     beside = f"{folder}/{ARCHIVE}"
     model = beside if _exists(workspace, beside) else str(record.model.get("uri", beside))
     return _to_source(workspace, model, _recorded_in(record, folder))
+
+
+def find_record(workspace: Workspace, package: Package) -> RunRecord | None:
+    """Return the `run.json` beside the model of a package; None if there is none or it cannot be read."""
+    return _read_run_beside(workspace, _parent(package.model_uri)) if package.model_uri else None
+
+
+def read_record(workspace: Workspace, source: ModelSource) -> bytes | None:
+    """Return the content of the `run.json` beside a model; None if there is none.
+
+    Raises ArtifactError when it is the record of another model.
+    """
+    where = f"{_parent(source.location)}/{RunRecord.FILE_NAME}"
+    content = _read_optional(workspace, where)
+    if content is None:
+        return None
+    if source.sha256 and RunRecord.parse(content, where).model.get("sha256") not in {source.sha256, None}:
+        raise ArtifactError(_describe_change(where))
+    return content
 
 
 def _read_run_beside(workspace: Workspace, folder: str) -> RunRecord | None:

@@ -7,13 +7,16 @@ from pathlib import PurePosixPath
 from prefect import task
 from prefect.logging import get_run_logger
 
+from aws.console import approval_place
 from aws.registry import (
     MODEL_SHA256_KEY,
+    PENDING,
     SCHEMA_KEY,
     SCHEMA_SHA256_KEY,
     ApprovalStatus,
     Package,
     Registration,
+    approval_command,
     newest_approved,
 )
 from aws.registry import register as register_package
@@ -29,7 +32,8 @@ from tasks.prefect_ui.events import emit_model_event
 from tasks.record import Recorded
 
 VERDICT_KEY = "verdict"
-"""Metadata key of the verdict's outcome."""
+DECIDES_KEY, FIGURE_PREFIX = "test:decides", "test:"
+"""Metadata keys of the verdict's outcome and the gate metric's title; the prefix of the keys of the metrics."""
 MAX_GROUP_LENGTH = 63
 _STATUS_TEXTS: dict[ApprovalStatus, str] = {
     "Approved": "approved",
@@ -108,10 +112,18 @@ def register(  # noqa: PLR0913, PLR0917 - the contents of a package
     )
     package = register_package(workspace, registration)
     registered = Registered(arn=package.arn, group=group, version=package.version, status=package.status)
-    get_run_logger().info("registered: %s", registered)
+    get_run_logger().info("registered: %s%s", registered, _how_to_approve(workspace, registered))
     if package.is_new_decision:  # an earlier decision is not announced again
         emit_model_event(verdict, evaluation, package)
     return registered
+
+
+def _how_to_approve(workspace: Workspace, registered: Registered) -> str:
+    """Return the command and, on AWS, the page with which a person approves a waiting model; empty for any other."""
+    if registered.status != PENDING:
+        return ""
+    saved_as = workspace._block_document_name or "sandbox"  # noqa: SLF001 - Prefect has no public name for it
+    return f" with `{approval_command(registered.group, registered.version, saved_as)}`{approval_place(workspace)}"
 
 
 def _status(
@@ -136,7 +148,7 @@ def _metadata(trained: TrainedModel, recorded: Recorded, evaluation: Evaluation,
 
     A location with other characters would be changed; without it, the schema is looked for next to the model.
     """
-    figures = {f"test:{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
+    figures = {f"{FIGURE_PREFIX}{one.name}": f"{one.value:.6g}" for one in evaluation.metrics if one.value is not None}
     channels = {f"sha256:{channel.name}": channel.sha256 for channel in trained.uploaded.channels}
     location = recorded.schema_uri
     return {
@@ -144,7 +156,7 @@ def _metadata(trained: TrainedModel, recorded: Recorded, evaluation: Evaluation,
         "target": trained.table.target,
         "training-job": trained.job.name,
         "test:rows": str(evaluation.rows),
-        "test:decides": METRICS[evaluation.gate_metric].title,
+        DECIDES_KEY: METRICS[evaluation.gate_metric].title,
         **figures,
         **channels,
         MODEL_SHA256_KEY: trained.model.sha256,

@@ -7,32 +7,41 @@ from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 
 from aws.registry import Package
+from aws.workspace import Workspace
 from tasks.caching.policy import UNCACHED
 from tasks.environment.folders import write_text
 from tasks.model_report.document import TrainingRun, metrics_table, render_page, render_report
 from tasks.model_report.effects import ReportFigures
+from tasks.model_report.history import read_history
 from tasks.prefect_ui.display import warn_of_errors
 
 __all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report"]
 
-REPORT_KEY, METRICS_KEY = "model-report", "model-metrics"
+REPORT_KEY, METRICS_KEY, HISTORY_KEY = "model-report", "model-metrics", "model-history"
 """The same in every run, so that Prefect shows their history."""
 PAGE = "report.html"
 
 
 @task(task_run_name="report {run.job.name}", **UNCACHED)
-def report(run: TrainingRun, champion: Package | None, workspace: str, figures: ReportFigures) -> Path:
+def report(
+    workspace: Workspace, run: TrainingRun, champion: Package | None, saved_as: str, figures: ReportFigures
+) -> Path:
     """Create the report as artifacts of the run and as a page next to the model, and return the path of the page.
 
-    `champion` is the model that this one was compared with, `workspace` the name of the block.
+    `champion` is the model that this one was compared with, `saved_as` the name of the workspace's block. A further
+    artifact has the newest versions of the model's group.
 
     The artifacts and the page have the same content, and the training job is paid for: one that cannot be written is a
     warning.
     """
-    text = render_report(run, champion, workspace, figures)
+    text = render_report(run, champion, saved_as, figures)
     with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
         create_markdown_artifact(text, key=REPORT_KEY, description=f"{run.verdict.outcome}: {run.job.name}")
         create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")
+    if run.registered:
+        with warn_of_errors(f"The artifact {HISTORY_KEY} was not created"):
+            versions = [one.to_row() for one in read_history(workspace, run.registered.group)]
+            create_table_artifact(versions, key=HISTORY_KEY, description=f"Versions of {run.registered.group}")
     path = run.model.path.parent / PAGE
     with warn_of_errors(f"The page {PAGE} was not written; the artifact {REPORT_KEY} of this run has the report"):
         write_text(path, render_page(text, f"Linear Learner predicts {run.table.target}"))

@@ -27,7 +27,7 @@ from sandbox import client
 from sandbox.client import bypass_proxies_on_loopback
 from tasks.environment.folders import require_space
 
-__all__ = ["LocalPrefectServer", "ServerStartError", "bypass_proxies_on_loopback", "start"]
+__all__ = ["LocalPrefectServer", "ServerStartError", "bypass_proxies_on_loopback", "open_sandbox", "start"]
 
 if TYPE_CHECKING:
     from aws.workspace import Workspace
@@ -74,6 +74,21 @@ def start(*, sandboxed: bool, preloaded: Sequence[str] = ()) -> Callable[[], Non
             require_space(state_dir, SANDBOX_BYTES)
             sandbox = client.start_server(state_dir)
     return partial(_wait_until_ready, running, server, state_dir, sandbox, preloaded)
+
+
+def open_sandbox() -> "Workspace":
+    """Return the workspace of the user's sandbox, which is started if it does not run; without a Prefect server.
+
+    A sandbox that this call starts exits with this process. Raises as `start` and the function that it returns.
+    """
+    state_dir, sandbox = client.default_state_dir(), None
+    bypass_proxies_on_loopback()
+    in_use = client.mark_in_use(state_dir)
+    atexit.register(in_use.close)
+    if client.find_endpoint(state_dir) is None:
+        require_space(state_dir, SANDBOX_BYTES)
+        sandbox = client.start_server(state_dir)
+    return _sandbox_workspace(state_dir, sandbox)
 
 
 def _wait_until_ready(

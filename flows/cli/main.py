@@ -82,6 +82,7 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
 def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], chosen: Arguments | None) -> int:
     def call(flow: "Flow[..., Any]", block: "Workspace") -> str:
         from flows.cli.input_table import flow_parameters
+        from flows.cli.next_steps import list_next_steps
         from flows.cli.replay import Replay
         from flows.cli.terminal import summary
 
@@ -90,6 +91,7 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
             replay = Replay.of(block, given)
             arguments = replay.arguments
         run: Any = flow(**flow_parameters(block, arguments))
-        return summary(run, replay)
+        rows = str(arguments.csv) if arguments.csv else run.table.source.uri
+        return summary(run, replay, list_next_steps(run, arguments.workspace, rows))
 
     return run_flow(given.get("workspace", "sandbox"), load_flow, call, PRELOADED)

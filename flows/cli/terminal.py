@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -15,6 +15,9 @@ from flows.cli.replay import Replay
 from tasks.prefect_ui.console_output import run_log_handlers
 from tasks.prefect_ui.job_progress import progress_listeners
 from tasks.report import PAGE, TrainingRun
+
+MAX_WARNINGS = 3
+"""The most warnings of the data check that the summary names."""
 
 
 @contextmanager
@@ -72,13 +75,15 @@ class _ProgressBar:
             self._progress.disable = True
 
 
-def summary(run: TrainingRun, replay: Replay | None = None) -> str:
+def summary(run: TrainingRun, replay: Replay | None = None, next_steps: Mapping[str, str] | None = None) -> str:
+    """Return the results of a run, and the commands or addresses of the next steps by what they are for."""
     rows, job, model = run.rows, run.job, run.model
     tested = [(one.name, one.value) for one in run.evaluation.metrics if one.value is not None]
     # Without objective_loss: SageMaker's is that of the first model, not of the selected one.
     validation = sorted(name for name in job.metrics if name.startswith("validation:") and "objective_loss" not in name)
     lines = {
         "verdict": str(run.verdict),
+        **_warnings(run),
         "data": f"{run.table.source.uri}, {run.table.rows:,} rows x {len(run.table.columns)} columns",
         "split": f"{rows.train:,} rows to train, {rows.validation:,} to validate, {rows.test:,} to test",
         "training job": f"{job.name}, {run.submission.how}, {job.bill.training_seconds} s of training",
@@ -93,5 +98,16 @@ def summary(run: TrainingRun, replay: Replay | None = None) -> str:
     }
     if replay:
         lines["reproduction"] = replay.outcome(run)
-    title = f"Linear Learner predicts {run.table.target}"
-    return "\n".join(["", title, "", *(f"  {name:<14}{value}" for name, value in lines.items()), ""])
+    shown = [f"  {name:<14}{value}" for name, value in lines.items()]
+    if next_steps:
+        shown += ["", "What next", *(f"  {what:<14}{command}" for what, command in next_steps.items())]
+    return "\n".join(["", f"Linear Learner predicts {run.table.target}", "", *shown, ""])
+
+
+def _warnings(run: TrainingRun) -> dict[str, str]:
+    """The number of warnings of the data check, and the first ones, which the report explains; empty if none."""
+    found = [f"{one.where}: {one.what}" for one in run.checked.findings if one.level == "warning"]
+    if not found:
+        return {}
+    more = f"; and {len(found) - MAX_WARNINGS} more" if len(found) > MAX_WARNINGS else ""
+    return {"warnings": f"{len(found)} about the data: {'; '.join(found[:MAX_WARNINGS])}{more}"}

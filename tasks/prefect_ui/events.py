@@ -46,24 +46,37 @@ def show_job(workspace: Workspace, submission: Submission, at_most: str) -> None
 
 
 def emit_model_event(verdict: Verdict, evaluation: Evaluation, package: Package) -> None:
-    """Emit the verdict on a model that was registered, approved or rejected as an event of its package group.
-
-    The approval status is a label of the resource, as automations can filter by labels only.
-    """
-    resource = {
-        "prefect.resource.id": f"linear-learner.model-package-group.{package.group}",
-        "prefect.resource.name": package.group,
-        "linear-learner.approval-status": package.status,
-    }
+    """Emit the verdict on a model that was registered, approved or rejected as an event of its package group."""
     payload = {
         **verdict.model_dump(),
         "decides": evaluation.gate_metric,
         "metrics": {one.name: one.model_dump(include={"value", "baseline", "champion"}) for one in evaluation.metrics},
+    }
+    _emit(MODEL_EVENTS[verdict.outcome], _group_resource(package), payload | _package_payload(package))
+
+
+def emit_decision(package: Package, reason: str) -> None:
+    """Emit, outside of a run, that a person approved or rejected a model, as the event of a model with that verdict."""
+    name = MODEL_EVENTS["promoted" if package.status == "Approved" else "no better than the champion"]
+    payload = {"reason": reason, "metadata": package.metadata, **_package_payload(package)}
+    emit_event(name, _group_resource(package), payload=payload)
+
+
+def _group_resource(package: Package) -> dict[str, str]:
+    """The resource of a model's event. The approval status is a label, as automations can filter by labels only."""
+    return {
+        "prefect.resource.id": f"linear-learner.model-package-group.{package.group}",
+        "prefect.resource.name": package.group,
+        "linear-learner.approval-status": package.status,
+    }
+
+
+def _package_payload(package: Package) -> dict[str, Any]:
+    return {
         "training_job": package.training_job,
         "model_uri": package.model_uri,
         "package": package.model_dump(include={"arn", "version", "status"}),
     }
-    _emit(MODEL_EVENTS[verdict.outcome], resource, payload)
 
 
 def emit_reaped_event(job: str, status: str) -> None:

@@ -18,6 +18,7 @@ from aws.registry import (
     Package,
     PackageVersion,
     Registration,
+    change_approval,
     decide_approval,
     find_package,
     list_groups,
@@ -333,9 +334,27 @@ def test_the_versions_of_a_group_are_listed_newest_first(workspace: Workspace, g
     with pytest.raises(NotFound, match=group):
         list_versions(workspace, group)
     made = [register(workspace, registration(group, status=status)) for status in STATUSES]
-    expected = [PackageVersion(one.version, one.status, one.arn) for one in reversed(made)]
+    created = {one.arn: described(workspace, one.arn)["CreationTime"] for one in made}
+    expected = [PackageVersion(one.version, one.status, one.arn, created[one.arn]) for one in reversed(made)]
     assert list_versions(workspace, group) == expected
     assert group in list_groups(workspace)
+
+
+def test_groups_of_others_are_not_listed_as_those_of_this_project(workspace: Workspace, group: str) -> None:
+    register(workspace, registration(group))
+    workspace.client("sagemaker").create_model_package_group(
+        ModelPackageGroupName=f"{group}-x", ModelPackageGroupDescription="Of another project."
+    )
+    assert {group, f"{group}-x"} <= set(list_groups(workspace))
+    assert {group, f"{group}-x"} & set(list_groups(workspace, only_own=True)) == {group}
+
+
+def test_a_decision_can_be_changed(workspace: Workspace, group: str) -> None:
+    package = register(workspace, registration(group, status="Rejected"))
+    changed = change_approval(workspace, package, "Approved", "the champion is out of date")
+    assert changed.status == "Approved"
+    assert newest_approved(workspace, group) == as_found(changed)
+    assert described(workspace, package.arn)["ApprovalDescription"] == "the champion is out of date"
 
 
 def test_metadata_is_reduced_to_valid_characters_and_lengths(workspace: Workspace, group: str) -> None:

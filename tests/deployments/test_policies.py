@@ -22,6 +22,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_ST
 
 from aws.error_catalogue import diagnose_error
 from aws.errors import AccessDenied
+from aws.registry import list_groups
 from aws.storage import delete_objects, sha256_of, upload_file, write_object
 from aws.training.compute import Compute
 from aws.training.leases import release_lease
@@ -146,6 +147,7 @@ def train(account: Account, folder: Path) -> TrainingRun:
     assert run.verdict.outcome == "promoted"
     assert run.registered
     predict_batch(Prediction(data=account.table, output="predictions/", model=run.registered.group), "policies")
+    assert run.registered.group in list_groups(account.workspace, only_own=True)
     return run
 
 

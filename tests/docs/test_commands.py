@@ -71,6 +71,20 @@ def test_a_run_is_repeated_from_its_record(shell: dict[str, str]) -> None:
     assert "reproduction  no" in run_shell(shell, f"{newest}\n{changed}").stdout
 
 
+def test_registered_models_are_listed_compared_decided_on_and_downloaded(shell: dict[str, str]) -> None:
+    lines = shell_lines("docs/evaluation.md", "## Registered models")
+    outputs = [run_shell(shell, line).stdout for line in lines]
+    expected = (
+        "first model",
+        "l1: ",
+        "is Approved",
+        "is Rejected",
+        "is Approved",
+        "model.tar.gz, run.json, schema.json",
+    )
+    assert all(part in output for part, output in zip(expected, outputs, strict=True)), outputs
+
+
 def test_the_model_is_a_scikit_learn_estimator(shell: dict[str, str]) -> None:
     python = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
     script = Path(shell["HOME"]) / "example.py"

@@ -27,6 +27,7 @@ TESTED_COMMANDS = {
     ("CONTRIBUTING.md", "## Set up"): ".ci/run",
     ("docs/algorithm.md", "## Check it yourself"): "test_compare.py and test_comparison.py",
     ("docs/data.md", "## The split"): "test_commands.py",
+    ("docs/evaluation.md", "## Registered models"): "test_commands.py",
     ("docs/evaluation.md", "## Repeat a run"): "test_commands.py",
     ("docs/hyperparameters.md", "# Hyperparameters"): "test_commands.py",
     ("docs/predictions.md", "# Predictions"): "test_commands.py",

@@ -1,5 +1,6 @@
 """Models are compared with the best constant and the champion, registered once and reported."""
 
+import json
 import random
 import uuid
 from collections.abc import Callable, Sequence
@@ -101,6 +102,10 @@ def test_the_first_model_is_registered_once_waits_for_approval_and_is_reported(
     assert report.index("First model") < report.index("RMSE") < report.index(run.job.name)
     assert f"--from-run {run.recorded.uri} --workspace flows" in report
     assert "RMSE" in shown["model-metrics"]
+    (version,) = json.loads(shown["model-history"])
+    assert (version["version"], version["status"], version["verdict"]) == (1, "PendingManualApproval", "first model")
+    assert version["gate metric"] == f"RMSE {run.evaluation.value('rmse'):.6g}"
+    assert version["training job"] == run.job.name
     assert len(report) < 300_000
     approved = train(dataset).result()
     assert approved.registered

@@ -117,7 +117,9 @@ def test_an_unreachable_prefect_server_is_reported_with_its_url_and_the_proxy(ho
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["flows.train", "flows.compare", "deployments.blocks", "deployments.automations"])
+@pytest.mark.parametrize(
+    "module", ["flows.train", "flows.compare", "flows.models", "deployments.blocks", "deployments.automations"]
+)
 def test_a_signal_while_the_command_is_imported_ends_it_without_a_traceback(
     home: Path, module: str, number: signal.Signals
 ) -> None:
@@ -129,7 +131,7 @@ def send(event, arguments):
     if event == "import" and arguments[0] == "pydantic" and not sent:
         sent.append(os.kill(os.getpid(), {int(number)}))
 sys.addaudithook(send)
-sys.argv = ["command", "job"]
+sys.argv = ["command", "list"]
 runpy.run_module("{module}", run_name="__main__")
 """
     done = run(home, sys.executable, "-c", hook)

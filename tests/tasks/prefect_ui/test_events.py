@@ -16,7 +16,7 @@ from aws.registry import Package
 from aws.training.submission import How, Submission
 from aws.workspace import Workspace
 from tasks.evaluation.results import GateOutcome, Verdict
-from tasks.prefect_ui.events import emit_model_event, emit_reaped_event, show_job
+from tasks.prefect_ui.events import emit_decision, emit_model_event, emit_reaped_event, show_job
 from tests.tasks.conftest import EVALUATION
 
 pytestmark = pytest.mark.usefixtures("machine")
@@ -128,6 +128,17 @@ def test_each_verdict_emits_an_event_with_its_reason(outcome: GateOutcome, name:
         "model_uri": PACKAGE.model_uri,
         "package": {"arn": PACKAGE.arn, "version": 7, "status": "Approved"},
     }
+
+
+@pytest.mark.parametrize(("status", "name"), [("Approved", "promoted"), ("Rejected", "rejected")])
+def test_a_decision_of_a_person_emits_the_event_of_such_a_model(status: str, name: str, emitted: Emitted) -> None:
+    emit_decision(PACKAGE.model_copy(update={"status": status}), "checked with the team")
+    (event,) = emitted()
+    assert event.event == f"linear-learner.model.{name}"
+    assert event.resource["prefect.resource.id"] == "linear-learner.model-package-group.salaries"
+    assert event.resource["linear-learner.approval-status"] == status
+    assert event.payload["reason"] == "checked with the team"
+    assert event.payload["package"] == {"arn": PACKAGE.arn, "version": 7, "status": status}
 
 
 def test_events_and_links_do_not_raise_without_a_server(emitted: Emitted) -> None:
