@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from tasks.evaluation.champion import EvaluationRows
     from tasks.evaluation.slices import Slices
 
-VERSION = 4
+VERSION = 5
 """Part of the cache key; raised when the metrics or plots are computed in another way."""
 MAX_SAMPLE_BYTES, MAX_SAMPLE_ROWS = 8 << 20, 5000
 """Of the training rows with which a closed-form fit is made."""
@@ -82,7 +82,7 @@ def evaluate(
     from tasks.evaluation.assessment import assess  # scikit-learn
     from tasks.evaluation.champion import EvaluationRows
     from tasks.evaluation.closed_form import compare_with_closed_form
-    from tasks.model_report.effects import compute_effects
+    from tasks.model_report.effects import compute_effects, find_worst_rows
     from tasks.model_report.plots import draw_plots
 
     gate = parameters.gate
@@ -116,7 +116,9 @@ def evaluate(
         closed_form = compare_with_closed_form(model, sample, examples, weighted_classes=weighted)
         if closed_form and closed_form.is_clearly_worse:
             get_run_logger().warning("%s", closed_form)
-        figures = ReportFigures(effects=effects, closed_form=closed_form, plots=plots)
+        numbers = trained.rows.row_numbers(workspace, trained.table)["test"]
+        worst = find_worst_rows(examples.labels, predictions, lambda index: trained.table.name_row(int(numbers[index])))
+        figures = ReportFigures(effects=effects, closed_form=closed_form, plots=plots, worst_rows=worst)
         return Evaluated(evaluation=evaluation, figures=figures)
     finally:
         rmtree(folder, ignore_errors=True)

@@ -82,6 +82,15 @@ class Table(FoundTable):
     def columns(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.profile.columns)
 
+    def name_row(self, index: int) -> str:
+        """Return the number of a row in its file, from 1, with the file's name if there are several: `part.csv: 12`."""
+        part = 0
+        while index >= self.part_rows[part]:
+            index -= self.part_rows[part]
+            part += 1
+        number = f"{index + 1:,}"
+        return number if len(self.parts) == 1 else f"{self.parts[part].uri.rpartition('/')[2]}: {number}"
+
     def __str__(self) -> str:
         return f"table {self.source.uri}, {self.rows} rows x {len(self.columns)} columns"
 

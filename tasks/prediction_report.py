@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tasks.caching.policy import Result
+from tasks.data.numbers import format_count, format_number, format_share
 from tasks.data.profile_report import escape_markdown, markdown_table
 from tasks.data.scoring_statistics import ScoringStatistics
 from tasks.data.source import Source
-from tasks.evaluation.numbers import format_count, format_number, format_share
 from tasks.evaluation.results import METRICS, Evaluation
 from tasks.model_source import ModelSource
 from tasks.predict import PredictedFile

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
+from prefect.runtime import flow_run
 
 from aws.registry import Package
 from aws.workspace import Workspace
@@ -34,9 +35,10 @@ def report(
     The artifacts and the page have the same content, and the training job is paid for: one that cannot be written is a
     warning.
     """
-    text = render_report(run, champion, saved_as, figures)
+    url = flow_run.ui_url
+    text = render_report(run, champion, saved_as, figures, url)
     with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
-        create_markdown_artifact(text, key=REPORT_KEY, description=f"{run.verdict.outcome}: {run.job.name}")
+        create_markdown_artifact(text, key=REPORT_KEY, description=run.verdict.headline)
         create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")
     if run.registered:
         with warn_of_errors(f"The artifact {HISTORY_KEY} was not created"):
@@ -44,7 +46,7 @@ def report(
             create_table_artifact(versions, key=HISTORY_KEY, description=f"Versions of {run.registered.group}")
     path = run.model.path.parent / PAGE
     with warn_of_errors(f"The page {PAGE} was not written; the artifact {REPORT_KEY} of this run has the report"):
-        write_text(path, render_page(text, f"Linear Learner predicts {run.table.target}"))
-    get_run_logger().info("%s", run.verdict)
+        write_text(path, render_page(text, f"Linear Learner predicts {run.table.target}", url))
+    get_run_logger().info("%s The model %s.", run.verdict, run.usage)
     get_run_logger().info("report: artifact %s of this run, and %s on this machine", REPORT_KEY, path)
     return path

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from tasks.data.column_plan import ColumnPlan
+from tasks.data.numbers import format_number, format_share
 from tasks.data.profile import MAX_LABELS, ColumnProfile, Profile
 from tasks.data.rules.finding import MAX_NAME_LENGTH as MAX_NAME_LENGTH  # noqa: PLC0414 - for the model's report
 from tasks.data.rules.finding import Finding, format_label, shorten
@@ -13,6 +14,7 @@ MAX_LISTED_COLUMNS = 200
 _MARKUP = re.compile(r"[\\`*_\[\]~]")
 _HTML = re.compile(r"[&<>|]")  # HTML entities: not every renderer accepts a backslash before a bar in a table
 _HEADER = ("column", "kind", "missing", "infinite", "minimum", "mean", "maximum", "std", "correlation", "texts")
+_NUMBERS = {*_HEADER[2:-1], "rows", "share", "first row"}
 _TREATMENTS = {
     "target": "target",
     "ignored": "not a feature",
@@ -58,9 +60,9 @@ def labels_table(profile: Profile) -> str:
         rows = [
             (
                 escape_markdown(format_label(label.value)),
-                str(label.rows),
-                f"{label.rows / profile.rows:.1%}",
-                str(label.first_row),
+                f"{label.rows:,}",
+                format_share(label.rows / profile.rows),
+                f"{label.first_row:,}",
             )
             for label in profile.labels
         ]
@@ -78,9 +80,12 @@ def labels_table(profile: Profile) -> str:
     return markdown_table(("minimum", "mean", "maximum", "std"), [[_format_number(figure) for figure in figures]])
 
 
-def columns_table(profile: Profile) -> str:
-    """The statistics of the first MAX_LISTED_COLUMNS columns."""
-    table = markdown_table(_HEADER, [_row(column) for column in profile.columns[:MAX_LISTED_COLUMNS]])
+def columns_table(profile: Profile, correlation: bool = True) -> str:
+    """The statistics of the first MAX_LISTED_COLUMNS columns; `correlation` with the label, unless it is nominal."""
+    lines = [_HEADER, *(_row(column) for column in profile.columns[:MAX_LISTED_COLUMNS])]
+    if not correlation:
+        lines = [[*line[:-2], line[-1]] for line in lines]
+    table = markdown_table(lines[0], lines[1:])
     return _limited(table, len(profile.columns))
 
 
@@ -90,17 +95,22 @@ def _limited(table: str, columns: int) -> str:
 
 
 def _row(column: ColumnProfile) -> list[str]:
-    name, counts = escape_markdown(shorten(column.name)), (str(column.missing), str(column.infinite))
+    name, counts = escape_markdown(shorten(column.name)), (f"{column.missing:,}", f"{column.infinite:,}")
     figures = (column.minimum, column.mean, column.maximum, column.std, column.correlation)
     texts = ""
     if column.text_profile:
-        texts = f"{column.text_profile.distinct} distinct, such as {column.text_example!r}"
+        texts = f"{column.text_profile.distinct:,} distinct, such as {column.text_example!r}"
     return [name, column.kind, *counts, *(_format_number(figure) for figure in figures), escape_markdown(texts)]
 
 
 def _format_number(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.6g}"
+    return "" if figure is None else format_number(figure)
 
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(line)} |" for line in (header, ["---"] * len(header), *rows))
+    return "\n".join(f"| {' | '.join(line)} |" for line in (header, _rule(header), *rows))
+
+
+def _rule(header: Sequence[str]) -> list[str]:
+    """Numbers are aligned to the right."""
+    return ["---:" if name in _NUMBERS else "---" for name in header]

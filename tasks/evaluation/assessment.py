@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from linear_learner.model import LinearModel, Predictions
 from tasks.evaluation.gate import select_gate_metric
-from tasks.evaluation.intervals import WORKERS, count_samples, draw_samples, percentile_interval
+from tasks.evaluation.intervals import WORKERS, count_samples, draw_samples, percentile_interval, wilson_interval
 from tasks.evaluation.metrics import (
     ActualLabels,
     BootstrapValues,
@@ -53,7 +53,10 @@ def assess(  # noqa: PLR0913 - the model, the champion, the rows, and the gate
     return Evaluation(
         predictor_type=model.predictor_type,
         rows=len(labels),
-        metrics=tuple(_metric(name, values, baseline, of_champion, gate.confidence) for name in actual.metric_names),
+        metrics=tuple(
+            _widen(_metric(name, values, baseline, of_champion, gate.confidence), actual, gate.confidence)
+            for name in actual.metric_names
+        ),
         gate_metric=gate_metric,
         over_baseline=_improvement(gate_metric, values, baseline, gate.confidence),
         over_champion=_improvement(gate_metric, values, of_champion, gate.confidence),
@@ -96,6 +99,20 @@ def _metric(
     low, high = percentile_interval(of_model[name][1:], confidence)
     of_baseline = None if value is None else of_baseline
     return Metric(name=name, value=value, low=low, high=high, baseline=of_baseline, champion=of_champion)
+
+
+def _widen(metric: Metric, actual: ActualLabels, confidence: float) -> Metric:
+    """The metric with Wilson's interval, if its bootstrap interval has no width because it is 0 or 1 in every sample.
+
+    The rows are those of the smallest class, as few positive rows are what leaves a rate uncertain; for accuracy, all.
+    """
+    value, has_width = metric.value, metric.low != metric.high
+    if not actual.num_classes or metric.name == "log_loss" or has_width or value is None or not 0 <= value <= 1:
+        return metric
+    counts = np.bincount(actual.labels.astype(np.intp))
+    rows = len(actual.labels) if metric.name == "accuracy" else int(counts[counts > 0].min())
+    low, high = wilson_interval(value, rows, confidence)
+    return metric.model_copy(update={"low": low, "high": high})
 
 
 def _improvement(

@@ -6,7 +6,7 @@ from typing import Literal
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.hyperparameters import LOSSES, Hyperparameters
 from linear_learner.model import PredictorType
-from tasks.evaluation.numbers import format_change, format_number
+from tasks.data.numbers import format_change, format_number
 from tasks.evaluation.results import METRICS, Evaluation, GateOutcome, Improvement, MetricName, Verdict
 from tasks.parameters import Gate, RunParameters
 
@@ -113,7 +113,7 @@ def _reject(better: Literal["baseline", "champion"], headline: str, reason: str)
 def _figure(evaluation: Evaluation) -> str:
     """`RMSE 633.8`; the title alone if the metric is not defined."""
     value = evaluation.value(evaluation.gate_metric)
-    title = METRICS[evaluation.gate_metric].title
+    title = evaluation.title(evaluation.gate_metric)
     return title if value is None else f"{title} {format_number(value)}"
 
 

@@ -5,7 +5,7 @@ from typing import Final, Literal, NamedTuple
 from pydantic import BaseModel
 
 from linear_learner.model import PredictorType
-from tasks.evaluation.numbers import format_change
+from tasks.data.numbers import format_change
 
 MetricName = Literal[
     "rmse",
@@ -46,7 +46,11 @@ METRICS: Final[dict[MetricName, MetricInfo]] = {
     "pr_auc": MetricInfo("PR-AUC", higher_is_better=True),
     "log_loss": MetricInfo("log loss", higher_is_better=False),
 }
-"""In the order of the report. Precision, recall, F1 and areas of a multiclass model are macro averages over classes."""
+"""In the order of the report."""
+
+
+MACRO_AVERAGES: Final[tuple[MetricName, ...]] = ("precision", "recall", "f1", "roc_auc", "pr_auc")
+"""Of a multiclass model: means over the classes."""
 
 
 class Metric(BaseModel, frozen=True):
@@ -138,7 +142,7 @@ class Evaluation(BaseModel, frozen=True):
     def __str__(self) -> str:
         value = self.value(self.gate_metric)
         figure = "undefined" if value is None else f"{value:.4g}"
-        return f"evaluation on {self.rows} rows, {METRICS[self.gate_metric].title} {figure}"
+        return f"evaluation on {self.rows} rows, {self.title(self.gate_metric)} {figure}"
 
     def __getitem__(self, name: MetricName) -> Metric:
         return next(metric for metric in self.metrics if metric.name == name)
@@ -146,6 +150,11 @@ class Evaluation(BaseModel, frozen=True):
     def class_name(self, label: int) -> str:
         """The name of a class in the table; its number if the names are unknown."""
         return self.class_names[label] if self.class_names else str(label)
+
+    def title(self, name: MetricName) -> str:
+        """The title of a metric; it says so if the metric is a mean over the classes."""
+        averaged = self.predictor_type == "multiclass_classifier" and name in MACRO_AVERAGES
+        return f"{METRICS[name].title} (macro average)" if averaged else METRICS[name].title
 
     def value(self, name: MetricName) -> float | None:
         """The model's metric; None where it is not defined, or does not apply to the predictor type."""

@@ -3,16 +3,16 @@
 import re
 from dataclasses import replace
 from math import isfinite
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from aws.registry import Package
+from aws.registry import ApprovalStatus, Package
 from linear_learner.columns import Table
 from linear_learner.formats.artifact import read_model
 from linear_learner.logs.convergence import measure_late_improvement
 from linear_learner.predictor import Predictor
+from tasks.data.numbers import NO_VALUE, format_count, format_number, format_share
 from tasks.data.profile_report import MAX_NAME_LENGTH, columns_table, escape_markdown, labels_table, plan_table
 from tasks.download import TrainedModel
-from tasks.evaluation.numbers import NO_VALUE, format_count, format_number, format_share
 from tasks.evaluation.results import METRICS, Evaluation, Verdict
 from tasks.model_report.effects import ReportFigures, describe_output
 from tasks.record import Recorded
@@ -21,12 +21,22 @@ from tasks.register import Registered
 if TYPE_CHECKING:
     import pandas as pd
     from jinja2 import Template
+    from markdown_it.token import Token
     from sklearn.pipeline import Pipeline
 
 MAX_BIASES = 20
 MAX_ROWS = 50
 """The most classes and slices that are listed; of more classes, those with most rows."""
 _EMBEDDED_PNG = "data:image/png;base64,"
+
+
+_USAGE: Final[dict[ApprovalStatus | None, str]] = {
+    "Approved": "passed the gate and is approved; it may be used",
+    "PendingManualApproval": "passed the gate; it waits for approval before it is used",
+    "Rejected": "passed the gate, but is rejected in the registry; do not use it",
+    None: "passed the gate; it may be used",
+}
+"""Of a model that passed the gate, by its status in the registry, None if it is not registered."""
 
 
 class TrainingRun(TrainedModel):
@@ -43,6 +53,31 @@ class TrainingRun(TrainedModel):
     def cost(self) -> str:
         reused = self.submission.how == "reused"
         return f"0 USD; reuse saved {self.job.bill}" if reused else str(self.job.bill)
+
+    @property
+    def may_be_used(self) -> bool:
+        """Whether the model passed the gate and nobody rejected it; it can still wait for approval."""
+        return self.verdict.passed and not (self.registered and self.registered.status == "Rejected")
+
+    @property
+    def usage(self) -> str:
+        """Whether the model may be used, by its verdict and its status in the registry."""
+        status = self.registered.status if self.registered else None
+        if not self.verdict.passed:
+            approved = ", although an earlier run or a person approved it" if status == "Approved" else ""
+            return f"did not pass the gate; do not use it{approved}"
+        return _USAGE[status]
+
+    @property
+    def next_step(self) -> str:
+        if not self.verdict.passed:
+            return "Change the data or the hyperparameters and run again; a champion, if there is one, stays in use."
+        if self.registered and self.registered.status == "PendingManualApproval":
+            version = f"version {self.registered.version} of {self.registered.group}"
+            return f"Look at the worst rows and the plots, and approve {version} in the model registry."
+        if not self.may_be_used:
+            return "Ask who rejected the model, or train another one."
+        return "Predict new rows with the model."
 
     def predict(self, frame: Table) -> "pd.DataFrame":
         """The predictions for a frame with the table's columns, in any order, as columns such as `prediction`.
@@ -61,15 +96,19 @@ class TrainingRun(TrainedModel):
         return to_pipeline(read_model(self.model.path), self.encoding.table_schema)
 
 
-def render_report(run: TrainingRun, champion: Package | None, workspace: str, figures: ReportFigures) -> str:
-    """Render the report as markdown."""
+def render_report(
+    run: TrainingRun, champion: Package | None, workspace: str, figures: ReportFigures, run_url: str | None = None
+) -> str:
+    """Render the report as markdown; `run_url` is the page of the run in Prefect's UI."""
     model = replace(read_model(run.model.path), feature_names=run.uploaded.features)
     text = _template("report.md.j2", finalize=_to_markdown).render(
         run=run,
         champion=champion,
         warnings=run.checked.findings,
         workspace=workspace,
+        run_url=run_url,
         plots=figures.plots,
+        worst_rows=figures.worst_rows,
         model=model,
         effects=figures.effects,
         closed_form=figures.closed_form,
@@ -77,28 +116,56 @@ def render_report(run: TrainingRun, champion: Package | None, workspace: str, fi
         output=describe_output(model, run.table.target, f"class {run.evaluation.class_name(1)}"),
         labels_table=labels_table(run.table.profile),
         plan_table=plan_table(run.checked.plan),
-        columns_table=columns_table(run.table.profile),
+        columns_table=columns_table(run.table.profile, correlation=not run.evaluation.classes),
     )
     return re.sub("\n{3,}", "\n\n", text).strip()
 
 
-def render_page(markdown: str, title: str) -> str:
-    """Render the report as HTML; links, and images that are not embedded PNGs, are shown as text."""
+def render_page(markdown: str, title: str, run_url: str | None = None) -> str:
+    """Render the report as HTML; links except `run_url`, and images that are not embedded PNGs, are shown as text."""
     from markdown_it import MarkdownIt
 
     class OnlyEmbedded(MarkdownIt):
         def validateLink(self, url: str) -> bool:  # noqa: N802 - markdown-it's name
-            return url.startswith(_EMBEDDED_PNG)
+            return url.startswith(_EMBEDDED_PNG) or url == run_url
 
-    body = OnlyEmbedded("commonmark", {"html": False}).enable("table").render(markdown)
+    parser = OnlyEmbedded("commonmark", {"html": False}).enable("table")
+    body = parser.renderer.render(_complete_tables(parser.parse(markdown)), parser.options, {})
     return _template("page.html.j2").render(title=title, body=body)
+
+
+def _complete_tables(tokens: "list[Token]") -> "list[Token]":
+    """Add what markdown's tables lack: the paragraph before one as caption, scopes, and a box that scrolls."""
+    from markdown_it.token import Token
+
+    result: list[Token] = []
+    for token in tokens:
+        if token.type == "table_open":
+            caption = result[-2]
+            del result[-3:]
+            label = "".join(part.content for part in caption.children or []).rstrip(":")
+            box: dict[str, str | int | float] = {"class": "table", "role": "region", "tabindex": 0, "aria-label": label}
+            result += [Token("box_open", "div", 1, attrs=box), token]
+            result += [Token("caption_open", "caption", 1), caption, Token("caption_close", "caption", -1)]
+            continue
+        if token.type == "th_open":
+            token.attrSet("scope", "col")
+        elif token.type == "td_open" and result[-1].type == "tr_open":
+            token.tag = "th"
+            token.attrSet("scope", "row")
+        elif token.type == "td_close" and result[-2].tag == "th":
+            token.tag = "th"
+        result.append(token)
+        if token.type == "table_close":
+            result.append(Token("box_close", "div", -1))
+    return result
 
 
 def metrics_table(evaluation: Evaluation) -> list[dict[str, str | float | None]]:
     """One row per metric for a table artifact, rounded to five digits; None where a metric is not defined."""
     return [
         {
-            "metric": METRICS[metric.name].title,
+            "metric": evaluation.title(metric.name),
             "this model": _round_figure(metric.value),
             "interval": NO_VALUE
             if metric.low is None or metric.high is None

@@ -1,16 +1,17 @@
 """The effect of each column of the table on a model's prediction."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from linear_learner.model import LinearModel, row_slices
+from linear_learner.model import LinearModel, Predictions, row_slices
 from tasks.evaluation.results import ClosedFormComparison
 
 MAX_EFFECTS = 20
 """The most columns that are listed; of more, those with the largest effects."""
+MAX_WORST_ROWS = 20
 MAX_PARTS = 3
 """The most features of a column with the largest, and with the smallest, coefficients that are listed."""
 
@@ -45,14 +46,61 @@ class Effects(BaseModel, frozen=True):
     columns: int
 
 
+class Plot(BaseModel, frozen=True):
+    """A plot as the data URL of a PNG, and what it shows, in one sentence."""
+
+    url: str
+    finding: str
+
+
+class WorstRow(BaseModel, frozen=True):
+    """A test row that the model predicts badly; `actual` and `predicted` of a classifier are classes."""
+
+    row: str
+    """Its number in the table, from 1; with the file's name if the table has several files."""
+    actual: float
+    predicted: float
+    size: float
+    """Actual - predicted of a regressor; the score of the predicted class of a classifier."""
+
+
 class ReportFigures(BaseModel, frozen=True):
     """What the report shows besides the evaluation."""
 
     effects: Effects
     closed_form: ClosedFormComparison | None
     """The comparison with a fit of a sample of the training rows; None if there is none for the loss."""
-    plots: dict[str, str]
-    """PNG data URLs by name."""
+    plots: dict[str, Plot]
+    worst_rows: tuple[WorstRow, ...] = ()
+    """The worst first."""
+
+
+def find_worst_rows(
+    labels: NDArray[np.floating], predictions: Predictions, name_row: Callable[[int], str]
+) -> tuple[WorstRow, ...]:
+    """The test rows with the largest errors, or the wrong predictions of a classifier with the highest scores.
+
+    `labels` is (rows,); `name_row` names the test row at an index. The score is the probability of the predicted class;
+    with hinge loss, the distance from the separating plane.
+    """
+    scores = predictions.scores.astype(np.float64)
+    if predictions.labels is None:
+        sizes, predicted = labels - scores, scores
+        order = np.argsort(-np.abs(sizes), kind="stable")[:MAX_WORST_ROWS]
+    else:
+        predicted = predictions.labels.astype(np.float64)
+        if scores.ndim == 2:
+            sizes = scores.max(axis=1)
+        elif scores.min() < 0 or scores.max() > 1:
+            sizes = np.abs(scores)
+        else:
+            sizes = np.where(predicted == 1, scores, 1 - scores)
+        wrong = np.flatnonzero(predicted != labels)
+        order = wrong[np.argsort(-sizes[wrong], kind="stable")][:MAX_WORST_ROWS]
+    return tuple(
+        WorstRow(row=name_row(index), actual=labels[index], predicted=predicted[index], size=sizes[index])
+        for index in order.tolist()
+    )
 
 
 def compute_effects(

@@ -1,17 +1,18 @@
 """Draw the plots of a report from the test rows, the model and the training log."""
 
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from linear_learner.logs.convergence import measure_late_improvement
 from linear_learner.logs.reader import LogReport
 from linear_learner.model import LinearModel, Predictions
+from tasks.data.numbers import format_count, format_number, format_share
 from tasks.download import TrainedModel
-from tasks.evaluation.numbers import format_count, format_number, format_share
 from tasks.evaluation.results import Evaluation
-from tasks.model_report.effects import Effects, describe_output
+from tasks.model_report.effects import Effects, Plot, describe_output
 from tasks.model_report.style import (
     BACKGROUND,
     BLUE,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 CELLS = 40  # along each axis of a histogram
+MAX_RANGE = 3
+"""Of the range of 99 % of the values; if all values have a larger one, the axis is logarithmic beyond those 99 %."""
 CALIBRATION_BINS = 10
 MAX_BARS = 10
 MAX_MARKED_EPOCHS = 30
@@ -50,8 +53,8 @@ def draw_plots(  # noqa: PLR0913, PLR0917 - what the plots show
     predictions: Predictions,
     evaluation: Evaluation,
     effects: Effects,
-) -> dict[str, str]:
-    """Data URLs of PNGs, 1280 pixels wide, by name; a plot without data is omitted.
+) -> dict[str, Plot]:
+    """The plots by name, PNGs 1280 pixels wide; a plot without data is omitted.
 
     `predictions` are those of `model` for the test rows, with `labels` (rows,).
     """
@@ -62,19 +65,23 @@ def draw_plots(  # noqa: PLR0913, PLR0917 - what the plots show
         figures = {"learning-curve": _learning_curve(trained.job.log.summary)}
         if evaluation.predictor_type == "regressor":
             actual, predicted = labels.astype(np.float64), predictions.scores.astype(np.float64)
-            figures["predicted-and-actual"] = _predicted_and_actual(actual, predicted, evaluation, target)
+            figures["residuals-and-predicted"] = _residuals_and_predicted(actual, predicted, evaluation, target)
             figures["residuals"] = _residuals(actual - predicted, evaluation, target)
         else:
             figures |= _classification_figures(labels.astype(np.intp), predictions, evaluation)
         figures["effects"] = _effects(effects, evaluation, describe_output(model, target, _positive(evaluation)))
-        return {name: to_data_url(figure) for name, figure in figures.items() if figure}
+        return {
+            name: Plot(url=to_data_url(figure), finding=figure.get_suptitle())
+            for name, figure in figures.items()
+            if figure
+        }
 
 
 def _learning_curve(summary: LogReport | None) -> "Figure | None":
     if summary is None:
         return None
     by_channel = {
-        name: {epoch.index: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
+        name: {epoch.index + 1: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
         for name in _LOSS_LINES
     }
     lines = {name: line for name, line in by_channel.items() if line}
@@ -83,16 +90,21 @@ def _learning_curve(summary: LogReport | None) -> "Figure | None":
     # The losses of a regressor have different scales: its training loss is in units of the normalised label.
     apart = len(lines) > 1 and not (summary.objective or "").endswith("cross_entropy")
     groups = [{name: line} for name, line in lines.items()] if apart else [lines]
-    how = "Stopped early after" if summary.stopped_early else "Completed after"
-    saved = "" if summary.saved_epoch is None else f"; model saved at epoch {summary.saved_epoch}"
-    title = f"{how} epoch {summary.epochs[-1].index}{saved}"
-    figure, rows = new_figure(title, 4.6 if apart else 3.6, len(groups))
+    figure, rows = new_figure(_learning_title(summary), 4.6 if apart else 3.6, len(groups))
     for axes, group in zip(rows, groups, strict=True):
         _plot_losses(axes, group, summary)
         loss = plain_text(summary.objective or "loss")
         axes.set_ylabel(f"{next(iter(group))} {loss}" if apart else loss)
     rows[-1].set_xlabel("epoch")
     return figure
+
+
+def _learning_title(summary: LogReport) -> str:
+    last = summary.epochs[-1].index + 1
+    if measure_late_improvement(summary) is not None:
+        return f"Still improving at the last epoch, {last}: raise epochs"
+    saved = "" if summary.saved_epoch is None else f"; model saved at epoch {summary.saved_epoch + 1}"
+    return f"{'Stopped early' if summary.stopped_early else 'Completed'} after epoch {last}{saved}"
 
 
 def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogReport) -> None:
@@ -103,7 +115,7 @@ def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogR
         marker = "o" if len(line) <= MAX_MARKED_EPOCHS else ""
         axes.plot([*line], [*line.values()], color=color, linestyle=dashes, marker=marker, markersize=3.5, label=name)
     if summary.saved_epoch is not None:
-        axes.axvline(summary.saved_epoch, color=GREEN, linewidth=1.2, linestyle=":", label="saved model")
+        axes.axvline(summary.saved_epoch + 1, color=GREEN, linewidth=1.2, linestyle=":", label="saved model")
     losses = [loss for line in lines.values() for loss in line.values()]
     if min(losses) > 0 and max(losses) > 20 * min(losses):
         axes.set_yscale("log")
@@ -113,46 +125,74 @@ def _plot_losses(axes: "Axes", lines: dict[str, dict[int, float]], summary: LogR
     axes.legend(loc="upper right")
 
 
-def _predicted_and_actual(actual: Floats, predicted: Floats, evaluation: Evaluation, target: str) -> "Figure":
+def _residuals_and_predicted(actual: Floats, predicted: Floats, evaluation: Evaluation, target: str) -> "Figure":
     from matplotlib.colors import LogNorm
 
     title = f"The error of half of the rows is at most {format_number(evaluation.value('median_error'))}"
-    figure, [axes] = new_figure(title, 5.0)
-    edges = _edges(np.concatenate([actual, predicted]))
-    ends = edges[0], edges[-1]
+    figure, [axes] = new_figure(title, 4.2)
+    (x_edges, x_limit), (y_edges, y_limit) = _edges(predicted), _edges(actual - predicted)
     norm = LogNorm(vmin=0.4)  # a single row is visible as well
-    counts, *_, image = axes.hist2d(actual.clip(*ends), predicted.clip(*ends), edges, cmin=1, norm=norm)
+    counts, *_, image = axes.hist2d(predicted, actual - predicted, [x_edges, y_edges], cmin=1, norm=norm)
     bar = figure.colorbar(image, ax=axes, format="{x:,.0f}", shrink=0.8, label="rows per cell")
     bar.ax.set_ylim(1, max(2, np.nanmax(counts)))
-    axes.plot(ends, ends, color=ORANGE, linewidth=1.2, linestyle="--", label="predicted = actual")
-    axes.set(xlim=ends, ylim=ends, aspect="equal", xlabel=f"actual {target}", ylabel=f"predicted {target}")
-    axes.xaxis.set_major_formatter(THOUSANDS)
-    axes.yaxis.set_major_formatter(THOUSANDS)
+    axes.axhline(0, color=ORANGE, linewidth=1.2, linestyle="--", label="actual = predicted")
+    _set_scale(axes, "x", f"predicted {target}", x_edges, x_limit)
+    _set_scale(axes, "y", f"actual - predicted {target}", y_edges, y_limit)
     axes.legend(loc="upper left")
     return figure
 
 
 def _residuals(residuals: Floats, evaluation: Evaluation, target: str) -> "Figure":
     low, high = evaluation.residual_quantiles[0.05], evaluation.residual_quantiles[0.95]
-    title = f"90 % of the residuals are between {format_number(low)} and {format_number(high)}"
+    furthest = residuals[np.abs(residuals).argmax()]
+    title = f"90 % of residuals: {format_number(low)} to {format_number(high)}; the largest: {format_number(furthest)}"
     figure, [axes] = new_figure(title, 3.4)
-    edges = _edges(residuals)
-    axes.hist(residuals.clip(edges[0], edges[-1]), edges.tolist(), color=BLUE, alpha=0.75)
-    axes.axvline(0, color=FOREGROUND, linewidth=1, label="predicted = actual")
+    edges, limit = _edges(residuals)
+    axes.hist(residuals, edges.tolist(), color=BLUE, alpha=0.75, log=limit is not None)
+    axes.axvline(0, color=FOREGROUND, linewidth=1, label="actual = predicted")
     axes.axvline(low, color=ORANGE, linewidth=1.2, linestyle="--", label="5 % and 95 % quantiles")
     axes.axvline(high, color=ORANGE, linewidth=1.2, linestyle="--")
-    axes.set(xlabel=f"actual - predicted {target}", ylabel="rows")
-    axes.xaxis.set_major_formatter(THOUSANDS)
+    _set_scale(axes, "x", f"actual - predicted {target}", edges, limit)
+    axes.set_ylabel("rows" if limit is None else "rows (logarithmic)")
     axes.yaxis.set_major_formatter(THOUSANDS)
     axes.legend(loc="upper right")
     return figure
 
 
-def _edges(values: Floats) -> Floats:
-    """The edges of the cells of a histogram, (CELLS + 1,), which cover 99 % of the values, or surround a constant."""
-    low, high = np.quantile(values, (0.005, 0.995))
-    margin = 0.0 if high > low else max(abs(low) / 1000, 0.5)
-    return np.linspace(low - margin, high + margin, CELLS + 1)
+def _edges(values: Floats) -> tuple[Floats, float | None]:
+    """The edges of the cells of a histogram of all values, (CELLS + 1,), and beyond which value they are logarithmic.
+
+    The second is None for equal cells. With a few values far from the others, at least half of the axis is for 99 %.
+    """
+    from matplotlib.scale import SymmetricalLogTransform
+
+    low, high = float(values.min()), float(values.max())
+    inner = np.quantile(values, (0.005, 0.995))
+    limit = float(np.abs(inner).max())
+    if high - low <= MAX_RANGE * (inner[1] - inner[0]) or limit == 0 or high == low:
+        margin = 0.0 if high > low else max(abs(low) / 1000, 0.5)
+        return np.linspace(low - margin, high + margin, CELLS + 1), None
+    scale = SymmetricalLogTransform(10, limit, _linear_share(limit, low, high))
+    first, last = scale.transform(np.array([low, high]))
+    edges = np.asarray(scale.inverted().transform(np.linspace(first, last, CELLS + 1)))
+    edges[[0, -1]] = low, high
+    return edges, limit
+
+
+def _linear_share(limit: float, *ends: float) -> float:
+    """The decades that the linear part between 0 and `limit` takes on a logarithmic axis."""
+    return max(1.0, float(np.log10(np.abs(ends).max() / limit)))
+
+
+def _set_scale(axes: "Axes", name: Literal["x", "y"], label: str, edges: Floats, limit: float | None) -> None:
+    """Label an axis, and make it logarithmic beyond the `limit` of its cells, if there is one."""
+    low, high = edges[0], edges[-1]
+    if limit is not None:
+        set_scale = axes.set_xscale if name == "x" else axes.set_yscale
+        set_scale("symlog", linthresh=limit, linscale=_linear_share(limit, low, high))
+        label = f"{label}\n(logarithmic beyond ±{format_number(limit, 2)})"
+    axes.set(**{f"{name}lim": (low, high), f"{name}label": label})
+    (axes.xaxis if name == "x" else axes.yaxis).set_major_formatter(THOUSANDS)
 
 
 def _classification_figures(
@@ -160,8 +200,8 @@ def _classification_figures(
 ) -> "dict[str, Figure | None]":
     figures: dict[str, Figure | None] = {}
     scores = {1: predictions.scores} if _is_binary(evaluation) else dict(enumerate(predictions.scores.T))
-    frequent = sorted(scores, key=lambda label: evaluation.classes[label].rows, reverse=True)[: len(LINES)]
-    shown = {label: scores[label] for label in sorted(frequent) if 0 < evaluation.classes[label].rows < len(labels)}
+    areas = {label: area for label in scores if (area := evaluation.classes[label].roc_auc) is not None}
+    shown = {label: scores[label] for label in sorted(areas, key=areas.__getitem__)[: len(LINES)]}
     if shown:
         figures["roc"] = _roc(labels, shown, evaluation)
         figures["precision-recall"] = _precision_recall(labels, shown, evaluation)
@@ -191,7 +231,7 @@ def _roc(labels: NDArray[np.intp], scores: dict[int, NDArray[np.floating]], eval
     if _is_binary(evaluation):
         [negative, false_positive], _ = evaluation.confusion
         _plot_threshold(axes, false_positive / (negative + false_positive), evaluation.value("recall"))
-    add_legend_beside(figure, None if _is_binary(evaluation) else "class")
+    add_legend_beside(figure, _legend_title(evaluation))
     return figure
 
 
@@ -228,8 +268,15 @@ def _precision_recall(
         axes.plot(recalls, precisions, **line, label=text)
     if _is_binary(evaluation):
         _plot_threshold(axes, recall or 0, precision)
-    add_legend_beside(figure, None if _is_binary(evaluation) else "class")
+    add_legend_beside(figure, _legend_title(evaluation))
     return figure
+
+
+def _legend_title(evaluation: Evaluation) -> str | None:
+    if _is_binary(evaluation):
+        return None
+    classes = len(evaluation.classes)
+    return f"{len(LINES)} of {classes} classes,\nlowest ROC-AUC first" if classes > len(LINES) else "class"
 
 
 def _plot_threshold(axes: "Axes", x: float, y: float | None) -> None:

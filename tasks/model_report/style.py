@@ -15,13 +15,12 @@ SQUARE_HEIGHT = 4.6
 BACKGROUND, FOREGROUND, GRID = "#fbfbf9", "#24262b", "#d4d6da"
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#0072b2", "#d55e00", "#007a5a", "#a8518a", "#5d6168"
 LINES: list[dict[str, Any]] = [
-    {"color": color, "linestyle": dashes, "marker": marker, "markersize": 4, "markevery": 0.11}
-    for marker in ("", "o")
+    {"color": color, "linestyle": dashes}
     for color, dashes in zip(
         (BLUE, ORANGE, GREEN, PURPLE, FOREGROUND), ("-", "--", ":", "-.", (0, (8, 2, 1, 2, 1, 2))), strict=True
     )
 ]
-"""Ten lines that can be distinguished without colour."""
+"""Of at most five classes; they can be distinguished without colour."""
 STYLE: dict[Any, Any] = {
     "figure.facecolor": BACKGROUND,
     "figure.dpi": 200,

@@ -19,8 +19,8 @@ from aws.workspace import Workspace
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.formats.artifact import read_model
+from tasks.data.numbers import format_number
 from tasks.data.row_assignment import assign_rows
-from tasks.evaluation.numbers import format_number
 from tasks.parameters import Dataset, Gate, Registry, RequestedHyperparameters, Split
 from tasks.report import TrainingRun
 

@@ -158,8 +158,8 @@ def test_the_range_of_many_labels_is_shown(labels: int) -> None:
     header, row = rows_of(render_profile(profile, ()), "Labels")
     assert header == ["minimum", "mean", "maximum", "std"]
     target = profile.columns[0]
-    assert [float(cell) for cell in row] == pytest.approx(
-        [target.minimum, target.mean, target.maximum, target.std], rel=1e-5
+    assert [float(cell.replace(",", "")) for cell in row] == pytest.approx(
+        [target.minimum, target.mean, target.maximum, target.std], rel=1e-3
     )
 
 
@@ -168,12 +168,12 @@ def test_each_column_has_its_statistics() -> None:
     header, target, other, feature = rows_of(render_profile(profile, ()), "Columns")
     assert target[:2] == ["pay", "integer"]
     assert float(dict(zip(header, other, strict=True))["correlation"]) == pytest.approx(
-        profile.columns[1].correlation, rel=1e-5
+        profile.columns[1].correlation, rel=1e-3
     )
     cells = dict(zip(header, feature, strict=True))
     assert (cells["missing"], cells["infinite"], cells["kind"]) == ("1", "0", "number")
     for name in ("minimum", "mean", "maximum", "std"):
-        assert float(cells[name]) == pytest.approx(getattr(profile.columns[2], name), rel=1e-5)
+        assert float(cells[name]) == pytest.approx(getattr(profile.columns[2], name), rel=1e-3)
 
 
 def test_what_becomes_of_each_column_is_listed() -> None:

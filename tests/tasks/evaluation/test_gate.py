@@ -228,6 +228,17 @@ def test_a_champion_with_hinge_loss_has_no_log_loss() -> None:
     assert "not probabilities" in verdict.reason
 
 
+def test_perfect_predictions_of_few_positive_rows_have_intervals_with_a_width() -> None:
+    model = LinearModel("binary_classifier", "logistic", np.full((1, 1), 9, np.float32), np.zeros(1, np.float32))
+    features = np.repeat(np.array([[-1.0], [1.0]], np.float32), (60, 4), axis=0)
+    evaluation, _ = run_gate(model, Examples(features, (features[:, 0] > 0).astype(np.float32)))
+    recall, accuracy = evaluation["recall"], evaluation["accuracy"]
+    assert (recall.value, recall.high) == (1, 1)
+    assert recall.low == pytest.approx(4 / (4 + 1.959964**2))
+    assert accuracy.low == pytest.approx(64 / (64 + 1.959964**2))
+    assert evaluation["roc_auc"].low == recall.low
+
+
 def test_a_test_set_with_one_class_does_not_pass() -> None:
     model, data = problem("binary_classifier", 30, 0)
     evaluation, verdict = run_gate(model, Examples(data.features, np.ones(30, np.float32)))

@@ -12,7 +12,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, Predictions
-from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval
+from tasks.evaluation.intervals import count_samples, draw_samples, percentile_interval, wilson_interval
 from tasks.evaluation.metrics import (
     ActualLabels,
     CandidatePredictions,
@@ -224,3 +224,9 @@ def test_pinball_loss_uses_the_quantile_of_the_model() -> None:
         "pinball"
         not in ActualLabels.of(LinearModel("regressor", "squared_loss", weights, bias), np.ones(2)).metric_names
     )
+
+
+def test_wilson_intervals_equal_published_values() -> None:
+    """Brown, Cai and DasGupta (2001): 1 - z² / (n + z²) for a share of 1."""
+    assert_allclose(wilson_interval(1, 10, 0.95), (10 / (10 + 1.959964**2), 1), rtol=1e-6)
+    assert_allclose(wilson_interval(0.5, 20, 0.95), (0.299298, 0.700702), rtol=1e-5)

@@ -33,7 +33,7 @@ from tasks.evaluation.results import Evaluation, Verdict
 from tasks.format import ChannelFile
 from tasks.load import Table
 from tasks.model_report.document import TrainingRun, render_report
-from tasks.model_report.effects import Effects, ReportFigures, compute_effects
+from tasks.model_report.effects import Effects, Plot, ReportFigures, compute_effects, find_worst_rows
 from tasks.model_report.plots import draw_plots
 from tasks.monitor import FinishedJob, TrainingLogSummary
 from tasks.parameters import Gate, PlanOptions, Split
@@ -53,7 +53,7 @@ OBJECTIVES = {
 JOB = "linear-learner-bonus-3f9a1c07"
 PLOTS_OF_CLASSES = {"learning-curve", "roc", "precision-recall", "calibration", "effects"}
 PLOTS: dict[PredictorType, set[str]] = {
-    "regressor": {"learning-curve", "predicted-and-actual", "residuals", "effects"},
+    "regressor": {"learning-curve", "residuals-and-predicted", "residuals", "effects"},
     "binary_classifier": PLOTS_OF_CLASSES,
     "multiclass_classifier": {*PLOTS_OF_CLASSES, "confusion"},
 }
@@ -82,11 +82,18 @@ class Case:
         return compute_effects(self.model, self.model.feature_names or (), spreads)
 
     def plots(self) -> dict[str, str]:
+        """The data URLs of the plots, by name."""
+        return {name: plot.url for name, plot in self.draw().items()}
+
+    def draw(self) -> dict[str, Plot]:
         evaluation = self.run.evaluation
         return draw_plots(self.run, self.model, self.labels, self.predictions, evaluation, self.effects())
 
     def report(self, plots: dict[str, str] | None = None) -> str:
-        figures = ReportFigures(effects=self.effects(), closed_form=None, plots=plots or {})
+        """The report with plots of these URLs."""
+        drawn = {name: Plot(url=url, finding=f"What {name} shows") for name, url in (plots or {}).items()}
+        worst = find_worst_rows(self.labels, self.predictions, str)
+        figures = ReportFigures(effects=self.effects(), closed_form=None, plots=drawn, worst_rows=worst)
         return render_report(self.run, self.champion, self.workspace, figures)
 
     def with_warnings(self, *warnings: Finding) -> Self:

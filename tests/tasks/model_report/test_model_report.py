@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 import tasks
+from aws.registry import ApprovalStatus
 from aws.training.submission import Submission
 from linear_learner.model import PredictorType
+from tasks.data.numbers import format_number, format_share
 from tasks.data.profile_report import escape_markdown
-from tasks.data.source import Source
-from tasks.evaluation.numbers import format_number, format_share
-from tasks.evaluation.results import Evaluation, GateOutcome, Metric, Verdict
-from tasks.model_report.document import metrics_table, render_page
-from tasks.model_report.effects import MAX_EFFECTS
+from tasks.data.source import Source, TablePart
+from tasks.evaluation.results import Evaluation, GateOutcome, Improvement, Metric, Verdict
+from tasks.model_report.document import metrics_table, render_page, render_report
+from tasks.model_report.effects import MAX_EFFECTS, ReportFigures
 from tasks.parameters import Split
+from tasks.register import Registered
 from tasks.split import Rows
-from tests.tasks.model_report.conftest import PLOTS, Case, MakeCase, finding
+from tests.tasks.model_report.conftest import JOB, PLOTS, Case, MakeCase, finding
 
 KINDS: tuple[PredictorType, ...] = ("regressor", "binary_classifier", "multiclass_classifier")
 HOSTILE = (
@@ -80,46 +82,132 @@ def render_html(text: str) -> str:
 def test_the_sections_are_in_order_with_the_verdict_first(make_case: MakeCase, kind: PredictorType) -> None:
     text = make_case(kind).report({"effects": DOT})
     assert re.findall("^## (.*)$", text, re.MULTILINE) == TITLES
-    assert text.startswith("## Verdict\n\n✔ **Promoted: the model may be used.** This model: RMSE 1,843.")
+    uri, name = "s3://people-data/output/transformed\\_data.csv", kind.replace("_", " ")
+    title = f"# Linear Learner predicts bonus\n\nModel {JOB}, a {name}, trained on {uri} at 2026-01-01 00:00 UTC."
+    assert text.startswith(title)
+    verdict = (
+        "✔ **Promoted: the model passed the gate; it waits for approval before it is used.** This model: RMSE 1,843."
+    )
+    assert section(text, "Verdict").startswith(f"\n{verdict}")
+
+
+def test_the_title_links_to_the_run(make_case: MakeCase) -> None:
+    case, url = make_case(), "http://127.0.0.1:4200/runs/flow-run/5f0c"
+    figures = ReportFigures(effects=case.effects(), closed_form=None, plots={})
+    text = render_report(case.run, case.champion, case.workspace, figures, url)
+    assert f"[This run in Prefect]({url})" in text
+    parser = PageParser()
+    parser.feed(render_page(text, "x", url))
+    assert parser.references == [url]
 
 
 @pytest.mark.parametrize(
-    ("outcome", "expected"),
+    ("outcome", "status", "expected"),
     [
-        ("first model", "✔ **First model: the model may be used.**"),
-        ("no better than the baseline", "✘ **No better than the baseline: do not use the model.**"),
-        ("no better than the champion", "✘ **No better than the champion: do not use the model.**"),
+        ("first model", None, "✔ **First model: the model passed the gate; it may be used.**"),
+        ("unchanged", "Approved", "✔ **Unchanged: the model passed the gate and is approved; it may be used.**"),
+        (
+            "promoted",
+            "Rejected",
+            "✘ **Promoted: the model passed the gate, but is rejected in the registry; do not use",
+        ),
+        ("no better than the baseline", None, "✘ **No better than the baseline: the model did not pass the gate; do"),
+        (
+            "no better than the champion",
+            "Approved",
+            "✘ **No better than the champion: the model did not pass the gate; do not use it, although",
+        ),
     ],
 )
 def test_the_verdict_states_whether_the_model_may_be_used(
-    make_case: MakeCase, outcome: GateOutcome, expected: str
+    make_case: MakeCase, outcome: GateOutcome, status: ApprovalStatus | None, expected: str
 ) -> None:
-    text = (
-        make_case()
-        .change(verdict=Verdict(outcome=outcome, headline="A line", reason="A reason | with a bar."))
-        .report()
-    )
-    assert f"{expected} {escape_markdown('A reason | with a bar.')}" in section(text, "Verdict")
+    registered = Registered(arn="arn", group="bonus", version=3, status=status) if status else None
+    verdict = Verdict(outcome=outcome, headline="A line", reason="A reason | with a bar.")
+    text = section(make_case().change(verdict=verdict, registered=registered).report(), "Verdict")
+    assert text.strip().startswith(expected)
+    assert f"** {escape_markdown('A reason | with a bar.')}" in text
+
+
+def test_the_next_step_after_a_model_that_waits_is_its_approval(make_case: MakeCase) -> None:
+    text = section(make_case().report(), "Verdict")
+    assert "**Next:** Look at the worst rows and the plots, and approve version 3 of linear-learner-bonus" in text
+    assert "The check of the data found 1 warning, listed under Data." in text
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_verdict_has_a_table_with_three_to_five_rows(make_case: MakeCase, kind: PredictorType) -> None:
+def test_the_verdict_has_the_only_table_of_all_metrics_with_the_gate_metric_first(
+    make_case: MakeCase, kind: PredictorType
+) -> None:
     case = make_case(kind)
     evaluation = case.run.evaluation
     [[header, first, *rest]] = tables(section(case.report(), "Verdict"))
-    assert header == ["", "this model", "95 % interval", "baseline", "champion"]
+    assert header == ["metric", "this model", "95 % interval", "baseline", "champion"]
     assert "the gate metric" in first[0]
-    gate, gain = evaluation[evaluation.gate_metric], evaluation.over_baseline
-    assert gain is not None
+    gate, change = evaluation[evaluation.gate_metric], evaluation.over_baseline
+    assert change is not None
     assert first[1:] == [
         format_number(gate.value),
         f"{format_number(gate.low)} to {format_number(gate.high)}",
         format_number(gate.baseline),
         format_number(gate.champion),
     ]
-    assert 3 <= 1 + len(rest) <= 5
-    interval = f"{format_share(gain.low)} to {format_share(gain.high)}"
-    assert ["Error reduction compared with the baseline", format_share(gain.value), interval, "", ""] in rest
+    assert ["compared with the best constant", str(change), change.interval, "", ""] == rest[0]
+    assert len(rest) == len(evaluation.metrics) + 1
+    assert sum(table[0] == header for table in tables(case.report())) == 1
+    assert any("F1 (macro average)" in row[0] for row in rest) == (kind == "multiclass_classifier")
+
+
+def test_no_change_of_the_error_is_negative(make_case: MakeCase) -> None:
+    worse = Improvement(value=-3.64, low=-3.9, high=-3.4)
+    text = make_case().change_evaluation(over_champion=worse).report()
+    assert "| compared with the champion | **364 % more error** | 340 to 390 % more |" in text
+
+
+def test_the_worst_rows_of_a_regressor_are_listed(make_case: MakeCase) -> None:
+    case = make_case()
+    [table] = [one for one in tables(case.report()) if one[0][0] == "row"]
+    residuals = case.labels - case.predictions.scores
+    worst = np.argsort(-np.abs(residuals), kind="stable")[:20]
+    assert [row[0] for row in table[1:]] == [str(index) for index in worst]
+    assert [row[3] for row in table[1:]] == [format_number(float(residuals[index])) for index in worst]
+
+
+def test_a_row_of_several_files_is_named_by_its_file(make_case: MakeCase) -> None:
+    parts = tuple(TablePart(uri=f"s3://b/t/{name}.csv", size=1, etag="e") for name in "ab")
+    source = Source(uri="s3://b/t", parts=parts)
+    table = make_case().run.table.model_copy(update={"source": source, "part_rows": (3, 2000)})
+    assert [table.name_row(index) for index in (0, 2, 3, 1500)] == ["a.csv: 1", "a.csv: 3", "b.csv: 1", "b.csv: 1,498"]
+
+
+@pytest.mark.parametrize("kind", ["binary_classifier", "multiclass_classifier"])
+def test_the_most_confident_mistakes_of_a_classifier_are_listed(make_case: MakeCase, kind: PredictorType) -> None:
+    case = make_case(kind)
+    [table] = [one for one in tables(case.report()) if one[0][0] == "row"]
+    labels, scores = case.predictions.labels, case.predictions.scores
+    assert labels is not None
+    for row, actual, predicted, score in table[1:]:
+        assert (int(actual), int(predicted)) == (case.labels[int(row)], labels[int(row)])
+        assert actual != predicted
+        of_classes = scores[int(row)] if scores.ndim == 2 else np.array([1 - scores[int(row)], scores[int(row)]])
+        assert score == format_number(float(of_classes.astype(np.float64)[int(predicted)]))
+    certain = [float(row[3]) for row in table[1:]]
+    assert certain == sorted(certain, reverse=True)
+
+
+def test_tables_of_a_page_have_captions_scopes_and_a_box_that_scrolls(make_case: MakeCase) -> None:
+    text = make_case("multiclass_classifier").report()
+    html, count = render_page(text, "x"), len(tables(text))
+    boxes = re.findall('<div class="table" role="region" tabindex="0" aria-label="[^"]{8,}">', html)
+    assert (len(boxes), html.count("<table>"), html.count("<caption>")) == (count, count, count)
+    assert html.count('<th scope="row"') == html.count("<tr>") - count
+    assert "<main>" in html
+
+
+def test_nominal_labels_have_no_correlation(make_case: MakeCase) -> None:
+    for kind, expected in (("regressor", True), ("multiclass_classifier", False)):
+        header = next(one[0] for one in tables(make_case(kind).report()) if one[0][:2] == ["column", "kind"])
+        assert ("correlation" in header) == expected
 
 
 def test_without_a_champion_there_is_no_column_for_it(make_case: MakeCase) -> None:
@@ -150,7 +238,7 @@ def test_a_champion_that_may_be_trained_on_the_test_rows_is_reported(
 
 def test_undefined_metrics_are_dashes(make_case: MakeCase) -> None:
     case = make_case("binary_classifier").change_metrics(value=None, low=None, high=None, baseline=None)
-    [_, first, *_] = tables(section(case.report(), "Metrics"))[0]
+    [_, first, *_] = tables(section(case.report(), "Verdict"))[0]
     assert first[1:4] == ["–", "–", "–"]  # noqa: RUF001 - a dash, not a minus
 
 
@@ -258,9 +346,9 @@ def test_only_the_classes_with_most_rows_are_listed(make_case: MakeCase) -> None
 def test_the_training_and_the_effect_of_early_stopping_are_described(make_case: MakeCase) -> None:
     text = " ".join(section(make_case().report(), "Training").split())
     assert "32 models in parallel, 15 epochs, minimising mse. Training stopped early" in text
-    assert "Saved model: model 7 at epoch 9 (epochs count from 0)." in text
-    assert "**Early stopping discarded an improvement of 0.933 %**: epoch 10 had 0.3687." in text
-    assert ["learning_rate", "0.1"] in tables(make_case().report())[-5]
+    assert "Saved model: model 7 at epoch 10." in text
+    assert "**Early stopping discarded an improvement of 0.933 %**: epoch 11 had 0.3687." in text
+    assert ["learning_rate", "0.1000"] in tables(make_case().report())[-5]
 
 
 def test_no_improvement_is_discarded_if_the_best_epoch_is_saved(make_case: MakeCase) -> None:
@@ -324,8 +412,11 @@ def test_warnings_of_the_data_are_listed(make_case: MakeCase) -> None:
 
 def test_plots_are_in_order_with_captions(make_case: MakeCase) -> None:
     text = section(make_case().report({"effects": DOT, "learning-curve": DOT}), "Plots")
-    assert re.findall(r"!\[(.*)\]", text) == ["Learning curve", "Largest effects"]
-    assert f"![Largest effects]({DOT})\n\n*The change of the prediction when" in text
+    assert re.findall(r"!\[(.*)\]", text) == [
+        "Largest effects: What effects shows",
+        "Learning curve: What learning-curve shows",
+    ]
+    assert f"![Largest effects: What effects shows]({DOT})\n\n*The change of the prediction when" in text
     assert "## Plots" not in make_case().report()
 
 

@@ -16,6 +16,7 @@ from PIL import Image
 
 from linear_learner.logs.reader import EpochReport
 from linear_learner.model import LinearModel, Predictions, PredictorType
+from tasks.data.numbers import format_number
 from tasks.evaluation.assessment import assess
 from tasks.model_report import plots as module
 from tasks.model_report.style import LINES, STYLE, plain_text
@@ -131,20 +132,41 @@ def test_small_and_constant_test_sets_are_drawn(make_case: MakeCase, kind: Predi
 
 
 @given(st.lists(st.floats(-1e30, 1e30), min_size=1, max_size=5), st.floats(-1e30, 1e30))
-def test_the_edges_of_a_histogram_are_sorted_and_include_all_clipped_values(
-    labels: list[float], predicted: float
-) -> None:
+def test_a_histogram_includes_all_values(labels: list[float], predicted: float) -> None:
     values = np.array([*labels, predicted])
-    edges = module._edges(values)
+    edges, _ = module._edges(values)
     assert (np.diff(edges) >= 0).all()
     assert edges[0] < edges[-1]
-    assert np.histogram(values.clip(edges[0], edges[-1]), edges)[0].sum() == len(values)
+    assert np.histogram(values, edges)[0].sum() == len(values)
 
 
-def test_outliers_do_not_widen_a_histogram() -> None:
+def test_outliers_are_drawn_and_leave_half_of_the_axis_to_the_others() -> None:
     values = np.random.default_rng(0).normal(size=1000)
     values[3] = 1e9
-    assert module._edges(values)[-1] < 10
+    edges, limit = module._edges(values)
+    assert edges[-1] == 1e9
+    assert limit is not None
+    assert np.sum(np.abs(edges) <= limit) > module.CELLS / 2
+
+
+def test_the_finding_of_each_plot_is_its_title(make_case: MakeCase) -> None:
+    case = make_case()
+    plots = case.draw()
+    assert plots["learning-curve"].finding == "Stopped early after epoch 15; model saved at epoch 10"
+    residuals = case.labels - case.predictions.scores
+    furthest = format_number(float(residuals[np.abs(residuals).argmax()]))
+    assert plots["residuals"].finding.endswith(f"; the largest: {furthest}")
+
+
+def test_a_model_that_still_improves_is_the_finding_of_the_learning_curve(make_case: MakeCase) -> None:
+    case = make_case()
+    epochs = tuple(EpochReport(index=n, train={7: 1.0}, validation={7: 0.5**n}, value=0.5**n) for n in range(4))
+    summary = case.summary.model_copy(
+        update={"epochs": epochs, "stopped_early": False, "best_epoch": 3, "best_value": 0.125}
+    )
+    changed = case.change_log(summary)
+    assert changed.draw()["learning-curve"].finding == "Still improving at the last epoch, 4: raise epochs"
+    assert "The model was still improving when training ended: raise epochs." in changed.report()
 
 
 @pytest.mark.usefixtures("coarse_plots")
@@ -182,7 +204,7 @@ def test_features_with_unknown_standard_deviation_have_no_bar(make_case: MakeCas
 
 
 def test_lines_are_distinguished_without_colour() -> None:
-    assert len({(line["linestyle"], line["marker"]) for line in LINES}) == len(LINES) == 10
+    assert len({line["linestyle"] for line in LINES}) == len(LINES) == 5
 
 
 def test_plotting_libraries_are_imported_only_when_drawing() -> None:
