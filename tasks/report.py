@@ -6,6 +6,7 @@ from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
+from prefect.utilities.urls import url_for
 
 from aws.registry import Package
 from aws.workspace import Workspace
@@ -35,7 +36,7 @@ def report(
     The artifacts and the page have the same content, and the training job is paid for: one that cannot be written is a
     warning.
     """
-    url = flow_run.ui_url
+    url = url_for("flow-run", flow_run.id) if flow_run.id else None
     text = render_report(run, champion, saved_as, figures, url)
     with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
         create_markdown_artifact(text, key=REPORT_KEY, description=run.verdict.headline)

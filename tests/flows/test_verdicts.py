@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from aws.registry import newest_approved
+from aws.storage import read_object
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError, HyperparameterError
@@ -99,8 +101,14 @@ def test_the_first_model_is_registered_once_waits_for_approval_and_is_reported(
     assert package["CustomerMetadataProperties"]["schema"] == run.recorded.schema_uri
     shown = artifacts_of(first)
     report = shown["model-report"]
-    assert report.index("First model") < report.index("RMSE") < report.index(run.job.name)
+    assert report.index(run.job.name) < report.index("First model") < report.index("RMSE")
     assert f"--from-run {run.recorded.uri} --workspace flows" in report
+    assert f"/runs/flow-run/{first.state_details.flow_run_id})" in report.split("## Verdict")[0]
+    page = run.model.path.with_name("report.html").read_text()
+    assert all(f"<h2>{title}</h2>" in page for title in re.findall("^## (.*)$", report, re.MULTILINE))
+    number, actual = re.findall(r"^\| ([\d,]+) \| ([\d.]+) \|", report.split("largest errors")[1], re.MULTILINE)[0]
+    cells = read_object(workspace, run.table.source.uri)[0].decode().splitlines()[int(number)].split(",")
+    assert format_number(float(cells[3])) == actual
     assert "RMSE" in shown["model-metrics"]
     (version,) = json.loads(shown["model-history"])
     assert (version["version"], version["status"], version["verdict"]) == (1, "PendingManualApproval", "first model")

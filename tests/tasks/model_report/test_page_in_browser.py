@@ -50,7 +50,9 @@ def page() -> Iterator[Page]:
     if not program:
         pytest.skip("there is no chromium on this machine")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--disable-background-networking"]
+        )
         yield browser.new_page()
         browser.close()
 
