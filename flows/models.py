@@ -178,7 +178,7 @@ def compare_models(workspace: "Workspace", chosen: argparse.Namespace, group: st
 
 def _figures(packages: "list[Package]", records: "list[RunRecord | None]") -> list[tuple[str, str, str]]:
     """The registered metrics of two packages by title, with the intervals of their records."""
-    from tasks.evaluation.numbers import NO_VALUE, format_number
+    from tasks.data.numbers import NO_VALUE, format_number
     from tasks.evaluation.results import METRICS
     from tasks.register import FIGURE_PREFIX
 

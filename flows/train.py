@@ -52,7 +52,7 @@ from tasks.prefect_ui.failure_artifact import failure_artifact
 from tasks.prefect_ui.run_name import training_run_name
 from tasks.record import record
 from tasks.register import decide_verdict, find_champion, register
-from tasks.report import TrainingRun, report
+from tasks.report import TrainingRun, report, show_report
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
 
@@ -158,7 +158,7 @@ def train_linear_learner(
                     registered=registered,
                     reused=results.reused(),
                 )
-                report(block, run, compared, workspace, evaluated.figures)
+                show_report(report(block, run, compared, workspace, evaluated.figures), run)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect uses it as the state of the run
     if not verdict.passed:

@@ -1,7 +1,5 @@
 """Report: show the verdict and its reasons, in the UI and as an HTML page next to the model."""
 
-from pathlib import Path
-
 from prefect import task
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.logging import get_run_logger
@@ -17,7 +15,7 @@ from tasks.model_report.effects import ReportFigures
 from tasks.model_report.history import read_history
 from tasks.prefect_ui.display import warn_of_errors
 
-__all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report"]
+__all__ = ["METRICS_KEY", "PAGE", "REPORT_KEY", "TrainingRun", "report", "show_report"]
 
 REPORT_KEY, METRICS_KEY, HISTORY_KEY = "model-report", "model-metrics", "model-history"
 """The same in every run, so that Prefect shows their history."""
@@ -27,19 +25,17 @@ PAGE = "report.html"
 @task(task_run_name="report {run.job.name}", **UNCACHED)
 def report(
     workspace: Workspace, run: TrainingRun, champion: Package | None, saved_as: str, figures: ReportFigures
-) -> Path:
-    """Create the report as artifacts of the run and as a page next to the model, and return the path of the page.
+) -> str:
+    """Write the report as a page next to the model, and return its text, as markdown, for `show_report`.
 
-    `champion` is the model that this one was compared with, `saved_as` the name of the workspace's block. A further
-    artifact has the newest versions of the model's group.
+    `champion` is the model that this one was compared with, `saved_as` the name of the workspace's block. Artifacts
+    have the metrics and the newest versions of the model's group.
 
-    The artifacts and the page have the same content, and the training job is paid for: one that cannot be written is a
-    warning.
+    The training job is paid for: an artifact or a page that cannot be written is a warning.
     """
     url = url_for("flow-run", flow_run.id) if flow_run.id else None
     text = render_report(run, champion, saved_as, figures, url)
-    with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
-        create_markdown_artifact(text, key=REPORT_KEY, description=run.verdict.headline)
+    with warn_of_errors(f"The artifact {METRICS_KEY} was not created"):
         create_table_artifact(metrics_table(run.evaluation), key=METRICS_KEY, description=f"Test set of {run.job.name}")
     if run.registered:
         with warn_of_errors(f"The artifact {HISTORY_KEY} was not created"):
@@ -50,4 +46,10 @@ def report(
         write_text(path, render_page(text, f"Linear Learner predicts {run.table.target}", url))
     get_run_logger().info("%s The model %s.", run.verdict, run.usage)
     get_run_logger().info("report: artifact %s of this run, and %s on this machine", REPORT_KEY, path)
-    return path
+    return text
+
+
+def show_report(text: str, run: TrainingRun) -> None:
+    """Create the artifact of the report; called in the flow, as Prefect lists the artifacts of tasks below its own."""
+    with warn_of_errors(f"The report is not among the artifacts of this run, only in {PAGE}"):
+        create_markdown_artifact(text, key=REPORT_KEY, description=run.verdict.headline)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from aws.registry import ApprovalStatus, Package
+from aws.registry import ApprovalStatus, Package, approval_command
 from linear_learner.columns import Table
 from linear_learner.formats.artifact import read_model
 from linear_learner.logs.convergence import measure_late_improvement
@@ -73,8 +73,7 @@ class TrainingRun(TrainedModel):
         if not self.verdict.passed:
             return "Change the data or the hyperparameters and run again; a champion, if there is one, stays in use."
         if self.registered and self.registered.status == "PendingManualApproval":
-            version = f"version {self.registered.version} of {self.registered.group}"
-            return f"Look at the worst rows and the plots, and approve {version} in the model registry."
+            return f"Look at the worst rows and the plots, and approve version {self.registered.version}."
         if not self.may_be_used:
             return "Ask who rejected the model, or train another one."
         return "Predict new rows with the model."
@@ -199,6 +198,7 @@ def _template(name: str, **options: Any) -> "Template":
         "count": format_count,
         "percent": lambda share: f"{100 * share:g} %",
         "METRICS": METRICS,
+        "approval_command": approval_command,
         "MAX_BIASES": MAX_BIASES,
         "MAX_ROWS": MAX_ROWS,
     }

@@ -11,7 +11,7 @@ from aws.training.request import to_tag_value
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError
 from tasks.caching.explain_rerun import flatten
-from tasks.evaluation.numbers import NO_VALUE
+from tasks.data.numbers import NO_VALUE
 from tasks.evaluation.results import METRICS
 from tasks.model_source import find_record, find_versions
 from tasks.record import RunRecord

@@ -131,7 +131,8 @@ def test_the_verdict_states_whether_the_model_may_be_used(
 
 def test_the_next_step_after_a_model_that_waits_is_its_approval(make_case: MakeCase) -> None:
     text = section(make_case().report(), "Verdict")
-    assert "**Next:** Look at the worst rows and the plots, and approve version 3 of linear-learner-bonus" in text
+    assert "**Next:** Look at the worst rows and the plots, and approve version 3." in text
+    assert "`python -m flows.models approve linear-learner-bonus" in text
     assert "The check of the data found 1 warning, listed under Data." in text
 
 
