@@ -9,6 +9,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypedDict
 
+from boto3.s3.transfer import TransferConfig
 from pydantic import BaseModel
 
 from aws.errors import NotFound, translate_errors
@@ -16,6 +17,10 @@ from aws.workspace import Workspace, split_uri
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
+
+
+MAX_PUT_BYTES = 5 << 30
+"""The largest object that S3 takes in one call."""
 
 
 class StoredObject(BaseModel, frozen=True):
@@ -152,12 +157,22 @@ def write_object(workspace: Workspace, uri: str, content: bytes, metadata: Mappi
         )
 
 
-def write_file(workspace: Workspace, path: Path, uri: str, metadata: Mapping[str, str] | None = None) -> None:
-    """Upload a file, in parts if it is large; the object is written completely or not at all."""
+def write_file(
+    workspace: Workspace,
+    path: Path,
+    uri: str,
+    metadata: Mapping[str, str] | None = None,
+    part_threshold: int = 8 << 20,
+) -> None:
+    """Upload a file, in parts from `part_threshold` bytes on; the object is written completely or not at all.
+
+    The parts of a process that was killed stay in the bucket, invisible, until its lifecycle rule removes them.
+    """
     bucket, key = split_uri(uri)
     options = {"Metadata": metadata or {}, **write_encryption(workspace)}
+    config = TransferConfig(multipart_threshold=part_threshold)
     with translate_errors(f"uploading {path.name} to {uri}"):
-        workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs=options)
+        workspace.client("s3").upload_file(str(path), bucket, key, ExtraArgs=options, Config=config)
 
 
 def delete_objects(workspace: Workspace, uri: str) -> None:

@@ -23,6 +23,8 @@ class Table(Protocol):
 
 MAX_SUGGESTIONS = 10
 """Comparing every missing name with every other one takes seconds in a table of thousands of columns."""
+MAX_LISTED = 50
+"""The most missing columns that an error names."""
 MIN_ROWS_TO_COUNT = 8
 """In fewer cells, finding the distinct ones takes longer than it saves."""
 _FINER_THAN_MICROSECONDS = {"ns", "ps", "fs", "as"}
@@ -89,19 +91,18 @@ def find_distinct(cells: Cells) -> tuple[list[Any], NDArray[np.intp] | None]:
 
 def require_columns(needed: Sequence[str], given: Collection[str], where: str) -> None:
     """Raise DataError, with all missing columns and similar names, unless `given` contains the `needed` columns."""
-    missing = [name for name in needed if name not in given]
-    if not missing:
-        return
-    names = f"{', '.join(map(repr, missing[:-1]))} and {missing[-1]!r}" if missing[1:] else repr(missing[0])
-    problem = f"{where} has no column{'s' * (len(missing) > 1)} {names}"
-    similar = _find_similar(missing[:MAX_SUGGESTIONS], set(given) - set(needed))
-    if similar:
-        raise DataError(f"{problem}; did you mean {', '.join(map(repr, similar))}?")
-    raise DataError(f"{problem}, which the model needs; give {'them' if missing[1:] else 'it'}, or null if unknown")
+    if missing := [name for name in needed if name not in given]:
+        others = set(given) - set(needed)
+        remedy = f"give {'them' if missing[1:] else 'it'}, or null if unknown"
+        raise DataError(f"{where} has no {list_missing(missing, others)}, which the model needs; {remedy}")
 
 
-def _find_similar(missing: Iterable[str], others: Iterable[Any]) -> list[str]:
-    """The most similar one of the other names to each missing one, regardless of upper and lower case."""
+def list_missing(missing: Sequence[str], others: Iterable[Any]) -> str:
+    """The names of missing columns, the first ones each with the most similar other name, whatever its case."""
     by_key = {name.strip().lower(): name for name in sorted(name for name in others if isinstance(name, str))}
-    close = (get_close_matches(name.strip().lower(), by_key, n=1) for name in missing)
-    return list(dict.fromkeys(by_key[key] for keys in close for key in keys))
+    shown = []
+    for number, name in enumerate(missing[:MAX_LISTED]):
+        close = get_close_matches(name.strip().lower(), by_key, n=1) if number < MAX_SUGGESTIONS else []
+        shown.append(repr(name) + "".join(f" (did you mean {by_key[key]!r}?)" for key in close))
+    more = f" and {len(missing) - len(shown)} more" if len(missing) > len(shown) else ""
+    return f"column{'s' if missing[1:] else ''} {', '.join(shown)}{more}"

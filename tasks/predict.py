@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
 from aws.errors import NotFound
-from aws.storage import has_checksum, read_object, sha256_of, write_file, write_object
+from aws.storage import MAX_PUT_BYTES, has_checksum, read_object, sha256_of, write_file, write_object
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.model import LinearModel
@@ -255,5 +255,6 @@ def _write_predictions(workspace: Workspace, part: TablePart, output: str, job: 
     if output.startswith(FILE_SCHEME):
         path.replace(file_uri_to_path(output))
     else:
-        write_file(workspace, path, output, {"sha256": checksum})
+        # In one call, where S3 permits it: a killed process leaves no parts.
+        write_file(workspace, path, output, {"sha256": checksum}, MAX_PUT_BYTES)
     return PredictedFile(uri=output, sha256=checksum, size=size, statistics=statistics)

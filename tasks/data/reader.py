@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from shutil import rmtree
@@ -12,6 +11,7 @@ from uuid import uuid4
 import polars as pl
 
 from aws.workspace import Workspace
+from linear_learner.columns import list_missing
 from linear_learner.errors import DataError
 from tasks.caching.policy import fingerprint
 from tasks.data.conversion import convert_column
@@ -133,9 +133,8 @@ def select_columns(file: TableFile, dataset: Dataset) -> tuple[str, ...]:
 def check_column_exists(file: TableFile, column: str, purpose: str) -> None:
     """Raise DataError, with the most similar name, when the file has no such column; contains `purpose`."""
     if column not in file.names:
-        close = get_close_matches(column, file.names, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(file.names[:30])[:300]}."
-        raise DataError(f"{file.name} has no column {column!r} {purpose}. {hint}")
+        names = f"It has: {', '.join(file.names[:30])[:300]}."
+        raise DataError(f"{file.name} has no {list_missing([column], file.names)} {purpose}. {names}")
 
 
 def spill_folder(part: TablePart, columns: Sequence[str], reading: Reading) -> Path:

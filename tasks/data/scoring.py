@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from linear_learner.columns import list_missing
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, Predictions
 from linear_learner.predictor import count_classes, name_classes, name_outputs, split_scores
@@ -23,7 +23,6 @@ from tasks.data.prediction_writer import check_output_name, write_predictions
 from tasks.data.reader import Rows, TableFile
 from tasks.data.scoring_statistics import FIRST_ROWS, NumberDistribution, ScoringStatistics, UnseenCategories
 
-MAX_LISTED_NAMES = 50
 _MERGED_CHUNKS = 64
 
 Floats = NDArray[np.float32]
@@ -99,9 +98,9 @@ class Scorer:
             remedy = "Give the columns the names that they had in training."
             if len(needed) == len(self.columns):
                 remedy = "It has none of the model's columns: is it the model of this table? " + remedy
-            raise DataError(f"{where} has no {_list_missing(needed, extra or names)}, which the model needs. {remedy}")
+            raise DataError(f"{where} has no {list_missing(needed, extra or names)}, which the model needs. {remedy}")
         if needed := [name for name in self.keep if name not in names]:
-            raise DataError(f"{where} has no {_list_missing(needed, names)} to keep.")
+            raise DataError(f"{where} has no {list_missing(needed, names)} to keep.")
         return extra
 
     def score(self, rows: Rows, first_row: int = 1) -> ScoredRows:
@@ -225,17 +224,6 @@ def _first_rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
 
 def _to_json(cell: Any) -> Any:
     return cell if isinstance(cell, str | int | float | bool | None) else str(cell)
-
-
-def _list_missing(missing: Sequence[str], names: Sequence[str]) -> str:
-    """The names of missing columns, each with the most similar one of the table's."""
-    lower = {name.lower().strip(): name for name in names}
-    shown = []
-    for name in missing[:MAX_LISTED_NAMES]:
-        close = get_close_matches(name.lower().strip(), lower, n=1)
-        shown.append(repr(name) + (f" (did you mean {lower[close[0]]!r}?)" if close else ""))
-    more = f" and {len(missing) - len(shown)} more" * (len(missing) > len(shown))
-    return f"column{'s' * (len(missing) > 1)} {', '.join(shown)}{more}"
 
 
 def schema_by_position(model: LinearModel, columns: Sequence[str]) -> Schema:

@@ -153,7 +153,7 @@ def test_errors_name_the_first_row_of_an_invalid_cell_in_a_long_column() -> None
 @pytest.mark.parametrize(
     ("columns", "problem"),
     [
-        ({"Complete": [1]}, "the table has no columns 'complete' and 'filled'; did you mean 'Complete'?"),
+        ({"Complete": [1]}, "the table has no columns 'complete' (did you mean 'Complete'?), 'filled', which"),
         ({"complete": [1]}, "the table has no column 'filled', which the model needs; give it, or null if unknown"),
         ({"complete": [1, 2], "filled": [1]}, "column 'filled' has 1 rows, but column 'complete' has 2"),
         ({"complete": [1], "filled": 3}, "column 'filled' is a int; give a sequence with one value for each row"),

@@ -14,7 +14,7 @@ from flows.cli.main import main
         (["--csv", "missing.csv"], "There is no file missing.csv. Check the path given with --csv."),
         (
             ["--csv", "good.csv", "--target", "prise"],
-            "good.csv has no column 'prise' to predict. Did you mean 'price'?",
+            "good.csv has no column 'prise' (did you mean 'price'?) to predict.",
         ),
         (
             ["--csv", "good.csv", "--target", "price", "--dataset.categorical", "prise"],

@@ -52,8 +52,8 @@ FILES: dict[str, Case] = {
         {},
     ),
     "a duplicate column": (table("bonus,age,age,left"), ["more than one column named 'age'", "Rename"], {}),
-    "a misspelled target": (table("bonuss,age,score,left"), ["no column 'bonus'", "Did you mean 'bonuss'?"], {}),
-    "a target in another case": (table("Bonus,age,score,left"), ["no column 'bonus'", "Did you mean 'Bonus'?"], {}),
+    "a misspelled target": (table("bonuss,age,score,left"), ["no column 'bonus'", "did you mean 'bonuss'?"], {}),
+    "a target in another case": (table("Bonus,age,score,left"), ["no column 'bonus'", "did you mean 'Bonus'?"], {}),
     "an absent target": (table("salary,age,score,left"), ["no column 'bonus'", "salary, age"], {}),
     "only the target": (b"bonus\n1\n2\n", ["only the column 'bonus'", "at least one feature"], {}),
     "no header": (table("1.5,2,3,4"), ["looks like data", "--dataset.columns c1,c2,c3,c4"], {}),
@@ -151,7 +151,7 @@ CONTENT: dict[str, Case] = {
     ),
     "an unknown column to ignore": (
         table(),
-        ["no column 'agee' to ignore", "Did you mean 'age'?"],
+        ["no column 'agee' (did you mean 'age'?) to ignore"],
         {"dataset": {"ignore": ["agee"]}},
     ),
     "an unknown column of categories": (

@@ -1,4 +1,4 @@
-"""A Dask cluster prepares the same channels as one machine, and shares only the bucket."""
+"""A Dask cluster prepares the same channels and predicts the same as one machine, and shares only the bucket."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +12,16 @@ from aws.storage import list_objects
 from aws.workspace import Workspace, split_uri
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel
-from linear_learner.schema import CategoryColumn, LabelSchema, Schema
+from linear_learner.schema import CategoryColumn, LabelSchema, NumberColumn, Schema
+from tasks import predict
 from tasks.evaluation.champion import Champion, EvaluationRows, score_champion
 from tasks.format import Formatted, format_channels
 from tasks.load import find, load
-from tasks.parameters import Dataset, Split
+from tasks.parameters import Dataset, Prediction, Split
+from tasks.predict import PredictedFile
 from tasks.split import split_rows
 from tasks.upload import Uploaded, upload
+from tests.linear_learner.formats.files import write_archive
 
 pytestmark = pytest.mark.e2e
 
@@ -130,3 +133,32 @@ def test_the_champions_predictions_equal_those_of_one_machine(
     assert one == other
     assert set(one) == {1, 2, 3}
     del machine
+
+
+def test_the_predictions_of_several_files_equal_those_of_one_machine(
+    workspace: Workspace, cluster: str, parts: str, machine: Path
+) -> None:
+    from prefect import flow
+
+    schema = Schema(label=LabelSchema(name="pay"), columns=(NumberColumn(name="age"),))
+    (machine / "model").mkdir()
+    weights, bias = np.array([[2]], np.float32), np.ones(1, np.float32)
+    write_archive(LinearModel("regressor", "squared_loss", weights, bias), machine / "model" / "model.tar.gz")
+    (machine / "model" / "schema.json").write_text(schema.to_json())
+    local = workspace.model_copy(update={"prefix": workspace.prefix + "/local"})
+    distributed = workspace.model_copy(update={"prefix": workspace.prefix + "/dask", "dask_scheduler": cluster})
+    options = Prediction(data=parts, output="out/", model=str(machine / "model"), keep=("group",), evaluate=True)
+
+    @flow(persist_result=False)
+    def score(place: Workspace) -> tuple[PredictedFile, ...]:
+        found = predict.find(place, options)
+        files, statistics = predict.predict(place, found, predict.fetch(place, found, options))
+        assert statistics.rows == sum(file.statistics.rows for file in files) == 3 * 200 + 3
+        return files
+
+    first, second = score(local), score(distributed)
+    assert [file.uri for file in second] == [distributed.uri("out", f"{number}.csv") for number in range(PARTS)]
+    assert read_objects(distributed, "out") == read_objects(local, "out")
+    assert [(file.sha256, file.statistics) for file in first] == [(file.sha256, file.statistics) for file in second]
+    assert not list((machine / "cache" / "work").glob("*")), "files of the cluster on this machine"
+    assert all(file.reused for file in score(distributed))

@@ -187,7 +187,7 @@ def test_a_missing_value_to_split_by_is_rejected_with_its_row(workspace: Workspa
 def test_an_unknown_column_to_split_by_is_rejected_with_a_suggestion(
     workspace: Workspace, put_object: PutObject
 ) -> None:
-    with pytest.raises(DataError, match=r"no column 'custumer' to split by. Did you mean 'customer'"):
+    with pytest.raises(DataError, match=r"no column 'custumer' \(did you mean 'customer'\?\) to split by"):
         prepare_channels(workspace, customers(20), put_object, Split(method="group", column="custumer"))
 
 

@@ -1,5 +1,6 @@
 """Tables are scored by column name, whatever the order, the types and the chunks of their rows are."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -12,12 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from linear_learner.cells import canonical
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, PredictorType
 from linear_learner.schema import CategoryColumn, DateColumn, LabelSchema, NumberColumn, Schema
 from tasks.data.reader import Rows, TableFile
 from tasks.data.scoring import Scorer, schema_by_position, score_file
-from tasks.data.scoring_statistics import ScoringStatistics
+from tasks.data.scoring_statistics import ScoringStatistics, UnseenCategories
 from tasks.parameters import Reading
 
 COLUMNS = (
@@ -122,30 +124,59 @@ def test_predictions_of_chunks_equal_those_of_rows(
     assert whole.missing == {name: cells for name, cells in missing.items() if cells}
 
 
-@given(rows=ROWS, widened=st.booleans(), seed=st.integers(0, 99), labelled=st.booleans())
-def test_predictions_of_files_equal_those_of_rows(
-    rows: list[dict[str, Any]], widened: bool, seed: int, labelled: bool
+@pytest.mark.parametrize("kind", KINDS)
+@given(rows=ROWS, seed=st.integers(0, 99), labelled=st.booleans())
+def test_files_of_any_column_order_and_types_have_the_predictions_of_rows_and_equal_counts(
+    kind: str, rows: list[dict[str, Any]], seed: int, labelled: bool
 ) -> None:
-    model, schema = make_model("regressor")
-    frame = as_frame(rows, widened=widened).with_columns(pl.Series("extra", range(len(rows))))
-    frame = frame.with_columns(y=pl.lit("?")) if labelled else frame
-    frame = frame.select(np.random.default_rng(seed).permutation(frame.columns).tolist())
+    model, schema = make_model(kind)
+    scorer, rng = Scorer(model, schema, keep=("extra",)), np.random.default_rng(seed)
+    found: list[ScoringStatistics] = []
     with TemporaryDirectory() as name:
-        for source, output in (("rows.csv", "predictions.parquet"), ("rows.parquet", "predictions.csv")):
+        for widened, source, output in FILES:
+            frame = as_frame(rows, widened=widened).with_columns(pl.Series("extra", range(len(rows))))
+            frame = frame.with_columns(y=pl.lit("?")) if labelled else frame
+            frame = frame.select(rng.permutation(frame.columns).tolist())
             path = Path(name) / source
             (frame.write_csv if path.suffix == ".csv" else frame.write_parquet)(path)
             file = TableFile(path, source)
-            scorer = Scorer(model, schema, keep=("extra",))
             assert scorer.extra_columns(file.names, source) == ()
             assert Scorer(model, schema).extra_columns(file.names, source) == ("extra",)
-            statistics = score_file(file, scorer, path.with_name(output))
-            written = read(path.with_name(output))
+            found.append(score_file(file, scorer, path.with_name(output)))
+            written = read(path.with_name(output)).with_columns(pl.col("prediction").cast(KINDS_OF_PREDICTIONS[kind]))
             assert written["extra"].cast(pl.Int64).to_list() == list(range(len(rows)))
             assert_close(written.drop("extra"), *expected(rows, model, schema))
-            assert statistics.rows == len(rows)
-            assert [row["prediction"] for row in statistics.first_rows] == pytest.approx(
-                written["prediction"].head(10).to_list(), rel=1e-6
-            )
+    assert [one.unseen for one in found] == [count_unseen(rows, schema)] * len(found)
+    assert [one.missing for one in found] == [count_missing(rows, schema)] * len(found)
+    assert [one.rows for one in found] == [len(rows)] * len(found)
+    shown = [row["prediction"] for row in found[-1].first_rows]
+    expected_rows = written["prediction"].head(10).to_list()
+    assert shown == (pytest.approx(expected_rows, rel=1e-6) if kind == "regressor" else expected_rows)
+
+
+FILES = (
+    (False, "rows.csv", "predictions.parquet"),
+    (True, "wide.csv", "predictions.csv"),
+    (False, "rows.parquet", "predictions.csv.zst"),
+    (True, "wide.parquet", "predictions.csv.gz"),
+)
+"""Whether the types are widened, and the names of the rows and of their predictions."""
+KINDS_OF_PREDICTIONS = {kind: pl.Float64() if kind == "regressor" else pl.String() for kind in KINDS}
+
+
+def count_missing(rows: Sequence[Mapping[str, Any]], schema: Schema) -> dict[str, int]:
+    counts = {name: sum(canonical(row[name], schema.missing_texts) is None for row in rows) for name in CELLS}
+    return {name: count for name, count in counts.items() if count}
+
+
+def count_unseen(rows: Sequence[Mapping[str, Any]], schema: Schema) -> dict[str, UnseenCategories]:
+    unseen = {}
+    for column in schema.columns:
+        if isinstance(column, CategoryColumn):
+            texts = [canonical(row[column.name], schema.missing_texts) for row in rows]
+            if counts := Counter(text for text in texts if text is not None and text not in column.categories):
+                unseen[column.name] = UnseenCategories.of(list(counts), list(counts.values()))
+    return unseen
 
 
 def read(path: Path) -> pl.DataFrame:

@@ -32,5 +32,5 @@ def test_a_run_predicts_a_frame_by_column_name(make_case: MakeCase, kind: Predic
 
 def test_a_missing_column_is_named(make_case: MakeCase) -> None:
     frame = pd.DataFrame(np.ones((2, len(NAMES))), columns=NAMES).rename(columns={"age": "Age"})
-    with pytest.raises(DataError, match=r"the table has no column 'age'; did you mean 'Age'\?"):
+    with pytest.raises(DataError, match=r"the table has no column 'age' \(did you mean 'Age'\?\)"):
         make_case().run.predict(frame)
