@@ -236,12 +236,16 @@ def encode_frame(frame: pl.DataFrame, schema: Schema) -> NDArray[np.float32]:
     index = 0
     for column in schema.columns:
         compacted = _compact_column(frame[column.name], column)
-        if isinstance(column, NumberColumn):
-            require(frame[column.name], compacted[0].abs() <= MAX_FLOAT32, "is not a finite 32-bit float")
         for feature in column.expand([cells.to_numpy() for cells in compacted]):
-            encoded[:, index] = feature
+            encoded[:, index] = to_float32(frame[column.name], feature)
             index += 1
     return encoded
+
+
+def to_float32(cells: pl.Series, feature: NDArray[Any]) -> NDArray[np.float32]:
+    """A feature in float32; raises InvalidCellError for the first value that is not finite in it."""
+    require(cells, pl.Series(np.abs(feature) <= MAX_FLOAT32), "is not a finite 32-bit float")  # false for NaN
+    return feature.astype(np.float32)
 
 
 def _compact_label(cells: pl.Series, schema: Schema) -> pl.Series:

@@ -1,6 +1,6 @@
 """Score the rows of a table with a model and its schema, by column name."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from linear_learner.predictor import count_classes, name_classes, name_outputs, 
 from linear_learner.schema import CategoryColumn, DateColumn, LabelSchema, NumberColumn, Schema
 from tasks.data.cells import InvalidCellError
 from tasks.data.conversion import MISSING_VALUES
-from tasks.data.encoder import category_codes, count_texts, fill_missing, read_values
+from tasks.data.encoder import category_codes, count_texts, fill_missing, read_values, to_float32
 from tasks.data.parallel import prefetch
 from tasks.data.prediction_writer import check_output_name, write_predictions
 from tasks.data.reader import Rows, TableFile
@@ -200,17 +200,7 @@ class _CellReader:
                 problem = "is missing, and the model was trained without missing values in it"
                 raise InvalidCellError(cells, int(values.is_null().arg_max() or 0), problem)
         features = column.expand([one.to_numpy() for one in fill_missing(values, column)])
-        return [_to_float32(cells, feature) for feature in features]
-
-
-def _to_float32(cells: pl.Series, feature: NDArray[Any]) -> Floats:
-    """The values in float32; raises InvalidCellError for one that is not finite in it."""
-    with np.errstate(over="ignore"):
-        values = feature.astype(np.float32)
-    finite = np.isfinite(values)
-    if not finite.all():
-        raise InvalidCellError(cells, int(finite.argmin()), "is not a finite 32-bit float")
-    return values
+        return [to_float32(cells, feature) for feature in features]
 
 
 def _first_rows(frame: pl.DataFrame) -> tuple[dict[str, Any], ...]:
@@ -239,14 +229,12 @@ def schema_by_position(model: LinearModel, columns: Sequence[str]) -> Schema:
     return Schema(label=LabelSchema(name=""), columns=tuple(NumberColumn(name=name) for name in columns))
 
 
-def score_file(
-    file: TableFile, scorer: Scorer, output: Path, progress: Callable[[int], None] | None = None
-) -> ScoringStatistics:
+def score_file(file: TableFile, scorer: Scorer, output: Path) -> ScoringStatistics:
     """Score the rows of a file, in their order, and write them to `output`: CSV or Parquet, as its name says.
 
-    The texts that meant a missing value in training do so here. `progress` is called with the number of rows written so
-    far. `output` is written completely or not at all. Raises DataError for an output of another format, for columns
-    that are missing and for cells that the model cannot use, with the name of the file.
+    The texts that meant a missing value in training do so here. `output` is written completely or not at all. Raises
+    DataError, with the name of the file, for an output of another format, for columns that are missing and for cells
+    that the model cannot use.
     """
     check_output_name(output)
     missing = (*file.reading.missing, *scorer.schema.missing_values)
@@ -255,7 +243,7 @@ def score_file(
     scorer.extra_columns(file.names, file.name)
     parts: list[ScoringStatistics] = []
     scored = prefetch(_score_chunks(file, scorer), f"scoring {file.name}")
-    write_predictions(_collect(scored, parts, progress), output)
+    write_predictions(_collect(scored, parts), output)
     return ScoringStatistics.merge(parts)
 
 
@@ -272,16 +260,10 @@ def _score_chunks(file: TableFile, scorer: Scorer) -> Iterator[ScoredRows]:
         yield scorer.score_no_rows()
 
 
-def _collect(
-    scored: Iterator[ScoredRows], parts: list[ScoringStatistics], progress: Callable[[int], None] | None
-) -> Iterator[pl.DataFrame]:
-    """Yield the frames; add the statistics to `parts`, and report the rows of each frame after it was written."""
-    rows = 0
+def _collect(scored: Iterator[ScoredRows], parts: list[ScoringStatistics]) -> Iterator[pl.DataFrame]:
+    """Yield the frames, and add their statistics to `parts`."""
     for chunk in scored:
         parts.append(chunk.statistics)
         if len(parts) == _MERGED_CHUNKS:
             parts[:] = [ScoringStatistics.merge(parts)]
         yield chunk.frame
-        rows += chunk.height
-        if progress:
-            progress(rows)

@@ -59,6 +59,19 @@ def find_table(workspace: Workspace, source: str) -> Source:
     if source.lower().startswith(FILE_SCHEME):
         return _find_local_table(file_uri_to_path(source))
     uri = workspace.locate(source)
+    try:
+        return _find_stored_table(workspace, uri)
+    except NotFound as error:
+        if "://" in source:
+            raise
+        path = Path(source).absolute()
+        here = f"On the machine that runs this step there is no file {path} either."
+        if path.exists():
+            here = f"Give {FILE_SCHEME}{path} for that file of the machine that runs this step."
+        raise NotFound(f"{error} {here}") from error
+
+
+def _find_stored_table(workspace: Workspace, uri: str) -> Source:
     if not uri.endswith("/"):
         return Source(uri=uri, parts=(TablePart(**dict(stat_object(workspace, uri))),))
     found = {part.uri.removeprefix(uri): part for part in list_objects(workspace, uri) if part.size}

@@ -21,7 +21,7 @@ import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from aws.error_catalogue import diagnose_error
-from aws.errors import AccessDenied
+from aws.errors import AccessDenied, NotFound
 from aws.registry import list_groups
 from aws.storage import delete_objects, sha256_of, upload_file, write_object
 from aws.training.compute import Compute
@@ -34,6 +34,7 @@ from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
 from sandbox import client, faults
 from sandbox.account import REGION, ROLE_ARN
+from tasks.model_source import find_model
 from tasks.parameters import Dataset, Gate, Prediction, Registry, RequestedHyperparameters
 from tasks.report import TrainingRun
 from tests.deployments.iam_policies import evaluate_policy
@@ -148,6 +149,8 @@ def train(account: Account, folder: Path) -> TrainingRun:
     assert run.registered
     predict_batch(Prediction(data=account.table, output="predictions/", model=run.registered.group), "policies")
     assert run.registered.group in list_groups(account.workspace, only_own=True)
+    with pytest.raises(NotFound, match="Did you mean"):
+        find_model(account.workspace, f"{run.registered.group}s", allow_unapproved=False)
     return run
 
 

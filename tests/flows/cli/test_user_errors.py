@@ -13,7 +13,10 @@ from flows.train import train_linear_learner
     [
         (
             ["--workspace", "flows", "--source", "missing.csv"],
-            "There is no object s3://linear-learner-sandbox/missing.csv.",
+            (
+                "There is no object s3://linear-learner-sandbox/missing.csv. Check the bucket's name, the key and the "
+                "region. On the machine that runs this step there is no file {machine}/missing.csv either."
+            ),
         ),
         (["--workspace", "missing"], "There is no Training Workspace block named 'missing' on this Prefect server."),
     ],
@@ -32,4 +35,4 @@ def test_an_error_of_the_user_is_reported_in_the_last_line(
     assert main(lambda: train_linear_learner, arguments) == 2
     output = capsys.readouterr()
     assert output.out == ""
-    assert message in output.err.strip().splitlines()[-1]
+    assert message.format(machine=machine) in output.err.strip().splitlines()[-1]

@@ -207,7 +207,17 @@ def test_a_file_that_changes_between_two_steps_is_rejected(workspace: Workspace,
         formatting.format_channels.fn(workspace, table, rows, encoding_of(workspace, table, rows), "csv", 1)
 
 
-def test_a_missing_table_raises_not_found(workspace: Workspace) -> None:
+def test_a_missing_table_raises_not_found_with_every_place(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for source in ("absent/table.csv", "absent/"):
+        places = rf"There is no object .*s3://\S+/absent.*there is no file {tmp_path}/absent\S* either"
+        with pytest.raises(NotFound, match=places):
+            load_table(workspace, source)
+    (tmp_path / "here.csv").write_bytes(b"pay,age\n1,2\n")
+    with pytest.raises(NotFound, match=rf"There is no object s3://\S+/here.csv.*Give file://{tmp_path}/here.csv for"):
+        load_table(workspace, "here.csv")
     with pytest.raises(NotFound, match="There is no object under"):
         load_table(workspace, workspace.uri("nothing") + "/")
     with pytest.raises(NotFound, match="There is no file /nowhere"):
