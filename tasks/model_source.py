@@ -147,11 +147,10 @@ def fetch_model(workspace: Workspace, source: ModelSource, folder: Path) -> tupl
     if schema is None:
         known = source.features if len(source.features or ()) == len(model.weights) else None
         return replace(model, feature_names=known), None
-    if find_difference(model, schema):
+    if difference := find_difference(model, schema):
         raise ArtifactError(
-            f"{location} has {len(model.weights)} features and is a {model.predictor_type}, but its {Schema.FILE_NAME} "
-            f"has {len(schema.features)} features and {len(schema.label.classes)} classes: they are not of the same "
-            "run. Give a folder in which both files are of one run."
+            f"The {Schema.FILE_NAME} of {location} {difference}: they are not of the same run. Give a folder in which "
+            "both files are of one run."
         )
     return replace(model, feature_names=schema.features), schema
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from linear_learner.columns import list_missing
 from linear_learner.errors import DataError
 from linear_learner.model import LinearModel, Predictions
-from linear_learner.predictor import count_classes, name_classes, name_outputs, split_scores
+from linear_learner.predictor import find_difference, name_classes, name_outputs, split_scores
 from linear_learner.schema import CategoryColumn, DateColumn, LabelSchema, NumberColumn, Schema
 from tasks.data.cells import InvalidCellError
 from tasks.data.conversion import MISSING_VALUES
@@ -53,18 +53,8 @@ class Scorer:
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        features, weights = len(self.schema.features), len(self.model.weights)
-        if features != weights:
-            raise DataError(
-                f"The schema has {features} features, but the model has weights for {weights}. "
-                "Use the schema.json next to the model's model.tar.gz."
-            )
-        classes = count_classes(self.model)
-        if self.schema.label.classes and classes != len(self.schema.label.classes):
-            raise DataError(
-                f"The schema has {len(self.schema.label.classes)} classes of {self.schema.label.name!r}, but the model "
-                f"predicts {classes}. Use the schema.json next to the model's model.tar.gz."
-            )
+        if difference := find_difference(self.model, self.schema):
+            raise DataError(f"The schema {difference}. Use the schema.json next to the model's model.tar.gz.")
         if repeated := [name for name in self.keep if name in self.prediction_columns or self.keep.count(name) > 1]:
             raise DataError(
                 f"The column {repeated[0]!r} would be in the output twice. Leave it out of the columns to keep, or "

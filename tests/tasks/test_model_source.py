@@ -300,8 +300,8 @@ def mistakes(scene: Scene) -> Scene:
         ("{folder}/changed", r"changed/model\.tar\.gz is not the file that was recorded: its SHA-256 differs"),
         ("{folder}/changed/run.json", r"changed/model\.tar\.gz is not the file that was recorded"),
         ("{folder}/edited", r"edited/schema\.json is not the file that was recorded"),
-        ("{folder}/features", r"has 2 features .* has 3 features and 0 classes: they are not of the same run"),
-        ("{folder}/classes", r"is a regressor, but its schema\.json has 2 features and 2 classes"),
+        ("{folder}/features", r"has 3 features, and the model 2: they are not of the same run"),
+        ("{folder}/classes", r"schema\.json of \S+ has 2 classes, and the model, a regressor, 0"),
         ("https://example.com/model", "is not read over HTTP"),
     ],
 )

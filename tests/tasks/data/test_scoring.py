@@ -315,9 +315,9 @@ def test_columns_and_names_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         score_file(file, small_scorer(), tmp_path / "out.xlsx")
     with pytest.raises(DataError, match="'prediction' would be in the output twice"):
         small_scorer("prediction")
-    with pytest.raises(DataError, match="The schema has 6 features, but the model has weights for 5"):
+    with pytest.raises(DataError, match="The schema has 6 features, and the model 5"):
         Scorer(LinearModel("regressor", "squared_loss", model.weights[:-1], model.bias), schema)
-    with pytest.raises(DataError, match="The schema has 3 classes of 'y', but the model predicts 2"):
+    with pytest.raises(DataError, match="The schema has 3 classes, and the model, a binary_classifier, 2"):
         Scorer(model, schema.model_copy(update={"label": LabelSchema(name="y", classes=("a", "b", "c"))}))
 
 
