@@ -7,6 +7,7 @@ SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role b
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
@@ -57,6 +58,7 @@ def _run_checks(workspace: Workspace, compute: Compute) -> Iterator[CheckResult]
         for key in dict.fromkeys(filter(None, (workspace.kms_key_id, workspace.volume_kms_key_id))):
             yield from _check_kms_key(short_timeouts, key)
         yield from _check_log(short_timeouts)
+        yield from _check_instance_types(short_timeouts, compute)
         if not any(isinstance(result, AwsError) for result in bucket):  # it keeps prices
             yield from _check_prices(workspace, compute)
     try:
@@ -67,6 +69,18 @@ def _run_checks(workspace: Workspace, compute: Compute) -> Iterator[CheckResult]
     for prefix, name in subnets + [("sg", name) for name in workspace.security_group_ids]:
         if not re.fullmatch(rf"{prefix}-[0-9a-f]+", name):
             yield InvalidRequest(f"{name!r} is not an id such as {prefix}-0a1b2c3d4e5f60718. Correct the workspace.")
+
+
+def _check_instance_types(workspace: Workspace, compute: Compute) -> Iterator[AwsError]:
+    """Find types that AWS does not know: CreateTrainingJob would reject them, but a reused job is not created."""
+    known = workspace.client("sagemaker").meta.service_model.shape_for("TrainingInstanceType").enum  # type: ignore[attr-defined]
+    for name in dict.fromkeys((compute.instance_type, *compute.fallback_instance_types)):
+        if name not in known and name not in workspace.prices:
+            close = " or ".join(get_close_matches(name, known, n=3, cutoff=0.5))
+            yield InvalidRequest(
+                f"AWS has no instance type {name} for training. Did you mean {close or 'ml.m5.large'}? If AWS has "
+                "introduced it since this version of boto3, add its price to the workspace's prices."
+            )
 
 
 def _error_or_warning(error: AwsError, check: str, not_found: str = "") -> CheckResult:

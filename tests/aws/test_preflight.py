@@ -77,6 +77,15 @@ def test_a_valid_workspace_takes_ten_calls_and_gives_no_warning(workspace: Works
     assert probes(workspace) == []
 
 
+def test_an_unknown_instance_type_gets_three_close_names(workspace: Workspace) -> None:
+    mistyped = Compute(instance_type="ml.m5.lagre", fallback_instance_types=("ml.m5.xlarge", "ml.x9.large"))
+    with pytest.raises(InvalidRequest) as error:
+        check_workspace(changed(workspace, prices={"ml.x9.large": 1.0}), mistyped)
+    assert "no instance type ml.m5.lagre for training. Did you mean ml.m5.large or " in str(error.value)
+    assert str(error.value).count("ml.m5.lagre") == 1
+    assert len(str(error.value)) < 300
+
+
 def test_a_kms_key_takes_another_call(workspace: Workspace, calls: Calls) -> None:
     encrypted = changed(workspace, kms_key_id=make_key(workspace))
     before = calls()
