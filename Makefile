@@ -28,8 +28,12 @@ check: .venv/ready
 # uv takes a third of pip's time; pip is used if uv does not run, or does not find packages through pip's configuration.
 .venv/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@echo 'Creating .venv with $(PYTHON) ...'
 	@$(PYTHON) -m venv .venv
+	@echo 'Installing uv, which installs packages in a third of the time of pip ...'
 	@$(PIP) --quiet --constraint constraints.txt uv || true
+	@echo 'Installing the project and the packages in constraints.txt ...'
 	@.venv/bin/uv pip install --system-certs --python .venv --compile-bytecode $(PROJECT) || $(PIP) $(PROJECT)
+	@echo 'Listing the fonts for plots ...'
 	@.venv/bin/python -c 'import matplotlib.font_manager'  # builds matplotlib's list of fonts once, which takes up to two seconds
 	@touch $@

@@ -44,7 +44,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     return {"training job": job.name, "model.identity": job.model.identity, "model folder": folder}
 
 
-@task(task_run_name="download {job.name}", **cached("download", _facts), **RETRIES)
+@task(task_run_name="download the model", **cached("download", _facts), **RETRIES)
 def download(workspace: Workspace, job: FinishedJob, model_dir: str) -> ModelFile:
     """Fetch `model.tar.gz` into a folder with the name of the job; raises ArtifactError when it is not a model.
 

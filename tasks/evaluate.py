@@ -70,7 +70,7 @@ class Evaluated(Result):
         return str(self.evaluation)
 
 
-@task(task_run_name="evaluate {trained.job.name}", **cached("evaluate", _facts), **RETRIES)
+@task(task_run_name="evaluate the model", **cached("evaluate", _facts), **RETRIES)
 def evaluate(
     workspace: Workspace, trained: TrainedModel, parameters: RunParameters, champion: Package | None
 ) -> Evaluated:

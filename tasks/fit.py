@@ -14,7 +14,7 @@ from aws.training.request import build_spec, to_tag_value
 from aws.training.submission import IfExists, Submission, start_or_adopt
 from aws.workspace import Workspace
 from linear_learner.hyperparameters import Hyperparameters
-from tasks.caching.explain_rerun import flatten
+from tasks.caching.explain_rerun import ROUTINE, flatten, is_routine
 from tasks.caching.policy import RETRIES, UNCACHED, Result
 from tasks.caching.result_storage import count_as_reused, explain_rerun
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
@@ -110,17 +110,19 @@ def _submit(
     limited = compute.model_copy(update={"max_runtime_seconds": limit})
     spec = build_spec(workspace, hyperparameters.to_wire(), uploaded.channels, limited, uploaded.schema_sha256)
     at_most = describe_worst_case(limited, found.price, workspace.region)
-    logger.info("cost of a new training job: %s", at_most)
     tags = {DEPLOYMENT_TAG: to_tag_value(deployment.name)} if deployment.name else {}
     submission = start_or_adopt(workspace, spec, str(flow_run.id), tags, if_exists)
     if submission.how == "started":
         made_of = {**uploaded.made_of, **flatten({"hyperparameters": hyperparameters})}
         unusable = "the last job with this input did not complete, or its model was deleted"
         default_reason = "if_exists is new" if if_exists == "new" else unusable
-        logger.info(explain_rerun("fit", made_of, f"training job {submission.name}", default_reason))
+        why = explain_rerun("fit", made_of, f"training job {submission.name}", default_reason)
+        logger.info(why, extra={ROUTINE: is_routine(why)})
+        logger.info("started: training job %s, %s", submission.name, at_most)
     elif submission.how == "reused":
         count_as_reused("training job")
-    logger.info("%s: training job %s", submission.how, submission.name)
+    if submission.how != "started":
+        logger.info("%s: training job %s", submission.how, submission.name)
     if submission.lease_problem:
         logger.warning(
             "followed without a lease: another run that follows the job can stop it. %s", submission.lease_problem

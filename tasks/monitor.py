@@ -57,7 +57,7 @@ class FinishedJob(Result):
     log: TrainingLogSummary
 
 
-@task(task_run_name="monitor {submission.name}", **UNCACHED, **RETRIES)
+@task(task_run_name="monitor the training job", **UNCACHED, **RETRIES)
 def monitor(workspace: Workspace, submission: Submission, *, stop_when_diverging: bool = False) -> FinishedJob:
     """Wait for the job and log its progress; raises TrainingFailed with the reason when it ends without a model.
 
@@ -118,7 +118,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     return {"training job": inputs["job"], "job.identity": created, "version.log summary": LOG_SUMMARY_VERSION}
 
 
-@task(name="read log", task_run_name="read the log of {job}", **cached("read log", _facts))
+@task(name="read log", task_run_name="read the training log", **cached("read log", _facts))
 def read_training_log(workspace: Workspace, job: str, created: datetime) -> TrainingLogSummary:
     """Summarise the log of a finished job for the report; a log that cannot be read does not fail the run.
 

@@ -123,7 +123,7 @@ def _facts(inputs: Inputs) -> dict[str, Fact]:
     return {**trained.table.made_of, **facts}
 
 
-@task(task_run_name="record {trained.job.name}", **cached("record", _facts), **RETRIES)
+@task(task_run_name="record the run", **cached("record", _facts), **RETRIES)
 def record(workspace: Workspace, trained: TrainedModel, parameters: RunParameters, evaluation: Evaluation) -> Recorded:
     """Write `run.json` and `schema.json` next to the model, in S3 and on this machine.
 

@@ -81,7 +81,7 @@ def decide_verdict(
     return make_verdict(evaluation, parameters.gate, champion=champion.version if champion else None)
 
 
-@task(task_run_name="register {trained.job.name}", **UNCACHED, **RETRIES)
+@task(task_run_name="register the model", **UNCACHED, **RETRIES)
 def register(  # noqa: PLR0913, PLR0917 - the contents of a package
     workspace: Workspace,
     trained: TrainedModel,

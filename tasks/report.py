@@ -22,7 +22,7 @@ REPORT_KEY, METRICS_KEY, HISTORY_KEY = "model-report", "model-metrics", "model-h
 PAGE = "report.html"
 
 
-@task(task_run_name="report {run.job.name}", **UNCACHED)
+@task(task_run_name="report the verdict", **UNCACHED)
 def report(
     workspace: Workspace, run: TrainingRun, champion: Package | None, saved_as: str, figures: ReportFigures
 ) -> str:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import TextIO
 
-FAILED, USER_ERROR = 1, 2
+FAILED, USER_ERROR, REJECTED = 1, 2, 3
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM)
 INTERRUPTED = "Interrupted."
 CLOSED_BY_READER = {errno.EPIPE, errno.EIO}

@@ -22,12 +22,14 @@ HOW_TO_SAVE_A_WORKSPACE = (
 def run_flow(
     workspace: str,
     load_flow: Callable[[], "Flow[..., Any]"],
-    call: Callable[["Flow[..., Any]", "Workspace"], str],
+    call: Callable[["Flow[..., Any]", "Workspace"], tuple[str, int]],
     preloaded: Sequence[str],
+    *,
+    verbose: bool,
 ) -> int:
-    """Start the servers, call the flow with `call` and print the text that it returns; returns the exit code.
+    """Start the servers, call the flow with `call`, print the text that it returns, and return its exit code.
 
-    The modules `preloaded` are imported while a server starts.
+    The modules `preloaded` are imported while a server starts. With `verbose`, the log has every state of every step.
     """
     wait_until_ready = local_services.start(sandboxed=workspace == "sandbox", preloaded=preloaded)
     from prefect.exceptions import CancelledRun  # slow: imported while the servers start
@@ -43,8 +45,8 @@ def run_flow(
             block = load_workspace(workspace)
         except NotFound as error:
             return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
-        with terminal_output():
-            text = call(flow, block)
+        with terminal_output(verbose=verbose):
+            text, code = call(flow, block)
     except ServerStartError as error:
         return report_error(error, USER_ERROR)
     except (TrainingFailed, Unavailable, NoCapacity, QuotaExceeded, CancelledRun) as error:
@@ -52,4 +54,4 @@ def run_flow(
     except (LinearLearnerError, AwsError) as error:
         return report_error(error, USER_ERROR)
     print_result(text)
-    return 0
+    return code

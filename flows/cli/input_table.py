@@ -10,13 +10,13 @@ from aws.workspace import Workspace
 from flows.cli.arguments import Arguments
 from sandbox.samples import EMPLOYEES_KEY, SAMPLES
 
-SOURCE_ARGUMENTS = {"csv", "sample", "from_run"}
-"""Arguments that are not flow parameters; they determine the values of some."""
+COMMAND_ARGUMENTS = {"csv", "sample", "from_run", "fail_if_rejected", "verbose"}
+"""Arguments that are not flow parameters."""
 
 
 def flow_parameters(workspace: Workspace, chosen: Arguments) -> dict[str, Any]:
     """The flow's parameters, with `--csv` or `--sample` uploaded and named as the dataset's source."""
-    parameters = {name: getattr(chosen, name) for name in type(chosen).model_fields if name not in SOURCE_ARGUMENTS}
+    parameters = {name: getattr(chosen, name) for name in type(chosen).model_fields if name not in COMMAND_ARGUMENTS}
     if chosen.csv:
         sha256 = sha256_of(chosen.csv)
         uri = workspace.uri("sources", sha256[:20], chosen.csv.name)  # in a folder named by its content

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from pydantic_settings import SettingsError
 
 from flows.cli.arguments import Arguments, error_message, is_uri, parse_arguments
-from flows.cli.command import USER_ERROR, report_error, report_errors
+from flows.cli.command import REJECTED, USER_ERROR, report_error, report_errors
 from flows.cli.flow_command import run_flow
 from flows.cli.output_streams import continue_without_output
 from linear_learner.errors import DataError, LinearLearnerError
@@ -41,6 +41,7 @@ PRELOADED = (
 def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
     """Run the flow that `load_flow` returns; exit codes: 0 done, 1 failed, 130 or 143 interrupted.
 
+    Exit code 3: with --fail-if-rejected, the model is rejected.
     Exit code 2: an argument is invalid, or this machine, the network or Prefect's server prevents the run.
     """
     continue_without_output()
@@ -80,7 +81,7 @@ def _validate(given: Mapping[str, Any]) -> Arguments | None:
 
 
 def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], chosen: Arguments | None) -> int:
-    def call(flow: "Flow[..., Any]", block: "Workspace") -> str:
+    def call(flow: "Flow[..., Any]", block: "Workspace") -> tuple[str, int]:
         from flows.cli.input_table import flow_parameters
         from flows.cli.next_steps import list_next_steps
         from flows.cli.replay import Replay
@@ -92,6 +93,7 @@ def _run(load_flow: Callable[[], "Flow[..., Any]"], given: Mapping[str, Any], ch
             arguments = replay.arguments
         run: Any = flow(**flow_parameters(block, arguments))
         rows = str(arguments.csv) if arguments.csv else run.table.source.uri
-        return summary(run, replay, list_next_steps(run, arguments.workspace, rows))
+        shown = summary(run, replay, list_next_steps(run, arguments.workspace, rows))
+        return shown, REJECTED if arguments.fail_if_rejected and not run.verdict.passed else 0
 
-    return run_flow(given.get("workspace", "sandbox"), load_flow, call, PRELOADED)
+    return run_flow(given.get("workspace", "sandbox"), load_flow, call, PRELOADED, verbose="verbose" in given)

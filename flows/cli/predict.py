@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import ValidationError
 from pydantic_settings import SettingsConfigDict, SettingsError
 
-from flows.cli.arguments import CommandLine, error_message, is_uri
+from flows.cli.arguments import LISTS, CommandLine, error_message, is_uri
 from flows.cli.command import USER_ERROR, report_error, report_errors
 from flows.cli.flow_command import run_flow
 from flows.cli.output_streams import continue_without_output
@@ -25,17 +25,25 @@ PRELOADED = ("markdown_it", "tasks.data.scoring")
 
 
 class Arguments(CommandLine, Prediction):
-    """Predict for new rows with a trained model, by column name."""
+    __doc__ = f"Predict for new rows with a trained model, by column name. {LISTS}"
 
     model_config = SettingsConfigDict(
         cli_prog_name="python -m flows.predict",
         cli_shortcuts={"output": "out"},
-        cli_implicit_flags=True,
+        cli_implicit_flags="toggle",
         cli_kebab_case=True,
     )
 
+    examples: ClassVar[str] = """\
+examples:
+  python -m flows.predict --data july.csv --out predictions.csv --keep id,street
+  python -m flows.predict --data s3://my-bucket/july/ --out scored/ --model linear-learner-bonus-july/3
+"""
+
     workspace: str = "sandbox"
     """Name of the saved Training Workspace block of the bucket and the models; "sandbox" needs no AWS account."""
+    verbose: bool = False
+    """Log every step and its state."""
 
 
 def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
@@ -50,12 +58,12 @@ def _main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | 
     except (ValidationError, SettingsError, LinearLearnerError) as error:
         return report_error(error_message(error), USER_ERROR)
 
-    def call(flow: "Flow[..., Any]", block: "Workspace") -> str:
+    def call(flow: "Flow[..., Any]", block: "Workspace") -> tuple[str, int]:
         del block
         run: Any = flow(prediction=_resolve_paths(chosen), workspace=chosen.workspace)
-        return _summary(run)
+        return _summary(run), 0
 
-    return run_flow(chosen.workspace, load_flow, call, PRELOADED)
+    return run_flow(chosen.workspace, load_flow, call, PRELOADED, verbose=chosen.verbose)
 
 
 def _resolve_paths(chosen: Arguments) -> Prediction:

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.theme import Theme
 
 from flows.cli.replay import Replay
+from tasks.caching.explain_rerun import ROUTINE
 from tasks.prefect_ui.console_output import run_log_handlers
 from tasks.prefect_ui.job_progress import progress_listeners
 from tasks.report import PAGE, TrainingRun
@@ -21,16 +22,18 @@ MAX_WARNINGS = 3
 
 
 @contextmanager
-def terminal_output() -> Iterator[None]:
-    """Show the flow's log and progress during the block, at any log level."""
+def terminal_output(*, verbose: bool = False) -> Iterator[None]:
+    """Show the flow's log and progress during the block, at any log level; with `verbose`, the states of all steps."""
+    filters = [_is_below_error] if verbose else [_is_below_error, _is_notable]
     handlers = [handler for handler in run_log_handlers() if _writes_to_terminal(handler)]
     # The bar uses the console of Prefect's log, so that lines and bar do not overwrite each other.
     consoles = [handler.console for handler in handlers if isinstance(handler, PrefectConsoleHandler)]
     bar = _ProgressBar(consoles[0] if consoles else Console(stderr=True))
     with ExitStack() as stack:
         for handler in handlers:
-            handler.addFilter(_is_below_error)
-            stack.callback(handler.removeFilter, _is_below_error)
+            for condition in filters:
+                handler.addFilter(condition)
+                stack.callback(handler.removeFilter, condition)
         bar.start()
         stack.callback(bar.stop)
         progress_listeners.append(bar.show)
@@ -46,6 +49,12 @@ def _writes_to_terminal(handler: logging.Handler) -> bool:
 def _is_below_error(record: logging.LogRecord) -> bool:
     # The command line prints the error once, at the end; a traceback would hide it.
     return record.levelno < logging.ERROR
+
+
+def _is_notable(record: logging.LogRecord) -> bool:
+    # Prefect has no setting that leaves out the lines of its engines, such as "Finished in state Completed()".
+    routine = record.module in {"flow_engine", "task_engine"} or getattr(record, ROUTINE, False)
+    return record.levelno > logging.INFO or not routine
 
 
 class _ProgressBar:

@@ -19,6 +19,10 @@ from aws.workspace import Workspace
 Fact = str | int | float | bool | None
 Facts = Mapping[str, Fact]
 RESULT_MISSING = "the result of the last run is missing"
+ROUTINE = "routine"
+"""An extra of log records: the command line shows a record with a true value only with --verbose."""
+_FIRST_TIME = "for the first time"
+_NEW_JOB = "again, because training job changed"
 _DATA = {"table", "dataset", "split"}
 """First parts of the names of facts about the data."""
 _CHECKSUM = re.compile(r"(.+)\.(sha256|identity)")
@@ -46,7 +50,7 @@ def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason
     Only facts that both runs have are compared. Checksums are named only when nothing else changed.
     """
     if previous is None:
-        return f"for the first time: {what}"
+        return f"{_FIRST_TIME}: {what}"
     changed = [name for name, value in now.items() if name in previous and previous[name] != value]
     phrases = [_describe_change(name, previous[name], now[name]) for name in changed if not _CHECKSUM.fullmatch(name)]
     if "table.identity" in changed:
@@ -60,6 +64,11 @@ def describe_rerun(previous: Facts | None, now: Facts, what: str, default_reason
         groups = {name.split(".")[0] for name in changed}
         unchanged = "" if "table" in groups else "; table identical" if groups & _DATA else "; data identical"
     return f"again, because {', '.join(phrases)}{unchanged}"
+
+
+def is_routine(explanation: str) -> bool:
+    """Return whether a step runs for a reason that needs no line: it is the first time, or follows from a new job."""
+    return explanation.startswith((_FIRST_TIME, _NEW_JOB))
 
 
 def _describe_change(name: str, previous: Fact, now: Fact) -> str:

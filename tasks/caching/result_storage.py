@@ -16,7 +16,7 @@ from pydantic import PrivateAttr
 from aws.errors import AccessDenied, AwsError, NotFound
 from aws.storage import read_object, write_object
 from aws.workspace import Workspace
-from tasks.caching.explain_rerun import RESULT_MISSING, Facts, StepHistory
+from tasks.caching.explain_rerun import RESULT_MISSING, ROUTINE, Facts, StepHistory, is_routine
 from tasks.caching.policy import ContentCachePolicy, Result
 from tasks.parameters import Dataset, Reuse
 
@@ -60,7 +60,7 @@ class BucketResultStore(ResultStore):
             return True
         if context.task_run.run_count == 1:  # Prefect logs why there are further attempts
             explanation = self._explain(context, policy)  # it also stores the facts for the next run
-            get_run_logger().info(reason or explanation)
+            get_run_logger().info(reason or explanation, extra={ROUTINE: not reason and is_routine(explanation)})
         return False
 
     def read(self, key: str, holder: str | None = None) -> "ResultRecord[Any]":

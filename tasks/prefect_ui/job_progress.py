@@ -13,6 +13,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from linear_learner.logs.reader import EpochReport, LogReader, describe_divergence, thin_out
+from tasks.caching.explain_rerun import ROUTINE
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.display import describe_exception, without_retries
 
@@ -40,6 +41,7 @@ class JobProgress:
         self._log = get_run_logger()
         self._reader = LogReader()
         self._shown, self._shown_at = 0.0, -inf
+        self._milestone, self._milestone_at = 0.0, time.monotonic()
         self._progress: UUID | None = None
         self._curve: UUID | None = None
         self._job = job
@@ -77,7 +79,10 @@ class JobProgress:
         now = time.monotonic()
         if progress >= min(self._shown + 1, 100) or now > self._shown_at + 10:
             message = "epoch %d: best %s %.6g, %.0f %% done"
-            self._log.info(message, epoch.index, epoch.criteria, epoch.value, progress)
+            milestone = progress >= min(self._milestone + 25, 100) or now > self._milestone_at + 60
+            if milestone:
+                self._milestone, self._milestone_at = progress, now
+            self._log.info(message, epoch.index, epoch.criteria, epoch.value, progress, extra={ROUTINE: not milestone})
             for show in progress_listeners:
                 show(progress)
             if progress >= 100 or progress // 5 > self._shown // 5:

@@ -153,9 +153,12 @@ def test_all_invalid_values_are_reported_together_and_nothing_is_saved(
     [
         ("--role-arn training", r"--role-arn: String should match pattern .*; found 'training'"),
         ("--name Production", r"--name: String should match pattern .*; found 'Production'"),
-        ("--credentials mine --dask-scheduler 10.0.0.7", "--credentials: .*'mine'\n--dask-scheduler: .*'10.0.0.7'"),
+        (
+            "--credentials mine --dask-scheduler 10.0.0.7",
+            "--credentials: .*'mine'. Did you mean machine[?]\n--dask-scheduler: .*'10.0.0.7'",
+        ),
         ("--tags a;=1,aws:x=2", r"the key of tag 'a;' contains ';': .*; the key of tag 'aws:x' begins with aws:, .*"),
-        ("--aws-secret-access-key x", r"error parsing CLI: unrecognized arguments: --aws-secret-access-key x"),
+        ("--aws-secret-access-key x", r"There is no option --aws-secret-access-key\. .*"),
     ],
 )
 def test_an_invalid_argument_is_reported(capsys: pytest.CaptureFixture[str], line: str, message: str) -> None:

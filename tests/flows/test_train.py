@@ -17,6 +17,7 @@ from aws.errors import NotFound
 from aws.training.compute import Compute
 from aws.workspace import Workspace
 from flows.cli.arguments import Arguments
+from flows.cli.input_table import COMMAND_ARGUMENTS
 from flows.train import train_linear_learner
 from linear_learner.errors import DataError
 from linear_learner.formats.artifact import read_model
@@ -274,4 +275,4 @@ def test_the_command_line_has_the_parameters_of_the_flow() -> None:
         for name, parameter in inspect.signature(train_linear_learner.fn).parameters.items()
     }
     line = {name: (field.annotation, field.default) for name, field in Arguments.model_fields.items()}
-    assert {name: line[name] for name in line if name not in {"csv", "sample", "from_run"}} == flow
+    assert {name: line[name] for name in line if name not in COMMAND_ARGUMENTS} == flow
