@@ -7,6 +7,7 @@ if __name__ == "__main__":
     raise SystemExit(run_main("deployments.blocks"))
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
@@ -24,6 +25,7 @@ from aws.workspace_fields import (
     Tags,
     VolumeKmsKeyId,
 )
+from deployments.first_use import find_region, may_be_saved, missing_flags_message
 from flows.cli import local_services
 from flows.cli.arguments import CommandLine, error_message
 from flows.cli.command import print_result, report_error
@@ -80,12 +82,28 @@ class Arguments(CommandLine):
     dask_scheduler: DaskScheduler = UNCHANGED
 
 
+def _find_missing(chosen: Arguments) -> list[str]:
+    """Return the flags that new blocks need, if there are certainly no saved ones; takes no second."""
+    flags = {"--bucket": chosen.bucket_name, "--role-arn": chosen.role_arn}
+    missing = [flag for flag, value in flags.items() if value is None]
+    if not missing or may_be_saved(chosen.name):
+        return []
+    from botocore.exceptions import BotoCoreError  # slow
+
+    with suppress(BotoCoreError):  # such as a missing profile, which is reported when a client is created
+        if not (chosen.region_name or find_region(chosen.profile_name)):
+            missing.append("--region")
+    return missing
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Save the blocks; exit codes: 0 saved, 2 an error."""
     try:
         chosen = Arguments(**Arguments.given(arguments))
     except (ValidationError, SettingsError) as error:
         return report_error(error_message(error), 2)
+    if missing := _find_missing(chosen):
+        return report_error(missing_flags_message(chosen.name, missing), 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # slow: imported while a server starts, if none is configured
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME

@@ -17,6 +17,7 @@ from pydantic import SecretStr
 from aws.errors import AccessDenied, InvalidRequest, NotFound, translate_errors
 from aws.preflight import check_workspace
 from aws.workspace import Workspace, load_workspace
+from deployments.first_use import find_region, missing_flags_message
 
 SECRETS = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
 
@@ -76,7 +77,7 @@ def _build_workspace(name: str, saved: Mapping[type[Block], Any], given: Mapping
         "--region": AwsCredentials in saved or credentials.region_name,
     }
     if missing := [flag for flag, found in needed.items() if not found]:
-        raise InvalidRequest(f"Give {' and '.join(missing)} too: no saved block named {name!r} has them yet.")
+        raise InvalidRequest(missing_flags_message(name, missing))
     bucket["credentials"] = credentials
     return Workspace(**workspace | {"bucket": S3Bucket(**bucket)})
 
@@ -92,7 +93,7 @@ def _credentials(saved: AwsCredentials | None, given: Mapping[str, Any]) -> dict
     profile, keys = given.get("profile_name"), given.get("keys")
     if saved is None:
         with translate_errors("looking for the region"):
-            region = os.environ.get("AWS_REGION") or boto3.Session(profile_name=profile).region_name
+            region = find_region(profile)
         given = {"region_name": region, "endpoint_url": os.environ.get("AWS_ENDPOINT_URL") or None, **given}
     values = _merge(AwsCredentials, saved, given)
     if "endpoint_url" in given:

@@ -2,9 +2,12 @@
 
 import os
 import re
+import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import cast
 
@@ -16,6 +19,7 @@ from prefect_aws import AwsCredentials
 from aws.preflight import check_workspace
 from aws.workspace import Workspace, load_workspace
 from deployments.blocks import main
+from deployments.first_use import may_be_saved
 from sandbox.account import BUCKET, REGION, ROLE_ARN
 
 pytestmark = pytest.mark.e2e
@@ -228,3 +232,46 @@ def keys(workspace: Workspace) -> tuple[str | None, ...]:
     stored = cast("AwsCredentials", workspace.bucket.credentials)
     secret = stored.aws_secret_access_key.get_secret_value() if stored.aws_secret_access_key else None
     return stored.aws_access_key_id, secret, stored.aws_session_token, stored.profile_name
+
+
+@pytest.mark.parametrize("has_database", [False, True])
+def test_missing_flags_are_reported_without_starting_a_server(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    empty_database: Path,
+    has_database: bool,
+) -> None:
+    for variable in ("PREFECT_API_URL", "AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(variable, raising=False)
+    for variable in ("HOME", "PREFECT_HOME"):
+        monkeypatch.setenv(variable, str(tmp_path))
+    if has_database:
+        shutil.copy(empty_database, tmp_path / "prefect.db")
+    monkeypatch.setattr("flows.cli.local_services.start", lambda **_: pytest.fail("a server is started"))
+    assert main(["--bucket", "b", "--name", "new"]) == 2
+    expected = "Give --role-arn and --region too: no saved block named 'new' has them yet.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_blocks_in_the_local_database_are_not_asked_for_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PREFECT_API_URL")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    with closing(sqlite3.connect(tmp_path / "prefect.db")) as database, database:
+        database.execute("CREATE TABLE block_document (name TEXT)")
+        database.execute("INSERT INTO block_document VALUES ('saved')")
+    assert [may_be_saved(name) for name in ("saved", "other")] == [True, False]
+
+
+def test_without_credentials_the_remedy_names_what_to_set_and_the_other_checks_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for variable in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
+        monkeypatch.setenv(variable, str(tmp_path / "none"))
+    assert main(["--name", "nobody", *NEW, "--subnets", "one", "--security-group-ids", "sg-1"]) == 2
+    error = capsys.readouterr().err
+    assert "Set AWS_PROFILE to a profile of this machine, or run `aws configure`" in error
+    assert "'one' is not an id such as subnet-" in error
