@@ -21,7 +21,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
-from aws.workspace import load_workspace
+from flows.endpoint import load_running_workspace
 from flows.train import form_title
 from tasks.parameters import Prediction
 from tasks.predict import evaluate, fetch, find, predict
@@ -69,7 +69,7 @@ def predict_batch(
     """
     ignore_closed_pipe()
     with failure_artifact():
-        block = load_workspace(workspace)
+        block = load_running_workspace(workspace)
         found = find(block, prediction)
         get_run_logger().info("model: %s", found.model)
         job = fetch(block, found, prediction)

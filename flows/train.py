@@ -23,7 +23,8 @@ from pydantic import Field
 from aws.errors import TrainingFailed
 from aws.training.compute import Compute
 from aws.training.submission import IfExists, Submission
-from aws.workspace import Workspace, load_workspace
+from aws.workspace import Workspace
+from flows.endpoint import load_running_workspace
 from flows.reap import stop_or_leave_jobs
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.result_storage import bucket_results
@@ -119,7 +120,7 @@ def train_linear_learner(
     )
     try:
         with failure_artifact():
-            block = load_workspace(workspace)
+            block = load_running_workspace(workspace)
             with bucket_results(block, dataset, reuse) as results:
                 check_workspace(block, model_dir, compute)
                 table = load(block, find(block, dataset), dataset)

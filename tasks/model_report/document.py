@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -77,6 +78,22 @@ class TrainingRun(TrainedModel):
         if not self.may_be_used:
             return "Ask who rejected the model, or train another one."
         return "Predict new rows with the model."
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of the test set by name, such as `rmse`, without those that are not defined."""
+        return {metric.name: metric.value for metric in self.evaluation.metrics if metric.value is not None}
+
+    def __repr__(self) -> str:
+        return f"<TrainingRun {self.job.name}: {self.verdict.headline}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """The verdict and the metrics, which a notebook shows."""
+        shown = [metric for metric in self.evaluation.metrics if metric.value is not None]
+        rows = "".join(f"<tr><td>{METRICS[one.name].title}</td><td>{one.value:.6g}</td></tr>" for one in shown)
+        return f"<p>{escape(str(self.verdict))}</p><table>{rows}</table>"
 
     def predict(self, frame: Table) -> "pd.DataFrame":
         """The predictions for a frame with the table's columns, in any order, as columns such as `prediction`.

@@ -85,8 +85,9 @@ def test_registered_models_are_listed_compared_decided_on_and_downloaded(shell: 
     assert all(part in output for part, output in zip(expected, outputs, strict=True)), outputs
 
 
-def test_the_model_is_a_scikit_learn_estimator(shell: dict[str, str]) -> None:
+def test_the_flow_is_called_from_python(shell: dict[str, str]) -> None:
+    run_shell(shell, ".venv/bin/python -m flows.train")  # saves the workspace
     python = (ROOT / "README.md").read_text().split("```python\n")[1].split("```")[0]
     script = Path(shell["HOME"]) / "example.py"
     script.write_text(python)
-    assert run_shell(shell, f".venv/bin/python {script}").stdout
+    assert run_shell(shell, f".venv/bin/python {script}").stdout.startswith("first model: RMSE")
