@@ -135,6 +135,7 @@ def add_option(container: Any, *names: str, **settings: Any) -> Action:
     text, default = _split_default(settings.get("help", ""))
     kind = str(settings.get("metavar", ""))
     is_list = kind.startswith(("tuple[", "list["))
+    text = re.sub(r"\bNone:", "Not given:", text)  # the form shows `None` for an empty field
     settings["help"] = text + (f" Default {default}." if default and "default" not in text.lower() else "")
     if is_list or kind.startswith("dict["):
         settings["metavar"] = "A,B,..." if is_list else "KEY=VALUE,..."

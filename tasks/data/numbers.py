@@ -21,9 +21,9 @@ def format_share(figure: float | None) -> str:
     return NO_VALUE if figure is None or not isfinite(figure) else f"{format_number(100 * figure, 3)} %"
 
 
-def format_change(reduction: float, less: str = "less", more: str = "more", digits: int = 3) -> str:
+def format_change(reduction: float, less: str = "less", more: str = "more") -> str:
     """`82.7 % less` for a reduction by the share 0.827, `364 % more` for one by -3.64."""
-    size = "over 1000" if abs(reduction) > 10 else format_number(100 * abs(reduction), digits)
+    size = "over 1000" if abs(reduction) > 10 else format_number(100 * abs(reduction), 3)
     return f"{size} % {more if reduction < 0 else less}"
 
 

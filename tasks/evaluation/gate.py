@@ -118,10 +118,10 @@ def _figure(evaluation: Evaluation) -> str:
 
 
 def _below(evaluation: Evaluation, baseline: Improvement) -> str:
-    """`83 % below baseline` for a metric that is an error itself, else `83 % less error than baseline`."""
+    """`82.7 % below baseline` for a metric that is an error itself, else `82.7 % less error than baseline`."""
     error_words = ("less error than", "more error than")
     words = error_words if METRICS[evaluation.gate_metric].higher_is_better else ("below", "above")
-    return f"{format_change(baseline.value, *words, digits=2)} baseline"
+    return f"{format_change(baseline.value, *words)} baseline"
 
 
 def _compare(evaluation: Evaluation, improvement: Improvement, champion: int | None = None) -> str:

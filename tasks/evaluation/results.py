@@ -191,7 +191,7 @@ class Verdict(BaseModel, frozen=True):
 
     outcome: GateOutcome
     headline: str
-    """One line with the outcome and the decisive number, as `first model: RMSE 633.8, 83 % below baseline`."""
+    """One line with the outcome and the decisive number, as `first model: RMSE 631.0, 82.7 % below baseline`."""
     reason: str
     """Full sentences with all numbers."""
 

@@ -11,6 +11,7 @@ from prefect.context import FlowRunContext
 from prefect.runtime import deployment
 
 from tasks.caching.explain_rerun import flatten, format_value
+from tasks.data.numbers import format_count
 from tasks.parameters import Dataset, RunParameters
 
 MAX_CHANGES = 3
@@ -45,7 +46,7 @@ def training_run_name() -> str:
     subject = f"{dataset.target} from {PurePosixPath(dataset.source).name}"
     used = _read_deployment()
     changes = list(_list_changes(parameters, used.parameters if used else {}))
-    more = [f"{len(changes) - MAX_CHANGES} more changes"] if len(changes) > MAX_CHANGES else []
+    more = [format_count("more change", len(changes) - MAX_CHANGES)] if len(changes) > MAX_CHANGES else []
     return ", ".join([subject, *changes[:MAX_CHANGES], *more, *([used.name] if used else [])])
 
 

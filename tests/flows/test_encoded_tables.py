@@ -82,7 +82,7 @@ def test_predictions_by_column_name_equal_those_of_the_evaluation(
     assert estimator.score(table, labels) == pytest.approx(run.evaluation.value("accuracy"), abs=1e-6)
     report = (folder / "report.html").read_text()
     assert all(name in report for name in classes)
-    assert "What became of each column" in report
+    assert "Use of each column" in report
 
 
 def test_rows_without_a_label_are_left_out_on_request(machine: Path, put_object: PutObject) -> None:

@@ -34,7 +34,7 @@ def test_the_result_is_used_in_a_script_in_a_notebook_and_by_a_flow_that_calls_i
 
 
 def test_a_run_is_shown_in_few_words_and_in_a_notebook_as_a_table(run: TrainingRun) -> None:
-    assert repr(run) == f"<TrainingRun {run.job.name}: {run.verdict}>"
+    assert repr(run) == f"<TrainingRun {run.job.name}: {run.verdict.headline}>"
     html = run._repr_html_()
     assert "<table>" in html
     assert f"{run.metrics['rmse']:.6g}" in html

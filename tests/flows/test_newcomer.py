@@ -76,8 +76,8 @@ def test_the_printed_commands_lead_from_the_first_run_to_a_comparison_with_the_c
     assert "The champion is now version 2" in shell(second["approve"])
 
     summary = shell(second["change"])
-    assert "for the champion" in summary
-    verdicts = {"promoted: ": True, "no better than the champion: ": False}
+    assert "Champion (version 2): " in summary
+    verdicts = {"Promoted. ": True, "No better than the champion. ": False}
     (promoted,) = (passed for verdict, passed in verdicts.items() if f"  verdict       {verdict}" in summary)
     assert {"predict", "approve"} & next_steps(summary).keys() == ({"predict", "approve"} if promoted else set())
     assert next_steps(summary)["compare"].endswith("2 3")

@@ -20,7 +20,7 @@ from flows.cli.main import main
         ),
         (
             ["--csv", "good.csv", "--target", "price", "--dataset.categorical", "prise"],
-            "good.csv has no column 'prise' to use as a category. Did you mean 'price'?",
+            "good.csv has no column 'prise' (did you mean 'price'?) to use as a category.",
         ),
         (["--csv", "empty.csv", "--target", "price"], "empty.csv is empty."),
         (["--hyperparameters.epochs", "0"], "--hyperparameters.epochs: Input should be greater than 0; found '0'"),

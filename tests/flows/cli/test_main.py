@@ -96,16 +96,6 @@ def test_two_simultaneous_first_runs_share_one_job_and_download_the_model(tmp_pa
     assert_no_process_is_left(tmp_path)
 
 
-def test_an_error_of_the_user_is_reported_in_the_last_line(api_url: str, home: Path) -> None:
-    (home / "text.csv").write_text("town,price\n1,2\nUlm,4\n" + "1,2\n3,4\n" * 9)
-    command = [*PYTHON, "flows.train", "--csv", "text.csv", "--target", "price"]
-    run = run_command(home, *command, PREFECT_API_URL=api_url)
-    assert run.returncode == 2
-    assert "column 'town', row 2: text among other values ('Ulm' in row 2)." in run.stderr.strip().splitlines()[-1]
-    assert "Traceback" not in run.stderr
-    assert_no_process_is_left(home)
-
-
 def test_a_terminal_shows_a_progress_bar(api_url: str, home: Path) -> None:
     controller, terminal = pty.openpty()
     # Training takes some seconds, so that the job is polled more than once.

@@ -173,7 +173,7 @@ def test_the_reason_has_the_numbers() -> None:
     headline = rf"promoted: RMSE {figure}, [\d.]+ % less error than champion version 1"
     assert re.fullmatch(headline, verdict.headline), verdict.headline
     _, first = run_gate(model, data)
-    assert re.fullmatch(rf"first model: RMSE {figure}, \d\d % below baseline", first.headline), first.headline
+    assert re.fullmatch(rf"first model: RMSE {figure}, [\d.]+ % below baseline", first.headline), first.headline
     full = rf"This model: RMSE {figure}. Best constant prediction: {figure}. The error is [\d.]+ % lower {interval}."
     assert re.fullmatch(rf"{full} There is no champion yet\.", first.reason), first.reason
     unchanged = confirm_champion(evaluation, 4)
