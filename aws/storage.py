@@ -191,3 +191,11 @@ def sha256_of(path: Path) -> str:
     """Return the checksum of a file, which is read in blocks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_file_with(path: Path, sha256: str) -> bool:
+    """Return whether there is a file with this checksum; another process may remove it at any time."""
+    try:
+        return sha256_of(path) == sha256
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False

@@ -12,19 +12,19 @@ if __name__ == "__main__":
         )
     )
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow
 from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed
-from pydantic import Field
 
 from aws.errors import TrainingFailed
 from aws.training.compute import Compute
 from aws.training.submission import IfExists, Submission
 from aws.workspace import Workspace
 from flows.endpoint import load_running_workspace
+from flows.form import form_title, shorten_signature
 from flows.reap import stop_or_leave_jobs
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.result_storage import bucket_results
@@ -59,11 +59,6 @@ from tasks.upload import Uploaded, upload
 
 MAX_INTERNAL_ERRORS = 3
 """Number of attempts with an internal error of AWS after which the run fails; each may have been billed."""
-
-
-def form_title(title: str) -> Any:
-    """Return the title of a parameter in the form, where Prefect would show its name."""
-    return Field(json_schema_extra={"title": title})
 
 
 DESCRIPTION = """\
@@ -166,6 +161,9 @@ def train_linear_learner(
         # Users and automations can distinguish this state from that of a run whose model may be used.
         return Completed(name="Rejected", message=verdict.headline, data=run)  # type: ignore[return-value] # the same
     return Completed(message=verdict.headline, data=run)  # type: ignore[return-value] # the same
+
+
+shorten_signature(train_linear_learner)
 
 
 def fit_and_monitor(

@@ -8,6 +8,7 @@ from aws.errors import AwsError
 from aws.preflight import check_workspace as preflight_warnings
 from aws.training.compute import Compute
 from aws.workspace import Workspace
+from linear_learner.columns import list_missing
 from linear_learner.errors import DataError
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.policy import RETRIES, UNCACHED, Result
@@ -92,6 +93,9 @@ def check(table: Table, rows: Rows, parameters: RunParameters) -> CheckedData:
 def find_treatments(table: Table, rows: Rows, parameters: RunParameters) -> CheckedData:
     """Decide what becomes of each column and what is predicted, and find the problems of the table."""
     dataset, requested, profile = parameters.dataset, parameters.hyperparameters, table.profile
+    known = (*table.columns, *dataset.ignore)
+    if unknown := [name for name in dataset.categorical if name not in known]:  # not found by load if it is reused
+        raise DataError(f"{table.source.uri} has no {list_missing(unknown, known)} to use as a category.")
     plan = plan_columns(profile, dataset.plan_options, parameters.split.left_out)
     label = choose_labels(profile, requested, dataset.positive)
     hyperparameters = requested.resolve(

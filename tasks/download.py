@@ -4,7 +4,7 @@ from pathlib import Path
 
 from prefect import get_run_logger, task
 
-from aws.storage import download_object, sha256_of
+from aws.storage import download_object, is_file_with, sha256_of
 from aws.training.submission import Submission
 from aws.workspace import Workspace
 from linear_learner.formats.artifact import read_model
@@ -32,7 +32,7 @@ class ModelFile(Result):
     def missing(self, workspace: Workspace) -> list[str]:
         """The path of the file, if it was changed or removed."""
         del workspace
-        return [] if self.path.is_file() and sha256_of(self.path) == self.sha256 else [str(self.path)]
+        return [] if is_file_with(self.path, self.sha256) else [str(self.path)]
 
     def __str__(self) -> str:
         return f"downloaded model, {self.path}"

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from prefect import task
 
-from aws.storage import has_checksum, sha256_of
+from aws.storage import has_checksum, is_file_with
 from aws.workspace import Workspace
 from linear_learner.schema import Schema
 from tasks.caching import work_folder
@@ -67,12 +67,8 @@ class Formatted(Result):
 
     def missing(self, workspace: Workspace) -> list[str]:
         """Return the URIs of the files that are neither on this machine nor in the bucket."""
-        not_local = [file for file in self.files if not self._is_local(file)]
+        not_local = [file for file in self.files if not is_file_with(self.path(file), file.sha256)]
         return [file.uri for file in not_local if not has_checksum(workspace, file.uri, file.sha256)]
-
-    def _is_local(self, file: ChannelFile) -> bool:
-        path = self.path(file)
-        return path.exists() and sha256_of(path) == file.sha256
 
     def __str__(self) -> str:
         return f"formatted channels, {sum(file.size for file in self.files) / 1e6:.1f} MB"

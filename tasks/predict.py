@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from pydantic import ValidationError
 
 from aws.errors import NotFound
-from aws.storage import MAX_PUT_BYTES, has_checksum, read_object, sha256_of, write_file, write_object
+from aws.storage import MAX_PUT_BYTES, has_checksum, is_file_with, read_object, sha256_of, write_file, write_object
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError, DataError
 from linear_learner.model import LinearModel
@@ -56,8 +56,7 @@ class PredictedFile(Result):
         """The file, if it was changed or removed."""
         if not self.uri.startswith(FILE_SCHEME):
             return () if has_checksum(workspace, self.uri, self.sha256) else (self.uri,)
-        path = file_uri_to_path(self.uri)
-        return () if path.is_file() and sha256_of(path) == self.sha256 else (self.uri,)
+        return () if is_file_with(file_uri_to_path(self.uri), self.sha256) else (self.uri,)
 
 
 @dataclass(frozen=True)

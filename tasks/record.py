@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from prefect import get_run_logger, task
 from pydantic import Field, model_validator
 
-from aws.storage import has_checksum, sha256_of, write_object
+from aws.storage import has_checksum, is_file_with, write_object
 from aws.training.compute import Compute
 from aws.training.following import describe_job
 from aws.training.request import Channel, TrainingJobSpec
@@ -104,7 +104,7 @@ class Recorded(Result):
         files = ((self.uri, self.path, self.sha256), (self.schema_uri, schema_path, self.schema_sha256))
         missing = [uri for uri, _, checksum in files if not has_checksum(workspace, uri, checksum)]
         for _, path, checksum in files:
-            if not (path.is_file() and sha256_of(path) == checksum):
+            if not is_file_with(path, checksum):
                 missing.append(str(path))
         return missing
 

@@ -60,7 +60,11 @@ def upload(workspace: Workspace, formatted: Formatted) -> Uploaded:
     """Upload the files with their checksums under the workspace's prefix; files that exist there are not sent again."""
 
     def upload_one(file: ChannelFile) -> None:
-        upload_file(workspace, formatted.path(file), file.uri, file.sha256)
+        try:
+            upload_file(workspace, formatted.path(file), file.uri, file.sha256)
+        except FileNotFoundError:  # a simultaneous run with the same input may have uploaded and removed it
+            if not has_checksum(workspace, file.uri, file.sha256):
+                raise
 
     with ThreadPoolExecutor(MAX_PARALLEL_UPLOADS) as pool:
         list(pool.map(upload_one, formatted.files))

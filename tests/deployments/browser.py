@@ -77,6 +77,14 @@ class Browser:
         self.field(titles).get_by_role("button").press("Space")
         self.page.get_by_role("option", name=option, exact=True).click()
 
+    def enter_run_name(self, name: str) -> None:
+        """Replace the name that the form has generated."""
+        self.page.locator(".flow-run-name-input input").fill(name)
+
+    def switch_on(self, titles: Sequence[str]) -> None:
+        """Switch on a toggle."""
+        self.field(titles).get_by_role("switch").click()
+
     def submit(self) -> str:
         """Submit the form; returns the id of the new run."""
         # The id is read from the response: the notice with a link to the run disappears within seconds.

@@ -269,6 +269,7 @@ def test_without_credentials_the_remedy_names_what_to_set_and_the_other_checks_a
     for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(variable)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "eu-west-3")  # another block than those whose clients this process keeps
     for variable in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(variable, str(tmp_path / "none"))
     assert main(["--name", "nobody", *NEW, "--subnets", "one", "--security-group-ids", "sg-1"]) == 2

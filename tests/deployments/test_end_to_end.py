@@ -155,23 +155,35 @@ def test_the_form_shows_all_parameters_and_trains_with_its_values(installation: 
     browser.field([*target.values()]).get_by_role("textbox").fill("bonus")
     browser.field([*epochs.values()]).get_by_role("spinbutton").fill("4")
     browser.select([*loss.values()], "huber_loss")
+    browser.enter_run_name("Huber loss, 4 epochs")
     browser.save_screenshot("form-filled")
     run = browser.submit()
     log = log_of_completed(installation, run)
-    parameters = installation.call_api("GET", f"/flow_runs/{run}")["parameters"]
+    flow_run = installation.call_api("GET", f"/flow_runs/{run}")
+    parameters = flow_run["parameters"]
+    assert flow_run["name"] == "Huber loss, 4 epochs"
     assert [reduce(getitem, path, parameters) for path in (target, epochs, loss)] == ["bonus", 4, "huber_loss"]
     assert "started: training job" in log
     trained = sagemaker(installation).describe_training_job(TrainingJobName=job_in(log))["HyperParameters"]
     assert (trained["epochs"], trained["loss"]) == ("4", "huber_loss")
-    visit_pages(installation, browser, run)
+    verdict = flow_run["state"]["message"]
+    assert re.fullmatch(r"(first model|promoted|rejected): RMSE .*", verdict)
+    visit_pages(installation, browser, run, verdict)
 
 
-def visit_pages(installation: Production, browser: Browser, run: str) -> None:
-    """Open the pages of the deployments, the run and its report, whose plots must be displayed."""
+def visit_pages(installation: Production, browser: Browser, run: str, verdict: str) -> None:
+    """Open the pages of the deployments, the runs, the run and its report.
+
+    The verdict must be visible in the list and on the page of the run, the plots in the report.
+    """
     browser.page.goto(f"{installation.url}/deployments")
     browser.page.get_by_text("nightly", exact=True).first.wait_for()
     browser.save_screenshot("deployments")
+    browser.page.goto(f"{installation.url}/runs")
+    browser.page.get_by_text(verdict).first.wait_for()
+    browser.save_screenshot("runs")
     browser.open_run_page(run)
+    browser.page.get_by_text(verdict).first.wait_for()
     browser.save_screenshot("run")
     artifacts = installation.call_api("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}})
     (report,) = (one["id"] for one in artifacts if one["key"] == "model-report")
@@ -183,6 +195,25 @@ def visit_pages(installation: Production, browser: Browser, run: str) -> None:
     assert widths
     assert all(widths)
     browser.close_page()
+
+
+def test_the_form_of_predict_writes_predictions_with_the_newest_model(
+    installation: Production, browser: Browser
+) -> None:
+    deployment = installation.deployments()["predict"]
+    schema = deployment["parameter_openapi_schema"]
+    browser.open_run_form(deployment["id"])
+    assert browser.form_fields() == expected_fields(schema)
+    browser.switch_on([*path_to("allow_unapproved", schema).values()])
+    browser.save_screenshot("form-predict")
+    run = browser.submit()
+    log_of_completed(installation, run)
+    artifacts = installation.call_api("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}})
+    (summary,) = (one["data"] for one in artifacts if one["key"] == "predictions")
+    assert "45,000" in summary
+    s3 = client.make_workspace(str(installation.sandbox_url)).client("s3")
+    written = s3.get_object(Bucket=BUCKET, Key="linear-learner/predictions/predictions.csv")["Body"].read()
+    assert written.count(b"\n") == 45_001
 
 
 def test_worker_command_line_and_serve_return_the_same_model(installation: Production, browser: Browser) -> None:

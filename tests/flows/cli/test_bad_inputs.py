@@ -156,7 +156,7 @@ CONTENT: dict[str, Case] = {
     ),
     "an unknown column of categories": (
         table(),
-        ["no column 'agee' to use as a category", "Did you mean 'age'?"],
+        ["no column 'agee' (did you mean 'age'?) to use as a category"],
         {"dataset": {"categorical": ["agee"]}},
     ),
     "all features ignored": (

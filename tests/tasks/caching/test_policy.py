@@ -1,6 +1,8 @@
 """Results are reused on any machine while they exist and inputs are equal; only temporary faults are retried."""
 
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -203,6 +205,31 @@ def test_without_stored_results_existing_channels_are_not_sent_again(
 def test_local_files_are_removed_after_the_upload(workspace: Workspace, machine: Path, make_table: MakeTable) -> None:
     prepare(workspace, make_table())
     assert [path for path in (machine / "cache").rglob("*") if path.is_file()] == []
+
+
+def test_files_that_a_simultaneous_run_has_uploaded_and_removed_are_no_error(
+    workspace: Workspace, make_table: MakeTable, inject: Callable[..., None]
+) -> None:
+    dataset = make_table()
+
+    def steps() -> Uploaded:
+        table = load(workspace, find(workspace, dataset), dataset)
+        rows = split_rows(workspace, table, Split())
+        formatted = format_channels(workspace, table, rows, encoding_of(workspace, table, rows))
+
+        def upload_and_remove() -> None:
+            time.sleep(1)
+            for file in formatted.files:
+                upload_file(workspace, formatted.path(file), file.uri, file.sha256)
+                formatted.path(file).unlink(missing_ok=True)
+
+        inject(kind="slow-answer", action="HeadObject", seconds=3)  # to the question whether the first file is there
+        with ThreadPoolExecutor(1) as other_run:
+            other_run.submit(upload_and_remove)
+            return upload(workspace, formatted)
+
+    uploaded = in_flow(workspace, steps)
+    assert uploaded.missing(workspace) == []
 
 
 def test_a_missing_source_raises_not_found_with_its_uri(workspace: Workspace) -> None:
