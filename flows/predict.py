@@ -22,7 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.endpoint import load_running_workspace
-from flows.form import form_title, shorten_signature
+from flows.train import form_title
 from tasks.parameters import Prediction
 from tasks.predict import evaluate, fetch, find, predict
 from tasks.prediction_report import BatchPrediction, render_report
@@ -83,6 +83,3 @@ def predict_batch(
         with warn_of_errors("The summary is not among the artifacts of this run"):
             create_markdown_artifact(render_report(run), key=REPORT_KEY, description=f"Predictions for {run.table.uri}")
     return Completed(message=str(run), data=run)  # type: ignore[return-value] # Prefect uses it as the state of the run
-
-
-shorten_signature(predict_batch)

@@ -12,19 +12,19 @@ if __name__ == "__main__":
         )
     )
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from prefect import flow
 from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed
+from pydantic import Field
 
 from aws.errors import TrainingFailed
 from aws.training.compute import Compute
 from aws.training.submission import IfExists, Submission
 from aws.workspace import Workspace
 from flows.endpoint import load_running_workspace
-from flows.form import form_title, shorten_signature
 from flows.reap import stop_or_leave_jobs
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.result_storage import bucket_results
@@ -50,7 +50,7 @@ from tasks.parameters import (
 )
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.failure_artifact import failure_artifact
-from tasks.prefect_ui.run_name import training_run_name
+from tasks.prefect_ui.run_name import add_verdict, training_run_name
 from tasks.record import record
 from tasks.register import decide_verdict, find_champion, register
 from tasks.report import TrainingRun, report, show_report
@@ -59,6 +59,11 @@ from tasks.upload import Uploaded, upload
 
 MAX_INTERNAL_ERRORS = 3
 """Number of attempts with an internal error of AWS after which the run fails; each may have been billed."""
+
+
+def form_title(title: str) -> Any:
+    """Return the title of a parameter in the form, where Prefect would show its name."""
+    return Field(json_schema_extra={"title": title})
 
 
 DESCRIPTION = """\
@@ -155,15 +160,13 @@ def train_linear_learner(
                     reused=results.reused(),
                 )
                 show_report(report(block, run, compared, workspace, evaluated.figures), run)
+                add_verdict(verdict.headline)
     except CancelledRun as cancelled:
         return Cancelled(message=str(cancelled))  # type: ignore[return-value] # Prefect uses it as the state of the run
     if not verdict.passed:
         # Users and automations can distinguish this state from that of a run whose model may be used.
         return Completed(name="Rejected", message=verdict.headline, data=run)  # type: ignore[return-value] # the same
     return Completed(message=verdict.headline, data=run)  # type: ignore[return-value] # the same
-
-
-shorten_signature(train_linear_learner)
 
 
 def fit_and_monitor(

@@ -1,4 +1,8 @@
-"""The name of a flow run: the one that a person entered, or else what is trained and which parameters differ."""
+"""The name of a flow run: the one that a person entered, or else what is trained and which parameters differ.
+
+At the end of a training run the verdict follows. Prefect's lists and the head of a run's page show the name of a run,
+but not the message of its state.
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,12 +17,14 @@ from prefect.runtime import deployment
 from tasks.caching.explain_rerun import flatten, format_value
 from tasks.data.numbers import format_count
 from tasks.parameters import Dataset, RunParameters
+from tasks.prefect_ui.display import warn_of_errors, without_retries
 
 MAX_CHANGES = 3
 """Number of changed parameters that a name has."""
 MAX_VALUE_LENGTH = 24
 _GENERATED = re.compile(r"[a-z]+-[a-z]+")
 """Names that Prefect's server and its form generate, such as `curious-otter`."""
+_BEFORE_VERDICT = " → "
 _IN_NAME = {"dataset.source", "dataset.target"}
 
 
@@ -29,7 +35,9 @@ def entered_name() -> str | None:
     nothing else tells it from an entered one.
     """
     context = FlowRunContext.get()
-    name = context and context.flow_run and context.flow_run.name
+    name = (
+        context and context.flow_run and context.flow_run.name.partition(_BEFORE_VERDICT)[0]
+    )  # set by a first attempt
     return None if not name or _GENERATED.fullmatch(name) else name
 
 
@@ -48,6 +56,17 @@ def training_run_name() -> str:
     changes = list(_list_changes(parameters, used.parameters if used else {}))
     more = [format_count("more change", len(changes) - MAX_CHANGES)] if len(changes) > MAX_CHANGES else []
     return ", ".join([subject, *changes[:MAX_CHANGES], *more, *([used.name] if used else [])])
+
+
+def add_verdict(headline: str) -> None:
+    """Add the verdict to the name of the current flow run: `bonus from table.csv → first model: RMSE 631`."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return
+    name = f"{context.flow_run.name.partition(_BEFORE_VERDICT)[0]}{_BEFORE_VERDICT}{headline}"
+    problem = "The name of this run does not have the verdict"
+    with warn_of_errors(problem), without_retries(), get_client(sync_client=True) as client:
+        client.update_flow_run(context.flow_run.id, name=name)
 
 
 def _read_deployment() -> DeploymentResponse | None:

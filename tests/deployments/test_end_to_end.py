@@ -161,13 +161,13 @@ def test_the_form_shows_all_parameters_and_trains_with_its_values(installation: 
     log = log_of_completed(installation, run)
     flow_run = installation.call_api("GET", f"/flow_runs/{run}")
     parameters = flow_run["parameters"]
-    assert flow_run["name"] == "Huber loss, 4 epochs"
     assert [reduce(getitem, path, parameters) for path in (target, epochs, loss)] == ["bonus", 4, "huber_loss"]
     assert "started: training job" in log
     trained = sagemaker(installation).describe_training_job(TrainingJobName=job_in(log))["HyperParameters"]
     assert (trained["epochs"], trained["loss"]) == ("4", "huber_loss")
     verdict = flow_run["state"]["message"]
-    assert re.fullmatch(r"(first model|promoted|rejected): RMSE .*", verdict)
+    assert flow_run["name"] == f"Huber loss, 4 epochs → {verdict}"
+    assert re.fullmatch(r"(first model|promoted|rejected): MAE .*", verdict)
     visit_pages(installation, browser, run, verdict)
 
 
@@ -184,6 +184,7 @@ def visit_pages(installation: Production, browser: Browser, run: str, verdict: s
     browser.save_screenshot("runs")
     browser.open_run_page(run)
     browser.page.get_by_text(verdict).first.wait_for()
+    browser.save_screenshot("run")
     browser.save_screenshot("run")
     artifacts = installation.call_api("POST", "/artifacts/filter", flow_runs={"id": {"any_": [run]}})
     (report,) = (one["id"] for one in artifacts if one["key"] == "model-report")

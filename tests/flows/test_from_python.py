@@ -1,7 +1,6 @@
 """The flow as a function: in a script, under a running event loop, as in a notebook, and as a subflow."""
 
 import asyncio
-import inspect
 import socket
 from typing import Any
 
@@ -13,7 +12,6 @@ from aws.errors import Unavailable
 from aws.workspace import Workspace
 from flows.train import train_linear_learner
 from sandbox import client
-from tasks.parameters import Dataset
 from tasks.report import TrainingRun
 
 FRAME = pd.DataFrame({"score": [0.0, 0.5], "age": [20, 50]})
@@ -52,10 +50,3 @@ def test_a_sandbox_that_is_not_running_is_named_at_once_with_the_command_that_st
     client.make_workspace(f"http://127.0.0.1:{port}").save("stopped", overwrite=True)
     with pytest.raises(Unavailable, match=rf"sandbox at http://127.0.0.1:{port}.*Start it with `python -m sandbox`"):
         train_linear_learner(**{**parameters, "workspace": "stopped"})
-
-
-def test_help_shows_a_readable_signature() -> None:
-    shown = str(inspect.signature(train_linear_learner))
-    assert shown.startswith("(dataset: tasks.parameters.Dataset = Dataset(), workspace: str = 'sandbox', split: ")
-    assert len(shown) < 700
-    assert inspect.signature(train_linear_learner.fn).parameters["dataset"].default == Dataset()

@@ -68,7 +68,8 @@ def test_a_run_trains_a_model_the_next_run_reuses_it_and_a_changed_hyperparamete
 
     again: State[Any] = train_linear_learner(**parameters, return_state=True)
     name = f"pay from {Path(parameters['dataset'].source).name}"
-    assert run_name(again) == f"{name}, epochs 20, mini_batch_size 10, num_models 16, 1 more change"
+    name += ", epochs 20, mini_batch_size 10, num_models 16, 1 more change"
+    assert run_name(again) == f"{name} → {again.message}"
     second = again.result()
     assert second.reused == STEPS
     assert second.submission.how == "reused"
