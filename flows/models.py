@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 from flows.cli.command import USER_ERROR, print_result, report_error
-from flows.cli.flow_command import HOW_TO_SAVE_A_WORKSPACE
+from flows.cli.flow_command import load_saved_workspace
 
 if TYPE_CHECKING:
     from aws.registry import ApprovalStatus, Package
@@ -108,23 +108,13 @@ def _run(command: Command, chosen: argparse.Namespace, names: list[str], numbers
     try:
         if ready:
             ready()
-        workspace = _load(chosen.workspace) if ready else local_services.open_sandbox()
+        workspace = load_saved_workspace(chosen.workspace) if ready else local_services.open_sandbox()
         group = names[0] if names else "" if command.versions == 0 else _only_group(workspace)
         text = command.run(workspace, chosen, group, numbers)
     except (AwsError, LinearLearnerError, local_services.ServerStartError) as error:
         return report_error(error, USER_ERROR)
     print_result(text)
     return 0
-
-
-def _load(name: str) -> "Workspace":
-    from aws.errors import NotFound
-    from aws.workspace import load_workspace
-
-    try:
-        return load_workspace(name)
-    except NotFound as error:
-        raise NotFound(f"{error} {HOW_TO_SAVE_A_WORKSPACE}") from error
 
 
 def _only_group(workspace: "Workspace") -> str:

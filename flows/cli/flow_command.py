@@ -19,6 +19,17 @@ HOW_TO_SAVE_A_WORKSPACE = (
 )
 
 
+def load_saved_workspace(name: str) -> "Workspace":
+    """Return the saved block of this name; raises NotFound, with the commands that save one, if there is none."""
+    from aws.errors import NotFound
+    from aws.workspace import load_workspace
+
+    try:
+        return load_workspace(name)
+    except NotFound as error:
+        raise NotFound(f"{error} {HOW_TO_SAVE_A_WORKSPACE}") from error
+
+
 def run_flow(
     workspace: str,
     load_flow: Callable[[], "Flow[..., Any]"],
@@ -34,17 +45,13 @@ def run_flow(
     wait_until_ready = local_services.start(sandboxed=workspace == "sandbox", preloaded=preloaded)
     from prefect.exceptions import CancelledRun  # slow: imported while the servers start
 
-    from aws.errors import AwsError, NoCapacity, NotFound, QuotaExceeded, TrainingFailed, Unavailable
-    from aws.workspace import load_workspace
+    from aws.errors import AwsError, NoCapacity, QuotaExceeded, TrainingFailed, Unavailable
     from flows.cli.terminal import terminal_output
 
     flow = load_flow()
     try:
         wait_until_ready()
-        try:
-            block = load_workspace(workspace)
-        except NotFound as error:
-            return report_error(f"{error} {HOW_TO_SAVE_A_WORKSPACE}", USER_ERROR)
+        block = load_saved_workspace(workspace)
         with terminal_output(verbose=verbose):
             text, code = call(flow, block)
     except ServerStartError as error:

@@ -67,12 +67,8 @@ def start(*, sandboxed: bool, preloaded: Sequence[str] = ()) -> Callable[[], Non
     gc.disable()
     running.callback(gc.freeze)
     server = None if "PREFECT_API_URL" in os.environ else running.enter_context(closing(LocalPrefectServer()))
-    state_dir, sandbox = client.default_state_dir() if sandboxed else None, None
-    if state_dir:
-        running.enter_context(client.mark_in_use(state_dir))
-        if client.find_endpoint(state_dir) is None:
-            require_space(state_dir, SANDBOX_BYTES)
-            sandbox = client.start_server(state_dir)
+    state_dir = client.default_state_dir() if sandboxed else None
+    sandbox = _start_sandbox(state_dir, running) if state_dir else None
     return partial(_wait_until_ready, running, server, state_dir, sandbox, preloaded)
 
 
@@ -81,14 +77,19 @@ def open_sandbox() -> "Workspace":
 
     A sandbox that this call starts exits with this process. Raises as `start` and the function that it returns.
     """
-    state_dir, sandbox = client.default_state_dir(), None
+    state_dir, running = client.default_state_dir(), ExitStack()
+    atexit.register(running.close)
     bypass_proxies_on_loopback()
-    in_use = client.mark_in_use(state_dir)
-    atexit.register(in_use.close)
-    if client.find_endpoint(state_dir) is None:
-        require_space(state_dir, SANDBOX_BYTES)
-        sandbox = client.start_server(state_dir)
-    return _sandbox_workspace(state_dir, sandbox)
+    return _sandbox_workspace(state_dir, _start_sandbox(state_dir, running))
+
+
+def _start_sandbox(state_dir: Path, running: ExitStack) -> "subprocess.Popen[bytes] | None":
+    """Mark the sandbox of this folder as in use until `running` is closed, and start it if it does not run."""
+    running.enter_context(client.mark_in_use(state_dir))
+    if client.find_endpoint(state_dir) is not None:
+        return None
+    require_space(state_dir, SANDBOX_BYTES)
+    return client.start_server(state_dir)
 
 
 def _wait_until_ready(

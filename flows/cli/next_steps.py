@@ -7,7 +7,6 @@ from pathlib import Path
 
 from prefect.settings import PREFECT_UI_URL
 
-from aws.registry import PENDING
 from tasks.report import PAGE, REPORT_KEY, TrainingRun
 
 
@@ -36,7 +35,7 @@ def list_next_steps(run: TrainingRun, workspace: str, rows: str) -> dict[str, st
         group, version = package.group, package.version
         if version > 1:
             steps["compare"] = _python("flows.models", "compare", group, str(version - 1), str(version), *where)
-        if package.status == PENDING:
+        if run.waits_for_approval:
             steps["approve"] = _python("flows.models", "approve", group, str(version), *where)
     if ui := PREFECT_UI_URL.value():
         steps["see in Prefect"] = f"{str(ui).rstrip('/')}/artifacts/key/{REPORT_KEY}"

@@ -6,7 +6,7 @@ from html import escape
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
-from aws.registry import ApprovalStatus, Package, approval_command
+from aws.registry import PENDING, ApprovalStatus, Package, approval_command
 from linear_learner.columns import Table
 from linear_learner.formats.artifact import read_model
 from linear_learner.logs.convergence import measure_late_improvement
@@ -70,10 +70,14 @@ class TrainingRun(TrainedModel):
         return _USAGE[status]
 
     @property
+    def waits_for_approval(self) -> bool:
+        return self.registered is not None and self.registered.status == PENDING
+
+    @property
     def next_step(self) -> str:
         if not self.verdict.passed:
             return "Change the data or the hyperparameters and run again; a champion, if there is one, stays in use."
-        if self.registered and self.registered.status == "PendingManualApproval":
+        if self.registered and self.waits_for_approval:
             return f"Look at the worst rows and the plots, and approve version {self.registered.version}."
         if not self.may_be_used:
             return "Ask who rejected the model, or train another one."

@@ -1,9 +1,7 @@
 """A newcomer comes from the first model to a decision on the third one with the commands that each summary prints."""
 
-import os
 import random
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,12 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from sandbox import client
+from tests.shell import open_shell, run_shell
 
 pytestmark = pytest.mark.e2e
-
-PRIVATE_VARIABLES = ("PREFECT_", "AWS_", "XDG_")
-Shell = Callable[[str], str]
 
 
 def houses() -> str:
@@ -27,28 +22,11 @@ def houses() -> str:
 
 
 @pytest.fixture
-def shell(tmp_path: Path, api_url: str) -> Iterator[Shell]:
+def shell(tmp_path: Path, api_url: str) -> Iterator[Callable[[str], str]]:
     """A function that runs a command in an empty home directory with a table and returns what it prints."""
     (tmp_path / "my houses.csv").write_text(houses())
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(PRIVATE_VARIABLES)}
-    environment |= {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache"), "PREFECT_API_URL": api_url}
-    environment["PREFECT_HOME"] = str(tmp_path / "prefect")
-
-    def run(command: str) -> str:
-        done = subprocess.run(
-            ["sh", "-c", command],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
-        )
-        assert done.returncode == 0, f"{command}\n{done.stderr}"
-        return done.stdout
-
-    with client.mark_in_use(tmp_path / "cache/train-linear-learner/sandbox"):  # all commands share one sandbox
-        yield run
+    with open_shell(tmp_path, api_url) as shell:
+        yield lambda command: run_shell(shell, command).stdout
 
 
 def next_steps(summary: str) -> dict[str, str]:
@@ -58,7 +36,7 @@ def next_steps(summary: str) -> dict[str, str]:
 
 
 def test_the_printed_commands_lead_from_the_first_run_to_a_comparison_with_the_champion(
-    shell: Shell, tmp_path: Path, api_url: str
+    shell: Callable[[str], str], tmp_path: Path, api_url: str
 ) -> None:
     summary = shell(f"{shlex.quote(sys.executable)} -m flows.train --csv 'my houses.csv' --target price --model_dir m")
     first = next_steps(summary)
