@@ -1,0 +1,1 @@
+"""Real-time endpoints of SageMaker that serve Linear Learner models."""
