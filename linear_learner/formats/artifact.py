@@ -11,6 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from gzip import GzipFile
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -71,22 +72,50 @@ def write_model(model: LinearModel, folder: Path) -> Path:
     return path
 
 
-def pack_model(content: bytes, path: Path) -> None:
-    """Write a `model.tar.gz` of the `model_algo-1` in `content`; the same content gives the same bytes."""
-    member = tarfile.TarInfo(MODEL_FILE)
-    member.size = len(content)
+def pack_model(content: bytes, path: Path, others: Mapping[str, bytes] | None = None) -> None:
+    """Write a `model.tar.gz` of the `model_algo-1` in `content` and of other files by name.
+
+    The same content gives the same bytes.
+    """
     with (
         path.open("wb") as raw,
         GzipFile("", "wb", fileobj=raw, mtime=0) as packed,
         tarfile.open(fileobj=packed, mode="w", format=tarfile.USTAR_FORMAT) as tar,
     ):
-        tar.addfile(member, io.BytesIO(content))
+        for name, data in {MODEL_FILE: content, **(others or {})}.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            tar.addfile(member, io.BytesIO(data))
+
+
+def read_packed_file(path: Path, name: str = MODEL_FILE) -> bytes | None:
+    """The content of a file in a `model.tar.gz`; None if the archive does not contain it.
+
+    Raises ArtifactError as `read_model` does.
+    """
+    if path.stat().st_size > MAX_BYTES:
+        raise ArtifactError(f"{path.name} has {path.stat().st_size} bytes; the limit is {MAX_BYTES}")
+    try:
+        found = _read_tar(path.read_bytes(), name)
+    except ArtifactError:
+        raise
+    except _DAMAGE_ERRORS as error:
+        raise ArtifactError(f"{path.name} is damaged: {error or type(error).__name__}; download it again") from error
+    return found[0] if found else None
 
 
 def _unpack_tar(data: bytes) -> bytes:
     """The `model_algo-1` in the archive, or `data` if that is one."""
     if data.startswith(b"PK\x03\x04"):
         return data
+    found = _read_tar(data, MODEL_FILE)
+    if len(found) != 1:
+        raise ArtifactError(f"the archive contains {len(found)} files named {MODEL_FILE!r} instead of one")
+    return found[0]
+
+
+def _read_tar(data: bytes, name: str) -> list[bytes]:
+    """The content of each file with this name in the archive, in any folder."""
     if not data.startswith(b"\x1f\x8b"):
         raise ArtifactError("neither a model.tar.gz nor a model_algo-1: it is neither gzip nor zip")
     unpacker = zlib.decompressobj(wbits=31)
@@ -97,17 +126,15 @@ def _unpack_tar(data: bytes) -> bytes:
         raise ArtifactError("the archive is truncated; download it again")
     with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as tar:
         members = list(islice(tar, _MAX_MEMBERS + 1))
-        models = [member for member in members if _is_model(member, len(unpacked))]
+        found = [member for member in members if _has_name(member, name, len(unpacked))]
         if len(members) > _MAX_MEMBERS:
             raise ArtifactError(f"the archive contains more than {_MAX_MEMBERS} members; a model's contains one")
-        if len(models) != 1:
-            raise ArtifactError(f"the archive contains {len(models)} files named {MODEL_FILE!r} instead of one")
-        content = tar.extractfile(models[0])
-        return content.read() if content else b""
+        contents = [tar.extractfile(member) for member in found]
+        return [content.read() if content else b"" for content in contents]
 
 
-def _is_model(member: tarfile.TarInfo, limit: int) -> bool:
-    """Whether the member is the model; ArtifactError unless it is a regular file or a folder."""
+def _has_name(member: tarfile.TarInfo, wanted: str, limit: int) -> bool:
+    """Whether the member is a file of this name; ArtifactError unless it is a regular file or a folder."""
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\\" in member.name:
         raise ArtifactError(f"the archive contains the path {member.name[:80]!r}, which is outside of it")
@@ -117,7 +144,7 @@ def _is_model(member: tarfile.TarInfo, limit: int) -> bool:
         raise ArtifactError(f"the archive contains {member.name[:80]!r}, which is a link or a device, not a file")
     if not 0 <= member.size <= limit:
         raise ArtifactError(f"the archive declares {member.size} bytes for {member.name[:80]!r}")
-    return name.name == MODEL_FILE
+    return name.name == wanted
 
 
 def _zip_members(data: bytes) -> dict[str, bytes]:
