@@ -1,4 +1,4 @@
-"""The command line of Linear Learner: train a job's folder, predict, inspect a model, summarise or compare logs."""
+"""The command line of Linear Learner: train a job's folder, predict or serve, inspect a model, read logs."""
 
 import argparse
 import contextlib
@@ -82,9 +82,22 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="compare two logs of the same training; exit code 1 if they differ")
     compare.add_argument("logs", type=Path, nargs=2, metavar="LOG")
     compare.add_argument("--tolerance", type=float, default=1e-4, help="largest relative difference; default 1e-4")
-    for command, run in zip((train, predict, inspect, metrics, compare), _COMMANDS, strict=True):
+
+    serve = commands.add_parser("serve", help="answer HTTP requests with a model, as SageMaker's container does")
+    _add_serve_arguments(serve)
+    for command, run in zip((train, predict, inspect, metrics, compare, serve), _COMMANDS, strict=True):
         command.set_defaults(run=run)
     return parser
+
+
+def _add_serve_arguments(serve: argparse.ArgumentParser) -> None:
+    default = Path("/opt/ml/model")
+    serve.add_argument("model", type=Path, nargs="?", default=default, help=f"{_MODEL_HELP}; default {default}")
+    port = os.environ.get("SAGEMAKER_BIND_TO_PORT") or "8080"
+    serve.add_argument("--port", type=int, default=port, help="default $SAGEMAKER_BIND_TO_PORT or 8080; 0: a free one")
+    host = os.environ.get("LINEAR_LEARNER_HOST") or "127.0.0.1"
+    serve.add_argument("--host", default=host, help="default $LINEAR_LEARNER_HOST or 127.0.0.1, this machine only")
+    serve.add_argument("--workers", type=int, help="number of processes; default one for each processor, 1 for port 0")
 
 
 # Commands import what they need, so that --help and usage errors are fast.
@@ -249,7 +262,18 @@ def _read_log(path: Path) -> "LogReport":
         return LogReader.read(lines)
 
 
-_COMMANDS = (_train, _predict, _inspect, _metrics, _compare)
+def _serve(options: argparse.Namespace) -> int:
+    try:
+        from linear_learner.serving.server import serve
+    except ModuleNotFoundError as error:
+        return _refuse(f"{error.name} is not installed: run `pip install 'train-linear-learner[serve]'`")
+    workers = options.workers
+    if workers is None:
+        workers = len(os.sched_getaffinity(0)) if options.port else 1
+    return serve(options.model, options.host, options.port, max(1, workers))
+
+
+_COMMANDS = (_train, _predict, _inspect, _metrics, _compare, _serve)
 
 
 if __name__ == "__main__":

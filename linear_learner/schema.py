@@ -23,7 +23,7 @@ from linear_learner.cells import (
     parse_date,
     parse_number,
 )
-from linear_learner.columns import Cells, Table, count_rows, find_distinct, require_columns, to_cells
+from linear_learner.columns import Cells, Table, count_rows, find_distinct, require_columns, to_cells, to_numbers
 from linear_learner.errors import DataError
 from linear_learner.versioned_document import VersionedDocument
 
@@ -284,13 +284,14 @@ class Schema(VersionedDocument, _Model):
         return encoded
 
     def _compact(self, column: AnyColumn, cells: Cells, rows: range) -> list[Column]:
-        if isinstance(column, NumberColumn) and isinstance(cells, np.ndarray) and cells.dtype.kind in "iuf":
-            return self._compact_numbers(column, cells, rows)
+        if isinstance(column, NumberColumn) and (numbers := to_numbers(cells)) is not None:
+            return self._compact_numbers(column, cells, numbers, rows)
         return self._compact_distinct(column, cells, rows)
 
-    def _compact_numbers(self, column: NumberColumn, cells: NDArray[Any], rows: range) -> list[Column]:
-        """The compact form of an array of numbers; those that are missing or invalid are treated one by one."""
-        numbers = cells.astype(np.float64)
+    def _compact_numbers(
+        self, column: NumberColumn, cells: Cells, numbers: NDArray[np.float64], rows: range
+    ) -> list[Column]:
+        """The compact form of cells that are `numbers`; those that are missing or invalid are treated one by one."""
         is_plain = np.abs(numbers) <= MAX_FLOAT32  # false for NaN
         for number in self.missing_numbers:
             is_plain &= numbers != number
@@ -298,7 +299,8 @@ class Schema(VersionedDocument, _Model):
         if column.indicator:
             compact.append(np.zeros(len(numbers), np.uint8))
         if len(others := np.flatnonzero(~is_plain)):
-            found = self._compact_distinct(column, cells[others], others + rows.start)
+            unusual = cells[others] if isinstance(cells, np.ndarray) else [cells[index] for index in others]
+            found = self._compact_distinct(column, unusual, others + rows.start)
             for values, replacements in zip(compact, found, strict=True):
                 values[others] = replacements
         return compact

@@ -1,4 +1,4 @@
-"""Rows by column name, in chunks, from CSV with a header, JSON or JSON lines."""
+"""Rows by column name from CSV, JSON or JSON lines; those of a file in chunks."""
 
 import csv
 import json
@@ -51,12 +51,12 @@ def _read_document(text: bytes) -> Iterator[NamedRow]:
     rows = document.get("instances") if isinstance(document, dict) else None
     if not isinstance(rows, list):
         raise DataError('the input is not {"instances": [{"COLUMN": VALUE, ...}, ...]}')
-    return (_require_object(row, number) for number, row in enumerate(rows, 1))
+    return (require_object(row, number) for number, row in enumerate(rows, 1))
 
 
 def _read_lines(lines: Iterable[bytes]) -> Iterator[NamedRow]:
     for number, line in enumerate((line for line in lines if line.strip()), 1):
-        yield _require_object(_parse_json(line, f"row {number}"), number)
+        yield require_object(_parse_json(line, f"row {number}"), number)
 
 
 def _parse_json(text: bytes, where: str) -> Any:
@@ -66,25 +66,64 @@ def _parse_json(text: bytes, where: str) -> Any:
         raise DataError(f"{where} is not JSON: {error}") from error
 
 
-def _require_object(row: Any, number: int) -> NamedRow:
+def require_object(row: Any, number: int) -> NamedRow:
+    """The row itself; raises DataError unless it is an object of JSON."""
     if not isinstance(row, dict):
         raise DataError(f"row {number} is {json.dumps(row):.40}, not an object with the names of the columns")
     return row
 
 
+def read_csv_rows(body: bytes, needed: Sequence[str]) -> list[NamedRow]:
+    """The rows of a CSV: with a header, by name, if its first row contains one of the `needed` names, else by position.
+
+    Without a header, each row has the cells of the `needed` columns in their order. Raises DataError, with the row from
+    1, for invalid rows, and for a header that lacks some of the `needed` columns.
+    """
+    body = _strip_start(body)
+    if is_header(read_first_row(body), needed):
+        return list(_read_csv(BytesIO(body), needed))
+    return list(_name_cells(_read_records(BytesIO(body)), needed, f"the model needs {len(needed)} columns"))
+
+
+def read_first_row(body: bytes) -> list[str]:
+    """The cells of the first row of a CSV, which may be its header; none if it is empty."""
+    return next(_read_records(BytesIO(_strip_start(body))), [])
+
+
+def is_header(cells: Sequence[str], needed: Sequence[str]) -> bool:
+    """Whether the first row of a CSV contains the name of a needed column, in upper or lower case."""
+    return bool({cell.strip().lower() for cell in cells} & {name.lower() for name in needed})
+
+
+def _strip_start(body: bytes) -> bytes:
+    return body.removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+
+
 def _read_csv(lines: Iterable[bytes], needed: Sequence[str]) -> Iterator[NamedRow]:
+    records = _read_records(lines, has_header=True)
+    names = [name.strip() or f"Unnamed: {index}" for index, name in enumerate(next(records))]
+    _check_header(names, needed)
+    return _name_cells(records, names, f"the header has {len(names)} names")
+
+
+def _name_cells(records: Iterable[list[str]], names: Sequence[str], expected: str) -> Iterator[NamedRow]:
+    for number, cells in enumerate(records, 1):
+        if len(cells) != len(names):
+            raise DataError(f"row {number} has {len(cells)} values, but {expected}")
+        yield dict(zip(names, cells, strict=True))
+
+
+def _read_records(lines: Iterable[bytes], *, has_header: bool = False) -> Iterator[list[str]]:
+    """The rows of a CSV, of which the first may be its header, without empty lines after it."""
     records = csv.reader(_decode(lines), strict=True, skipinitialspace=True)
-    number = -1  # of the header's row
+    number = 0 if has_header else 1
     try:
-        names = [name.strip() or f"Unnamed: {index}" for index, name in enumerate(next(records))]
-        _check_header(names, needed)
-        number = 0
-        for number, cells in enumerate(filter(None, records), 1):
-            if len(cells) != len(names):
-                raise DataError(f"row {number} has {len(cells)} values, but the header has {len(names)} names")
-            yield dict(zip(names, cells, strict=True))
+        for cells in records:
+            if cells or not number:
+                yield cells
+                number += 1
     except csv.Error as error:
-        where = f"row {number + 1}" if number >= 0 else "the header"
+        where = f"row {number}" if number else "the header"
         raise DataError(f"{where} is not valid CSV: {error}; check its quotes") from error
 
 

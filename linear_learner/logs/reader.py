@@ -29,6 +29,11 @@ class EpochReport(BaseModel):
     improved: bool = False
     throughput: float | None = None
 
+    @property
+    def number(self) -> int:
+        """The epoch as people count, from 1; the log counts from 0."""
+        return self.index + 1
+
 
 class LogReport(BaseModel):
     """A report on a log, finished or not. `progress` is in percent; scores are by channel (train, validation, test)."""
@@ -105,19 +110,19 @@ def lower_is_better(criteria: str | None) -> bool:
 def describe_divergence(epochs: Sequence[EpochReport]) -> str | None:
     """Describe the divergence of the best model's loss, e.g. "its loss is inf in epoch 3"; None without divergence.
 
-    Other models may diverge without harm. Epochs whose criterion is a score are ignored.
+    Epochs are counted from 1. Other models may diverge without harm. Epochs whose criterion is a score are ignored.
     """
     values = [
-        (epoch.index, epoch.value) for epoch in epochs if epoch.value is not None and lower_is_better(epoch.criteria)
+        (epoch.number, epoch.value) for epoch in epochs if epoch.value is not None and lower_is_better(epoch.criteria)
     ]
     if not values:
         return None
-    index, value = values[-1]
+    number, value = values[-1]
     if not isfinite(value):
-        return f"its loss is {value} in epoch {index}"
+        return f"its loss is {value} in epoch {number}"
     lowest = min(value for _, value in values)
     if value > DIVERGENCE_FACTOR * lowest > 0:
-        return f"its loss is {value:.3g} in epoch {index} and was {lowest:.3g} before"
+        return f"its loss is {value:.3g} in epoch {number} and was {lowest:.3g} before"
     return None
 
 

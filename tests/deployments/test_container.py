@@ -9,6 +9,7 @@ import tomllib
 import uuid
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,23 @@ print(*(f"{name}={getattr(module, '__file__', '')}" for name, module in list(sys
 """
 
 
-def instructions(kind: str) -> list[str]:
-    """The arguments of each instruction of a kind, with continued lines joined."""
+def instructions(kind: str, image: str = "flow") -> list[str]:
+    """The arguments of each instruction of a kind in an image and its base, with continued lines joined."""
     content = re.sub(r"\\\n\s*", "", DOCKERFILE)
-    return [line.removeprefix(f"{kind} ") for line in content.splitlines() if line.startswith(f"{kind} ")]
+    stages = dict(re.findall(r"^FROM \S+ AS (\w+)\n(.*?)(?=^FROM |\Z)", content, re.MULTILINE | re.DOTALL))
+    lines = (stages["base"] + stages[image]).splitlines()
+    return [line.removeprefix(f"{kind} ") for line in lines if line.startswith(f"{kind} ")]
 
 
-def copied_sources() -> list[str]:
-    return [source for copy in instructions("COPY") for source in copy.split()[:-1]]
+def copied_sources(image: str = "flow") -> list[str]:
+    return [source for copy in instructions("COPY", image) for source in copy.split()[:-1]]
+
+
+def required_packages(image: str) -> list[str]:
+    """What the command of the image that writes requirements.txt prints."""
+    [script] = [found for run in instructions("RUN", image) for found in re.findall(r'python -c "(.+?)" >', run)]
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.splitlines()
 
 
 def test_the_copied_files_exist_and_are_not_excluded_by_dockerignore() -> None:
@@ -75,9 +85,7 @@ def test_the_copied_files_are_enough_for_flows_and_workers(tmp_path: Path) -> No
 
 
 def test_the_image_installs_the_dependencies_in_the_tested_versions() -> None:
-    (script,) = re.findall(r'python -c "(.+?)" >', DOCKERFILE)
-    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
-    requirements = printed.stdout.splitlines()
+    requirements = required_packages("flow")
     assert requirements == PROJECT["project"]["dependencies"]
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines()}
     assert {re.split(r"[^\w-]", one.lower().replace(".", "-", 1))[0] for one in requirements} <= pinned
@@ -105,6 +113,51 @@ def test_the_container_is_not_root_logs_unbuffered_and_sends_no_telemetry(monkey
     assert _termination_intent() is None
     monkeypatch.setenv(name, settings[name])
     assert _termination_intent() == "reschedule", "without it, a first process ignores SIGTERM"
+
+
+def test_the_flow_image_is_the_last_and_so_the_default() -> None:
+    assert re.findall(r"^FROM (\S+) AS (\w+)$", DOCKERFILE, re.MULTILINE)[1:] == [("base", "serve"), ("base", "flow")]
+
+
+def test_the_image_of_endpoints_has_what_the_server_imports_and_little_else(tmp_path: Path) -> None:
+    names = [re.split(r"[^\w-]", one)[0] for one in required_packages("serve")]
+    assert names == ["numpy", "pydantic", "uvicorn", "httptools", "uvloop"]
+    assert all("--constraint constraints.txt" in run for run in instructions("RUN", "serve") if "pip install" in run)
+    assert copied_sources("serve") == ["pyproject.toml", "constraints.txt", "linear_learner"]
+    shutil.copytree(ROOT / "linear_learner", tmp_path / "linear_learner")
+    script = "import sys, linear_learner.serving.server; print(*sys.modules)"
+    environment = {"PYTHONPATH": str(tmp_path)}
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment)
+    imported = {name.split(".")[0] for name in run.stdout.split()} - set(sys.stdlib_module_names)
+    installed = {*names, *(name for one in names for name in dependencies(one))}
+    own = {"linear_learner", "__main__", "__mp_main__"}
+    assert {name for name in imported - own if not name.startswith("_")} <= {one.replace("-", "_") for one in installed}
+
+
+def dependencies(package: str) -> set[str]:
+    """The packages that a package needs, and those that they need."""
+    found = {re.split(r"[^\w-]", one)[0] for one in requires(package) or () if "extra ==" not in one}
+    return found | {name for one in found if is_installed(one) for name in dependencies(one)}
+
+
+def is_installed(package: str) -> bool:
+    try:
+        requires(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def test_the_image_of_endpoints_keeps_sagemakers_contract() -> None:
+    settings = dict(one.split("=") for line in instructions("ENV", "serve") for one in line.split())
+    assert settings["PYTHONUNBUFFERED"] == "1"
+    assert (settings["LINEAR_LEARNER_HOST"], settings["PYTHONPATH"]) == ("0.0.0.0", "/opt/linear-learner")  # noqa: S104
+    assert int(instructions("USER", "serve")[-1]) > 0
+    assert instructions("EXPOSE", "serve") == ["8080"]
+    command = json.loads(instructions("ENTRYPOINT", "serve")[0]) + json.loads(instructions("CMD", "serve")[0])
+    assert command == ["python", "-m", "linear_learner", "serve"]
+    run = subprocess.run([sys.executable, *command[1:]], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (run.returncode, run.stderr.partition(" does not exist")[0]) == (2, "/opt/ml/model")
 
 
 def template(pool: str) -> dict[str, Any]:

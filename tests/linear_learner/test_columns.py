@@ -84,6 +84,18 @@ def test_columns_are_encoded_like_rows_with_the_same_errors(rows: list[dict[str,
     assert outcome(lambda: SCHEMA.encode_columns(pd.DataFrame(objects, dtype=object))) == expected
 
 
+PLAIN = st.integers() | st.floats() | st.sampled_from([-999, -999.0, 2**63, 3.4e38])
+
+
+@given(st.lists(PLAIN, min_size=8, max_size=20), st.sampled_from(["complete", "filled"]))
+def test_many_numbers_of_python_are_encoded_like_each_of_them(cells: list[float], column: str) -> None:
+    schema = schema_of(column)
+    singles = [outcome(partial(schema.encode, [{column: cell}], row)) for row, cell in enumerate(cells, 1)]
+    problem = next((single for single in singles if isinstance(single, str)), None)
+    found = outcome(lambda: schema.encode([{column: cell} for cell in cells]))
+    assert found == (problem or [single[0] for single in singles])
+
+
 ARRAYS = st.one_of(
     st.lists(st.integers(-3, 3) | st.just(-999), min_size=1).map(np.array),
     st.lists(st.integers(0, 2**64 - 1), min_size=1).map(lambda cells: np.array(cells, np.uint64)),

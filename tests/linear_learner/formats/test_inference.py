@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linear_learner.errors import ArtifactError, DataError
+from linear_learner.formats.csv import BlockPosition, parse_block
 from linear_learner.formats.inference import JSON, JSONLINES, parse_request, render_response
 from linear_learner.formats.recordio_wire import MAGIC
 from linear_learner.model import Predictions
@@ -103,6 +104,25 @@ def test_an_invalid_request_is_refused(body: bytes, content_type: str, message: 
 def test_a_damaged_record_in_a_request_is_refused_with_its_number() -> None:
     with pytest.raises(ArtifactError, match="record 2 is truncated"):
         parse_request(records(ROWS)[:-4], "application/x-recordio-protobuf")
+
+
+CELLS = st.sampled_from(["0", "1", "-2.5e-3", "+1", ".5", "1.", "007", " 3", "1e39", "", "x"]) | st.floats(
+    width=32
+).map(str)
+
+
+@given(st.lists(CELLS, min_size=1), st.integers(1, 4))
+def test_csv_is_read_as_in_training(cells: list[str], width: int) -> None:
+    text = "\n".join(",".join(cells[start : start + width]) for start in range(0, len(cells), width)).encode()
+    try:
+        expected: object = parse_block(text, 0, BlockPosition("the request")).tolist()
+    except DataError as error:
+        expected = str(error)
+    try:
+        found: object = parse_request(text + b"\n", "text/csv").tolist()
+    except DataError as error:
+        found = str(error)
+    assert found == expected
 
 
 def test_json_responses_have_the_documented_format() -> None:

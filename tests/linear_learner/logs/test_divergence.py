@@ -23,14 +23,14 @@ def test_no_epoch_or_one_finite_epoch_is_no_divergence() -> None:
 
 @pytest.mark.parametrize(("value", "text"), [(inf, "inf"), (nan, "nan"), (-inf, "-inf")])
 def test_a_loss_that_is_not_finite_has_diverged(value: float, text: str) -> None:
-    assert describe_divergence(epochs(value)) == f"its loss is {text} in epoch 0"
-    assert describe_divergence(epochs(0.5, value)) == f"its loss is {text} in epoch 1"
+    assert describe_divergence(epochs(value)) == f"its loss is {text} in epoch 1"
+    assert describe_divergence(epochs(0.5, value)) == f"its loss is {text} in epoch 2"
 
 
 def test_a_loss_of_more_than_a_thousand_times_the_lowest_has_diverged() -> None:
     assert describe_divergence(epochs(8.0, 0.5, 500.0)) is None
-    assert describe_divergence(epochs(8.0, 0.5, 501.0)) == "its loss is 501 in epoch 2 and was 0.5 before"
-    assert describe_divergence(epochs(8.0, 0.5, 4_000.0, 3_999.5)) == "its loss is 4e+03 in epoch 3 and was 0.5 before"
+    assert describe_divergence(epochs(8.0, 0.5, 501.0)) == "its loss is 501 in epoch 3 and was 0.5 before"
+    assert describe_divergence(epochs(8.0, 0.5, 4_000.0, 3_999.5)) == "its loss is 4e+03 in epoch 4 and was 0.5 before"
 
 
 @given(st.lists(losses, min_size=1, max_size=20))
@@ -50,7 +50,7 @@ def test_criteria_that_are_scores_are_ignored(values: list[float]) -> None:
 
 def test_epochs_without_a_value_are_ignored() -> None:
     assert describe_divergence(epochs(None)) is None
-    assert describe_divergence(epochs(0.5, None, 501.0, None)) == "its loss is 501 in epoch 2 and was 0.5 before"
+    assert describe_divergence(epochs(0.5, None, 501.0, None)) == "its loss is 501 in epoch 3 and was 0.5 before"
 
 
 def test_growth_from_a_loss_of_zero_is_not_divergence() -> None:

@@ -1,0 +1,1 @@
+"""Answers to an endpoint's requests, and the HTTP server of SageMaker's container contract."""
