@@ -34,8 +34,15 @@ S3_ACTIONS = {
     ("GET", "Object", "uploadId"): "ListParts",
 }
 """By method, level and query parameter; other names are composed: GET of an object's `tagging` is GetObjectTagging."""
+ENDPOINT_ARN = f"{SAGEMAKER_ARN}endpoint/"
+INVOCATION_PATH = re.compile(r"/endpoints/([^/]+)/invocations")
+IAM_PREFIXES = {"monitoring": "cloudwatch"}
+"""Prefix of a service's actions in IAM, where it is not the name in signatures."""
 ARN_BY_MEMBER = {
     "TrainingJobName": f"{SAGEMAKER_ARN}training-job/",
+    "EndpointName": ENDPOINT_ARN,
+    "EndpointConfigName": f"{SAGEMAKER_ARN}endpoint-config/",
+    "ModelName": f"{SAGEMAKER_ARN}model/",
     "logGroupName": f"arn:aws:logs:{REGION}:{ACCOUNT}:log-group:",
     "ModelPackageGroupName": f"{SAGEMAKER_ARN}model-package-group/",
     "ModelPackageArn": f"{SAGEMAKER_ARN}model-package/",
@@ -46,11 +53,21 @@ ARN_BY_MEMBER = {
     "KeyId": f"arn:aws:kms:{REGION}:{ACCOUNT}:key/",
 }
 """Prefix of the ARN of a resource by the request member that names it; the first member that a request has is used."""
+ALARM_ARN = f"arn:aws:cloudwatch:{REGION}:{ACCOUNT}:alarm:"
+SCALING_ACTIONS = ("RegisterScalableTarget", "DeregisterScalableTarget", "PutScalingPolicy", "DeleteScalingPolicy")
+"""Actions of Application Auto Scaling on a target, whose ARN has an id that the calls do not contain."""
 
 
 def json_response(status: int, document: Any, content_type: str = "application/json") -> Response:
     """A response with a JSON document and a new request id."""
     return Response(json.dumps(document), status, {"x-amzn-RequestId": str(uuid.uuid4())}, content_type=content_type)
+
+
+def runtime_error(status: int, code: str, message: str, **members: Any) -> Response:
+    """An error of SageMaker's runtime API, which has its code in a header."""
+    response = json_response(status, {"Message": message, **members})
+    response.headers["x-amzn-ErrorType"] = code
+    return response
 
 
 class ApiCall:
@@ -61,14 +78,25 @@ class ApiCall:
         # Unsigned calls with a form are those of STS that exchange another token for keys.
         has_form = key_id is None and "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "")
         unsigned = "sts" if has_form else "s3"
-        self.service = match["service"].lower() if match else unsigned
+        name = match["service"].lower() if match else unsigned
+        self.service = IAM_PREFIXES.get(name, name)
         self.access_key_id = key_id[1] if key_id else ""
-        self._protocol = "s3" if self.service == "s3" else "json" if "HTTP_X_AMZ_TARGET" in environ else "query"
+        is_invocation = self.service == "sagemaker" and INVOCATION_PATH.fullmatch(environ["PATH_INFO"])
+        self.invoked_endpoint = is_invocation[1] if is_invocation else None
+        """Name of the endpoint that the call invokes; None for all other calls."""
+        self._protocol = self._find_protocol()
         self.is_internal = INTERNAL_USER_AGENT in environ.get("HTTP_USER_AGENT", "")
+
+    def _find_protocol(self) -> str:
+        if self.service == "s3":
+            return "s3"
+        return "json" if self.invoked_endpoint or "HTTP_X_AMZ_TARGET" in self._environ else "query"
 
     @cached_property
     def action(self) -> str:
         """The operation's name, as IAM policies and boto3's documentation write it."""
+        if self.invoked_endpoint:
+            return "InvokeEndpoint"
         if self._protocol == "json":
             return str(self._environ["HTTP_X_AMZ_TARGET"]).rpartition(".")[2]
         method, query = str(self._environ["REQUEST_METHOD"]), str(self._environ["QUERY_STRING"])
@@ -98,6 +126,8 @@ class ApiCall:
 
     def error_response(self, status: int, code: str, message: str) -> Response:
         """An error in the service's wire format."""
+        if self.invoked_endpoint:
+            return runtime_error(status, code, message)
         if self._protocol == "json":
             return json_response(status, {"__type": code, "message": message}, JSON_CONTENT_TYPE)
         text = f"<Error><Code>{code}</Code><Message>{escape(message)}</Message></Error>"
@@ -112,7 +142,8 @@ class ApiCall:
         if self._protocol == "query":
             return dict(parse_qsl(self._environ["QUERY_STRING"] or read_body(self._environ).decode(errors="replace")))
         try:
-            document = json.loads(read_body(self._environ)) if self._protocol == "json" else {}
+            has_document = self._protocol == "json" and not self.invoked_endpoint
+            document = json.loads(read_body(self._environ)) if has_document else {}
         except ValueError:
             return {}
         return document if isinstance(document, dict) else {}
@@ -127,12 +158,30 @@ class ApiCall:
             path = self._environ["PATH_INFO"].encode("latin-1").decode(errors="replace").strip("/")
             version = "?versionId" if "versionId=" in self._environ["QUERY_STRING"] else ""
             return f"arn:aws:s3:::{path}{version}" if path else "*"
+        if self.invoked_endpoint:
+            return f"{ENDPOINT_ARN}{self.invoked_endpoint}"
+        if self.service == "application-autoscaling" and self.action in SCALING_ACTIONS:
+            return f"arn:aws:application-autoscaling:{REGION}:{ACCOUNT}:scalable-target/*"
         member = next((member for member in ARN_BY_MEMBER if member in self.parameters), None)
         if member is None:
             return "*"
         value, stream = str(self.parameters[member]), self.parameters.get("logStreamName")
         arn = value if value.startswith("arn:") else f"{ARN_BY_MEMBER[member]}{value}"
         return f"{arn}:log-stream:{stream}" if stream else arn
+
+    @property
+    def resources(self) -> list[str]:
+        """ARNs of all resources of the call: those of an endpoint and its configuration, or of several alarms."""
+        parameters = self.parameters
+        if self.service == "cloudwatch":
+            listed = [
+                value for member, value in parameters.items() if re.fullmatch(r"AlarmNames?(\.member\.\d+)?", member)
+            ]
+            names = listed[0] if listed and isinstance(listed[0], list) else listed
+            return [f"{ALARM_ARN}{name}" for name in names] or ["*"]
+        if self.action in {"CreateEndpoint", "UpdateEndpoint"} and "EndpointConfigName" in parameters:
+            return [self.resource, f"{ARN_BY_MEMBER['EndpointConfigName']}{parameters['EndpointConfigName']}"]
+        return [self.resource]
 
 
 def _s3_action(method: str, path: str, query: str) -> str:

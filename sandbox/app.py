@@ -21,8 +21,10 @@ from werkzeug.wrappers import Response
 from sandbox import pricing
 from sandbox.account import ACCOUNT, BUCKET, KEY_ID, REGION, ROLE_ARN, USER_ARN
 from sandbox.api_call import JSON_CONTENT_TYPE, ApiCall, json_response
+from sandbox.cloudwatch.service import CloudWatch
 from sandbox.faults import FAULTS_PATH, Fault, Faults
 from sandbox.sagemaker.api_model import ServiceError, service_model
+from sandbox.sagemaker.hosting import Hosting
 from sandbox.sagemaker.model_registry import ModelRegistry
 from sandbox.sagemaker.service import SageMaker
 from sandbox.sagemaker.trainer import Trainer
@@ -35,8 +37,8 @@ from sandbox.temporary_keys import TemporaryKeys
 class Application:
     """Dispatches requests to the parts of a sandbox, counts the calls and applies faults."""
 
-    def __init__(self, state_dir: Path, client: Callable[[str], Any]) -> None:
-        """`client` returns the boto3 client of a service with which training jobs call this sandbox."""
+    def __init__(self, state_dir: Path, client: Callable[[str], Any], hosting_speed: float) -> None:
+        """`client` returns the boto3 client of a service with which jobs and endpoints call this sandbox."""
         self._state_dir = state_dir
         self._emulator = Emulator()
         self._store = ObjectStore(state_dir / "s3", self._emulator)
@@ -44,17 +46,20 @@ class Application:
         self._temporary_keys = TemporaryKeys()
         self._trainer = Trainer(client)
         self._jobs = TrainingJobs(state_dir / "jobs", self._trainer.start, self._trainer.stop, self._faults)
-        sagemaker = SageMaker(self._jobs, ModelRegistry(state_dir / "registry"))
+        self._cloudwatch = CloudWatch(state_dir / "alarms.json", self._emulator, hosting_speed)
+        self._hosting = Hosting(state_dir / "hosting", client, self._faults, self._cloudwatch, hosting_speed)
+        sagemaker = SageMaker(self._jobs, ModelRegistry(state_dir / "registry"), *self._hosting.parts)
         self._own_services = {"sagemaker": sagemaker.handle, "pricing": pricing.handle}
         # Each is called once, before the first request to its service. IAM and STS share their users.
         self._initialisers: dict[str, Callable[[], object]] = {
             "s3": partial(_initialise_s3, self._emulator, self._store),
-            "sagemaker": service_model,
+            "sagemaker": self._initialise_sagemaker,
             "logs": partial(restore_logs, state_dir / "jobs"),
             "iam": _create_identities,
         }
         # Initialisers import parts of moto; two threads must not import a module at the same time.
         self._initialiser_lock = threading.RLock()
+        self._counts: Counter[str] = Counter()
         self._calls: Counter[tuple[bool, str, str]] = Counter()
         self._calls_lock = threading.Lock()
         self._closed = threading.Event()
@@ -73,6 +78,10 @@ class Application:
                 self._initialisers[service]()
                 del self._initialisers[service]
 
+    def _initialise_sagemaker(self) -> None:
+        service_model()
+        self._hosting.start()
+
     def initialise_all(self) -> None:
         """Restore the stored state of all services; ends early when the application is closed."""
         for service in list(self._initialisers):
@@ -83,6 +92,7 @@ class Application:
         """Send the responses that a fault delays, and kill the processes of jobs."""
         self._closed.set()
         self._trainer.close()
+        self._hosting.close()
 
     def _respond(self, environ: dict[str, Any]) -> Response:
         path = environ["PATH_INFO"]
@@ -95,9 +105,12 @@ class Application:
         if path.startswith(("/moto-api", "/_sandbox/")):
             return Response("The sandbox has no such path, and moto's own API is disabled.", 404)
         call = ApiCall(environ)
-        self._initialise("iam" if call.service == "sts" else call.service)
+        self._initialise({"sts": "iam", "cloudwatch": "sagemaker"}.get(call.service, call.service))
         with self._calls_lock:
-            self._calls[call.is_internal, f"{call.service}:{call.action}", call.resource] += 1
+            if not call.is_internal:
+                self._counts[f"{call.service}:{call.action}"] += 1
+            for resource in call.resources:
+                self._calls[call.is_internal, f"{call.service}:{call.action}", resource] += 1
         return self._perform(call, environ) if call.is_internal else self._apply_fault(call, environ)
 
     def _apply_fault(self, call: ApiCall, environ: dict[str, Any]) -> Response:
@@ -131,6 +144,8 @@ class Application:
         return None
 
     def _perform(self, call: ApiCall, environ: dict[str, Any]) -> Response:
+        if call.invoked_endpoint:
+            return self._hosting.invocations.respond(call.invoked_endpoint, environ)
         if handle := self._own_services.get(call.service):
             try:
                 document = handle(call.action, call.parameters)
@@ -141,7 +156,12 @@ class Application:
         changes = environ["REQUEST_METHOD"] in {"PUT", "POST", "DELETE"}
         if call.service == "s3" and (changes or call.action == "GetBucketPolicy"):
             return self._perform_s3(call, environ)
+        return self._emulate(call, environ)
+
+    def _emulate(self, call: ApiCall, environ: dict[str, Any]) -> Response:
         try:
+            if call.service == "cloudwatch":
+                return self._cloudwatch.perform(call.action, call.parameters, environ)
             return self._emulator.respond(environ)
         except NotImplementedError as error:  # moto implements the service, but not the action
             return call.error_response(501, "NotImplemented", str(error))
@@ -162,19 +182,18 @@ class Application:
             return call.error_response(400, "SandboxStorageError", f"The sandbox {message}.")
 
     def _status(self) -> dict[str, Any]:
-        calls: Counter[str] = Counter()
-        for call in self._call_counts():
-            if not call["own"]:
-                calls[call["action"]] += call["count"]
+        with self._calls_lock:
+            calls = dict(self._counts)
         return {
             "sandbox": "linear-learner",
             "state_dir": str(self._state_dir),
             "jobs": self._jobs.counts(),
+            "endpoints": self._hosting.endpoints.statuses(),
             "calls": calls,
         }
 
     def _call_counts(self) -> list[dict[str, Any]]:
-        """How often each action was called on each resource; `own` marks calls of the sandbox's training jobs."""
+        """How often each action was called on each resource; `own` marks calls of the sandbox's jobs and endpoints."""
         with self._calls_lock:
             calls = sorted(self._calls.items())
         return [{"own": own, "action": action, "resource": arn, "count": n} for (own, action, arn), n in calls]

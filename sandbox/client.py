@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 from urllib.parse import urlsplit
 
-from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY
+from sandbox.account import BUCKET, KEY_ID, REGION, ROLE_ARN, SECRET_KEY, SERVING_IMAGE
 
 if TYPE_CHECKING:
     from aws.workspace import Workspace
@@ -117,7 +117,7 @@ def mark_in_use(state_dir: Path) -> TextIO:
     return in_use
 
 
-def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
+def start_server(state_dir: Path, hosting_speed: float | None = None) -> subprocess.Popen[bytes]:
     """Start `python -m sandbox --while-in-use` in a new session; its stderr is appended to `server.log`.
 
     It exits when no process uses the folder, and at once with 0 if another process serves the folder.
@@ -125,7 +125,10 @@ def start_server(state_dir: Path) -> subprocess.Popen[bytes]:
     state_dir.mkdir(parents=True, exist_ok=True)
     with (state_dir / LOG_FILE).open("ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "sandbox", "--while-in-use", "--state-dir", str(state_dir)],
+            [
+                *(sys.executable, "-m", "sandbox", "--while-in-use", "--state-dir", str(state_dir)),
+                *(["--hosting-speed", str(hosting_speed)] if hosting_speed else []),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -154,7 +157,8 @@ def make_workspace(endpoint_url: str) -> "Workspace":
         # Workers, too, must not look for this machine behind a proxy.
         aws_client_parameters=AwsClientParameters(endpoint_url=endpoint_url, config={"proxies": {}}),
     )
-    return Workspace(bucket=S3Bucket(bucket_name=BUCKET, credentials=credentials), role_arn=ROLE_ARN)
+    bucket = S3Bucket(bucket_name=BUCKET, credentials=credentials)
+    return Workspace(bucket=bucket, role_arn=ROLE_ARN, serving_image=SERVING_IMAGE)
 
 
 def save_block(endpoint_url: str) -> int:

@@ -6,12 +6,15 @@
   python -m sandbox.faults clear
 
 Over HTTP: POST a fault as JSON to /_sandbox/faults, as in {"kind": "quota", "limit": 0}; GET lists the pending faults,
-DELETE clears them. Pending faults are lost when the server stops. `--times` is the number of calls or jobs affected
-(1); boto3 retries calls that are throttled, fail or get no response, by default up to five attempts in total.
+DELETE clears them. Pending faults are lost when the server stops. `--times` is the number of calls, jobs or
+fleets affected (1); boto3 retries calls that are throttled, fail or get no response, by default up to five attempts in
+total.
 
 Faults of calls affect the next calls of --action, such as CreateTrainingJob, GetLogEvents or HeadObject, or of any
 action. Faults of jobs affect the next training jobs that are created, of --instance-type and with --spot true or false
-if given; at most one of each kind affects a job. Calls that the sandbox itself makes to run a job are not affected.
+if given; at most one of each kind affects a job. Faults of endpoints affect the next fleets that CreateEndpoint or
+UpdateEndpoint starts, of the endpoint --endpoint if given; at most one of each kind affects a fleet. Calls that the
+sandbox itself makes to run a job are not affected.
 """
 
 import argparse
@@ -47,13 +50,14 @@ FAULT_KINDS: Mapping[str, FaultKind] = {
 
 
 class Fault(BaseModel):
-    """A pending fault; `times` is the number of calls or jobs that it still affects."""
+    """A pending fault; `times` is the number of calls, jobs or fleets that it still affects."""
 
     kind: str
     times: int = Field(default=1, ge=1)
     action: str | None = None
     instance_type: str | None = None
     spot: bool | None = None
+    endpoint: str | None = None
     seconds: Annotated[float, Field(ge=0, le=86_400)] = 0
     limit: Annotated[int, Field(ge=0)] = 0
 
@@ -80,7 +84,10 @@ class Fault(BaseModel):
         return self.model_dump(include={"kind", "times", *FAULT_KINDS[self.kind].defaults})
 
     def matches(self, **target: Any) -> bool:
-        """Whether the fault applies to a call with this `action`, or to a job with this `instance_type` and `spot`."""
+        """Whether the fault applies to a call with this `action`, to a job, or to a fleet of this `endpoint`.
+
+        A job is given by `instance_type` and `spot`.
+        """
         fields = self.document()
         return all(name in fields and fields[name] in (None, value) for name, value in target.items())
 
@@ -115,8 +122,15 @@ class Faults:
 
     def take_for_job(self, instance_type: str | None, spot: bool) -> Mapping[str, Fault]:
         """Take the faults to apply to a new job, by kind: the first one of each kind that matches."""
+        return self._take_first_of_each_kind(instance_type=instance_type, spot=spot)
+
+    def take_for_fleet(self, endpoint: str) -> Mapping[str, Fault]:
+        """Take the faults to apply to a new fleet of an endpoint, by kind: the first one of each kind that matches."""
+        return self._take_first_of_each_kind(endpoint=endpoint)
+
+    def _take_first_of_each_kind(self, **target: Any) -> Mapping[str, Fault]:
         with self._lock:
-            matching = [fault for fault in self._pending if fault.matches(instance_type=instance_type, spot=spot)]
+            matching = [fault for fault in self._pending if fault.matches(**target)]
             first = {fault.kind: fault for fault in reversed(matching)}
             self._take(first.values())
         return first

@@ -1,7 +1,8 @@
 """The Price List API of the sandbox: GetProducts for SageMaker's instances.
 
 Each instance type has a product for every component in every region of SageMaker. The prices of the families in
-BASE_PRICES in us-east-1 are about those that AWS publishes for training; all other prices are invented.
+BASE_PRICES in us-east-1 are about those that AWS publishes for training and hosting, which are equal; all other prices
+are invented.
 """
 
 import hashlib
@@ -96,7 +97,8 @@ def _components(name: str, region: str) -> Iterator[tuple[Document, float]]:
             "usagetype": f"{code}-{usage}:{name}",
             "operation": "RunInstance",
         }
-        yield attributes, price if component == "Training" else round(1.2 * price, 4)
+        has_same_price = component == "Training" or (component == "Hosting" and name.split(".")[1] in BASE_PRICES)
+        yield attributes, price if has_same_price else round(1.2 * price, 4)
     yield attributes | {"platoinstancetype": f"{component}-Free"}, 0.0  # the name is invented
 
 

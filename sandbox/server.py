@@ -23,6 +23,7 @@ POLL_SECONDS = 0.2
 MAX_UNUSED_SECONDS = 10.0
 """How long `serve_while_in_use` waits for the first process that uses the folder."""
 BACKLOG = 128
+HOSTING_SPEED = 30.0
 CLIENT_LOCK = threading.Lock()
 
 
@@ -39,10 +40,12 @@ class Sandbox:
 
     _process_lock = threading.Lock()
 
-    def __init__(self, state_dir: Path, port: int = 0) -> None:
+    def __init__(self, state_dir: Path, port: int = 0, hosting_speed: float = HOSTING_SPEED) -> None:
+        """An hour of SageMaker's hosting, such as a waiting time of an update, takes 3600 / `hosting_speed` seconds."""
         self.state_dir = state_dir.resolve()
         self.endpoint_url = ""
         self._port = port
+        self._hosting_speed = hosting_speed
         self._running = ExitStack()
 
     def start(self) -> None:
@@ -59,7 +62,7 @@ class Sandbox:
             listening = running.enter_context(_listen(self._port) if self._port else _listen_on_last_port(port_file))
             self.endpoint_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
             client = partial(make_client, endpoint_url=self.endpoint_url, user_agent_extra=INTERNAL_USER_AGENT)
-            application = Application(self.state_dir, cache(client))
+            application = Application(self.state_dir, cache(client), self._hosting_speed)
             server = make_server(
                 "127.0.0.1", 0, application, threaded=True, request_handler=QuietRequestHandler, fd=listening.fileno()
             )
@@ -136,9 +139,9 @@ def _listen(port: int) -> socket.socket:
         raise SandboxError(f"port {port} of 127.0.0.1 cannot be used ({reason}); choose another") from None
 
 
-def serve_while_in_use(state_dir: Path, stop: threading.Event) -> None:
+def serve_while_in_use(state_dir: Path, stop: threading.Event, hosting_speed: float = HOSTING_SPEED) -> None:
     """Serve a folder while other processes use it; return at once if another process already serves it."""
-    sandbox = Sandbox(state_dir)
+    sandbox = Sandbox(state_dir, hosting_speed=hosting_speed)
     while True:
         try:
             sandbox.start()

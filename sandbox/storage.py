@@ -1,4 +1,4 @@
-"""moto, the emulator of S3, IAM, STS, KMS and CloudWatch Logs, and the storage of its S3 objects on disk."""
+"""moto, the emulator of S3, IAM, STS, KMS, CloudWatch and its logs, and the storage of its S3 objects on disk."""
 
 import hashlib
 import io
@@ -26,7 +26,7 @@ from sandbox.bucket_policy import denies_write, without_conditions
 
 SIGNATURE_SCOPE = re.compile(r"\d{8}(?:/|%2F)[\w-]+(?:/|%2F)(?P<service>[\w-]+)(?:/|%2F)aws4_request", re.IGNORECASE)
 """The scope of a request's signature, in its header or in its presigned URL."""
-SINGLE_APPLICATION_SERVICES = ("s3", "logs", "iam", "sts", "kms")
+SINGLE_APPLICATION_SERVICES = ("s3", "logs", "iam", "sts", "kms", "monitoring")
 """Services whose signed requests one moto application handles, except S3 Control's, which have their own path."""
 
 

@@ -1,1 +1,1 @@
-"""The sandbox's SageMaker: training jobs and the Model Registry."""
+"""The sandbox's SageMaker: training jobs, the Model Registry and endpoints."""

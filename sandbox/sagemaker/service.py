@@ -1,23 +1,39 @@
-"""The SageMaker calls that the sandbox itself implements: training jobs, the Model Registry, and their tags."""
+"""The SageMaker calls that the sandbox itself implements, on training jobs, the Model Registry and endpoints."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from sandbox.sagemaker.api_model import Document, take_tags, validate
-from sandbox.sagemaker.model_registry import ModelPackageGroup, ModelRegistry
-from sandbox.sagemaker.training_jobs import TrainingJob, TrainingJobs
 
 TAGGING_ACTIONS = ("AddTags", "ListTags", "DeleteTags")
+
+
+class TaggedResource(Protocol):
+    tags: dict[str, str]
+
+    def save(self) -> None: ...
+
+
+class Part(Protocol):
+    """Some kinds of resources, with the API's actions on them."""
+
+    @property
+    def arn_prefixes(self) -> tuple[str, ...]: ...
+
+    @property
+    def actions(self) -> Mapping[str, Callable[[dict[str, Any]], Document]]: ...
+
+    def tagged_resource(self, arn: str) -> TaggedResource: ...
 
 
 class SageMaker:
     """Performs one call at a time; its changes are on disk before it returns."""
 
-    def __init__(self, jobs: TrainingJobs, registry: ModelRegistry) -> None:
-        self._parts = (jobs, registry)
-        self._actions = {**jobs.actions, **registry.actions}
+    def __init__(self, *parts: Part) -> None:
+        self._parts = parts
+        self._actions = {name: action for part in parts for name, action in part.actions.items()}
         self._lock = threading.Lock()
 
     def handle(self, action: str, request: dict[str, Any]) -> Document | None:
@@ -37,9 +53,7 @@ class SageMaker:
             return perform(request)
 
 
-def _perform_tagging(
-    action: str, find: Callable[[str], TrainingJob | ModelPackageGroup], request: dict[str, Any]
-) -> Document:
+def _perform_tagging(action: str, find: Callable[[str], TaggedResource], request: dict[str, Any]) -> Document:
     resource = find(request["ResourceArn"])
     if action == "AddTags":
         resource.tags = take_tags(request, resource.tags)

@@ -87,7 +87,7 @@ def test_a_fault_is_added_listed_and_cleared(user: Any, inject: Inject) -> None:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ({"kind": "thunder"}, r"^Invalid fault: kind must be one of throttling, .*slow-job\.$"),
+        ({"kind": "thunder"}, r"^Invalid fault: kind must be one of throttling, .*rollback-fails\.$"),
         ({"times": 3}, "^Invalid fault: kind must be one of throttling"),
         ({"kind": "throttling", "seconds": 3}, r"^Invalid fault: throttling\.seconds: this kind has no such field\.$"),
         ({"kind": "throttling", "times": "3"}, r"^Invalid fault: throttling\.times: .*valid integer"),

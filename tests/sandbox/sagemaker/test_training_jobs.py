@@ -13,7 +13,6 @@ from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sandbox.account import ROLE_ARN
 from sandbox.faults import Faults
 from sandbox.sagemaker.api_model import ServiceError
 from sandbox.sagemaker.model_registry import ModelRegistry
@@ -196,7 +195,8 @@ def test_tags_of_an_unknown_job_are_not_found(user: Any) -> None:
 
 def test_tags_of_other_resources_are_handled_by_moto(user: Any) -> None:
     tags = [{"Key": "a", "Value": "b"}]
-    arn = user.sagemaker.create_model(ModelName="model", ExecutionRoleArn=ROLE_ARN, Tags=tags)["ModelArn"]
+    arn = user.sagemaker.create_experiment(ExperimentName="experiment")["ExperimentArn"]
+    user.sagemaker.add_tags(ResourceArn=arn, Tags=tags)
     assert user.sagemaker.list_tags(ResourceArn=arn)["Tags"] == [{"Key": "a", "Value": "b"}]
 
 
