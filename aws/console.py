@@ -1,4 +1,4 @@
-"""URLs of a training job and its log in the AWS console; None when the endpoint is not an AWS endpoint.
+"""URLs of training jobs, their logs and endpoints in the AWS console; None when the endpoint is not an AWS endpoint.
 
 The URL formats and the three domains are those that AWS's sagemaker-ssh-helper uses. The Model Registry has no console
 page: only SageMaker Studio shows it, at a URL that depends on the account's Studio domain.
@@ -25,6 +25,11 @@ AWS_ENDPOINT_DOMAINS: Final = (".amazonaws.com", ".amazonaws.com.cn", ".api.aws"
 def job_page(workspace: Workspace, job: str) -> str | None:
     """Return the URL of the training job's page in the SageMaker console."""
     return _page_url(workspace.client("sagemaker").meta, "sagemaker", f"/jobs/{job}")
+
+
+def endpoint_page(workspace: Workspace, endpoint: str) -> str | None:
+    """Return the URL of the endpoint's page in the SageMaker console."""
+    return _page_url(workspace.client("sagemaker").meta, "sagemaker", f"/endpoints/{endpoint}")
 
 
 def log_page(workspace: Workspace, job: str) -> str | None:

@@ -61,7 +61,9 @@ class Catalogue:
     """Name of the diagnosis by the name of a class of botocore's or boto3's own errors."""
     by_wording: dict[str, Diagnosis]
     failures: dict[str, tuple[Any, str]]
-    """By a pattern of FailureReason: the kind of the outcome, and the remedy."""
+    """By a pattern of a training job's FailureReason: the kind of the outcome, and the remedy."""
+    endpoint_failures: dict[str, tuple[Any, str]]
+    """By a pattern of an endpoint's FailureReason: the problem, and the remedy."""
 
 
 @cache
@@ -81,6 +83,9 @@ def read_catalogue() -> Catalogue:
         by_class=_invert(content["client_errors"]),
         by_wording=wordings,
         failures={entry["pattern"]: (entry["kind"], entry["remedy"]) for entry in content["failures"]},
+        endpoint_failures={
+            entry["pattern"]: (entry["problem"], entry["remedy"]) for entry in content["endpoint_failures"]
+        },
     )
 
 

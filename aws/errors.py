@@ -76,6 +76,10 @@ class NoCapacity(AwsError):
     """AWS has no instances of the type available; not retryable, as submission itself waits and tries other types."""
 
 
+class EndpointUpdateFailed(AwsError):
+    """An endpoint was not created or updated; the message has the cause and the remedy."""
+
+
 class Unavailable(AwsError):
     """A transient error: throttling, a service error, a lost connection."""
 
@@ -90,6 +94,14 @@ class TrainingFailed(AwsError):
     ) -> None:
         super().__init__(message)
         self.outcome, self.usd, self.log_tail = outcome, usd, log_tail
+
+
+class EndpointError(AwsError):
+    """The container of an endpoint answered a request with an error; `status` is its HTTP status, 0 if not known."""
+
+    def __init__(self, message: str = "", *, status: int = 0) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 _CLASSES = {subclass.__name__: subclass for subclass in AwsError.__subclasses__()}

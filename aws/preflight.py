@@ -14,11 +14,11 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, translate_errors
+from aws.prices import find_price
 from aws.storage import write_encryption
 from aws.training.compute import Compute
 from aws.training.cost import runtime_limit
 from aws.training.job_log import LOG_GROUP
-from aws.training.prices import find_price
 from aws.training.request import NAME_PREFIX, image_uri
 from aws.workspace import Workspace
 

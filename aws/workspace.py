@@ -20,6 +20,7 @@ from aws.workspace_fields import (
     Prefix,
     RoleArn,
     SecurityGroupIds,
+    ServingImage,
     Subnets,
     Tags,
     VolumeKmsKeyId,
@@ -58,10 +59,11 @@ class Workspace(Block):
     tags: Tags = Field(default_factory=dict)
     prices: dict[str, PositiveFloat] = Field(
         default_factory=dict,
-        description="USD per instance and hour of training, by instance type such as ml.m5.large, for types "
+        description="USD per instance and hour of training or hosting, by instance type such as ml.m5.large, for types "
         "whose price AWS's price list lacks or cannot be asked for, or for which you pay another price.",
     )
     dask_scheduler: DaskScheduler = None
+    serving_image: ServingImage = None
 
     @field_validator("bucket")
     @classmethod
@@ -98,7 +100,9 @@ class Workspace(Block):
     @overload
     def client(self, service: Literal["kms"]) -> "KMSClient": ...
     @overload
-    def client(self, service: Literal["pricing"]) -> Any: ...
+    def client(
+        self, service: Literal["pricing", "sagemaker-runtime", "cloudwatch", "application-autoscaling"]
+    ) -> Any: ...
     def client(self, service: str) -> Any:
         """Return a boto3 client for `service`, with this workspace's credentials, region and endpoint.
 

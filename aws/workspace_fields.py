@@ -86,6 +86,16 @@ Tags = Annotated[
     ),
     AfterValidator(check_tags),
 ]
+ServingImage = Annotated[
+    str | None,
+    Field(
+        title="Serving image",
+        pattern=r"^[\w.\-]+(:\d+)?/\S+$",
+        description="URI, in ECR, of the image that deployments/Dockerfile builds as target `serve`. Endpoints of "
+        "models of text, dates or missing cells need it; models of complete numbers are served by AWS's own image.",
+    ),
+    BeforeValidator(_drop_blanks),
+]
 DaskScheduler = Annotated[
     str | None,
     Field(

@@ -1,4 +1,4 @@
-"""What a user chooses about an endpoint: its instances or its serverless capacity, its update, and the guards of one."""
+"""What a user chooses about an endpoint: its instances or serverless capacity, its updates and their guards."""
 
 from datetime import timedelta
 from typing import Annotated, Literal
@@ -7,7 +7,8 @@ from pydantic import BaseModel, Field, model_validator
 
 from aws.training.compute import InstanceType
 
-EndpointName = Annotated[str, Field(pattern=r"^[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}$")]
+NAME_PATTERN = r"^[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}$"
+EndpointName = Annotated[str, Field(pattern=NAME_PATTERN)]
 MIN_BAKING_MINUTES = 3
 """The alarm on missing checks needs two minutes, and CloudWatch up to a minute to evaluate it."""
 

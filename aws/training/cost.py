@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Self
 from pydantic import BaseModel
 
 from aws.errors import InvalidRequest
+from aws.prices import REMEDY, Price
 from aws.training.compute import Compute
-from aws.training.prices import REMEDY, Price
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker.type_defs import DescribeTrainingJobResponseTypeDef as JobDescription

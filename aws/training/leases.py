@@ -10,7 +10,8 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from aws.errors import AwsError, translate_errors
+from aws.errors import AwsError
+from aws.resource_tags import add_tags, read_tags, remove_tags
 from aws.tags import MAX_TAGS, count_tags
 from aws.workspace import Workspace
 
@@ -48,22 +49,22 @@ def renew_lease(workspace: Workspace, arn: str, run: str, tags: dict[str, str] |
 
     Leases that failed runs have left for this one are removed.
     """
-    lease, tags = lease_tag(run), job_tags(workspace, arn) if tags is None else tags
+    lease, tags = lease_tag(run), read_tags(workspace, arn) if tags is None else tags
     if left := [key for key in tags if key.startswith(LEASE_TAG_PREFIX) and f" {DETACHED} " in tags[key]]:
         with suppress(AwsError):  # they expire
-            _remove_tags(workspace, arn, left)
+            remove_tags(workspace, arn, left)
         tags = {key: value for key, value in tags.items() if key not in left}
     if not lease.keys() <= tags.keys() and count_tags(tags) >= MAX_TAGS_WITH_LEASES:
         active = active_leases(tags)
         inactive = [key for key in tags if key.startswith(LEASE_TAG_PREFIX) and _run_of(key) not in active]
         if count_tags(tags) - len(inactive) >= MAX_TAGS_WITH_LEASES:
             return False
-        _remove_tags(workspace, arn, inactive)
+        remove_tags(workspace, arn, inactive)
     try:
         add_tags(workspace, arn, lease)
     except AwsError as error:
         # Other runs may have taken the room since the tags were read; the wording of that refusal is not documented.
-        if error.retryable or count_tags(job_tags(workspace, arn) | lease) <= MAX_TAGS:
+        if error.retryable or count_tags(read_tags(workspace, arn) | lease) <= MAX_TAGS:
             raise
         return False
     return True
@@ -94,25 +95,6 @@ def _is_active(lease: str) -> bool:
     return moment > datetime.now(UTC) and not (host == _host_identity() and _is_process_dead(process_id))
 
 
-def job_tags(workspace: Workspace, arn: str) -> dict[str, str]:
-    """Return all tags of a job."""
-    with translate_errors(f"reading the tags of {arn}"):
-        pages = workspace.client("sagemaker").get_paginator("list_tags").paginate(ResourceArn=arn)
-        return {tag["Key"]: tag["Value"] for page in pages for tag in page["Tags"]}
-
-
-def add_tags(workspace: Workspace, arn: str, tags: dict[str, str]) -> None:
-    """Add tags to a job; they replace tags with the same keys."""
-    with translate_errors(f"tagging {arn}"):
-        listed = [{"Key": key, "Value": value} for key, value in tags.items()]
-        workspace.client("sagemaker").add_tags(ResourceArn=arn, Tags=listed)  # type: ignore[arg-type]
-
-
-def _remove_tags(workspace: Workspace, arn: str, keys: list[str]) -> None:
-    with translate_errors(f"removing a tag from {arn}"):
-        workspace.client("sagemaker").delete_tags(ResourceArn=arn, TagKeys=keys)
-
-
 def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
     """Remove the lease of the flow run `run`; return whether the job has no active lease now.
 
@@ -120,8 +102,8 @@ def release_lease(workspace: Workspace, arn: str, run: str) -> bool:
     it reads the tags. Also returns True when AWS fails: a needless stop costs less than a job that no run follows.
     """
     try:
-        _remove_tags(workspace, arn, [f"{LEASE_TAG_PREFIX}{run}"])
-        return not active_leases(job_tags(workspace, arn))
+        remove_tags(workspace, arn, [f"{LEASE_TAG_PREFIX}{run}"])
+        return not active_leases(read_tags(workspace, arn))
     except AwsError:
         return True
 

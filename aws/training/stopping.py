@@ -10,8 +10,9 @@ from typing import NamedTuple
 from prefect.exceptions import CancelledRun
 
 from aws.errors import AwsError, Unavailable, translate_errors
+from aws.resource_tags import add_tags, read_tags
 from aws.training.following import FINAL_STATUSES, FIRST_PAUSE_SECONDS, describe_job
-from aws.training.leases import add_tags, detached_lease_tag, job_tags, lease_expiry, release_lease
+from aws.training.leases import detached_lease_tag, lease_expiry, release_lease
 from aws.training.request import FINGERPRINT_TAG, NAME_PREFIX
 from aws.workspace import Workspace
 
@@ -106,6 +107,6 @@ def running_jobs(workspace: Workspace) -> Iterator[RunningJob]:
             pages.paginate(StatusEquals="InProgress", NameContains=NAME_PREFIX).search("TrainingJobSummaries[]")
         )
     for job in found:
-        tags = job_tags(workspace, arn := job["TrainingJobArn"])
+        tags = read_tags(workspace, arn := job["TrainingJobArn"])
         if FINGERPRINT_TAG in tags:
             yield RunningJob(job["TrainingJobName"], arn, tags)

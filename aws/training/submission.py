@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from aws.errors import AwsError, InvalidRequest, JobOutcome, NotFound, TrainingFailed, Unavailable, translate_errors
+from aws.resource_tags import read_tags
 from aws.storage import stat_object
 from aws.training.following import describe_job
-from aws.training.leases import RUN_TAG, job_tags, lease_tag, renew_lease
+from aws.training.leases import RUN_TAG, lease_tag, renew_lease
 from aws.training.outcome import job_outcome
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.workspace import Workspace
@@ -93,7 +94,7 @@ def _adopt(
     workspace: Workspace, spec: TrainingJobSpec, description: "JobDescription", run: str, if_exists: IfExists
 ) -> Submission | None:
     name, arn, status = description["TrainingJobName"], description["TrainingJobArn"], description["TrainingJobStatus"]
-    tags = job_tags(workspace, arn)
+    tags = read_tags(workspace, arn)
     is_own = tags.get(RUN_TAG) == run
     if if_exists == "new" and not is_own:
         return None

@@ -1,10 +1,10 @@
-"""URLs of the pages of a job and its log in the AWS console, by partition and endpoint."""
+"""URLs of the pages of a job, its log and an endpoint in the AWS console, by partition and endpoint."""
 
 import pytest
 from prefect_aws import AwsCredentials, S3Bucket
 from prefect_aws.client_parameters import AwsClientParameters
 
-from aws.console import job_page, log_page
+from aws.console import endpoint_page, job_page, log_page
 from aws.workspace import Workspace
 
 JOB = "linear-learner-7c44904b5d64b721854e"
@@ -26,9 +26,10 @@ def workspace(region: str, endpoint_url: str | None = None) -> Workspace:
         ("us-gov-west-1", "console.amazonaws-us-gov.com"),
     ],
 )
-def test_a_job_and_its_log_have_a_page_in_the_console_of_their_partition(region: str, domain: str) -> None:
+def test_a_job_its_log_and_an_endpoint_have_a_page_in_the_console_of_their_partition(region: str, domain: str) -> None:
     block = workspace(region)
     assert job_page(block, JOB) == f"https://{region}.{domain}/sagemaker/home?region={region}#/jobs/{JOB}"
+    assert endpoint_page(block, "churn") == f"https://{region}.{domain}/sagemaker/home?region={region}#/endpoints/churn"
     assert log_page(block, JOB) == (
         f"https://{region}.{domain}/cloudwatch/home?region={region}#logsV2:log-groups/log-group/"
         f"$252Faws$252Fsagemaker$252FTrainingJobs$3FlogStreamNameFilter$3D{JOB}$252F"
@@ -51,4 +52,5 @@ def test_a_vpc_endpoint_counts_as_an_aws_endpoint() -> None:
 )
 def test_other_endpoints_have_no_console_page(block: Workspace) -> None:
     assert job_page(block, JOB) is None
+    assert endpoint_page(block, "churn") is None
     assert log_page(block, JOB) is None

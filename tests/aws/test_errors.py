@@ -63,9 +63,10 @@ CODES = {
     "InvalidSignatureException InvalidToken MissingAuthenticationToken MissingAuthenticationTokenException "
     "RequestExpired RequestInTheFuture RequestTimeTooSkewed SignatureDoesNotMatch TokenRefreshRequired "
     "UnauthorizedOperation UnrecognizedClientException 403",
-    NotFound: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion NotFoundException ResourceNotFound "
-    "ResourceNotFoundException 404",
+    NotFound: "NoSuchBucket NoSuchEntity NoSuchKey NoSuchUpload NoSuchVersion NotFoundException "
+    "ObjectNotFoundException ResourceNotFound ResourceNotFoundException 404",
     Unavailable: "BadDigest BandwidthLimitExceeded ConcurrentModification ConditionalRequestConflict ConflictException "
+    "ConcurrentUpdateException InternalDependencyException ModelNotReadyException "
     "EC2ThrottledException IDPCommunicationError InternalError InternalFailure InternalServerError "
     "InternalServerException InternalServiceError InternalServiceException LimitExceededException OperationAborted "
     "OperationAbortedException PriorRequestNotComplete ProvisionedThroughputExceededException "
@@ -183,6 +184,36 @@ WORDINGS: list[tuple[str, str, type[AwsError], str]] = [
      ("Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. Please retry using "
      "a different ML instance type or after some time."),
      NoCapacity, "Wait, or choose another instance type."),
+    ("ValidationException",
+     'Cannot create already existing endpoint configuration "arn:aws:sagemaker:us-east-1:1:endpoint-config/a"',
+     InvalidRequest, "Delete the existing endpoint configuration, or choose another name."),
+    ("ValidationException",
+     'Cannot create already existing model "arn:aws:sagemaker:us-east-1:123456789012:model/a".',
+     InvalidRequest, "Delete the existing model, or choose another name."),
+    ("ValidationException",
+     'Cannot update in-progress endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/a".',
+     InvalidRequest, "Wait until the creation or update that is in progress has ended."),
+    ("ValidationException", "Could not find model data at s3://data/model.tar.gz.",
+     NotFound,
+     ("Check that s3://data/model.tar.gz exists in the workspace's region, and allow the execution role s3:GetObject "
+      "on it.")),
+    ("ValidationException", 'Could not find endpoint "arn:aws:sagemaker:us-east-1:123456789012:endpoint/a".',
+     NotFound, "Check the name, and the region and account of the workspace."),
+    ("ValidationException",
+     'Could not find endpoint configuration "arn:aws:sagemaker:us-east-1:123456789012:endpoint-config/a".',
+     NotFound, "Check the name, and the region and account of the workspace."),
+    ("ValidationException", 'Could not find model "arn:aws:sagemaker:us-east-1:123456789012:model/a".',
+     NotFound, "Check the name, and the region and account of the workspace."),
+    ("ObjectNotFoundException",
+     ("No scalable target found for service namespace: sagemaker, resource ID: endpoint/a/variant/main, scalable "
+      "dimension: sagemaker:variant:DesiredInstanceCount"),
+     NotFound, "Check the name, and the region and account of the workspace."),
+    ("ValidationError", "Endpoint a of account 123456789012 not found.",
+     NotFound, "Check the name, and the region and account of the workspace."),
+    ("ValidationException", "Requested image 123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1 not found.",
+     NotFound,
+     ("Check that the image 123456789012.dkr.ecr.us-east-1.amazonaws.com/serving:1 exists in the workspace's region, "
+      "and that the execution role may pull it.")),
     ("ThrottlingException", "Rate exceeded", Unavailable,
      "Retried automatically; if the error persists, run again later."),
 ]  # fmt: skip
@@ -276,6 +307,17 @@ def test_waiting_helps_unless_the_request_is_larger_than_the_quota(
     assert ("Wait until other jobs end" in str(error)) is helps
 
 
+def test_waiting_does_not_help_if_endpoints_have_used_up_a_quota() -> None:
+    message = (
+        "The account-level service limit 'ml.m5.large for endpoint usage' is 2 Instances, with current utilization of "
+        "2 Instances and a request delta of 1 Instances. Please contact AWS support to request an increase."
+    )
+    error = translate_error(client_error("ResourceLimitExceeded", message), "creating endpoint a")
+    assert isinstance(error, QuotaExceeded)
+    assert not error.waiting_helps
+    assert 'request a higher quota "ml.m5.large for endpoint usage" in Service Quotas' in str(error)
+
+
 def test_waiting_helps_if_the_message_does_not_name_the_quota() -> None:
     error = translate_error(client_error("ResourceLimitExceeded", "You have too many of something."), "testing")
     assert isinstance(error, QuotaExceeded)
@@ -326,9 +368,9 @@ def test_a_client_error_without_response_is_translated(error: BotoCoreError, exp
     assert type(translate_error(error, "connecting")) is expected
 
 
-def test_there_are_eight_error_classes_and_only_unavailable_is_retryable() -> None:
+def test_there_are_ten_error_classes_and_only_unavailable_is_retryable() -> None:
     kinds = AwsError.__subclasses__()
-    assert len(kinds) == 8
+    assert len(kinds) == 10
     assert not [nested for kind in kinds for nested in kind.__subclasses__()]
     assert {kind for kind in kinds if kind.retryable} == {Unavailable}
     assert not AwsError.retryable

@@ -10,9 +10,9 @@ from prefect_aws import S3Bucket
 from pydantic import ValidationError
 
 from aws.errors import InvalidRequest
+from aws.prices import Price
 from aws.training.compute import Compute
 from aws.training.cost import MIN_RUNTIME_SECONDS, STOPPING_SECONDS, Bill, describe_worst_case, runtime_limit
-from aws.training.prices import Price
 from aws.workspace import Workspace
 
 LARGE = Price(usd_per_hour=0.115, source="a test")

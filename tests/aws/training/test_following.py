@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aws.errors import NotFound, Unavailable
+from aws.resource_tags import add_tags, read_tags
 from aws.training import following
 from aws.training.compute import Compute
 from aws.training.following import describe_job, follow
 from aws.training.job_log import LOG_GROUP
-from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases
 from aws.training.request import TrainingJobSpec
 from aws.training.stopping import stop_job
 from aws.training.submission import Submission, start_or_adopt
@@ -362,10 +363,10 @@ def test_the_lease_is_renewed_while_the_job_is_followed(
     monkeypatch.setattr(following, "LEASE_RENEWAL", timedelta(0))
     job = submit(workspace, make_spec(held=True))
     add_tags(workspace, job.arn, {f"{LEASE_TAG_PREFIX}{RUN}": "2001-01-01T00:00:00+00:00 elsewhere 1"})
-    assert active_leases(job_tags(workspace, job.arn)) == []
+    assert active_leases(read_tags(workspace, job.arn)) == []
     with pytest.raises(StopFollowing):
         follow(workspace, job.name, RUN, RecordingObserver(at_wait=after(2, stop_following)))
-    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
+    assert active_leases(read_tags(workspace, job.arn)) == [RUN]
 
 
 def test_a_poll_takes_three_calls_and_the_pauses_grow(workspace: Workspace, make_spec: MakeSpec, calls: Calls) -> None:
@@ -391,7 +392,7 @@ def test_a_stop_reason_ends_following_and_the_job_continues(workspace: Workspace
     observer = RecordingObserver(at_line=set_stop_reason)
     assert follow(workspace, job.name, RUN, observer)["TrainingJobStatus"] == "InProgress"
     assert observer.lines
-    assert active_leases(job_tags(workspace, job.arn)) == [RUN]
+    assert active_leases(read_tags(workspace, job.arn)) == [RUN]
 
 
 def test_an_observer_that_fails_does_not_end_following(workspace: Workspace, make_spec: MakeSpec) -> None:

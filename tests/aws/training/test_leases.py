@@ -15,13 +15,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aws.errors import AccessDenied, Unavailable
+from aws.resource_tags import add_tags, read_tags
 from aws.tags import MAX_TAGS
 from aws.training.leases import (
     LEASE_DURATION,
     LEASE_TAG_PREFIX,
     active_leases,
-    add_tags,
-    job_tags,
     lease_tag,
     release_lease,
     renew_lease,
@@ -56,7 +55,7 @@ def test_a_lease_tag_has_run_expiry_host_and_process(workspace: Workspace, job: 
     before = datetime.now(UTC).replace(microsecond=0)
     for run in ("first", "second"):
         add_tags(workspace, job, lease_tag(run))
-    tags = job_tags(workspace, job)
+    tags = read_tags(workspace, job)
     assert sorted(active_leases(tags)) == ["first", "second"]
     until, host, process = tags[f"{LEASE_TAG_PREFIX}first"].split(" ")
     assert (host, int(process)) == (THIS_HOST, os.getpid())
@@ -65,9 +64,9 @@ def test_a_lease_tag_has_run_expiry_host_and_process(workspace: Workspace, job: 
 
 def test_a_renewed_lease_replaces_the_previous_one(workspace: Workspace, job: str) -> None:
     add_tags(workspace, job, {f"{LEASE_TAG_PREFIX}run": value(LONG_AGO)})
-    assert active_leases(job_tags(workspace, job)) == []
+    assert active_leases(read_tags(workspace, job)) == []
     add_tags(workspace, job, lease_tag("run"))
-    assert active_leases(job_tags(workspace, job)) == ["run"]
+    assert active_leases(read_tags(workspace, job)) == ["run"]
 
 
 def test_a_lease_is_a_valid_tag() -> None:
@@ -136,9 +135,9 @@ def test_releasing_a_lease_returns_whether_no_other_is_active(workspace: Workspa
     for run in ("first", "second"):
         add_tags(workspace, job, lease_tag(run))
     assert not release_lease(workspace, job, "first")
-    assert active_leases(job_tags(workspace, job)) == ["second"]
+    assert active_leases(read_tags(workspace, job)) == ["second"]
     assert release_lease(workspace, job, "second")
-    assert active_leases(job_tags(workspace, job)) == []
+    assert active_leases(read_tags(workspace, job)) == []
     assert release_lease(workspace, job, "second")
 
 
@@ -154,7 +153,7 @@ def test_of_two_concurrent_releases_at_least_one_returns_true(workspace: Workspa
             for run in ("first", "second"):
                 add_tags(workspace, job, lease_tag(run))
             assert any(pool.map(release, ("first", "second")))
-            assert active_leases(job_tags(workspace, job)) == []
+            assert active_leases(read_tags(workspace, job)) == []
 
 
 @pytest.mark.parametrize("action", ["ListTags", "DeleteTags"])
@@ -173,7 +172,7 @@ def lease_key(run: str) -> str:
 
 def fill_with_leases(workspace: Workspace, job: str, until: datetime, room: int = 0) -> int:
     """Add leases of other hosts until the job has room for `room` more tags; returns their number."""
-    count = MAX_TAGS - room - len(job_tags(workspace, job))
+    count = MAX_TAGS - room - len(read_tags(workspace, job))
     add_tags(workspace, job, {lease_key(f"other-{n}"): value(until, OTHER_HOST) for n in range(count)})
     return count
 
@@ -181,7 +180,7 @@ def fill_with_leases(workspace: Workspace, job: str, until: datetime, room: int 
 def test_a_lease_is_added_and_renewed(workspace: Workspace, job: str) -> None:
     add_tags(workspace, job, {lease_key("run"): value(LONG_AGO)})
     assert [renew_lease(workspace, job, "run"), renew_lease(workspace, job, "run")] == [True, True]
-    assert active_leases(job_tags(workspace, job)) == ["run"]
+    assert active_leases(read_tags(workspace, job)) == ["run"]
 
 
 @pytest.mark.parametrize("room", [0, 1])
@@ -189,7 +188,7 @@ def test_expired_leases_make_room_for_a_new_one(workspace: Workspace, job: str, 
     add_tags(workspace, job, {lease_key("active"): value(SOON, OTHER_HOST), "expired": value(LONG_AGO)})
     fill_with_leases(workspace, job, LONG_AGO, room)
     assert renew_lease(workspace, job, "run")
-    tags = job_tags(workspace, job)
+    tags = read_tags(workspace, job)
     assert {key for key in tags if key.startswith(LEASE_TAG_PREFIX)} == {lease_key("active"), lease_key("run")}
     assert "expired" in tags
 
@@ -197,19 +196,19 @@ def test_expired_leases_make_room_for_a_new_one(workspace: Workspace, job: str, 
 def test_expired_leases_are_stored_while_there_is_room(workspace: Workspace, job: str) -> None:
     fill_with_leases(workspace, job, LONG_AGO, room=2)
     assert renew_lease(workspace, job, "run")
-    assert len(job_tags(workspace, job)) == MAX_TAGS - 1
+    assert len(read_tags(workspace, job)) == MAX_TAGS - 1
 
 
 @pytest.mark.parametrize("room", [0, 1])
 def test_without_room_no_lease_is_added_and_one_place_is_left(workspace: Workspace, job: str, room: int) -> None:
     count = fill_with_leases(workspace, job, SOON, room)
     assert not renew_lease(workspace, job, "run")
-    assert len(active_leases(job_tags(workspace, job))) == count
+    assert len(active_leases(read_tags(workspace, job))) == count
     assert renew_lease(workspace, job, "other-0")
 
 
 def test_a_lease_for_which_another_run_took_the_room_is_not_added(workspace: Workspace, job: str) -> None:
-    tags = job_tags(workspace, job)
+    tags = read_tags(workspace, job)
     fill_with_leases(workspace, job, SOON)
     assert not renew_lease(workspace, job, "run", tags)
 
@@ -229,12 +228,12 @@ def test_twenty_runs_follow_one_job_of_a_workspace_with_many_tags(workspace: Wor
     spec = make_spec(held=True)
     submissions = [start_or_adopt(workspace, spec, f"run-{n}", {"prefect:deployment": "d"}) for n in range(20)]
     assert len({one.arn for one in submissions}) == 1
-    tags = job_tags(workspace, submissions[0].arn)
+    tags = read_tags(workspace, submissions[0].arn)
     followed = [bool(one.lease_problem) for one in submissions]
     assert sorted(followed) == followed, "the first runs get leases"
     assert len(active_leases(tags)) == followed.count(False) == 6
     add_tags(workspace, submissions[0].arn, {"linear-learner:diverged": "its loss is inf"})
-    assert len(job_tags(workspace, submissions[0].arn)) == MAX_TAGS
+    assert len(read_tags(workspace, submissions[0].arn)) == MAX_TAGS
 
 
 def test_a_job_is_followed_when_its_tags_may_not_be_changed(

@@ -14,8 +14,9 @@ import pytest
 from prefect.exceptions import CancelledRun
 
 from aws.errors import NotFound, TrainingFailed, Unavailable
+from aws.resource_tags import add_tags, read_tags
 from aws.training.following import describe_job
-from aws.training.leases import LEASE_TAG_PREFIX, active_leases, add_tags, job_tags, lease_expiry, lease_tag
+from aws.training.leases import LEASE_TAG_PREFIX, active_leases, lease_expiry, lease_tag
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.training.stopping import leave_job, running_jobs, stop_job, stop_unless_followed, stop_when_interrupted
 from aws.training.submission import start_or_adopt
@@ -47,7 +48,7 @@ def follow_too(workspace: Workspace, name: str, run: str = THEIRS) -> None:
 
 
 def following(workspace: Workspace, name: str) -> set[str]:
-    return set(active_leases(job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])))
+    return set(active_leases(read_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])))
 
 
 def test_stopping_a_job_twice_raises_no_error(
@@ -121,7 +122,7 @@ def test_a_job_that_has_ended_is_not_changed(
     before = calls()
     assert stop_unless_followed(workspace, name, MINE) is None
     assert calls() - before == {"sagemaker:DescribeTrainingJob": 1}
-    assert f"{LEASE_TAG_PREFIX}{MINE}" in job_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])
+    assert f"{LEASE_TAG_PREFIX}{MINE}" in read_tags(workspace, describe_job(workspace, name)["TrainingJobArn"])
 
 
 def test_a_job_whose_tags_cannot_be_read_is_stopped(workspace: Workspace, job: str, inject: Inject) -> None:
@@ -163,7 +164,7 @@ def test_an_interruption_is_raised_with_a_warning_when_the_job_cannot_be_stopped
 def test_a_job_that_is_left_keeps_a_lease_that_does_not_depend_on_a_process(workspace: Workspace, job: str) -> None:
     [running] = [one for one in running_jobs(workspace) if one.name == job]
     until = leave_job(workspace, running, MINE)
-    lease = job_tags(workspace, running.arn)[f"{LEASE_TAG_PREFIX}{MINE}"]
+    lease = read_tags(workspace, running.arn)[f"{LEASE_TAG_PREFIX}{MINE}"]
     assert following(workspace, job) == {MINE}
     assert until == lease_expiry(lease).strftime("%H:%M UTC")
     assert str(os.getpid()) not in lease.split()

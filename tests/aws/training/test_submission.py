@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from aws.errors import InvalidRequest, TrainingFailed, Unavailable
+from aws.resource_tags import add_tags, read_tags
 from aws.training import submission
 from aws.training.compute import Compute
 from aws.training.following import describe_job
-from aws.training.leases import LEASE_TAG_PREFIX, RUN_TAG, active_leases, add_tags, job_tags
+from aws.training.leases import LEASE_TAG_PREFIX, RUN_TAG, active_leases
 from aws.training.request import FINGERPRINT_TAG, TrainingJobSpec, build_request
 from aws.training.stopping import stop_job
 from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, IfExists, Submission, start_or_adopt
@@ -54,7 +55,7 @@ def test_a_job_is_started_then_followed_while_it_runs(workspace: Workspace, make
     assert started.name == followed.name == spec.name(1)
     assert started.arn == followed.arn
     assert jobs(workspace, spec) == [spec.name(1)]
-    tags = job_tags(workspace, started.arn)
+    tags = read_tags(workspace, started.arn)
     assert tags | {RUN_TAG: MINE, "cost": "7", FINGERPRINT_TAG: spec.fingerprint} == tags
     assert set(active_leases(tags)) == {MINE, THEIRS}
 
@@ -84,7 +85,7 @@ def test_a_completed_job_is_reused_for_any_compute(
     reused = start_or_adopt(workspace, faster, THEIRS, {"other": "tags"})
     assert reused == Submission(name=job["TrainingJobName"], arn=job["TrainingJobArn"], how="reused")
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(job_tags(workspace, reused.arn))
+    assert not {"other", f"{LEASE_TAG_PREFIX}{THEIRS}"} & set(read_tags(workspace, reused.arn))
 
 
 def test_a_job_that_failed_because_of_missing_data_is_attempted_again(
@@ -236,7 +237,7 @@ def test_concurrent_callers_follow_one_job(workspace: Workspace, make_spec: Make
     assert sorted(submission.how for submission in submissions) == ["followed"] * 5 + ["started"]
     assert {submission.name for submission in submissions} == {spec.name(1)}
     assert jobs(workspace, spec) == [spec.name(1)]
-    assert sorted(active_leases(job_tags(workspace, submissions[0].arn))) == runs
+    assert sorted(active_leases(read_tags(workspace, submissions[0].arn))) == runs
 
 
 @pytest.mark.parametrize("if_exists", ["adopt", "new", "fail"])
@@ -287,7 +288,7 @@ def test_if_exists_fail_rejects_a_running_or_completed_job_of_another_run(
         with pytest.raises(InvalidRequest, match=rf'is {status}\. Set if_exists to "adopt"'):
             submit(workspace, spec, MINE, "fail")
         assert jobs(workspace, spec) == [spec.name(1)]
-        assert f"{LEASE_TAG_PREFIX}{MINE}" not in job_tags(workspace, arn(workspace, spec.name(1)))
+        assert f"{LEASE_TAG_PREFIX}{MINE}" not in read_tags(workspace, arn(workspace, spec.name(1)))
     stop_job(workspace, running.name(1))
     assert submit(workspace, running, MINE, "fail") == ("started", running.name(2))
 
@@ -305,7 +306,7 @@ def test_if_exists_new_gives_each_run_its_own_job(
             assert submit(workspace, spec, run, "new") == ("started", name)
             wait_for_end(name)
     assert sorted(jobs(workspace, spec)) == [spec.name(1), spec.name(2)]
-    assert active_leases(job_tags(workspace, arn(workspace, spec.name(1)))) == [THEIRS]
+    assert active_leases(read_tags(workspace, arn(workspace, spec.name(1)))) == [THEIRS]
 
 
 def test_the_number_of_attempts_is_limited(

@@ -1,12 +1,12 @@
-"""The on-demand price of a training instance: of the workspace, of AWS's Price List API, or of a dated table.
+"""The on-demand price of an instance for training or hosting: of the workspace, AWS's Price List API or a dated table.
 
 An answer of the API is cached for a day in the workspace's bucket, where all runs read it. If AWS gives no answer, an
 older cached price is used, then the table prices.yaml; this never ends a run.
 
 Facts that public tools which query these prices agree on, and that were not tried on AWS: a product of AmazonSageMaker
 is one component (Training, Hosting, Notebook, …) of one instance type (`instanceName`) in one region (`regionCode`);
-what is billed for training is its usage type, such as `EUW1-Train:ml.m5.large`; the free tier has products of its own
-with the price 0, and Outposts have another `locationType`.
+what is billed for it is its usage type, such as `EUW1-Train:ml.m5.large` or `EUW1-Host:ml.m5.large`; the free tier has
+products of its own with the price 0, and Outposts have another `locationType`.
 """
 
 import re
@@ -18,7 +18,7 @@ from fractions import Fraction
 from functools import cache
 from itertools import islice
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import yaml
 from botocore.loaders import create_loader
@@ -37,6 +37,10 @@ MAX_PRICE = 100_000.0
 """A listed price above this is not taken for the price of an hour."""
 TIMEOUTS: Final = {**SHORT_TIMEOUTS, "read_timeout": 4}
 REMEDY = "Set it in the workspace's prices, in USD per instance and hour."
+Component = Literal["Training", "Hosting"]
+"""What an instance is used for: its price differs from one component to another."""
+USAGE_TYPES: Final[dict[Component, str]] = {"Training": "Train", "Hosting": "Host"}
+"""By component: the beginning of the usage type of its instances."""
 
 
 class Price(BaseModel, frozen=True):
@@ -80,54 +84,65 @@ def find_price(
     instance_type: str,
     on_warning: Callable[[str], None] = lambda _: None,
     max_age: timedelta = MAX_AGE,
+    component: Component = "Training",
 ) -> PriceLookup:
     """Return the price of one instance in the workspace's region; no failure to find it is an error.
 
     An answer of AWS that is older than `max_age` is asked for again, but not after a failure in the same process.
-    Calls `on_warning` once per process for each problem.
+    Calls `on_warning` once per process for each problem. The workspace's own prices are used for every component.
     """
     if instance_type in workspace.prices:
         return PriceLookup(Price(usd_per_hour=workspace.prices[instance_type], source="the workspace's prices"))
     region = workspace.region
     folder = workspace.uri("results", "prices", region)
-    answer, problem = _current_answer(workspace, instance_type, f"{folder}/{instance_type}.json", max_age)
+    # Answers on training have no component in their key, as those of earlier versions.
+    parts = (folder, instance_type) if component == "Training" else (folder, component.lower(), instance_type)
+    answer, problem = _current_answer(workspace, instance_type, f"{'/'.join(parts)}.json", max_age, component)
     if answer and "USD" in answer.per_hour:
         source = f"AWS Price List API, {answer.fetched:%Y-%m-%d}, {region}"
         price: Price | None = Price(usd_per_hour=answer.per_hour["USD"], source=source)
     else:
-        price = _look_up_in_table(instance_type, region)
-        problem = problem or _describe_missing_usd(answer, instance_type, region)
+        price = _look_up_in_table(instance_type, region, component)
+        problem = problem or _describe_missing_usd(answer, instance_type, region, component)
     if problem and (folder, problem) not in _warnings:
         _warnings.add((folder, problem))
         used = f"taken from: {price.source}." if price else f"unknown. {REMEDY}"
-        on_warning(f"{problem} The price of {instance_type} is {used}")
+        on_warning(f"{problem} The price of {component.lower()} on {instance_type} is {used}")
     return PriceLookup(price, problem)
 
 
 def _current_answer(
-    workspace: Workspace, instance_type: str, uri: str, max_age: timedelta
+    workspace: Workspace, instance_type: str, uri: str, max_age: timedelta, component: Component
 ) -> tuple[PriceListAnswer | None, str]:
     """Return the cached answer or, if it is too old, a new one; the old one and the problem if AWS gives no new one."""
     cached = _read_cached_answer(workspace, uri)
     if cached and not cached.is_older_than(max_age):
         return cached, ""
     try:
-        return _ask(workspace, instance_type, uri), ""
+        return _ask(workspace, instance_type, uri, component), ""
     except AwsError as error:
         return cached, str(error)
 
 
-def _describe_missing_usd(answer: PriceListAnswer | None, instance_type: str, region: str) -> str:
+def _describe_missing_usd(answer: PriceListAnswer | None, instance_type: str, region: str, component: Component) -> str:
     listed = " and ".join(f"{amount:g} {currency}" for currency, amount in answer.per_hour.items()) if answer else ""
     if not listed:
-        return f"AWS's price list has no training on {instance_type} in {region}: AWS may not offer it there."
-    return f"AWS's price list has the price of {instance_type} in {region} only as {listed} an hour, not in USD."
+        return (
+            f"AWS's price list has no {component.lower()} on {instance_type} in {region}: AWS may not offer it there."
+        )
+    return (
+        f"AWS's price list has the price of {component.lower()} on {instance_type} in {region} only as {listed} an "
+        "hour, not in USD."
+    )
 
 
-def _look_up_in_table(instance_type: str, region: str) -> Price | None:
+def _look_up_in_table(instance_type: str, region: str, component: Component) -> Price | None:
     table = read_price_table()
     if listed := table["usd_per_hour"].get(region, {}).get(instance_type):
-        return Price(usd_per_hour=listed, source=f"price list of {table['date']} for {region}")
+        source = f"price list of {table['date']} for {region}"
+        # Inferred: where public copies of the list have both, hosting has the same price as training.
+        source += "" if component == "Training" else f", its price of training, which {component.lower()} has as well"
+        return Price(usd_per_hour=listed, source=source)
     return None
 
 
@@ -146,13 +161,13 @@ def _read_cached_answer(workspace: Workspace, uri: str) -> PriceListAnswer | Non
         return None
 
 
-def _ask(workspace: Workspace, instance_type: str, uri: str) -> PriceListAnswer:
+def _ask(workspace: Workspace, instance_type: str, uri: str, component: Component) -> PriceListAnswer:
     """Ask the API and cache its answer; raises AwsError, also when this process failed to get the answer before."""
     folder = uri.rpartition("/")[0]
     if problem := _failures.get(uri) or _failures.get(folder):
         raise AwsError(problem)
     try:
-        answer = PriceListAnswer(fetched=datetime.now(UTC), per_hour=_fetch(workspace, instance_type))
+        answer = PriceListAnswer(fetched=datetime.now(UTC), per_hour=_fetch(workspace, instance_type, component))
     except AwsError as error:
         no_response = isinstance(error, Unavailable) and not error.code
         _failures[folder if no_response else uri] = str(error)
@@ -162,10 +177,10 @@ def _ask(workspace: Workspace, instance_type: str, uri: str) -> PriceListAnswer:
     return answer
 
 
-def _fetch(workspace: Workspace, instance_type: str) -> dict[str, float]:
-    """Return the prices of an hour of training by currency; raises AwsError if there is no answer, or a strange one."""
+def _fetch(workspace: Workspace, instance_type: str, component: Component) -> dict[str, float]:
+    """Return the prices of an hour by currency; raises AwsError if there is no answer, or a strange one."""
     # Without the instance type, so that the failures of several types are one problem.
-    doing = f"looking up prices of training in {workspace.region}"
+    doing = f"looking up prices of {component.lower()} in {workspace.region}"
     wanted = {"regionCode": workspace.region, "instanceName": instance_type}
     filters = [{"Type": "TERM_MATCH", "Field": field, "Value": value} for field, value in wanted.items()]
     client = workspace.with_client_options(TIMEOUTS, endpoint_region(workspace)).client("pricing")
@@ -178,7 +193,7 @@ def _fetch(workspace: Workspace, instance_type: str) -> dict[str, float]:
                 PaginationConfig={"PageSize": 100},
             )
             products = [product for page in islice(pages, MAX_PAGES) for product in page["PriceList"]]
-        return parse_prices(products, instance_type, workspace.region)
+        return parse_prices(products, instance_type, workspace.region, component)
     except AwsError:
         raise
     except Exception as error:  # such as botocore's ResponseParserError, for the web page of a proxy
@@ -227,11 +242,12 @@ class _Listing(BaseModel):
     product: _Product
     terms: _Terms = _Terms()
 
-    def is_training(self, instance_type: str, region: str) -> bool:
+    def is_for(self, instance_type: str, region: str, component: Component) -> bool:
         has: Mapping[str, Any] = self.product.attributes
+        usage = rf"(\w+-)?{USAGE_TYPES[component]}:{re.escape(instance_type)}"
         return (
-            bool(re.fullmatch(rf"(\w+-)?Train:{re.escape(instance_type)}", str(has.get("usagetype"))))
-            and has.get("component", "Training") == "Training"
+            bool(re.fullmatch(usage, str(has.get("usagetype"))))
+            and has.get("component", component) == component
             and has.get("regionCode", region) == region
             and has.get("locationType", "AWS Region") == "AWS Region"
         )
@@ -243,8 +259,10 @@ class _Listing(BaseModel):
                     yield from (item for item in dimension.per_unit.items() if 0 < item[1] <= MAX_PRICE)
 
 
-def parse_prices(products: Iterable[Any], instance_type: str, region: str) -> dict[str, float]:
-    """Return the on-demand price of an hour of training by currency, empty if no product has one.
+def parse_prices(
+    products: Iterable[Any], instance_type: str, region: str, component: Component = "Training"
+) -> dict[str, float]:
+    """Return the on-demand price of an hour by currency, empty if no product has one.
 
     `products` is the PriceList of a response: JSON documents as strings. The highest of several prices counts, so that
     a budget is not exceeded. Raises ValueError when there is no price, but a product that could not be read.
@@ -257,7 +275,7 @@ def parse_prices(products: Iterable[Any], instance_type: str, region: str) -> di
         except ValueError as error:
             unreadable = error
             continue
-        if listing.is_training(instance_type, region):
+        if listing.is_for(instance_type, region, component):
             for currency, price in listing.hourly_prices():
                 prices[currency] = max(price, prices.get(currency, 0))
     if unreadable and not prices:

@@ -15,10 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from aws.errors import AwsError, InvalidRequest
-from aws.storage import read_object, write_object
-from aws.training.compute import Compute
-from aws.training.cost import describe_worst_case, runtime_limit
-from aws.training.prices import (
+from aws.prices import (
     Price,
     PriceListAnswer,
     endpoint_region,
@@ -26,6 +23,9 @@ from aws.training.prices import (
     parse_prices,
     read_price_table,
 )
+from aws.storage import read_object, write_object
+from aws.training.compute import Compute
+from aws.training.cost import describe_worst_case, runtime_limit
 from aws.workspace import Workspace
 from sandbox import client
 
@@ -155,7 +155,7 @@ def test_a_refusal_is_one_warning_and_is_not_repeated(
     assert find_price(european, "ml.m5.large", warnings.append) == found
     assert (calls() - before)[ASKED] == asked
     assert len(warnings) == 1
-    assert "price of ml.m5.large is unknown. Set it in the workspace's prices" in warnings[0]
+    assert "price of training on ml.m5.large is unknown. Set it in the workspace's prices" in warnings[0]
     with pytest.raises(
         InvalidRequest, match=r"^max_cost_usd 1 cannot be enforced: .*Set it in the workspace.*AWS failed"
     ):
@@ -325,6 +325,12 @@ def test_an_unreachable_api_is_asked_once_for_all_types(strange: Workspace, monk
 )
 def test_the_price_is_that_of_training_on_demand(products: list[Any], prices: dict[str, float]) -> None:
     assert parse_prices(products, "ml.m5.large", "eu-west-1") == prices
+
+
+def test_the_price_of_hosting_is_another_product() -> None:
+    hosting = listing("0.15", component="Hosting", usagetype="EUW1-Host:ml.m5.large")
+    assert parse_prices([listing(), hosting], "ml.m5.large", "eu-west-1", "Hosting") == {"USD": 0.15}
+    assert parse_prices([listing()], "ml.m5.large", "eu-west-1", "Hosting") == {}
 
 
 @pytest.mark.parametrize(
