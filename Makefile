@@ -2,7 +2,7 @@
 # For contributors: `make test-e2e` runs the slow tests, `make check` runs lint, type and layer checks.
 
 PYTHON ?= python3
-EXTRAS := sandbox,dask,dev
+EXTRAS := sandbox,dask,serve,dev
 PROJECT := --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
 PIP := .venv/bin/python -m pip install --disable-pip-version-check
 

@@ -6,7 +6,7 @@ if __name__ == "__main__":
 
     raise SystemExit(run_main("deployments.blocks"))
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Any, Literal
 
@@ -21,11 +21,12 @@ from aws.workspace_fields import (
     Prefix,
     RoleArn,
     SecurityGroupIds,
+    ServingImage,
     Subnets,
     Tags,
     VolumeKmsKeyId,
 )
-from deployments.first_use import find_region, may_be_saved, missing_flags_message
+from deployments.first_use import find_region, has_credentials, may_be_saved, missing_flags_message
 from flows.cli import local_services
 from flows.cli.arguments import CommandLine, error_message
 from flows.cli.command import print_result, report_error
@@ -80,6 +81,7 @@ class Arguments(CommandLine):
     security_group_ids: SecurityGroupIds = UNCHANGED
     tags: Tags = UNCHANGED
     dask_scheduler: DaskScheduler = UNCHANGED
+    serving_image: ServingImage = UNCHANGED
 
 
 def _find_missing(chosen: Arguments) -> list[str]:
@@ -96,6 +98,30 @@ def _find_missing(chosen: Arguments) -> list[str]:
     return missing
 
 
+def _lacks_credentials(chosen: Arguments) -> bool:
+    """Return whether the blocks would be new ones, and this machine has no credentials to check them with."""
+    from botocore.exceptions import BotoCoreError  # slow
+
+    if may_be_saved(chosen.name):
+        return False
+    try:
+        return not has_credentials(chosen.profile_name)
+    except BotoCoreError:  # such as a missing profile, which the check reports
+        return True
+
+
+def _check_without_server(name: str, given: Mapping[str, Any]) -> str:
+    """Return all problems that can be found, among them that there are no credentials; empty without any."""
+    from aws.errors import AwsError  # slow, as it imports Prefect
+    from deployments.saved_blocks import check_new_blocks
+
+    try:
+        check_new_blocks(name, given)
+    except (ValidationError, AwsError) as error:
+        return error_message(error)
+    return ""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Save the blocks; exit codes: 0 saved, 2 an error."""
     try:
@@ -104,6 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report_error(error_message(error), 2)
     if missing := _find_missing(chosen):
         return report_error(missing_flags_message(chosen.name, missing), 2)
+    given = chosen.model_dump(exclude={"name"}, exclude_unset=True)
+    if _lacks_credentials(chosen) and (problems := _check_without_server(chosen.name, given)):
+        return report_error(problems, 2)
     ready = local_services.start(sandboxed=False)
     from httpx import HTTPError  # slow: imported while a server starts, if none is configured
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME
@@ -116,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         where = f"in Prefect at {server}"
     try:
         ready()
-        done, warnings = save_blocks(chosen.name, chosen.model_dump(exclude={"name"}, exclude_unset=True))
+        done, warnings = save_blocks(chosen.name, given)
     except (ValidationError, AwsError) as error:
         return report_error(error_message(error), 2)
     except (HTTPError, ServerStartError) as error:

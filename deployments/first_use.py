@@ -15,6 +15,13 @@ def find_region(profile: str | None = None) -> str | None:
     return os.environ.get("AWS_REGION") or boto3.Session(profile_name=profile).region_name
 
 
+def has_credentials(profile: str | None = None) -> bool:
+    """Return whether AWS's tools find credentials on this machine, valid or not; raises an error of botocore."""
+    import boto3  # slow
+
+    return boto3.Session(profile_name=profile).get_credentials() is not None
+
+
 def missing_flags_message(name: str, missing: Collection[str]) -> str:
     return f"Give {' and '.join(missing)} too: no saved block named {name!r} has them yet."
 

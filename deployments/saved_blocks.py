@@ -56,6 +56,14 @@ def save_blocks(name: str, given: Mapping[str, Any]) -> tuple[list[str], list[st
     return [*done, checked], warnings
 
 
+def check_new_blocks(name: str, given: Mapping[str, Any]) -> None:
+    """Check with AWS what `save_blocks` would save if there is no block of this name yet; needs no Prefect server.
+
+    Raises as `save_blocks`.
+    """
+    check_workspace(_build_workspace(name, {}, given))
+
+
 def _load_saved(name: str) -> dict[type[Block], Any]:
     """The workspace of this name and the blocks it refers to; without a workspace, those of the same name."""
     saved: dict[type[Block], Any] = {}

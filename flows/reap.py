@@ -1,7 +1,10 @@
-"""Stop training jobs that no run follows: the scheduled reaper flow, and the hook for the jobs of a run that ended."""
+"""The scheduled reaper flow: it stops training jobs that no run follows, and removes endpoints that have expired.
+
+The hook for the jobs of a run that ended is here, too.
+"""
 
 import re
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import httpx
@@ -13,27 +16,35 @@ from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
+from pydantic import Field
 
 from aws.errors import AwsError
 from aws.training.leases import LEASE_TAG_PREFIX, active_leases
 from aws.training.stopping import leave_job, running_jobs, stop_job, stop_unless_followed
 from aws.workspace import load_workspace
+from tasks.prefect_ui.display import warn_of_errors
 from tasks.prefect_ui.events import emit_reaped_event
+from tasks.undeploy import reap_endpoints
 
 SIGNAL_EXIT_CODES = 128
 """Exit codes from this one on, and negative ones, are those of processes that a signal ended."""
 
 
 @flow(name="reap-training-jobs", flow_run_name="in {workspace}")
-def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
-    """Stop every running training job of this project that no flow run follows, and return the names of these jobs.
+def reap_training_jobs(workspace: str = "sandbox", idle_days: Annotated[int, Field(ge=1, le=60)] = 7) -> list[str]:
+    """Stop every running training job of this project that no flow run follows, and remove endpoints that have expired.
 
     A run follows a job as long as it renews its lease in the job's tags. The lease of a run that failed or was killed
     expires after 15 minutes; it is not valid once Prefect reports that the run completed, was cancelled or crashed, or
-    once its process was killed. Training jobs of other projects are not stopped.
+    once its process was killed. Training jobs and endpoints of other projects are not touched. Endpoints without a
+    request for `idle_days` are listed with their price.
 
     Args:
         workspace: Name of the saved Training Workspace block with the account and region of the jobs.
+        idle_days: Days without a request after which an endpoint is reported as idle.
+
+    Returns:
+        The names of the jobs and endpoints.
     """
     block, logger = load_workspace(workspace), get_run_logger()
     reaped = []
@@ -48,7 +59,10 @@ def reap_training_jobs(workspace: str = "sandbox") -> list[str]:
             logger.warning("stopped training job %s: no run follows it", name)
     if reaped:
         create_table_artifact(reaped, key="reaped", description="Stopped training jobs that no run followed")
-    return [row["training job"] for row in reaped]
+    removed: list[str] = []
+    with warn_of_errors("Endpoints were not looked at"):
+        removed += reap_endpoints(block, idle_days)
+    return [row["training job"] for row in reaped] + removed
 
 
 def _is_over(prefect: SyncPrefectClient, run: str) -> bool:

@@ -4,14 +4,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import ValidationError
-from pydantic_settings import SettingsConfigDict, SettingsError
+from pydantic_settings import SettingsConfigDict
 
-from flows.cli.arguments import LISTS, CommandLine, error_message, is_uri
-from flows.cli.command import USER_ERROR, report_error, report_errors
-from flows.cli.flow_command import run_flow
-from flows.cli.output_streams import continue_without_output
-from linear_learner.errors import LinearLearnerError
+from flows.cli.arguments import LISTS, CommandLine, is_uri
+from flows.cli.flow_command import run_flow, run_with_arguments
 from tasks.parameters import Prediction
 
 if TYPE_CHECKING:
@@ -48,16 +44,10 @@ examples:
 
 def main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None = None) -> int:
     """Run the flow that `load_flow` returns; exit codes as of `python -m flows.train`."""
-    continue_without_output()
-    return report_errors(lambda: _main(load_flow, arguments), INTERRUPTED)
+    return run_with_arguments(Arguments, arguments, lambda chosen: _run(load_flow, chosen), INTERRUPTED)
 
 
-def _main(load_flow: Callable[[], "Flow[..., Any]"], arguments: Sequence[str] | None) -> int:
-    try:
-        chosen = Arguments(**Arguments.given(arguments))
-    except (ValidationError, SettingsError, LinearLearnerError) as error:
-        return report_error(error_message(error), USER_ERROR)
-
+def _run(load_flow: Callable[[], "Flow[..., Any]"], chosen: Arguments) -> int:
     def call(flow: "Flow[..., Any]", block: "Workspace") -> tuple[str, int]:
         del block
         run: Any = flow(prediction=_resolve_paths(chosen), workspace=chosen.workspace)

@@ -28,6 +28,8 @@ MODEL_EVENTS: Final[dict[GateOutcome, str]] = {
 }
 """Name of the event by the outcome of the gate."""
 STARTED, REAPED = "linear-learner.training-job.started", "linear-learner.training-job.reaped"
+UPDATED, ROLLED_BACK = "linear-learner.endpoint.updated", "linear-learner.endpoint.rolled-back"
+REMOVED = "linear-learner.endpoint.removed"
 
 
 def show_job(workspace: Workspace, submission: Submission, at_most: str) -> None:
@@ -77,6 +79,12 @@ def _package_payload(package: Package) -> dict[str, Any]:
         "model_uri": package.model_uri,
         "package": package.model_dump(include={"arn", "version", "status"}),
     }
+
+
+def emit_endpoint_event(name: str, endpoint: str, payload: dict[str, Any]) -> None:
+    """Emit that an endpoint was UPDATED (or created), ROLLED_BACK or REMOVED."""
+    resource = {"prefect.resource.id": f"linear-learner.endpoint.{endpoint}", "prefect.resource.name": endpoint}
+    _emit(name, resource, payload)
 
 
 def emit_reaped_event(job: str, status: str) -> None:

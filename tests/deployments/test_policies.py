@@ -1,9 +1,10 @@
 """The policies allow the calls of runs, recorded by a sandbox, and nothing else.
 
-The recorded calls are those of whole runs, predictions, the reaper, an upload that fails half-way, and the deletion of
-a Dask cluster's files. Other facts are taken from AWS's documentation: action names in policies (Service Authorization
-Reference), what an execution role needs besides S3 and logs ("CreateTrainingJob API: Execution Role Permissions"), and
-that SageMaker's List actions have no resources ("API Permissions: Actions, Permissions, and Resources Reference").
+The recorded calls are those of whole runs, predictions, deployments to an endpoint, the reaper, an upload that fails
+half-way, and the deletion of a Dask cluster's files. Other facts are taken from AWS's documentation: action names in
+policies (Service Authorization Reference), what an execution role needs besides S3 and logs ("CreateTrainingJob API:
+Execution Role Permissions"), and that SageMaker's List actions have no resources ("API Permissions: Actions,
+Permissions, and Resources Reference").
 """
 
 import json
@@ -20,6 +21,8 @@ import prefect_aws
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
+from aws.endpoints.alarms import NAMESPACE
+from aws.endpoints.settings import Guard, Hosting, Traffic
 from aws.error_catalogue import diagnose_error
 from aws.errors import AccessDenied, NotFound
 from aws.registry import list_groups
@@ -29,6 +32,7 @@ from aws.training.leases import release_lease
 from aws.training.request import build_spec, image_uri
 from aws.training.submission import start_or_adopt
 from aws.workspace import Workspace
+from flows.deploy import deploy_model, undeploy_model
 from flows.predict import predict_batch
 from flows.reap import reap_training_jobs
 from flows.train import train_linear_learner
@@ -37,6 +41,7 @@ from sandbox.account import REGION, ROLE_ARN
 from tasks.model_source import find_model
 from tasks.parameters import Dataset, Gate, Prediction, Registry, RequestedHyperparameters
 from tasks.report import TrainingRun
+from tasks.serving.parameters import Deployment
 from tests.deployments.iam_policies import evaluate_policy
 
 pytestmark = pytest.mark.e2e
@@ -53,9 +58,17 @@ IAM_ACTIONS = {
     "s3:DeleteObjects": "s3:DeleteObject",
 }
 """IAM actions of operations with another name."""
+TAGGED = {
+    *("sagemaker:CreateTrainingJob", "sagemaker:CreateModelPackageGroup"),
+    *("sagemaker:CreateModel", "sagemaker:CreateEndpointConfig", "sagemaker:CreateEndpoint"),
+}
+"""Operations that put tags on what they create."""
 PLACEHOLDER_ROLE = "arn:aws:iam::123456789012:role/linear-learner-training"
 DOCUMENTED = {
-    "flow": {"kms:Decrypt", "kms:GenerateDataKey"},
+    "flow": {
+        *("kms:Decrypt", "kms:GenerateDataKey", "iam:CreateServiceLinkedRole"),
+        "cloudwatch:GetMetricStatistics",  # for endpoints that are older than a week
+    },
     "training": {
         "logs:DescribeLogStreams",
         *("ecr:GetAuthorizationToken", "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer"),
@@ -101,12 +114,15 @@ class Account:
         return [one for action, resource in sorted(new) for one in required_permissions(action, resource)]
 
     def policy(self, name: str) -> Policy:
-        """A policy of the project with the names of this account."""
+        """A policy of the project with the names of this account; `flow` includes that of serving."""
         names = {"my-bucket": self.bucket, "eu-west-1": REGION, "my-key": str(self.workspace.kms_key_id)}
         text = (FOLDER / f"{name}.json").read_text()
         for placeholder, name_here in names.items():
             text = text.replace(placeholder, name_here)
-        return dict(json.loads(text))
+        found = dict(json.loads(text))
+        if name == "flow":  # both are policies of one role
+            found["Statement"] += self.policy("serving")["Statement"]
+        return found
 
 
 def required_permissions(action: str, resource: str) -> Iterator[AuthorizationRequest]:
@@ -117,10 +133,11 @@ def required_permissions(action: str, resource: str) -> Iterator[AuthorizationRe
     resource = resource.removesuffix("?versionId")
     if action == "s3:DeleteObjects":
         resource += "/linear-learner/work/table/part"  # one of the objects in the body of the request
-    yield IAM_ACTIONS.get(action, action) + of_version, resource, {}
-    if action in {"sagemaker:CreateTrainingJob", "sagemaker:CreateModelPackageGroup"}:
+    context = {"cloudwatch:namespace": [NAMESPACE]} if action == "cloudwatch:PutMetricData" else {}
+    yield IAM_ACTIONS.get(action, action) + of_version, resource, context
+    if action in TAGGED:
         yield "sagemaker:AddTags", resource, {}
-    if action == "sagemaker:CreateTrainingJob":
+    if action in {"sagemaker:CreateTrainingJob", "sagemaker:CreateModel"}:
         yield "iam:PassRole", ROLE_ARN, PASSED
     if action == "sagemaker:CreateModelPackage":
         yield action, resource.replace("model-package-group", "model-package") + "/1", {}
@@ -154,6 +171,21 @@ def train(account: Account, folder: Path) -> TrainingRun:
     return run
 
 
+def serve(run: TrainingRun) -> None:
+    """Serve both versions of a model at an endpoint that is scaled and records requests, and remove it."""
+    assert run.registered
+    for version in (1, 2):
+        deploy_model(
+            Deployment(model=f"{run.registered.group}/{version}"),
+            "policies",
+            hosting=Hosting(max_instances=2, capture_percent=100),
+            traffic=Traffic(minutes=3),
+            guard=Guard(max_changed=1),
+        )
+    reap_training_jobs("policies")
+    undeploy_model(run.registered.group, "policies")
+
+
 def abandon_a_job(workspace: Workspace, run: TrainingRun, url: str) -> None:
     """Start a job that no run follows, then run the reaper."""
     faults.inject(url, kind="slow-job", seconds=60)
@@ -180,7 +212,9 @@ def account(sandbox_url: str, prefect_server: None, tmp_path_factory: pytest.Tem
     settings = {PREFECT_LOCAL_STORAGE_PATH: folder / "results", PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     with pytest.MonkeyPatch.context() as patch, temporary_settings(settings):
         patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        patch.setattr("aws.endpoints.cleanup.POLL_SECONDS", 0.1)
         run = train(account, folder)
+        serve(run)
         abandon_a_job(account.workspace, run, sandbox_url)
         fail_an_upload(account.workspace, folder, sandbox_url)
         write_object(account.workspace, account.workspace.uri("work", "table", "part"), b"")
@@ -219,6 +253,10 @@ def test_every_permission_is_needed(name: str, own: bool, account: Account) -> N
         ("sagemaker:StopTrainingJob", f"arn:aws:sagemaker:{REGION}:123456789012:training-job/of-others", {}),
         ("iam:PassRole", ROLE_ARN, {"iam:PassedToService": ["ec2.amazonaws.com"]}),
         ("iam:PassRole", "arn:aws:iam::123456789012:role/administrator", PASSED),
+        ("sagemaker:DeleteEndpoint", f"arn:aws:sagemaker:{REGION}:123456789012:endpoint/of-others", {}),
+        ("sagemaker:DeleteModel", f"arn:aws:sagemaker:{REGION}:123456789012:model/of-others", {}),
+        ("cloudwatch:DeleteAlarms", f"arn:aws:cloudwatch:{REGION}:123456789012:alarm:of-others", {}),
+        ("cloudwatch:PutMetricData", "*", {"cloudwatch:namespace": ["AWS/SageMaker"]}),
     ],
 )
 def test_the_flow_has_no_permissions_on_other_resources(

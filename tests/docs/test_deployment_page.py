@@ -2,8 +2,7 @@
 
 import ast
 import os
-import subprocess
-import sys
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 import yaml
 
 from tests.docs.pages import ROOT, commands
+from tests.shell import run_here
 
 pytestmark = pytest.mark.e2e
 
@@ -69,17 +69,8 @@ def test_the_commands_of_the_page_and_the_readme_train_a_model(
     shown = commands(PAGE, "## 3. The workspace", ".venv/bin/python")
     assert shown == commands("README.md", "## On AWS", ".venv/bin/python"), "the commands of both pages must be equal"
     shell = {**os.environ, **account, "PREFECT_API_URL": str(PREFECT_API_URL.value()), "HOME": str(machine)}
-    for _, *arguments in shown:
-        run = subprocess.run(
-            [sys.executable, *arguments],
-            cwd=machine,
-            env=shell,
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert run.returncode == 0, run.stderr
+    for words in shown:
+        run = run_here(shell, shlex.join(words))
     assert "s3://my-bucket/linear-learner/models/" in run.stdout
 
 

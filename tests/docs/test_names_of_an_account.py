@@ -55,7 +55,7 @@ def test_the_names_of_an_account_replace_the_placeholders(
         assert set(re.findall(r"\barn:([a-z-]+):", text)) <= {partition}
         assert {found[1] for found in re.findall(r"(dkr\.ecr\.[\w-]+)\.([\w.]+)/", text)} <= {domain}
         assert all(
-            re.fullmatch(r"(sagemaker|ecs-tasks)\.amazonaws\.com", one)
+            re.fullmatch(r"(sagemaker|application-autoscaling|ecs-tasks)\.amazonaws\.com", one)
             for one in re.findall(r'[\w-]+\.amazonaws[\w.]+(?=")', text)
         )
 

@@ -21,12 +21,14 @@ MAX_LINE_LENGTH = 120
 TESTED_COMMANDS = {
     ("README.md", "## Two commands"): "test_end_to_end.py and .ci/run",
     ("README.md", "## Your own table"): "test_commands.py",
-    ("README.md", "## Predict"): "test_commands.py",
+    ("README.md", "## Predict and serve"): "test_commands.py",
     ("README.md", "## On a schedule and from Prefect's UI"): "test_end_to_end.py",
     ("README.md", "## On AWS"): "test_deployment_page.py",
     ("CONTRIBUTING.md", "## Set up"): ".ci/run",
     ("docs/algorithm.md", "## Check it yourself"): "test_compare.py and test_comparison.py",
     ("docs/data.md", "## The split"): "test_commands.py",
+    ("docs/endpoints.md", "# Endpoints"): "test_commands.py",
+    ("docs/endpoints.md", "## Rehearse failures"): "test_commands.py",
     ("docs/evaluation.md", "## Registered models"): "test_commands.py",
     ("docs/evaluation.md", "## Repeat a run"): "test_commands.py",
     ("docs/hyperparameters.md", "# Hyperparameters"): "test_commands.py",
@@ -41,6 +43,8 @@ TESTED_COMMANDS = {
     ("docs/deployment.md", "## The image"): "test_container.py reads the Dockerfile; there is no Docker engine here",
     ("docs/deployment.md", "## ECS"): "test_container.py reads the work pool; there is no cluster here",
     ("docs/deployment.md", "## Kubernetes"): "test_container.py reads the work pool; there is no cluster here",
+    ("docs/serving-container.md", "## Run it here"): "test_serving_page.py",
+    ("docs/serving-container.md", "## In a container"): "test_container.py reads the Dockerfile; no Docker engine here",
 }
 """Every section with a shell block, and the test that runs its commands."""
 
