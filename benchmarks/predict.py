@@ -11,7 +11,6 @@ other processes on the machine slow all of them down. A table of LARGE_ROWS show
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -24,6 +23,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.prepare import medians, meets
+from benchmarks.prepare_variants import peak_mebibytes
 from linear_learner.model import LinearModel
 from linear_learner.schema import CategoryColumn, LabelSchema, NumberColumn, Schema
 
@@ -123,7 +123,7 @@ def run_variant(variant: str, source: str, output: str, texts: str) -> None:
     start, processor = time.perf_counter(), time.process_time()
     predict(Path(source), Path(output))
     figures = {"all": time.perf_counter() - start, "cpu": time.process_time() - processor}
-    figures["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    figures["peak"] = peak_mebibytes()
     print(json.dumps(figures))
 
 

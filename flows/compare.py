@@ -23,6 +23,7 @@ from pydantic_settings import CliPositionalArg, SettingsConfigDict, SettingsErro
 from flows.cli import local_services
 from flows.cli.arguments import CommandLine, error_message
 from flows.cli.command import print_result, report_error
+from flows.cli.flow_command import load_saved_workspace
 
 if TYPE_CHECKING:
     from aws.workspace import Workspace
@@ -50,12 +51,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return report_error(error_message(error), 2)
     ready = local_services.start(sandboxed=chosen.workspace == "sandbox")
     from aws.errors import AwsError
-    from aws.workspace import load_workspace
     from linear_learner.errors import LinearLearnerError
 
     try:
         ready()
-        comparison = retrain_and_compare(load_workspace(chosen.workspace), chosen.job)
+        comparison = retrain_and_compare(load_saved_workspace(chosen.workspace), chosen.job)
     except (AwsError, LinearLearnerError, local_services.ServerStartError) as error:
         return report_error(error, 2)
     equal = comparison.is_equal(chosen.tolerance)

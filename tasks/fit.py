@@ -7,9 +7,9 @@ from prefect.logging import get_run_logger
 from prefect.runtime import deployment, flow_run
 
 from aws.errors import AwsError, InvalidRequest, NoCapacity, QuotaExceeded, UnsupportedInstanceType
+from aws.prices import find_price
 from aws.training.compute import CapacityOption, Compute, capacity_options
 from aws.training.cost import describe_worst_case, runtime_limit
-from aws.training.prices import find_price
 from aws.training.request import build_spec, to_tag_value
 from aws.training.submission import IfExists, Submission, start_or_adopt
 from aws.workspace import Workspace

@@ -8,13 +8,13 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 
 from aws.errors import TrainingFailed
+from aws.prices import find_price
+from aws.resource_tags import add_tags
 from aws.storage import StoredObject, stat_object
 from aws.training.cost import Bill
 from aws.training.following import describe_job, follow
 from aws.training.job_log import read_log_lines
-from aws.training.leases import add_tags
 from aws.training.outcome import job_outcome
-from aws.training.prices import find_price
 from aws.training.stopping import stop_job, stop_when_interrupted
 from aws.training.submission import DIVERGED_REMEDY, DIVERGED_TAG, Submission
 from aws.workspace import Workspace

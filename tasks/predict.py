@@ -1,6 +1,7 @@
 """Predict: score each file of a table with a model, and write the predictions to a file of their own."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar
@@ -28,7 +29,7 @@ from tasks.data.source import (
     remove_local_copies,
     require_space_for_copies,
 )
-from tasks.environment.folders import explain_disk_errors, lock_folder, temporary_folder
+from tasks.environment.folders import abandoned_folders, explain_disk_errors, lock_folder, remove, temporary_folder
 from tasks.evaluation.results import Evaluation
 from tasks.model_source import ModelSource, fetch_model, find_model
 from tasks.parameters import Prediction, Reading
@@ -38,6 +39,10 @@ if TYPE_CHECKING:
 
 VERSION = 1
 """Part of the identity of predictions; raised when they are computed or written in another way."""
+
+
+LEFTOVER = "leftover"
+"""A file with the path of the temporary folder beside an output, so that it can be removed if the process is killed."""
 
 
 class PredictedFile(Result):
@@ -152,6 +157,7 @@ def predict(workspace: Workspace, found: Found, job: Job) -> tuple[tuple[Predict
     Raises DataError, with file, row and column, for rows that the model cannot use.
     """
     logger = get_run_logger()
+    _remove_leftovers()
     if workspace.dask_scheduler is None:
         require_space_for_copies(found.table.parts)
     files = map_files(workspace, predict_file, found.table.parts, found.outputs, job=job)
@@ -226,12 +232,26 @@ def predict_file(workspace: Workspace, part: TablePart, output: str, *, job: Job
             return earlier
         if output.startswith(FILE_SCHEME):  # on the file system of the output, where it can be renamed
             path = file_uri_to_path(output)
-            with temporary_folder(path.with_name(f".{path.name}.{identity[:8]}")) as beside:
+            path = path.with_name(f".{path.name}.{identity[:8]}")
+            (folder / LEFTOVER).write_text(str(path))
+            with temporary_folder(path) as beside:
                 written = _write_predictions(workspace, part, output, job, beside)
         else:
             written = _write_predictions(workspace, part, output, job, folder)
         write_object(workspace, record, written.model_dump_json().encode())
     return written
+
+
+def _remove_leftovers() -> None:
+    """Remove the folders beside outputs that killed predictions of this machine have left, which may not be repeated.
+
+    The output may be on a file system that other machines use, too, so their folders are never looked for there.
+    """
+    for folder in abandoned_folders(work_folder("x").parent.glob("predict-*")):
+        with suppress(OSError):  # it has written to no folder of this machine
+            path, identity = Path((folder / LEFTOVER).read_text()), folder.parent.name.removeprefix("predict-")
+            if path.name.startswith(".") and path.name.endswith(f".{identity[:8]}"):
+                remove(path)
 
 
 def _read_earlier(workspace: Workspace, record: str) -> PredictedFile | None:

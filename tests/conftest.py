@@ -64,9 +64,10 @@ SLOWEST_FILES = (
     "deployments/test_end_to_end.py",
     "flows/cli/test_main.py",
     "flows/test_faults.py",
+    "flows/test_verdicts.py",
     "deployments/test_cancellation.py",
     "docs/test_commands.py",
-    "flows/test_verdicts.py",
+    "flows/test_killed_predictions.py",
 )
 """They are run first: two workers share the files, and none should be left with a slow one at the end."""
 
@@ -208,13 +209,21 @@ def machine(prefect_server: None, tmp_path: Path) -> Iterator[Path]:
         yield tmp_path
 
 
-@pytest.fixture
-def coarse_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def draw_coarse_plots() -> Iterator[None]:
     """Draw the plots of reports in half the time, for tests that do not look at them."""
     from tasks.model_report.style import STYLE
 
-    monkeypatch.setitem(STYLE, "figure.dpi", 50)
-    monkeypatch.setitem(STYLE, "figure.constrained_layout.use", False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(STYLE, "figure.dpi", 50)
+        patch.setitem(STYLE, "figure.constrained_layout.use", False)
+        yield
+
+
+@pytest.fixture
+def coarse_plots() -> Iterator[None]:
+    with draw_coarse_plots():
+        yield
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from shutil import rmtree
@@ -75,6 +75,22 @@ def lock_folder(path: Path) -> Iterator[Path]:
     finally:
         remove(path)
         os.close(lock)
+
+
+def abandoned_folders(paths: Iterable[Path]) -> Iterator[Path]:
+    """Yield the folders that killed processes have left in these folders of `lock_folder`, and remove them afterwards.
+
+    Folders that a living process has locked are left out.
+    """
+    for path in paths:
+        with suppress(OSError):  # it is locked, or its process has just removed it
+            lock = os.open(path, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield path / "files"
+                remove(path)
+            finally:
+                os.close(lock)
 
 
 def _lock(path: Path) -> int:

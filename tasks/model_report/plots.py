@@ -81,7 +81,7 @@ def _learning_curve(summary: LogReport | None) -> "Figure | None":
     if summary is None:
         return None
     by_channel = {
-        name: {epoch.index + 1: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
+        name: {epoch.number: loss for epoch in summary.epochs for loss in getattr(epoch, name).values()}
         for name in _LOSS_LINES
     }
     lines = {name: line for name, line in by_channel.items() if line}
@@ -100,7 +100,7 @@ def _learning_curve(summary: LogReport | None) -> "Figure | None":
 
 
 def _learning_title(summary: LogReport) -> str:
-    last = summary.epochs[-1].index + 1
+    last = summary.epochs[-1].number
     if measure_late_improvement(summary) is not None:
         return f"Still improving at the last epoch, {last}: raise epochs"
     saved = "" if summary.saved_epoch is None else f"; model saved at epoch {summary.saved_epoch + 1}"

@@ -82,7 +82,8 @@ class JobProgress:
             milestone = progress >= min(self._milestone + 25, 100) or now > self._milestone_at + 60
             if milestone:
                 self._milestone, self._milestone_at = progress, now
-            self._log.info(message, epoch.index, epoch.criteria, epoch.value, progress, extra={ROUTINE: not milestone})
+            shown = (epoch.number, epoch.criteria, epoch.value, progress)
+            self._log.info(message, *shown, extra={ROUTINE: not milestone})
             for show in progress_listeners:
                 show(progress)
             if progress >= 100 or progress // 5 > self._shown // 5:
@@ -124,7 +125,7 @@ def curve_rows(epochs: list[EpochReport]) -> list[dict[str, Any]]:
     # JSON has no numbers for NaN and infinity.
     return [
         {
-            "epoch": e.index,
+            "epoch": e.number,
             f"best {e.criteria}": e.value if isfinite(e.value or 0.0) else str(e.value),
             "improved": e.improved,
         }

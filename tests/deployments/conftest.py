@@ -25,6 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 IGNORED_PREFIXES = ("PREFECT_", "AWS_", "XDG_", "PYTHON", "VIRTUAL_ENV")
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 """For clients of servers on this machine: reading the certificates takes longer than a request."""
+DEPLOYMENTS = (
+    "train-linear-learner/nightly",
+    "train-linear-learner/ad-hoc",
+    "predict-batch/predict",
+    "reap-training-jobs/reaper",
+)
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 Value = TypeVar("Value")
 
@@ -56,6 +62,8 @@ class Production:
     port: int = field(default_factory=_free_port)
     checkout: Path = ROOT
     programs: Path = Path(sys.executable).parent
+    deployed: str = ""
+    """The output of the command that deployed DEPLOYMENTS."""
 
     @property
     def url(self) -> str:
@@ -190,8 +198,10 @@ def production(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -
         stack.enter_context(production.running(".venv/bin/python", "-m", "sandbox", log="sandbox.log", **proxy))
         production.wait_until(production.is_healthy, 120, lambda: production.output("server.log"))
         for words, _ in readme_commands():
-            if {"work-pool", "deploy"} & set(words):
+            if "work-pool" in words:
                 production.run(*words)
+        selected = (word for name in DEPLOYMENTS for word in ("-n", name))
+        production.deployed = production.run(".venv/bin/prefect", "--no-prompt", "deploy", *selected)
         production.wait_for_output("sandbox.log", "Registered with Prefect")
         production.delete_schedules()
         yield production

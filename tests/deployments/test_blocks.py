@@ -266,8 +266,11 @@ def test_blocks_in_the_local_database_are_not_asked_for_again(tmp_path: Path, mo
 def test_without_credentials_the_remedy_names_what_to_set_and_the_other_checks_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+    """No Prefect server is started for blocks that cannot be checked."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "PREFECT_API_URL"):
         monkeypatch.delenv(variable)
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path))
+    monkeypatch.setattr("flows.cli.local_services.start", lambda **_: pytest.fail("a server is started"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_REGION", "eu-west-3")  # another block than those whose clients this process keeps
     for variable in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):

@@ -1,7 +1,11 @@
-"""A run that ends stops its training job, unless another run follows it: real server, real worker, sandbox."""
+"""A run that ends stops its training job, unless another run follows it: real server, real worker, sandbox.
+
+The tests depend on their order.
+"""
 
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +19,7 @@ from aws.training.stopping import running_jobs
 from deployments.worker import descendants
 from sandbox import client, faults
 from sandbox.account import BUCKET
+from tests.deployments.conftest import DEPLOYMENTS
 
 pytestmark = pytest.mark.e2e
 
@@ -112,55 +117,53 @@ def process_of(run: str, worker: int) -> int | None:
 
 
 def test_single_deployments_are_deployed_by_name(production: Any) -> None:
-    names = (
-        "train-linear-learner/nightly",
-        "train-linear-learner/ad-hoc",
-        "predict-batch/predict",
-        "reap-training-jobs/reaper",
-    )
-    selected = (word for name in names for word in ("-n", name))
-    output = production.run(".venv/bin/prefect", "--no-prompt", "deploy", *selected)
-    assert "could not be found" not in output
-    assert output.count("successfully created") == len(names)
-    production.delete_schedules()
-    assert {production.deployments()[name.split("/")[1]]["entrypoint"] for name in names} == {
+    assert "could not be found" not in production.deployed
+    assert production.deployed.count("successfully created") == len(DEPLOYMENTS)
+    assert {production.deployments()[name.split("/")[1]]["entrypoint"] for name in DEPLOYMENTS} == {
         "flows.train:train_linear_learner",
         "flows.predict:predict_batch",
         "flows.reap:reap_training_jobs",
     }
 
 
+@pytest.fixture(scope="module")
+def worker(production: Any) -> "Iterator[subprocess.Popen[bytes]]":
+    """The worker of the first two tests, the second of which ends it."""
+    with production.running(*PATIENT_WORKER, log="worker.log") as worker:
+        yield worker
+
+
 def test_a_shared_job_continues_after_the_first_run_is_cancelled_and_stops_when_the_last_is_terminated(
-    production: Any, runs: Runs
+    runs: Runs, worker: "subprocess.Popen[bytes]"
 ) -> None:
     first, second = runs.start(epochs=11), runs.start(epochs=11)
-    with production.running(*WORKER, log="shared.log") as worker:
-        job = runs.job_of(first, second)
-        runs.cancel(first)
-        runs.wait_for_state("Cancelled", first)
-        assert runs.status(job) == "InProgress"
-        process = process_of(second, worker.pid)
-        assert process
-        os.kill(process, signal.SIGTERM)
-        runs.wait_until_stopping(job)
-        runs.wait_for_state("Crashed", second)
+    job = runs.job_of(first, second)
+    runs.cancel(first)
+    runs.wait_for_state("Cancelled", first)
+    assert runs.status(job) == "InProgress"
+    process = process_of(second, worker.pid)
+    assert process
+    os.kill(process, signal.SIGTERM)
+    runs.wait_until_stopping(job)
+    runs.wait_for_state("Crashed", second)
 
 
-def test_a_terminated_worker_ends_its_runs_first_and_starts_no_others(production: Any, runs: Runs) -> None:
+def test_a_terminated_worker_ends_its_runs_first_and_starts_no_others(
+    production: Any, runs: Runs, worker: "subprocess.Popen[bytes]"
+) -> None:
     run = runs.start(epochs=12)
-    with production.running(*PATIENT_WORKER, log="worker.log") as worker:
-        job = runs.job_of(run)
-        starting = runs.start(epochs=12)
-        production.wait_until(lambda: process_of(starting, worker.pid))
-        processes = descendants(worker.pid)
-        worker.terminate()
-        late = runs.start(epochs=12)
-        runs.wait_until_stopping(job)
-        assert worker.wait(120) == 0
-        runs.wait_for_state("Crashed", run, starting)
-        assert not any(Path(f"/proc/{process}").exists() for process in processes)
-        assert runs.state(late) == "Scheduled"
-        runs.cancel(late)
+    job = runs.job_of(run)
+    starting = runs.start(epochs=12)
+    production.wait_until(lambda: process_of(starting, worker.pid))
+    processes = descendants(worker.pid)
+    worker.terminate()
+    late = runs.start(epochs=12)
+    runs.wait_until_stopping(job)
+    assert worker.wait(120) == 0
+    runs.wait_for_state("Crashed", run, starting)
+    assert not any(Path(f"/proc/{process}").exists() for process in processes)
+    assert runs.state(late) == "Scheduled"
+    runs.cancel(late)
 
 
 def test_the_reaper_stops_only_the_job_of_a_killed_run(production: Any, runs: Runs) -> None:

@@ -57,4 +57,5 @@ def test_the_command_line_ends_with_the_result(
     assert "saved_model" in capsys.readouterr().out
     assert main(["linear-learner-none", "--workspace", "compared"]) == 2
     assert main([name, "--workspace", "nowhere"]) == 2
+    assert "`python -m deployments.blocks` saves one" in capsys.readouterr().err
     assert main(["--nonsense"]) == 2

@@ -29,6 +29,7 @@ from flows.train import MAX_INTERNAL_ERRORS, fit_and_monitor, train_linear_learn
 from sandbox import faults
 from sandbox.client import call_counts
 from tasks.monitor import FinishedJob
+from tasks.parameters import Dataset
 from tasks.report import TrainingRun
 from tests.docs.pages import commands
 from tests.flows.conftest import HYPERPARAMETERS
@@ -85,6 +86,8 @@ TEMPORARY_FAULTS: list[list[dict[str, Any]]] = [
         {"kind": "lost-answer", "action": "GetObject"},
     ],
     [{"kind": "service-error", "action": "CreateTrainingJob", "times": 6}, {"kind": "missing-log"}],
+]
+FAULTS_OF_THE_JOB: list[list[dict[str, Any]]] = [
     [
         {"kind": "lost-answer", "action": "CreateTrainingJob"},
         {"kind": "slow-job", "seconds": 3},
@@ -105,6 +108,22 @@ def test_a_run_recovers_from_temporary_faults_with_one_job(
     assert run.submission.how == "started"
     assert run.model.path.exists()
     assert jobs() == [run.job.name]
+
+
+@pytest.mark.parametrize("faults", FAULTS_OF_THE_JOB, ids=lambda faults: "+".join(fault["kind"] for fault in faults))
+@pytest.mark.usefixtures("machine")
+def test_the_start_of_a_job_recovers_from_temporary_faults_without_a_second_job(
+    run: TrainingRun, jobs: Jobs, workspace: Workspace, inject: Callable[..., None], faults: list[dict[str, Any]]
+) -> None:
+    hyperparameters = HYPERPARAMETERS.model_copy(update={"epochs": next(EPOCHS)}).resolve("regressor", 0, 10)
+    for fault in faults:
+        inject(**fault)
+    submission, job = in_flow(
+        workspace, lambda: fit_and_monitor(workspace, run.uploaded, hyperparameters, Compute(), "adopt")
+    )
+    assert submission.how == "started"
+    assert job.model.size > 0
+    assert jobs() == [job.name]
 
 
 @pytest.mark.parametrize(
@@ -285,14 +304,16 @@ def test_a_run_that_is_cancelled_in_the_ui_stops_its_job_without_a_worker(
     assert workspace.client("sagemaker").describe_training_job(TrainingJobName=job)["TrainingJobStatus"] == "Stopped"
 
 
-def test_if_exists_decides_whether_the_same_input_is_trained_again(parameters: Parameters, jobs: Jobs) -> None:
-    first = train_linear_learner(**parameters)
+def test_if_exists_decides_whether_the_same_input_is_trained_again(
+    run: TrainingRun, parameters: Parameters, jobs: Jobs
+) -> None:
+    parameters["dataset"] = Dataset(source=run.table.source.uri, target="pay")
     with pytest.raises(InvalidRequest, match=r'is Completed.*"adopt".*"new"'):
         train_linear_learner(**parameters, if_exists="fail")
     second = train_linear_learner(**parameters, if_exists="new")
-    assert (second.submission.how, second.job.name) == ("started", f"{first.job.name}-2")
-    assert second.model.sha256 == first.model.sha256
-    assert len(jobs()) == 2
+    assert (second.submission.how, second.job.name) == ("started", f"{run.job.name}-2")
+    assert second.model.sha256 == run.model.sha256
+    assert jobs() == [second.job.name]
 
 
 def test_a_budget_limits_the_time_of_the_job_and_is_refused_if_too_small(

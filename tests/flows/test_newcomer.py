@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.shell import open_shell, run_shell
+from tests.shell import open_shell, run_here
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +26,7 @@ def shell(tmp_path: Path, api_url: str) -> Iterator[Callable[[str], str]]:
     """A function that runs a command in an empty home directory with a table and returns what it prints."""
     (tmp_path / "my houses.csv").write_text(houses())
     with open_shell(tmp_path, api_url) as shell:
-        yield lambda command: run_shell(shell, command).stdout
+        yield lambda command: run_here(shell, command).stdout
 
 
 def next_steps(summary: str) -> dict[str, str]:

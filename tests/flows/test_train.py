@@ -14,6 +14,7 @@ from prefect.utilities.callables import parameter_schema
 from prefect.utilities.schema_tools.validation import validate
 
 from aws.errors import NotFound
+from aws.storage import delete_objects
 from aws.training.compute import Compute
 from aws.workspace import Workspace
 from flows.cli.arguments import Arguments
@@ -53,8 +54,8 @@ def task_states(flow_run_state: State[Any]) -> dict[str, str]:
     return {run.name.split()[0]: run.state_name or "" for run in runs}
 
 
-def test_a_run_trains_a_model_the_next_run_reuses_it_and_a_changed_hyperparameter_starts_one_job(
-    parameters: dict[str, Any], jobs: Callable[[], list[str]], machine: Path
+def test_a_run_trains_a_model_the_next_run_reuses_it_and_a_changed_hyperparameter_or_a_deleted_model_starts_one_job(
+    parameters: dict[str, Any], jobs: Callable[[], list[str]], machine: Path, workspace: Workspace
 ) -> None:
     first = train_linear_learner(**parameters)
     assert isinstance(first, TrainingRun)
@@ -87,6 +88,13 @@ def test_a_run_trains_a_model_the_next_run_reuses_it_and_a_changed_hyperparamete
     assert sorted(jobs()) == sorted({first.job.name, third.job.name})
     assert len(jobs()) == 2
 
+    delete_objects(workspace, first.job.model.uri)
+    repeated = train_linear_learner(**parameters)
+    assert repeated.submission.how == "started"
+    assert repeated.job.name == f"{first.job.name}-2"
+    assert repeated.model.sha256 == first.model.sha256
+    assert sorted(jobs()) == sorted({first.job.name, third.job.name, repeated.job.name})
+
 
 def test_several_instances_share_the_files_of_the_train_channel(
     parameters: dict[str, Any], put_object: PutObject, workspace: Workspace
@@ -110,19 +118,6 @@ def test_several_instances_share_the_files_of_the_train_channel(
     assert train["S3DataDistributionType"] == "ShardedByS3Key"
     assert validation["S3DataDistributionType"] == "FullyReplicated"
     assert read_model(run.model.path).predict([[20], [50]]).scores.tolist() == pytest.approx([65, 155], abs=5)
-
-
-def test_a_deleted_model_is_trained_again(
-    parameters: dict[str, Any], jobs: Callable[[], list[str]], workspace: Workspace
-) -> None:
-    first = train_linear_learner(**parameters)
-    key = first.job.model.uri.removeprefix(f"s3://{workspace.bucket.bucket_name}/")
-    workspace.client("s3").delete_object(Bucket=workspace.bucket.bucket_name, Key=key)
-    second = train_linear_learner(**parameters)
-    assert second.submission.how == "started"
-    assert second.job.name == f"{first.job.name}-2"
-    assert second.model.sha256 == first.model.sha256
-    assert sorted(jobs()) == [first.job.name, second.job.name]
 
 
 def test_an_invalid_table_fails_before_a_job_is_started(

@@ -264,13 +264,15 @@ def test_a_champion_with_another_positive_class_is_compared(
         ("third", {"predictor_type": "multiclass_classifier", "num_classes": 3}, "log loss"),
     ],
 )
-def test_classifiers_are_evaluated_and_reported_by_the_values_of_an_ignored_column(
+def test_classifiers_are_evaluated_by_the_values_of_an_ignored_column_and_have_a_verdict_without_the_registry(
     target: str, chosen: dict[str, Any], shown: str, table: Table, train: Callable[..., State[TrainingRun]]
 ) -> None:
     columns = {"town", "old", "third", "pay"} - {target}
     dataset = table().model_copy(update={"target": target, "ignore": tuple(sorted(columns))})
     changed = QUICK.model_copy(update=chosen)
-    run = train(dataset, hyperparameters=changed, gate=Gate(slice_by="town"), split=Split(method="stratified")).result()
+    options = {"gate": Gate(slice_by="town"), "split": Split(method="stratified")}
+    run = train(dataset, hyperparameters=changed, registry=Registry(register_model=False), **options).result()
+    assert run.registered is None
     assert run.verdict.outcome == "first model"
     assert {one.value for one in run.evaluation.slices} == {"Oslo", "Rome"}
     assert sum(one.rows for one in run.evaluation.slices) == run.evaluation.rows == run.rows.test
@@ -288,8 +290,3 @@ def test_an_invalid_gate_is_refused_before_a_job_is_started(
     assert isinstance(error := column.result(raise_on_failure=False), DataError)
     assert "'village'" in str(error)
     assert jobs() == []
-
-
-def test_a_run_without_the_registry_has_a_verdict(table: Table, train: Callable[..., State[TrainingRun]]) -> None:
-    run = train(table(), registry=Registry(register_model=False)).result()
-    assert (run.verdict.outcome, run.registered) == ("first model", None)

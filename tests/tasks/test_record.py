@@ -12,9 +12,9 @@ from prefect import State
 from prefect_aws import AwsCredentials
 from pydantic import SecretStr
 
+from aws.resource_tags import read_tags
 from aws.storage import read_object, stat_object, write_object
 from aws.training.compute import Compute
-from aws.training.leases import job_tags
 from aws.training.request import FINGERPRINT_TAG
 from aws.training.submission import Submission
 from aws.workspace import Workspace, split_uri
@@ -142,7 +142,7 @@ def test_the_record_is_next_to_the_model_and_has_parameters_inputs_and_results(s
 
 
 def test_the_fingerprint_is_that_of_the_job_even_without_its_tags(steps: Steps) -> None:
-    tagged = job_tags(steps.workspace, steps.submission.arn)[FINGERPRINT_TAG]
+    tagged = read_tags(steps.workspace, steps.submission.arn)[FINGERPRINT_TAG]
     steps.recorded()
     assert RunRecord.parse(steps.local_path.read_bytes(), "").fingerprint == tagged
     steps.workspace.client("sagemaker").delete_tags(ResourceArn=steps.submission.arn, TagKeys=[FINGERPRINT_TAG])

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linear_learner.cells import canonical
@@ -125,6 +125,7 @@ def test_predictions_of_chunks_equal_those_of_rows(
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@settings(max_examples=10)  # each writes and reads all files
 @given(rows=ROWS, seed=st.integers(0, 99), labelled=st.booleans())
 def test_files_of_any_column_order_and_types_have_the_predictions_of_rows_and_equal_counts(
     kind: str, rows: list[dict[str, Any]], seed: int, labelled: bool

@@ -14,7 +14,15 @@ from tasks.data.reader import spill_chunks
 from tasks.data.shuffle import scatter
 from tasks.data.writer import write_rows
 from tasks.environment.errors import ExternalError
-from tasks.environment.folders import check_folders, explain_disk_errors, require_space, write_atomically, write_text
+from tasks.environment.folders import (
+    abandoned_folders,
+    check_folders,
+    explain_disk_errors,
+    lock_folder,
+    require_space,
+    write_atomically,
+    write_text,
+)
 from tests.tasks.encodings import numeric_schema
 
 
@@ -112,3 +120,13 @@ def test_folders_that_can_be_created_pass_and_are_not_created(tmp_path: Path, mo
 def test_the_home_of_an_unknown_user_is_reported() -> None:
     with pytest.raises(ExternalError, match="~nobody-knows/models"):
         check_folders("~nobody-knows/models")
+
+
+def test_folders_of_dead_processes_are_abandoned_and_those_of_living_ones_are_not(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "living") as living:
+        (living / "part").touch()
+        (tmp_path / "dead" / "files").mkdir(parents=True)
+        found = [path for path in abandoned_folders([*tmp_path.iterdir(), tmp_path / "missing"]) if path.is_dir()]
+        assert found == [tmp_path / "dead" / "files"]
+        assert [path.name for path in tmp_path.iterdir()] == ["living"]
+        assert (living / "part").exists()
