@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import AwareDatetime, BaseModel
 
+from aws.endpoints.invocation import CHECK_ID
 from aws.endpoints.specification import VARIANT
 from aws.errors import translate_errors
 from aws.storage import read_object
@@ -39,8 +40,9 @@ class CapturedRequests(list[CapturedRequest]):
 def read_captures(workspace: Workspace, endpoint: str, limit: int) -> CapturedRequests:
     """Return the newest captured requests, at most `limit`, newest first.
 
-    Lists one day after the other, from today back, and within a day only as many hours as are needed. Lines that
-    cannot be read are skipped and counted in `unreadable`.
+    Requests that checked the endpoint during an update are left out. Lists one day after the other, from today back,
+    and within a day only as many hours as are needed. Lines that cannot be read are skipped and counted in
+    `unreadable`.
     """
     captures = CapturedRequests()
     for hour in _list_hours(workspace, workspace.uri("captures", endpoint, VARIANT)):
@@ -67,14 +69,19 @@ def parse_captures(content: bytes, modified: datetime) -> tuple[list[CapturedReq
     requests, unreadable = [], 0
     for line in filter(bytes.strip, content.split(b"\n")):
         try:
-            requests.append(_parse_line(line, modified))
+            request = _parse_line(line, modified)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             unreadable += 1
+            continue
+        if request is not None:
+            requests.append(request)
     return requests, unreadable
 
 
-def _parse_line(line: bytes, modified: datetime) -> CapturedRequest:
+def _parse_line(line: bytes, modified: datetime) -> CapturedRequest | None:
     record: dict[str, Any] = json.loads(line)
+    if record.get("eventMetadata", {}).get("inferenceId") == CHECK_ID:
+        return None
     sent = record["captureData"]["endpointInput"]
     data = sent["data"]
     is_base64 = sent.get("encoding") == "BASE64"

@@ -12,13 +12,20 @@ from aws.workspace import Workspace
 
 MAX_BODY_BYTES = 6 << 20
 """Largest body of a request that botocore's service model allows."""
+JSON = "application/json"
+CHECK_ID = "linear-learner-check"
+"""Inference id of the requests that check an endpoint during an update."""
 DAY_SECONDS = 86_400
 
 
 def invoke(
-    workspace: Workspace, endpoint: str, body: bytes, content_type: str, accept: str = "application/json"
+    workspace: Workspace,
+    endpoint: str,
+    body: bytes,
+    content_type: str,
+    inference_id: str | None = None,
 ) -> bytes:
-    """Return the answer of an endpoint to a request.
+    """Return the answer of an endpoint to a request, in JSON; `inference_id` marks the request where it is captured.
 
     Raises EndpointError with the container's status and message if the container answers with an error, which is not
     retryable if it is a 4XX; NotFound if there is no such endpoint; other AwsErrors as for every call.
@@ -26,7 +33,11 @@ def invoke(
     with translate_errors(f"asking endpoint {endpoint}"):
         try:
             response: dict[str, Any] = workspace.client("sagemaker-runtime").invoke_endpoint(
-                EndpointName=endpoint, Body=body, ContentType=content_type, Accept=accept
+                EndpointName=endpoint,
+                Body=body,
+                ContentType=content_type,
+                Accept=JSON,
+                **({"InferenceId": inference_id} if inference_id else {}),
             )
             return bytes(response["Body"].read())
         except ClientError as error:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aws.endpoints.alarms import put_check
-from aws.endpoints.invocation import invoke
+from aws.endpoints.invocation import CHECK_ID, invoke
 from aws.errors import AwsError, EndpointError
 from aws.workspace import Workspace
 from linear_learner.errors import LinearLearnerError
@@ -80,7 +80,8 @@ class Checker:
 
     def _invoke(self, request: Request) -> Answer:
         try:
-            return Answer(200, JSON, invoke(self._workspace, self.endpoint, request.body, request.content_type, JSON))
+            body = invoke(self._workspace, self.endpoint, request.body, request.content_type, CHECK_ID)
+            return Answer(200, JSON, body)
         except EndpointError as error:  # an answer of the container
             return Answer(error.status, "text/plain", str(error).encode())
 

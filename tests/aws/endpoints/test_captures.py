@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aws.endpoints.captures import CapturedRequest, parse_captures, read_captures
-from aws.endpoints.invocation import invoke
+from aws.endpoints.invocation import CHECK_ID, invoke
 from aws.endpoints.specification import EndpointSpec
 from aws.endpoints.state import EndpointState
 from aws.workspace import Workspace
@@ -54,6 +54,14 @@ def line(data: Any, encoding: str = "CSV", content_type: str | None = "text/csv"
 )
 def test_a_request_is_decoded(written: bytes, request_: CapturedRequest) -> None:
     assert parse_captures(written + b"\n", NOW) == ([request_], 0)
+
+
+def test_checks_of_an_update_are_left_out() -> None:
+    check = json.loads(line("1,2"))
+    check["eventMetadata"]["inferenceId"] = CHECK_ID
+    other = line("3,4").replace(b'"eventId"', b'"inferenceId": "of-a-user", "eventId"')
+    found, unreadable = parse_captures(json.dumps(check).encode() + b"\n" + other, NOW)
+    assert ([one.body for one in found], unreadable) == ([b"3,4"], 0)
 
 
 @pytest.mark.parametrize(
