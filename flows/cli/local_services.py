@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
@@ -157,14 +158,24 @@ def _sandbox_workspace(state_dir: Path, sandbox: "subprocess.Popen[bytes] | None
 
 def _register_sandbox(workspace: "Workspace") -> None:
     """Save the block `sandbox`, unless the saved one points to a sandbox that responds."""
-    from aws.errors import NotFound  # slow: imported while the servers start
+    from prefect.exceptions import ObjectAlreadyExists  # slow: imported while the servers start
+
+    from aws.errors import NotFound
     from aws.workspace import load_workspace
 
     with suppress(NotFound):
         credentials: Any = load_workspace(client.BLOCK_NAME).bucket.credentials
         if client.is_running(credentials.aws_client_parameters.endpoint_url):
             return
-    workspace.save(client.BLOCK_NAME, overwrite=True)
+    for pause in (0.2, 0.5, 1.0, None):
+        try:
+            workspace.save(client.BLOCK_NAME, overwrite=True)
+        except ObjectAlreadyExists:  # another process registers the type of the block for the first time
+            if pause is None:
+                raise
+            time.sleep(pause)
+        else:
+            return
 
 
 class LocalPrefectServer:

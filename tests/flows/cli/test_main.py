@@ -86,7 +86,7 @@ def test_two_simultaneous_first_runs_share_one_job_and_download_the_model(tmp_pa
     with ThreadPoolExecutor() as pool:
         first_runs = pool.map(lambda _: run_command(tmp_path, *PYTHON, "flows.train", *SMALL, **proxies), range(2))
         runs = list(first_runs)
-    assert [run.returncode for run in runs] == [0, 0], runs
+    assert [run.returncode for run in runs] == [0, 0], "\n".join(run.stderr for run in runs if run.returncode)
     assert list(jobs(tmp_path).values()) == ["Completed"]
     (model,) = (tmp_path / "models").glob("*/model.tar.gz")
     assert read_model(model).weights.shape == (10, 1)
