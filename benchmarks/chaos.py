@@ -29,6 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from benchmarks.new_home import new_home
 from flows.cli.local_services import LocalPrefectServer
 from sandbox import client, faults
 from sandbox.account import BUCKET, ROLE_ARN
@@ -253,18 +254,13 @@ def _is_half(path: Path) -> bool:
 @contextmanager
 def session(seed: int) -> Iterator[Session]:
     """Start a sandbox and a Prefect server in a new home directory; stop them at the end of the block."""
-    for name in [name for name in os.environ if name.startswith(("AWS_", "PREFECT_"))]:
-        del os.environ[name]
-    with TemporaryDirectory(prefix="chaos-") as home:
-        os.environ |= {"HOME": home, "XDG_CACHE_HOME": f"{home}/cache", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        state_dir = client.default_state_dir()
-        with client.start_server(state_dir), client.mark_in_use(state_dir):
-            server = LocalPrefectServer()
-            with closing(Session(Path(home), client.wait_for_endpoint(state_dir), server, seed)) as started:
-                server.wait()
-                os.environ["PREFECT_API_URL"] = server.api_url
-                started.save_workspace()
-                yield started
+    with new_home("chaos-") as (home, state_dir):
+        server = LocalPrefectServer()
+        with closing(Session(home, client.wait_for_endpoint(state_dir), server, seed)) as started:
+            server.wait()
+            os.environ["PREFECT_API_URL"] = server.api_url
+            started.save_workspace()
+            yield started
 
 
 def main() -> int:

@@ -23,9 +23,9 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmarks.new_home import new_home
 from flows.cli.local_services import LocalPrefectServer
 from sandbox import client, faults
 
@@ -240,19 +240,12 @@ def kill_wrong_updates(session: Session, count: int) -> None:
 @contextmanager
 def start_session(seed: int) -> Iterator[Session]:
     """Start a sandbox and a Prefect server in a new home directory; stop them at the end of the block."""
-    for name in [name for name in os.environ if name.startswith(("AWS_", "PREFECT_"))]:
-        del os.environ[name]
-    with TemporaryDirectory(prefix="endpoints-") as home:
-        os.environ |= {"HOME": home, "XDG_CACHE_HOME": f"{home}/cache", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
-        state_dir = client.default_state_dir()
-        with client.mark_in_use(state_dir):
-            client.start_server(state_dir, hosting_speed=SPEED)
-            with closing(LocalPrefectServer()) as server:
-                server.wait()
-                os.environ["PREFECT_API_URL"] = server.api_url
-                session = Session(Path(home), client.wait_for_endpoint(state_dir), seed)
-                session.train()
-                yield session
+    with new_home("endpoints-", SPEED) as (home, state_dir), closing(LocalPrefectServer()) as server:
+        server.wait()
+        os.environ["PREFECT_API_URL"] = server.api_url
+        session = Session(home, client.wait_for_endpoint(state_dir), seed)
+        session.train()
+        yield session
 
 
 PARTS = {

@@ -94,7 +94,7 @@ def read_scores(server: str, body: bytes) -> list[float]:
 
 
 def serve_fastapi(model: str, port: str) -> None:
-    """The rival: as FastAPI's documentation would have it, with the same requests, answers and HTTP server as ours."""
+    """Serve as FastAPI's documentation would have it, with the same requests, answers and HTTP server as ours."""
     import joblib  # type: ignore[import-untyped]
     import uvicorn
     from fastapi import FastAPI
@@ -282,10 +282,10 @@ def main(seconds: float = SECONDS) -> int:
         for rows, least in ((1, 4000), (100, 2000))
         for kind in ("CSV", "JSON")
     ]
-    for rival, least in (("FastAPI", 2), ("MLServer", 5)):
-        if (rival, "JSON", 1) in best:
-            ratio = best["ours", "JSON", 1] / best[rival, "JSON", 1]
-            results.append(meets(f"speed relative to {rival}, 1 row", ratio, least, least=True))
+    for other, least in (("FastAPI", 2), ("MLServer", 5)):
+        if (other, "JSON", 1) in best:
+            ratio = best["ours", "JSON", 1] / best[other, "JSON", 1]
+            results.append(meets(f"speed relative to {other}, 1 row", ratio, least, least=True))
     return 0 if all(results) else 1
 
 

@@ -14,7 +14,6 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
@@ -22,12 +21,12 @@ from aws.endpoints.settings import EndpointName, Guard, Hosting, Traffic
 from aws.workspace import Workspace
 from flows.endpoint import load_running_workspace
 from flows.train import form_title
-from tasks.deploy import check_comparison, compare_offline, explain_missing_endpoint, find, plan, update
+from tasks.deploy import check_comparison, compare_offline, explain_missing_endpoint, find, load_models, plan, update
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.display import warn_of_errors
 from tasks.prefect_ui.events import ROLLED_BACK, UPDATED, emit_endpoint_event
 from tasks.prefect_ui.failure_artifact import failure_artifact
-from tasks.prefect_ui.run_name import add_verdict, entered_name
+from tasks.prefect_ui.run_name import add_verdict, current_parameters, entered_name
 from tasks.serving.page import EndpointRun, render_page
 from tasks.serving.parameters import Deployment
 from tasks.serving.plan import Plan
@@ -47,8 +46,7 @@ def _run_name() -> str:
     """Return the entered name, or else what is deployed."""
     if name := entered_name():
         return name
-    context = FlowRunContext.get()
-    deployment: Deployment = ((context and context.parameters) or {}).get("deployment", Deployment())
+    deployment: Deployment = current_parameters().get("deployment", Deployment())
     return f"serve {deployment.model}" + (f" at {deployment.endpoint}" if deployment.endpoint else "")
 
 
@@ -84,7 +82,8 @@ def deploy_model(
         deployed = None
         while deployed is None:  # another run may change the endpoint between the plan and the update
             made = plan(block, candidate, deployment, hosting, traffic)
-            run = EndpointRun(plan=made, comparison=compare_offline(block, candidate, made))
+            models = load_models(block, candidate, made)
+            run = EndpointRun(plan=made, comparison=compare_offline(block, made, models))
             get_run_logger().info("compared offline: %s", run.comparison)
             _show(block, run)
             if made.was_rolled_back and not deployment.retry_rolled_back and made.action == "update":
@@ -92,7 +91,7 @@ def deploy_model(
             check_comparison(run.comparison, guard)
             if deployment.dry_run:
                 return Completed(message=run.headline, data=run)  # type: ignore[return-value] # the same
-            deployed = update(block, candidate, made, traffic, guard)
+            deployed = update(block, made, models, traffic, guard)
         run = run.model_copy(update={"deployed": deployed})
         _show(block, run)
         _announce(run)

@@ -17,7 +17,6 @@ from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
-from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 
@@ -29,7 +28,7 @@ from tasks.prediction_report import BatchPrediction, render_report
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.display import warn_of_errors
 from tasks.prefect_ui.failure_artifact import failure_artifact
-from tasks.prefect_ui.run_name import entered_name
+from tasks.prefect_ui.run_name import current_parameters, entered_name
 
 REPORT_KEY = "predictions"
 DESCRIPTION = """\
@@ -45,8 +44,7 @@ def _run_name() -> str:
     """Return the entered name, or else the name of the rows: `predictions for july.csv`."""
     if name := entered_name():
         return name
-    context = FlowRunContext.get()
-    prediction: Prediction = ((context and context.parameters) or {}).get("prediction", Prediction())
+    prediction: Prediction = current_parameters().get("prediction", Prediction())
     return f"predictions for {PurePosixPath(prediction.data).name}"
 
 

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from prefect import task
 from prefect.logging import get_run_logger
@@ -16,7 +16,7 @@ from aws.errors import AwsError, EndpointUpdateFailed
 from aws.workspace import Workspace
 from linear_learner.errors import ArtifactError, DataError
 from tasks.caching.policy import RETRIES, UNCACHED
-from tasks.model_source import find_model, find_record, read_record
+from tasks.model_source import find_model, read_record
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.display import warn_of_errors
 from tasks.record import RunRecord
@@ -26,7 +26,7 @@ from tasks.serving.page import Deployed
 from tasks.serving.parameters import Deployment
 from tasks.serving.plan import PREVIOUS_TAG, ROLLED_BACK_TAG, Plan, make_plan, require_approval
 from tasks.serving.requests import Row, make_request, read_captured_requests, read_test_rows
-from tasks.serving.served_model import Candidate, load_served, prepare_candidate, upload_archive
+from tasks.serving.served_model import Candidate, LocalContainer, load_served, prepare_candidate, upload_archive
 
 MAX_ROWS, MAX_CAPTURED = 1000, 500
 CHECK_SECONDS = 1.0
@@ -35,6 +35,14 @@ POLLS_WITHOUT_CHECKS_SECONDS = 5.0
 MAX_OLD_DESCRIPTIONS = 5
 MAX_ALARM_WAIT_SECONDS = 600.0
 """CloudWatch evaluates a new alarm within a few minutes."""
+
+
+class Models(NamedTuple):
+    """A candidate, the model that it replaces, if any, and rows of the candidate's test set."""
+
+    candidate: Candidate
+    incumbent: LocalContainer | None
+    rows: list[Row]
 
 
 def explain_missing_endpoint(workspace: Workspace, deployment: Deployment) -> str | None:
@@ -80,19 +88,29 @@ def plan(
     return made
 
 
+@task(name="load models", task_run_name="load what is served, and test rows", **UNCACHED, **RETRIES)
+def load_models(workspace: Workspace, candidate: Candidate, made: Plan) -> Models:
+    """Load the model that an update replaces, and the rows to compare and check with; raises ArtifactError without it.
+
+    An endpoint that is created, or that serves the candidate already, has no other model.
+    """
+    served = made.served if made.action in {"update", "follow"} else None
+    incumbent = load_served(workspace, served.model) if served else None
+    return Models(candidate, incumbent, _read_rows(workspace, candidate))
+
+
 @task(name="compare offline", task_run_name="compare with what is served", **UNCACHED, **RETRIES)
-def compare_offline(workspace: Workspace, candidate: Candidate, made: Plan) -> Comparison:
+def compare_offline(workspace: Workspace, made: Plan, models: Models) -> Comparison:
     """Compare the candidate with the model that is served, on the last captured requests or else on test rows."""
     if made.served is None:
         return Comparison(source="", objection="the endpoint serves no model yet.")
-    if made.served.model.sha256 == candidate.served.sha256:
+    candidate, incumbent, rows = models
+    if incumbent is None or made.served.model.sha256 == candidate.served.sha256:
         return Comparison(source="", objection="it is the model that is served.")
-    incumbent = load_served(workspace, made.served.model)
     if captured := read_captured_requests(workspace, made.spec.endpoint, MAX_CAPTURED):
         return compare(
             f"{len(captured):,} captured requests", [(one, one) for one in captured], incumbent, candidate.local
         )
-    rows = _read_rows(workspace, candidate)
     if not rows:
         return Comparison(source="", objection="there are no captured requests, and the test rows were removed.")
     try:
@@ -112,7 +130,7 @@ def check_comparison(comparison: Comparison, guard: Guard) -> None:
 
 
 @task(task_run_name="update {made.spec.endpoint}", **UNCACHED, **RETRIES)
-def update(workspace: Workspace, candidate: Candidate, made: Plan, traffic: Traffic, guard: Guard) -> Deployed | None:
+def update(workspace: Workspace, made: Plan, models: Models, traffic: Traffic, guard: Guard) -> Deployed | None:
     """Create or update the endpoint, follow it to its end, and check its answers all the time.
 
     Raises EndpointUpdateFailed when the endpoint cannot be created or updated. The result is `rolled back` when
@@ -120,9 +138,8 @@ def update(workspace: Workspace, candidate: Candidate, made: Plan, traffic: Traf
     Interrupted, the update goes on without checks: SageMaker rolls it back two minutes later, unless the same
     deployment is run again.
     """
-    spec, served = made.spec, made.served
-    incumbent = load_served(workspace, served.model) if served and made.action in {"update", "follow"} else None
-    checker = Checker(workspace, spec.endpoint, make_checks(_read_rows(workspace, candidate), candidate, incumbent))
+    spec, (candidate, incumbent, rows) = made.spec, models
+    checker = Checker(workspace, spec.endpoint, make_checks(rows, candidate, incumbent))
     if made.action == "nothing":
         return _finish(workspace, made, checker, "unchanged")
     upload_archive(workspace, candidate)
@@ -271,10 +288,11 @@ def _finish(
 def _read_rows(workspace: Workspace, candidate: Candidate) -> list[Row]:
     """The test rows of the run that made the candidate; none for a model without record."""
     source = candidate.source
-    record = find_record(workspace, source.package) if source.package else None
-    if record is None and (content := read_record(workspace, source)):
-        record = RunRecord.parse(content, source.location)
-    return read_test_rows(workspace, record, candidate.local.table_schema, MAX_ROWS) if record else []
+    content = read_record(workspace, source)
+    if content is None:
+        return []
+    record = RunRecord.parse(content, source.location)
+    return read_test_rows(workspace, record, candidate.local.table_schema, MAX_ROWS)
 
 
 def _arn(workspace: Workspace, endpoint: str) -> str:

@@ -11,12 +11,11 @@ from aws.endpoints.cleanup import delete_all
 from aws.endpoints.cost import hosting_cost
 from aws.endpoints.invocation import invocations
 from aws.endpoints.request import EXPIRES_TAG
-from aws.endpoints.state import EndpointState, describe_endpoint, describe_served, list_endpoints
+from aws.endpoints.state import EndpointState, describe_served, list_endpoints
 from aws.workspace import Workspace
 from tasks.caching.policy import RETRIES, UNCACHED
 from tasks.prefect_ui.cancellation import wait_unless_cancelled
 from tasks.prefect_ui.events import REMOVED, emit_endpoint_event
-from tasks.serving.plan import require_own
 
 
 @task(task_run_name="remove {endpoint}", **UNCACHED, **RETRIES)
@@ -25,8 +24,6 @@ def undeploy(workspace: Workspace, endpoint: str) -> tuple[str, ...]:
 
     What is missing already is no error, so that a run that was killed is repeated to its end.
     """
-    if state := describe_endpoint(workspace, endpoint):
-        require_own(state)
     return _delete(workspace, endpoint)
 
 

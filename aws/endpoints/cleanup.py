@@ -7,9 +7,8 @@ from aws.endpoints.alarms import delete_alarms
 from aws.endpoints.deployment import delete_endpoint
 from aws.endpoints.scaling import remove_scaling, resource_id
 from aws.endpoints.specification import ENDPOINT_TAG, MAX_NAME_PART, is_name_of
-from aws.endpoints.state import EndpointState, describe_endpoint
+from aws.endpoints.state import EndpointState, describe_endpoint, is_tagged
 from aws.errors import InvalidRequest, NotFound, Unavailable, translate_errors
-from aws.resource_tags import read_tags
 from aws.workspace import Workspace
 
 POLL_SECONDS = 5.0
@@ -78,15 +77,8 @@ def _find_own(workspace: Workspace, endpoint: str, operation: str, kind: str) ->
             for one in page[f"{kind}s"]
         ]
     for name, arn in found:
-        if is_name_of(endpoint, name) and _is_tagged(workspace, arn, endpoint):
+        if is_name_of(endpoint, name) and is_tagged(workspace, arn, endpoint):
             yield name
-
-
-def _is_tagged(workspace: Workspace, arn: str, endpoint: str) -> bool:
-    try:
-        return read_tags(workspace, arn).get(ENDPOINT_TAG) == endpoint
-    except NotFound:  # deleted in the meantime
-        return False
 
 
 def _used_configs(workspace: Workspace, endpoint: str) -> set[str]:

@@ -102,14 +102,15 @@ def list_endpoints(workspace: Workspace) -> list[EndpointState]:
     return [
         state
         for one in found
-        if _has_own_tag(workspace, one["EndpointArn"], one["EndpointName"])
+        if is_tagged(workspace, one["EndpointArn"], one["EndpointName"])
         and (state := describe_endpoint(workspace, one["EndpointName"]))
     ]
 
 
-def _has_own_tag(workspace: Workspace, arn: str, name: str) -> bool:
+def is_tagged(workspace: Workspace, arn: str, endpoint: str) -> bool:
+    """Return whether a resource belongs to this endpoint by its tag; one that was deleted in the meantime does not."""
     try:
-        return read_tags(workspace, arn).get(ENDPOINT_TAG) == name
+        return read_tags(workspace, arn).get(ENDPOINT_TAG) == endpoint
     except NotFound:
         return False
 

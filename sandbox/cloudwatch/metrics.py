@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 MAX_SAMPLES = 100
 """Values that an interval keeps for percentiles: the first ones."""
-MINUTES_KEPT = 180
+RETENTION_MINUTES = 180
 """How far an alarm looks back, in minutes of the service."""
 INTERVALS_PER_MINUTE = 10
 
@@ -62,8 +62,8 @@ class MetricStore:
         index = math.floor(time / self._interval)
         if index not in series:
             series[index] = Summary()
-            oldest = index - MINUTES_KEPT * INTERVALS_PER_MINUTE
-            if len(series) > 2 * MINUTES_KEPT * INTERVALS_PER_MINUTE:
+            oldest = index - RETENTION_MINUTES * INTERVALS_PER_MINUTE
+            if len(series) > 2 * RETENTION_MINUTES * INTERVALS_PER_MINUTE:
                 self._series[key] = series = {one: summary for one, summary in series.items() if one > oldest}
         series[index].add(summary)
 

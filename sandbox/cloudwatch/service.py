@@ -17,7 +17,7 @@ from sandbox.storage import Emulator, read_body, replace_json, skip_if_damaged
 
 FIRST_EVALUATION_SECONDS = 60.0
 """From the creation of an alarm to its first evaluation: CloudWatch evaluates about every minute (inferred)."""
-KEPT_SECONDS = 48 * 3600
+RETENTION_SECONDS = 48 * 3600
 """How long values can be read with GetMetricStatistics."""
 MAX_VALUES = 50_000
 
@@ -91,7 +91,7 @@ class CloudWatch:
 
     def _drop_old_values(self) -> None:
         if len(self._backend.metric_data) > MAX_VALUES:
-            oldest = time.time() - KEPT_SECONDS
+            oldest = time.time() - RETENTION_SECONDS
             recent = [one for one in self._backend.metric_data if _seconds(one.timestamp) > oldest]
             self._backend.metric_data = recent[-MAX_VALUES // 2 :]
 

@@ -41,6 +41,12 @@ def entered_name() -> str | None:
     return None if not name or _GENERATED.fullmatch(name) else name
 
 
+def current_parameters() -> Mapping[str, Any]:
+    """Return the parameters of the current flow run by name; empty outside of a run."""
+    context = FlowRunContext.get()
+    return (context and context.parameters) or {}
+
+
 def training_run_name() -> str:
     """Return the name of a training run: `bonus from transformed_data.csv, l1 0.01, nightly`.
 
@@ -48,8 +54,7 @@ def training_run_name() -> str:
     """
     if name := entered_name():
         return name
-    context = FlowRunContext.get()
-    parameters = (context and context.parameters) or {}
+    parameters = current_parameters()
     dataset: Dataset = parameters.get("dataset", Dataset())
     subject = f"{dataset.target} from {PurePosixPath(dataset.source).name}"
     used = _read_deployment()

@@ -111,16 +111,11 @@ def require_approval(workspace: Workspace, candidate: Candidate, guard: Guard) -
         )
 
 
-def require_own(state: EndpointState) -> None:
-    """Raise InvalidRequest for an endpoint of another program."""
+def _check_state(state: EndpointState) -> None:
     if not state.is_own:
         raise InvalidRequest(
             f"Endpoint {state.name} was created by another program. Give another name with --endpoint, or delete it."
         )
-
-
-def _check_state(state: EndpointState) -> None:
-    require_own(state)
     if state.status == "OutOfService":
         raise InvalidRequest(
             f"Endpoint {state.name} is {state.status}, in which SageMaker accepts no update"

@@ -56,7 +56,7 @@ def prepare_candidate(workspace: Workspace, source: ModelSource) -> Candidate:
         original = folder / ARCHIVE if is_stored else Path(source.location)
         by_name = schema is not None and not schema.is_identity
         archive = None if is_stored and not by_name else _pack(original, schema if by_name else None, folder)
-        checksum = sha256_of(original) if archive is None else sha256(archive).hexdigest()
+        checksum = (source.sha256 or sha256_of(original)) if archive is None else sha256(archive).hexdigest()
     package = source.package
     served = ServedModel(
         image=_choose_image(workspace, source, by_name=by_name),
