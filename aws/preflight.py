@@ -7,13 +7,13 @@ SageMaker may assume it, is not checked: CreateTrainingJob rejects such a role b
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from difflib import get_close_matches
 from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from aws.errors import AccessDenied, AwsError, InvalidRequest, NotFound, Unavailable, translate_errors
+from aws.instance_types import find_unknown_type
 from aws.prices import find_price
 from aws.storage import write_encryption
 from aws.training.compute import Compute
@@ -73,14 +73,9 @@ def _run_checks(workspace: Workspace, compute: Compute) -> Iterator[CheckResult]
 
 def _check_instance_types(workspace: Workspace, compute: Compute) -> Iterator[AwsError]:
     """Find types that AWS does not know: CreateTrainingJob would reject them, but a reused job is not created."""
-    known = workspace.client("sagemaker").meta.service_model.shape_for("TrainingInstanceType").enum  # type: ignore[attr-defined]
     for name in dict.fromkeys((compute.instance_type, *compute.fallback_instance_types)):
-        if name not in known and name not in workspace.prices:
-            close = " or ".join(get_close_matches(name, known, n=3, cutoff=0.5))
-            yield InvalidRequest(
-                f"AWS has no instance type {name} for training. Did you mean {close or 'ml.m5.large'}? If AWS has "
-                "introduced it since this version of boto3, add its price to the workspace's prices."
-            )
+        if unknown := find_unknown_type(workspace, name, "training"):
+            yield unknown
 
 
 def _error_or_warning(error: AwsError, check: str, not_found: str = "") -> CheckResult:

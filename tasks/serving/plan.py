@@ -8,6 +8,7 @@ from aws.endpoints.settings import Guard, Hosting, Traffic
 from aws.endpoints.specification import EndpointSpec, build_spec, find_conflicts
 from aws.endpoints.state import EndpointState, Served, describe_endpoint, describe_served
 from aws.errors import InvalidRequest
+from aws.instance_types import find_unknown_type
 from aws.registry import describe_package
 from aws.workspace import Workspace
 from tasks.caching.policy import Result
@@ -73,8 +74,8 @@ def make_plan(
     """Compare the endpoint with what is wanted; nothing is created.
 
     Settings that were not given keep the values of the endpoint. Raises InvalidRequest for an endpoint of another
-    program or in a state that permits no update, for combinations that SageMaker does not accept, and for a price above
-    the limit.
+    program or in a state that permits no update, for unknown instance types, for combinations that SageMaker does not
+    accept, and for a price above the limit.
     """
     name = name_endpoint(deployment)
     state = describe_endpoint(workspace, name)
@@ -84,6 +85,8 @@ def make_plan(
         served = describe_served(workspace, state.config) if state.config and state.status != "Failed" else None
     wanted = keep_settings(hosting, served.hosting) if served else hosting
     spec = build_spec(workspace, name, candidate.served, wanted)
+    if unknown := find_unknown_type(workspace, wanted.instance_type, "hosting"):
+        raise unknown
     if problems := find_conflicts(wanted, traffic, workspace, state.instances if state else None):
         raise InvalidRequest(f"Endpoint {name} cannot be deployed: {'; '.join(problems)}.")
     cost = hosting_cost(workspace, wanted)

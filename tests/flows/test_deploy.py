@@ -208,6 +208,7 @@ def test_a_dry_run_and_refused_deployments_create_nothing(
     for hosting, message in (
         (Hosting(max_usd_per_month=10), "more than max_usd_per_month"),
         (Hosting(kind="serverless", capture_percent=10), "capture"),
+        (Hosting(instance_type="ml.m5.larg"), "Did you mean ml.m5.large"),
     ):
         with pytest.raises(InvalidRequest, match=message):
             deploy(1, hosting=hosting).result()
