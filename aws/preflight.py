@@ -61,6 +61,9 @@ def _run_checks(workspace: Workspace, compute: Compute) -> Iterator[CheckResult]
         yield from _check_instance_types(short_timeouts, compute)
         if not any(isinstance(result, AwsError) for result in bucket):  # it keeps prices
             yield from _check_prices(workspace, compute)
+    else:
+        with suppress(AwsError):  # only the missing profile knows the region
+            yield from _check_bucket_place(workspace.without_credentials())
     try:
         image_uri(workspace.region)
     except AwsError as error:
@@ -89,7 +92,15 @@ def _error_or_warning(error: AwsError, check: str, not_found: str = "") -> Check
 
 
 def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
-    """Check that the bucket is in the workspace's region and that objects can be written to it.
+    """Check that the bucket is in the workspace's region and that objects can be written to it."""
+    places = list(_check_bucket_place(workspace))
+    yield from places
+    if not any(isinstance(place, AwsError) for place in places):
+        yield from _check_write(workspace)
+
+
+def _check_bucket_place(workspace: Workspace) -> Iterator[CheckResult]:
+    """Check that the bucket exists in the workspace's region; the request may be unsigned, without credentials.
 
     S3 returns the region regardless of permissions (S3's API reference, HeadBucket). SageMaker's input "must be in the
     same Amazon Web Services Region as your training job" (CreateTrainingJob); the model is written to the same bucket.
@@ -110,12 +121,10 @@ def _check_bucket(workspace: Workspace) -> Iterator[CheckResult]:
         )
     elif isinstance(failure, NotFound):
         yield NotFound(f"There is no bucket {name}. Correct its name in the workspace, or create it in {region}.")
-    elif failure and not isinstance(failure, AccessDenied):
+    elif isinstance(failure, AccessDenied):
+        yield f"Not checked: whether S3 reports missing objects to these credentials as missing. {failure}"
+    elif failure:
         yield failure
-    else:
-        if failure:
-            yield f"Not checked: whether S3 reports missing objects to these credentials as missing. {failure}"
-        yield from _check_write(workspace)
 
 
 def _check_write(workspace: Workspace) -> Iterator[CheckResult]:

@@ -129,6 +129,14 @@ class Workspace(Block):
         credentials = credentials.model_copy(update=changes)
         return self.model_copy(update={"bucket": self.bucket.model_copy(update={"credentials": credentials})})
 
+    def without_credentials(self) -> Self:
+        """Return a copy of the workspace whose clients send unsigned requests, and time out after a few seconds."""
+        unsigned = self.with_client_options({**SHORT_TIMEOUTS, "signature_version": "unsigned"})
+        credentials = unsigned.bucket.credentials
+        changes = dict.fromkeys({"profile_name", "assume_role_arn"} & set(type(credentials).model_fields))
+        credentials = credentials.model_copy(update=changes)
+        return unsigned.model_copy(update={"bucket": unsigned.bucket.model_copy(update={"credentials": credentials})})
+
     @property
     def region(self) -> str:
         """The region of the workspace's clients, e.g. `eu-west-1`."""

@@ -1,5 +1,7 @@
 """The flows that put a model to work at a SageMaker endpoint, and that remove one."""
 
+from __future__ import annotations
+
 if __name__ == "__main__":
     # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module
@@ -10,17 +12,15 @@ if __name__ == "__main__":
         run_command(lambda: import_module("flows.cli.deploy").main(lambda: import_module("flows.deploy").deploy_model))
     )
 
-from typing import Annotated
-
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 
-from aws.endpoints.settings import EndpointName, Guard, Hosting, Traffic
+from aws.endpoints.settings import Guard, Hosting, Traffic
 from aws.workspace import Workspace
 from flows.endpoint import load_running_workspace
-from flows.train import form_title
+from flows.form import DeploymentForm, EndpointForm, GuardForm, HostingForm, TrafficForm, WorkspaceName
 from tasks.deploy import check_comparison, compare_offline, explain_missing_endpoint, find, load_models, plan, update
 from tasks.prefect_ui.console_output import ignore_closed_pipe
 from tasks.prefect_ui.display import warn_of_errors
@@ -58,11 +58,11 @@ def _run_name() -> str:
     result_serializer="json",
 )
 def deploy_model(
-    deployment: Annotated[Deployment, form_title("Model and endpoint")] = Deployment(),
-    workspace: Annotated[str, form_title("Workspace")] = "sandbox",
-    hosting: Annotated[Hosting, form_title("Instances and cost")] = Hosting(),
-    traffic: Annotated[Traffic, form_title("How requests move")] = Traffic(),
-    guard: Annotated[Guard, form_title("Guards")] = Guard(),
+    deployment: DeploymentForm = Deployment(),
+    workspace: WorkspaceName = "sandbox",
+    hosting: HostingForm = Hosting(),
+    traffic: TrafficForm = Traffic(),
+    guard: GuardForm = Guard(),
 ) -> EndpointRun:
     """Serve a model at an endpoint, after comparing it with the one that is served, and watch the update.
 
@@ -135,7 +135,7 @@ def _skip_rolled_back(made: Plan) -> object:
 
 
 @flow(name="undeploy-model", flow_run_name="remove {endpoint}", persist_result=True, result_serializer="json")
-def undeploy_model(endpoint: EndpointName, workspace: str = "sandbox") -> list[str]:
+def undeploy_model(endpoint: EndpointForm, workspace: WorkspaceName = "sandbox") -> list[str]:
     """Delete an endpoint with its scaling targets, alarms, configurations and models, and return what was deleted.
 
     Args:

@@ -1,5 +1,7 @@
 """The flow that predicts for new rows with a trained model."""
 
+from __future__ import annotations
+
 if __name__ == "__main__":
     # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module
@@ -13,7 +15,6 @@ if __name__ == "__main__":
     )
 
 from pathlib import PurePosixPath
-from typing import Annotated
 
 from prefect import flow
 from prefect.artifacts import create_markdown_artifact
@@ -21,7 +22,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 
 from flows.endpoint import load_running_workspace
-from flows.train import form_title
+from flows.form import PredictionForm, WorkspaceName
 from tasks.parameters import Prediction
 from tasks.predict import evaluate, fetch, find, predict
 from tasks.prediction_report import BatchPrediction, render_report
@@ -56,8 +57,8 @@ def _run_name() -> str:
     result_serializer="json",
 )
 def predict_batch(
-    prediction: Annotated[Prediction, form_title("Prediction")] = Prediction(),
-    workspace: Annotated[str, form_title("Workspace")] = "sandbox",
+    prediction: PredictionForm = Prediction(),
+    workspace: WorkspaceName = "sandbox",
 ) -> BatchPrediction:
     """Predict for new rows, by column name, and write the predictions to a file for each file of the rows.
 

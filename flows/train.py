@@ -1,5 +1,7 @@
 """The flow that trains Linear Learner on a table, evaluates the model and registers it; one task per step."""
 
+from __future__ import annotations
+
 if __name__ == "__main__":
     # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module
@@ -12,19 +14,28 @@ if __name__ == "__main__":
         )
     )
 
-from typing import Annotated, Any
-
 from prefect import flow
 from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed
-from pydantic import Field
 
 from aws.errors import TrainingFailed
 from aws.training.compute import Compute
 from aws.training.submission import IfExists, Submission
 from aws.workspace import Workspace
 from flows.endpoint import load_running_workspace
+from flows.form import (
+    ComputeForm,
+    DatasetForm,
+    GateForm,
+    HyperparametersForm,
+    JobIfExists,
+    ModelFolder,
+    RegistryForm,
+    ReuseForm,
+    SplitForm,
+    WorkspaceName,
+)
 from flows.reap import stop_or_leave_jobs
 from linear_learner.hyperparameters import Hyperparameters
 from tasks.caching.result_storage import bucket_results
@@ -37,11 +48,8 @@ from tasks.format import format_channels
 from tasks.load import find, load
 from tasks.monitor import FinishedJob, monitor
 from tasks.parameters import (
-    ComputeForm,
     Dataset,
-    DatasetForm,
     Gate,
-    HyperparametersForm,
     Registry,
     RequestedHyperparameters,
     Reuse,
@@ -59,11 +67,6 @@ from tasks.upload import Uploaded, upload
 
 MAX_INTERNAL_ERRORS = 3
 """Number of attempts with an internal error of AWS after which the run fails; each may have been billed."""
-
-
-def form_title(title: str) -> Any:
-    """Return the title of a parameter in the form, where Prefect would show its name."""
-    return Field(json_schema_extra={"title": title})
 
 
 DESCRIPTION = """\
@@ -90,15 +93,15 @@ evaluate → record → register → report*.
 )
 def train_linear_learner(
     dataset: DatasetForm = Dataset(),
-    workspace: Annotated[str, form_title("Workspace")] = "sandbox",
-    split: Annotated[Split, form_title("Split")] = Split(),
+    workspace: WorkspaceName = "sandbox",
+    split: SplitForm = Split(),
     hyperparameters: HyperparametersForm = RequestedHyperparameters(),
     compute: ComputeForm = Compute(),
-    gate: Annotated[Gate, form_title("Gate")] = Gate(),
-    registry: Annotated[Registry, form_title("Model registry")] = Registry(),
-    reuse: Annotated[Reuse, form_title("Reuse")] = Reuse(),
-    if_exists: Annotated[IfExists, form_title("If the training job exists")] = "adopt",
-    model_dir: Annotated[str, form_title("Model folder")] = "models",
+    gate: GateForm = Gate(),
+    registry: RegistryForm = Registry(),
+    reuse: ReuseForm = Reuse(),
+    if_exists: JobIfExists = "adopt",
+    model_dir: ModelFolder = "models",
 ) -> TrainingRun:
     """Train Amazon SageMaker's Linear Learner on a table in S3, download the model, evaluate and register it.
 

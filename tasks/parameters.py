@@ -1,21 +1,10 @@
-"""The parameters of a run, for the form and the command line; imports nothing slow, as `--help` needs it."""
+"""The parameters of a run; this module imports nothing slow, as `--help` needs it."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, cast
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    Field,
-    GetJsonSchemaHandler,
-    PositiveInt,
-    field_validator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, Field, PositiveInt, field_validator, model_validator
 
+from aws.parameters import Parameters
 from aws.training.compute import Compute
 from linear_learner.batch_size import choose_batch_size
 from linear_learner.errors import HyperparameterError
@@ -69,7 +58,7 @@ class PlanOptions(BaseModel, frozen=True):
     """numeric: refuse each feature that is not a complete column of numbers."""
 
 
-class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Dataset(Parameters):
     """The table to train on."""
 
     source: Annotated[str, Field(min_length=1)] = "output/transformed_data.csv"
@@ -129,7 +118,7 @@ class Dataset(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
         return Reading(columns=self.columns, missing=self.missing, encoding=self.encoding)
 
 
-class Split(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Split(Parameters):
     """How the rows are divided into training, validation and test set; by default 70 %, 20 % and 10 %."""
 
     holdout_size: Share = 0.3
@@ -158,7 +147,7 @@ class Split(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=Tru
         return (self.column,) if self.column and self.method in {"time", "group"} else ()
 
 
-class Reuse(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Reuse(Parameters):
     """Which results of earlier runs are reused; if_exists decides about training jobs."""
 
     refresh: bool = False
@@ -167,7 +156,7 @@ class Reuse(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=Tru
     """Run a step again if its result is older than this number of days, above 0 and at most 36500. None: no limit."""
 
 
-class Gate(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Gate(Parameters):
     """Conditions on the test set that a model must meet before it may be used."""
 
     metric: GateMetric = "auto"
@@ -184,7 +173,7 @@ class Gate(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True
     """A column, which may be ignored in training: the report has the metrics for each of its values. Not decisive."""
 
 
-class Registry(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Registry(Parameters):
     """Whether and where the model is registered in SageMaker's Model Registry."""
 
     register_model: bool = True
@@ -272,7 +261,7 @@ def fit_batch_size(hyperparameters: RequestedHyperparameters, rows: int) -> int:
     return given
 
 
-class Prediction(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Prediction(Parameters):
     """New rows, the model that predicts for them, and the place of the predictions."""
 
     data: Annotated[str, Field(min_length=1, title="New Rows")] = "output/transformed_data.csv"
@@ -303,96 +292,3 @@ class Prediction(BaseModel, frozen=True, extra="forbid", use_attribute_docstring
     @property
     def reading(self) -> Reading:
         return Reading(columns=self.columns, encoding=self.encoding)
-
-
-RARE_GROUP = "rarely_changed"
-"""Name, in the values that the form submits, of the group of rarely changed fields of a parameter."""
-
-
-@dataclass(frozen=True)
-class FormGroup:
-    """A parameter of which the form shows the fields in `common` first, and all others in a group below them.
-
-    As an annotation, it moves the rare fields of a model to that group in the JSON schema, from which Prefect makes the
-    form.
-    """
-
-    model: type[BaseModel]
-    title: str
-    common: tuple[str, ...]
-
-    def group(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the common fields of `values`, in order, with all others in a mapping under RARE_GROUP."""
-        common = {name: values[name] for name in self.common}
-        return common | {RARE_GROUP: {name: value for name, value in values.items() if name not in common}}
-
-    def flatten(self, submitted: Any) -> Any:
-        """Undo `group` for the values that a form submits.
-
-        In the group the form shows the defaults, not the values that a deployment sets by the name of a field. A
-        default in the group is therefore ignored; any other value in it was entered by a user, and applies.
-        """
-        if not isinstance(submitted, Mapping) or not isinstance(submitted.get(RARE_GROUP), Mapping):
-            return submitted
-        defaults = self.model().model_dump(mode="json")
-        flat = {name: value for name, value in submitted.items() if name != RARE_GROUP}
-        for name, value in submitted[RARE_GROUP].items():
-            if name not in flat or name not in defaults or value != defaults[name]:
-                flat[name] = value
-        return flat
-
-    @property
-    def field(self) -> Any:
-        """The title and the default of the parameter in the form."""
-        default = self.group(self.model().model_dump(mode="json"))
-        return Field(json_schema_extra={"title": self.title, "default": default})
-
-    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        reference = handler(schema)
-        form = handler.resolve_ref_schema(reference)
-        properties = self.group(form["properties"])
-        # Prefect's server validates parameters against this schema, and deployments set rare fields outside the group.
-        # `patternProperties` allows that; the form ignores this keyword.
-        form["patternProperties"] = {f"^{name}$": rare for name, rare in properties[RARE_GROUP].items()}
-        properties[RARE_GROUP] = {
-            "type": "object",
-            "title": "Rarely changed",
-            "description": "The defaults suit most tables. A value set by a deployment applies unless changed here.",
-            "properties": properties[RARE_GROUP],
-            "additionalProperties": False,
-        }
-        form["properties"] = properties
-        return reference
-
-
-DATASET_FORM = FormGroup(Dataset, "Data", ("source", "target", "ignore", "categorical", "holdout"))
-COMPUTE_FORM = FormGroup(
-    Compute, "Instances, time and money", ("instance_type", "max_runtime_seconds", "max_cost_usd", "spot")
-)
-HYPERPARAMETERS_FORM = FormGroup(
-    RequestedHyperparameters,
-    "Hyperparameters",
-    (
-        "predictor_type",
-        "num_classes",
-        "loss",
-        "epochs",
-        "mini_batch_size",
-        "early_stopping_patience",
-        "num_models",
-        "learning_rate",
-        "l1",
-        "wd",
-        "quantile",
-        "binary_classifier_model_selection_criteria",
-    ),
-)
-DatasetForm = Annotated[Dataset, BeforeValidator(DATASET_FORM.flatten), DATASET_FORM, DATASET_FORM.field]
-ComputeForm = Annotated[Compute, BeforeValidator(COMPUTE_FORM.flatten), COMPUTE_FORM, COMPUTE_FORM.field]
-HyperparametersForm = Annotated[
-    RequestedHyperparameters,
-    BeforeValidator(HYPERPARAMETERS_FORM.flatten),
-    HYPERPARAMETERS_FORM,
-    HYPERPARAMETERS_FORM.field,
-]
-"""Parameters of the flow; only the form, and the values it submits, have the group of rarely changed fields."""

@@ -3,8 +3,9 @@
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
+from aws.parameters import Parameters
 from aws.training.compute import InstanceType
 
 NAME_PATTERN = r"^[A-Za-z0-9](?:-*[A-Za-z0-9]){0,62}$"
@@ -13,7 +14,7 @@ MIN_BAKING_MINUTES = 3
 """The alarm on missing checks needs two minutes, and CloudWatch up to a minute to evaluate it."""
 
 
-class Hosting(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Hosting(Parameters):
     """What an endpoint runs on, what it records and what it may cost."""
 
     kind: Literal["instances", "serverless"] = "instances"
@@ -26,7 +27,7 @@ class Hosting(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
     """Instances: the largest number to which they are scaled with the requests. None: they are not scaled."""
     requests_per_instance: Annotated[int, Field(ge=1)] = 10_000
     """Instances: requests per minute and instance at which more are added, if they are scaled."""
-    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 2048
+    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = Field(2048, title="Memory (MB)")
     """Serverless: memory in MB; it also determines the share of a processor."""
     max_concurrency: Annotated[int, Field(ge=1, le=200)] = 20
     """Serverless: the most requests that are answered at the same time."""
@@ -34,7 +35,9 @@ class Hosting(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
     """Percentage of requests that are recorded in the workspace's bucket, with their answers."""
     expires_after: Annotated[str, Field(pattern=r"^[1-9]\d{0,3}[hd]$")] | None = None
     """After this time, such as 8h or 14d, the reaper removes the endpoint. None: it stays until it is removed."""
-    max_usd_per_month: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    max_usd_per_month: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, title="Max Cost per Month (USD)"
+    )
     """The most that the instances may cost in a month of 730 hours; an endpoint that may cost more is refused."""
 
     @model_validator(mode="after")
@@ -59,7 +62,7 @@ class Hosting(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
         return timedelta(days=number) if self.expires_after.endswith("d") else timedelta(hours=number)
 
 
-class Traffic(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Traffic(Parameters):
     """How requests move to the new instances during an update, while alarms are watched."""
 
     shift: Literal["all-at-once", "canary", "linear"] = "all-at-once"
@@ -76,13 +79,13 @@ class Traffic(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=T
         return self
 
 
-class Guard(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Guard(Parameters):
     """What stops an update before it starts, and what rolls it back."""
 
     max_changed: Annotated[float, Field(ge=0, le=1)] = 0.25
     """Largest share of rows whose decision may change: another class, or a number that moves by a tenth of the
     standard deviation of the present predictions. Compared on this machine, before AWS is called."""
-    max_latency_ms: Annotated[int, Field(ge=1, le=60_000)] = 1000
+    max_latency_ms: Annotated[int, Field(title="Max Latency (ms)", ge=1, le=60_000)] = 1000
     """Average time in milliseconds that the model may take in a minute; a longer one rolls the update back."""
     max_errors: Annotated[int, Field(ge=1)] = 5
     """Number of 5XX errors in a minute that rolls the update back."""

@@ -4,14 +4,16 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
+
+from aws.parameters import Parameters
 
 InstanceType = Annotated[str, Field(pattern=r"^ml\.[a-z0-9\-]+\.[a-z0-9]+$")]
 MAX_WAIT_SECONDS_WITHOUT_CHECKPOINTS = 3600
 """Seconds; AWS's limit for spot training of built-in algorithms without checkpoints."""
 
 
-class Compute(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Compute(Parameters):
     """Instances, limits on time and cost, and what to do when no instances are available."""
 
     instance_type: InstanceType = "ml.m5.large"

@@ -3,14 +3,15 @@
 import re
 from typing import Annotated
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from aws.endpoints.settings import NAME_PATTERN, EndpointName
+from aws.parameters import Parameters
 
 _PACKAGE = re.compile(rf"(?:arn:\S+:model-package/)?(?P<group>{NAME_PATTERN.strip('^$')})(?:/[0-9]+)?")
 
 
-class Deployment(BaseModel, frozen=True, extra="forbid", use_attribute_docstrings=True):
+class Deployment(Parameters):
     """The model to serve, and the endpoint that serves it."""
 
     model: Annotated[str, Field(min_length=1)] = "linear-learner-bonus-transformed-data"

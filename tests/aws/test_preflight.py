@@ -124,12 +124,15 @@ def test_the_error_has_the_class_of_the_first_problem_that_is_not_retryable(hast
     assert "1. AWS failed while writing the empty object" in str(error)
 
 
-def test_missing_credentials_are_reported_together_with_invalid_network_ids(workspace: Workspace, calls: Calls) -> None:
+def test_missing_credentials_are_reported_together_with_invalid_network_ids_and_a_missing_bucket(
+    workspace: Workspace, calls: Calls
+) -> None:
     without_credentials = with_credentials(workspace, profile_name="nobody")
     before = calls()
-    error = problem(changed(without_credentials, subnets=["one"], security_group_ids=["sg-1"]))
+    error = problem(changed(without_credentials, bucket="no-such-bucket", subnets=["one"], security_group_ids=["sg-1"]))
     assert type(error) is AccessDenied
-    assert calls() == before
+    assert calls() - before == {"s3:HeadBucket": 1}
+    assert "There is no bucket no-such-bucket" in str(error)
     assert "Check the workspace's credentials" in str(error)
     assert "'one' is not an id such as subnet-" in str(error)
 
@@ -226,14 +229,15 @@ def test_the_region_is_read_from_a_redirect_or_denial_of_s3(
     assert "is in eu-west-1, but the workspace is in us-east-1" in str(error)
 
 
-def test_expired_credentials_are_reported_once_without_further_calls(
+def test_expired_credentials_are_reported_once_with_what_an_unsigned_request_finds_out_about_the_bucket(
     workspace: Workspace, other_region: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(OtherRegionHandler, "code", "ExpiredToken")
     error = problem(with_credentials(workspace, aws_client_parameters=AwsClientParameters(endpoint_url=other_region)))
     assert type(error) is AccessDenied
     assert "ExpiredToken: no. If the workspace's AWS Credentials block contains the keys, store new ones" in str(error)
-    assert "eu-west-1" not in str(error)
+    assert str(error).startswith("2 problems ")
+    assert "is in eu-west-1, but the workspace is in us-east-1" in str(error)
 
 
 def test_credentials_that_cannot_assume_their_role_are_an_error(workspace: Workspace, inject: Inject) -> None:

@@ -275,7 +275,9 @@ def test_without_credentials_the_remedy_names_what_to_set_and_the_other_checks_a
     monkeypatch.setenv("AWS_REGION", "eu-west-3")  # another block than those whose clients this process keeps
     for variable in ("AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE"):
         monkeypatch.setenv(variable, str(tmp_path / "none"))
-    assert main(["--name", "nobody", *NEW, "--subnets", "one", "--security-group-ids", "sg-1"]) == 2
+    new = [*NEW, "--bucket", "no-such-bucket"]
+    assert main(["--name", "nobody", *new, "--subnets", "one", "--security-group-ids", "sg-1"]) == 2
     error = capsys.readouterr().err
+    assert "There is no bucket no-such-bucket." in error
     assert "Set AWS_PROFILE to a profile of this machine, or run `aws configure`" in error
     assert "'one' is not an id such as subnet-" in error
