@@ -34,9 +34,9 @@ from sklearn import datasets
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import train_test_split
 
-from linear_learner.batch_size import choose_batch_size
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import Examples, Predictions, PredictorType
+from linear_learner.schedule import choose_batch_size
 from linear_learner.training.engine import TrainingResult, train
 from tasks.evaluation.closed_form import compare_with_closed_form, fit_closed_form
 

@@ -21,7 +21,7 @@ from tasks.environment.errors import ExternalError
 from tasks.environment.folders import check_folders
 from tasks.evaluation.gate import check_gate
 from tasks.load import Table
-from tasks.parameters import RunParameters, fit_batch_size
+from tasks.parameters import RunParameters
 from tasks.prefect_ui.display import warn_of_errors
 from tasks.split import Rows
 
@@ -98,9 +98,7 @@ def find_treatments(table: Table, rows: Rows, parameters: RunParameters) -> Chec
         raise DataError(f"{table.source.uri} has no {list_missing(unknown, known)} to use as a category.")
     plan = plan_columns(profile, dataset.plan_options, parameters.split.left_out)
     label = choose_labels(profile, requested, dataset.positive)
-    hyperparameters = requested.resolve(
-        label.predictor_type, count_classes(label, requested), fit_batch_size(requested, rows.train)
-    )
+    hyperparameters = requested.resolve(label.predictor_type, count_classes(label, requested), rows.train)
     channels, drop = rows.by_channel, dataset.drop_unlabelled
     findings = find_problems(profile, plan, channels, hyperparameters, drop_unlabelled=drop)
     return CheckedData(findings=findings, plan=plan, label=label, hyperparameters=hyperparameters)
@@ -108,8 +106,9 @@ def find_treatments(table: Table, rows: Rows, parameters: RunParameters) -> Chec
 
 def _log_plan(checked: CheckedData, rows: Rows) -> None:
     """Log what is predicted, and what becomes of the columns that are not used as the numbers that they are."""
-    logger, batch = get_run_logger(), checked.hyperparameters.mini_batch_size
-    logger.info("%s mini_batch_size is %d for %s training rows.", checked.label.reason, batch, f"{rows.train:,}")
+    logger, chosen = get_run_logger(), checked.hyperparameters
+    schedule = f"mini_batch_size is {chosen.mini_batch_size}, and epochs at most {chosen.epochs}"
+    logger.info("%s %s for %s training rows.", checked.label.reason, schedule, f"{rows.train:,}")
     for treatment, words in SHOWN.items():
         columns = [column for column in checked.plan if column.treatment == treatment]
         if columns:

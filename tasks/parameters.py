@@ -6,10 +6,10 @@ from pydantic import BaseModel, Field, PositiveInt, field_validator, model_valid
 
 from aws.parameters import Parameters
 from aws.training.compute import Compute
-from linear_learner.batch_size import choose_batch_size
 from linear_learner.errors import HyperparameterError
 from linear_learner.hyperparameters import LOSSES, Hyperparameters, LossCriteria, ThresholdCriteria
 from linear_learner.model import PredictorType
+from linear_learner.schedule import choose_batch_size, choose_epochs, choose_num_models, choose_patience
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 ColumnName = Annotated[str, Field(min_length=1)]
@@ -188,15 +188,24 @@ class Registry(Parameters):
 
 
 class RequestedHyperparameters(Hyperparameters):
-    """The hyperparameters of a run: those of the algorithm, of which two can be chosen for the data."""
+    """The hyperparameters of a run: those of the algorithm, of which some are chosen for the data if they are empty."""
 
     predictor_type: RequestedType = "auto"  # type: ignore[assignment] # resolved before training
     """What is predicted: a number (regressor), one of two classes (binary_classifier), or one of several classes.
     auto: two values are two classes, more texts are several classes, and more numbers are numbers."""
     num_classes: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
     """Number of classes of a multiclass_classifier, 3 to 1 000 000. None: counted in the table."""
+    epochs: PositiveInt | None = None  # type: ignore[assignment] # the same
+    """Maximum number of passes over the training data; early stopping may end sooner. At least 1; None: 60 for small
+    tables, 15 from 1600 training rows on."""
     mini_batch_size: PositiveInt | None = None  # type: ignore[assignment] # the same
     """Rows per update of the weights. At least 1 and at most the number of training rows; None: suits the rows."""
+    early_stopping_patience: PositiveInt | None = None  # type: ignore[assignment] # the same
+    """Number of epochs without sufficient improvement after which training stops. At least 1; None: 12 for small
+    tables, 3 from 1600 training rows on."""
+    num_models: PositiveInt | None = None
+    """Number of models trained in parallel; the best is saved. At least 1; None: 32, or about 28 for multiclass; 4 for
+    a regressor with less than 400 training rows."""
     binary_classifier_model_selection_criteria: Literal[ThresholdCriteria, LossCriteria] = "cross_entropy_loss"
     """Criterion that selects the best binary model and its threshold; f1 is f_beta with beta 1. Default
     cross_entropy_loss, with threshold 0.5; the algorithm's own default, accuracy, selects worse probabilities."""
@@ -220,11 +229,27 @@ class RequestedHyperparameters(Hyperparameters):
         multiclass = "multiclass_classifier" if (self.num_classes or 0) > 2 else None
         return cast("PredictorType | None", types.get(self.loss) or multiclass)
 
-    def resolve(self, predictor_type: PredictorType, num_classes: int, mini_batch_size: int) -> Hyperparameters:
-        """Return the algorithm's hyperparameters with these values; `num_classes` only matters for more than two."""
+    def resolve(self, predictor_type: PredictorType, num_classes: int, rows: int) -> Hyperparameters:
+        """Return the algorithm's hyperparameters for `rows` training rows; `num_classes` matters for more than two.
+
+        Raises HyperparameterError if mini_batch_size is above `rows`: the container would fail the job only after its
+        instance has been paid for.
+        """
         algorithm = Hyperparameters.model_fields
         given = {name: getattr(self, name) for name in algorithm if getattr(self, name) != algorithm[name].default}
-        chosen: dict[str, Any] = {"predictor_type": predictor_type, "mini_batch_size": mini_batch_size}
+        batch_size = self.mini_batch_size or choose_batch_size(rows)
+        if batch_size > rows:
+            raise HyperparameterError(
+                f"mini_batch_size is {batch_size}, but there are only {rows} training rows. Choose at most {rows}, or "
+                "auto."
+            )
+        chosen: dict[str, Any] = {
+            "predictor_type": predictor_type,
+            "mini_batch_size": batch_size,
+            "epochs": self.epochs or choose_epochs(rows),
+            "early_stopping_patience": self.early_stopping_patience or choose_patience(rows),
+            "num_models": self.num_models or choose_num_models(predictor_type, rows),
+        }
         if predictor_type == "multiclass_classifier":
             chosen["num_classes"] = num_classes
             chosen |= {name: MULTICLASS_PENALTY for name in ("l1", "wd") if given.get(name) is None}
@@ -243,22 +268,6 @@ class RunParameters(BaseModel, frozen=True):
     compute: Compute = Compute()
     gate: Gate = Gate()
     registry: Registry = Registry()
-
-
-def fit_batch_size(hyperparameters: RequestedHyperparameters, rows: int) -> int:
-    """Return the given mini_batch_size, or the one that suits `rows`, the number of training rows.
-
-    Raises HyperparameterError if more than `rows` are given: the container would fail the job only after its instance
-    has been paid for.
-    """
-    given = hyperparameters.mini_batch_size
-    if given is None:
-        return choose_batch_size(rows)
-    if given > rows:
-        raise HyperparameterError(
-            f"mini_batch_size is {given}, but there are only {rows} training rows. Choose at most {rows}, or auto."
-        )
-    return given
 
 
 class Prediction(Parameters):

@@ -37,6 +37,8 @@ def list_next_steps(run: TrainingRun, workspace: str, rows: str) -> dict[str, st
             steps["compare"] = _python("flows.models", "compare", group, str(version - 1), str(version), *where)
         if run.waits_for_approval:
             steps["approve"] = _python("flows.models", "approve", group, str(version), *where)
+        if run.verdict.passed:  # serves the newest version that is Approved
+            steps["serve"] = _python("flows.deploy", "--model", group, *where)
     if ui := PREFECT_UI_URL.value():
         steps["see in Prefect"] = f"{str(ui).rstrip('/')}/artifacts/key/{REPORT_KEY}"
     return steps

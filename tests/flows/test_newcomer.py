@@ -40,7 +40,7 @@ def test_the_printed_commands_lead_from_the_first_run_to_a_comparison_with_the_c
 ) -> None:
     summary = shell(f"{shlex.quote(sys.executable)} -m flows.train --csv 'my houses.csv' --target price --model_dir m")
     first = next_steps(summary)
-    assert list(first) == ["open report", "predict", "change", "approve", "see in Prefect"]
+    assert list(first) == ["open report", "predict", "change", "approve", "serve", "see in Prefect"]
     assert first["see in Prefect"].startswith(api_url.removesuffix("/api"))
     page = Path(urlsplit(shlex.split(first["open report"])[-1]).path)
     assert "price" in page.read_text()
@@ -49,9 +49,11 @@ def test_the_printed_commands_lead_from_the_first_run_to_a_comparison_with_the_c
     assert len((tmp_path / "predictions.csv").read_text().splitlines()) == 301
 
     second = next_steps(shell(first["change"]))
-    assert list(second) == ["open report", "predict", "change", "compare", "approve", "see in Prefect"]
+    assert list(second) == ["open report", "predict", "change", "compare", "approve", "serve", "see in Prefect"]
     assert "l1: " in shell(second["compare"])
     assert "The champion is now version 2" in shell(second["approve"])
+
+    assert "was created and serves" in shell(second["serve"])
 
     summary = shell(second["change"])
     assert "Champion (version 2): " in summary

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -14,42 +13,12 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aws.workspace import Workspace
-from linear_learner.batch_size import choose_batch_size
+from benchmarks.preparation import Prepared, prepare_table
 from linear_learner.errors import DataError, LinearLearnerError
-from linear_learner.formats.channels import read_channel
 from linear_learner.hyperparameters import Hyperparameters
 from linear_learner.model import Examples
-from linear_learner.schema import Schema
+from linear_learner.schedule import choose_batch_size
 from linear_learner.training.engine import train
-from sandbox.client import make_workspace
-from tasks.check import CheckedData, find_treatments
-from tasks.data.rules.table import error_message
-from tasks.encode import Encoding, fit_schema
-from tasks.format import format_channels
-from tasks.load import Table, find, load
-from tasks.parameters import Dataset, RequestedHyperparameters, RunParameters, Split
-from tasks.split import Rows, split_rows
-
-WORKSPACE: Workspace = make_workspace("http://127.0.0.1:9")  # no table here is in S3
-
-
-class Prepared(NamedTuple):
-    """What the steps until encode make of a table."""
-
-    table: Table
-    rows: Rows
-    checked: CheckedData
-    table_schema: Schema
-
-    @property
-    def treatments(self) -> dict[str, str]:
-        return {column.name: column.treatment for column in self.checked.plan}
-
-    @property
-    def warnings(self) -> list[str]:
-        return [str(finding) for finding in self.checked.findings if finding.level == "warning"]
-
 
 Prepare = Callable[..., Prepared]
 MakeRow = Callable[[random.Random, int], Sequence[object]]
@@ -62,14 +31,7 @@ def prepare_in(folder: Path, content: bytes | dict[str, bytes], target: str = "y
         (folder / "t" / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / "t" / name).write_bytes(one)
     source = f"file://{folder}/t/" + ("" if isinstance(content, dict) else "t.csv")
-    dataset = Dataset.model_validate({"source": source, "target": target, **options})
-    parameters = RunParameters(dataset=dataset, hyperparameters=RequestedHyperparameters())
-    table = load.fn(WORKSPACE, find.fn(WORKSPACE, dataset), dataset)
-    rows = split_rows.fn(WORKSPACE, table, Split(), drop_unlabelled=dataset.drop_unlabelled)
-    checked = find_treatments(table, rows, parameters)
-    if errors := [finding for finding in checked.findings if finding.level == "error"]:
-        raise DataError(error_message(source, errors))
-    return Prepared(table, rows, checked, fit_schema(WORKSPACE, table, rows, checked, dataset))
+    return prepare_table(source, target, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -208,16 +170,10 @@ def odd_tables(draw: st.DrawFn) -> bytes:
 @example(b"a,y\n" + b"".join(b"%d,%d\n" % (row, row % 2) for row in range(30)))
 def test_any_bytes_are_trained_on_or_refused_with_a_sentence(tmp_path: Path, content: bytes) -> None:
     try:
-        table, rows, checked, schema = prepare_in(tmp_path, content, max_categories=2)
-        settings = checked.hyperparameters.model_copy(update={"epochs": 1, "num_models": 1})
-        formatted = format_channels.fn(WORKSPACE, table, rows, Encoding(table_schema=schema, made_of={}))
-        channels = {}
-        for file in formatted.files:
-            folder = tmp_path / file.sha256
-            folder.mkdir(exist_ok=True)
-            formatted.path(file).rename(folder / "file")
-            channels[file.channel] = read_channel(folder, formatted.content_type, tmp_path)
-        assert len(channels["train"].labels) == rows.train
+        prepared = prepare_in(tmp_path, content, max_categories=2)
+        settings = prepared.checked.hyperparameters.model_copy(update={"epochs": 1, "num_models": 1})
+        channels = prepared.write_channels(tmp_path)
+        assert len(channels["train"].labels) == prepared.rows.train
         train(settings, channels["train"], channels.get("validation"))
         event("trained")
     except LinearLearnerError as error:

@@ -1,10 +1,10 @@
-"""The mini-batch size grows with the rows, in small steps, and never exceeds them."""
+"""The mini-batch size grows with the rows, in small steps, and never exceeds them; small tables get more epochs."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linear_learner.batch_size import choose_batch_size
+from linear_learner.schedule import choose_batch_size, choose_epochs, choose_num_models, choose_patience
 
 rows = st.integers(1, 10**9) | st.integers(1, 200_000)
 
@@ -42,3 +42,28 @@ def test_an_epoch_has_at_least_100_batches_and_leaves_out_less_than_a_hundredth_
 def test_no_rows_are_an_error(rows: int) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         choose_batch_size(rows)
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs", "patience"),
+    [(1, 60, 12), (400, 60, 12), (600, 40, 8), (800, 30, 6), (1200, 20, 4), (1600, 15, 3), (10**9, 15, 3)],
+)
+def test_epochs_and_patience_are_those_of_the_documented_table(rows: int, epochs: int, patience: int) -> None:
+    assert (choose_epochs(rows), choose_patience(rows)) == (epochs, patience)
+
+
+@given(rows)
+def test_one_more_row_lowers_epochs_and_patience_by_one_at_most(rows: int) -> None:
+    for choose in (choose_epochs, choose_patience):
+        assert choose(rows) - 1 <= choose(rows + 1) <= choose(rows)
+
+
+@given(rows)
+def test_training_has_at_most_6000_updates_up_to_100_000_rows(rows: int) -> None:
+    if rows < 100_000:
+        assert choose_epochs(rows) * (rows // choose_batch_size(rows)) <= 6000
+
+
+def test_few_models_are_trained_for_regressors_with_few_rows() -> None:
+    assert [choose_num_models("regressor", rows) for rows in (1, 399, 400)] == [4, 4, None]
+    assert choose_num_models("binary_classifier", 10) is choose_num_models("multiclass_classifier", 10) is None
