@@ -46,6 +46,9 @@ TABLES = {
     "low-birth-weight": RealTable("statsmodels", "genmod/tests/results/stata_lbw_glm.csv", "low"),
     "epilepsy": RealTable("statsmodels", "genmod/tests/results/epil.csv", "y"),
     "framing": RealTable("statsmodels", "stats/tests/results/framing.csv", "cong_mesg"),
+    "birth-weight": RealTable("statsmodels", "treatment/tests/results/cataneo2.csv", "bweight"),
+    "smoking": RealTable("statsmodels", "treatment/tests/results/cataneo2.csv", "mbsmoke"),
+    "stocks": RealTable("vega_datasets", "_data/stocks.csv", "price", ("date",)),
     "affairs": RealTable("statsmodels", "datasets/fair/fair.csv", "affairs"),
 }
 

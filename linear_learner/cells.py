@@ -22,14 +22,25 @@ _BOOLEANS = {"true": True, "false": False}
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 
-_YEAR, _MONTH = "(?P<year>[0-9]{4})", "(?P<month>0?[1-9]|1[0-2])"
-_DAY = "(?P<day>0?[1-9]|[12][0-9]|3[01])"
+MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
+"""The first three letters of the names of the months, which are English."""
+FIRST_SHORT_YEAR: Final = 69
+"""Years of two digits are from 1969 to 2068, as for POSIX."""
+_YEAR, _SHORT_YEAR = "(?P<year>[0-9]{4})", "(?P<short_year>[0-9]{2})"
+_MONTH, _DAY = "(?P<month>0?[1-9]|1[0-2])", "(?P<day>0?[1-9]|[12][0-9]|3[01])"
+_NAME = (
+    r"(?P<name>(?i:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?"
+    r"|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?))\.?"
+)
 _TIME = (
     "(?:[T ](?P<hour>[01]?[0-9]|2[0-3]):(?P<minute>[0-5][0-9])(?::(?P<second>[0-5][0-9])(?:[.,][0-9]{1,9})?)?"
     "(?: ?(?P<half>[AaPp])[Mm])?"
     "(?: ?(?:Z|UTC|(?P<sign>[+-])(?P<zone_hour>[01][0-9]|2[0-3])(?::?(?P<zone_minute>[0-5][0-9]))?))?)?"
 )
-DateFormat = Literal["%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y"]
+DateFormat = Literal[
+    "%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y",
+    "%b %d %Y", "%d %b %Y", "%d %b %y", "%Y-%m", "%b %Y", "%b %y",
+]  # fmt: skip
 ISO_DATE: Final = "%Y-%m-%d"
 DATE_FORMATS: dict[DateFormat, str] = {
     "%Y-%m-%d": f"{_YEAR}-{_MONTH}-{_DAY}{_TIME}",
@@ -37,12 +48,22 @@ DATE_FORMATS: dict[DateFormat, str] = {
     "%d.%m.%Y": rf"{_DAY}\.{_MONTH}\.{_YEAR}{_TIME}",
     "%m/%d/%Y": f"{_MONTH}/{_DAY}/{_YEAR}{_TIME}",
     "%d/%m/%Y": f"{_DAY}/{_MONTH}/{_YEAR}{_TIME}",
+    "%d.%m.%y": rf"{_DAY}\.{_MONTH}\.{_SHORT_YEAR}{_TIME}",
+    "%m/%d/%y": f"{_MONTH}/{_DAY}/{_SHORT_YEAR}{_TIME}",
+    "%d/%m/%y": f"{_DAY}/{_MONTH}/{_SHORT_YEAR}{_TIME}",
+    "%b %d %Y": f"{_NAME} {_DAY},? {_YEAR}{_TIME}",
+    "%d %b %Y": f"{_DAY}[ -]{_NAME}[ -]{_YEAR}{_TIME}",
+    "%d %b %y": f"{_DAY}[ -]{_NAME}[ -]{_SHORT_YEAR}{_TIME}",
+    "%Y-%m": f"{_YEAR}-{_MONTH}",
+    "%b %Y": f"{_NAME}[ -]{_YEAR}",
+    "%b %y": f"{_NAME}-{_SHORT_YEAR}",
 }
 """The formats of dates by name, with a pattern that must match the whole stripped text.
 
-The patterns are valid for Python and for polars (Rust); the date must exist, and the year is from 1. A time may follow:
-`T` or a space, hours and minutes, optionally seconds with a fraction, which is ignored, AM or PM (then the hour is from
-1 to 12), and a zone (`Z`, `UTC`, `+01`, `+0100`, `+01:00`). Without a zone, a time is in UTC.
+The patterns are valid for Python and for polars (Rust); the date must exist, and the year is from 1. `%b` is the name
+of a month, also in full and in any case; without a day, a month means its first day. A time may follow a day: `T` or a
+space, hours and minutes, optionally seconds with a fraction, which is ignored, AM or PM (then the hour is from 1 to
+12), and a zone (`Z`, `UTC`, `+01`, `+0100`, `+01:00`). Without a zone, a time is in UTC.
 """
 
 
@@ -169,16 +190,22 @@ def _parse_date_text(text: str, date_format: DateFormat) -> int | None:
     match = re.fullmatch(DATE_FORMATS[date_format], text)
     if match is None:
         return None
-    part = {name: int(digits) for name, digits in match.groupdict().items() if digits and digits.isdecimal()}
+    found = {name: part for name, part in match.groupdict().items() if part}
+    number = {name: int(part) for name, part in found.items() if part.isdecimal()}
+    if "short_year" in number:
+        number["year"] = number["short_year"] + (1900 if number["short_year"] >= FIRST_SHORT_YEAR else 2000)
+    if "name" in found:
+        name = found["name"][:3].lower()
+        number["month"] = MONTHS.index(name) + 1 if name in MONTHS else 0  # the pattern also matches a long s
     try:
-        days = (date(part["year"], part["month"], part["day"]) - _EPOCH.date()).days
+        days = (date(number["year"], number["month"], number.get("day", 1)) - _EPOCH.date()).days
     except ValueError:  # such as 30 February
         return None
-    hour, half = part.get("hour", 0), (match["half"] or "").lower()
+    hour, half = number.get("hour", 0), found.get("half", "").lower()
     if half:
         if not 1 <= hour <= 12:
             return None
         hour = hour % 12 + 12 * (half == "p")
-    offset = part.get("zone_hour", 0) * 3600 + part.get("zone_minute", 0) * 60
-    seconds = days * 86_400 + hour * 3600 + part.get("minute", 0) * 60 + part.get("second", 0)
-    return seconds + offset if match["sign"] == "-" else seconds - offset
+    offset = number.get("zone_hour", 0) * 3600 + number.get("zone_minute", 0) * 60
+    seconds = days * 86_400 + hour * 3600 + number.get("minute", 0) * 60 + number.get("second", 0)
+    return seconds + offset if found.get("sign") == "-" else seconds - offset

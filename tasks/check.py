@@ -98,7 +98,8 @@ def find_treatments(table: Table, rows: Rows, parameters: RunParameters) -> Chec
         raise DataError(f"{table.source.uri} has no {list_missing(unknown, known)} to use as a category.")
     plan = plan_columns(profile, dataset.plan_options, parameters.split.left_out)
     label = choose_labels(profile, requested, dataset.positive)
-    hyperparameters = requested.resolve(label.predictor_type, count_classes(label, requested), rows.train)
+    classes = count_classes(label, requested, profile)
+    hyperparameters = requested.resolve(label.predictor_type, classes, rows.train)
     channels, drop = rows.by_channel, dataset.drop_unlabelled
     findings = find_problems(profile, plan, channels, hyperparameters, drop_unlabelled=drop)
     return CheckedData(findings=findings, plan=plan, label=label, hyperparameters=hyperparameters)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from prefect import task
 
 from aws.workspace import Workspace
+from linear_learner.errors import DataError
 from tasks.caching import work_folder
 from tasks.caching.explain_rerun import Fact, flatten
 from tasks.caching.policy import RETRIES, Inputs, Result, cached, fingerprint
@@ -52,6 +53,8 @@ def split_rows(workspace: Workspace, table: Table, split: Split, *, drop_unlabel
     from tasks.data.row_assignment import count_rows  # polars
 
     unlabelled = table.unlabelled if drop_unlabelled else 0
+    if unlabelled == table.rows:
+        raise DataError(f"Column {table.target!r} has no value in any row. Choose another column to predict.")
     if split.method == "random" and not table.holdout_rows:
         return Rows(parameters=split, unlabelled=unlabelled, **count_rows(table.rows - unlabelled, split))
     chosen = _channel_rows(workspace, table, split, drop_unlabelled=unlabelled > 0)

@@ -2,8 +2,18 @@
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
-from linear_learner.cells import DATE_FORMATS, ISO_DATE, MAX_EXACT_INTEGER, DateFormat, canonical, describe
+from linear_learner.cells import (
+    DATE_FORMATS,
+    FIRST_SHORT_YEAR,
+    ISO_DATE,
+    MAX_EXACT_INTEGER,
+    MONTHS,
+    DateFormat,
+    canonical,
+    describe,
+)
 from linear_learner.errors import DataError
 
 _EPOCH_YEAR = 1970
@@ -82,18 +92,33 @@ def to_seconds(cells: pl.Series, date_format: DateFormat | None) -> pl.Series:
 def parse_dates(texts: pl.Series, date_format: DateFormat) -> pl.Series:
     """The seconds since 1970 of each text; null where it does not have the format."""
     parts = texts.str.extract_groups(f"^(?:{DATE_FORMATS[date_format]})$").struct.unnest()
-    names = ("year", "month", "day", "hour", "minute", "second", "zone_hour", "zone_minute")
-    number = {name: parts[name].cast(pl.Int64).fill_null(0).to_numpy() for name in names}
-    months = (number["year"] - _EPOCH_YEAR) * 12 + number["month"] - 1
-    days = months.astype("M8[M]").astype("M8[D]") + (number["day"] - 1)
-    hour, half = number["hour"], parts["half"].str.to_lowercase()
+
+    def number(name: str, default: int = 0) -> NDArray[np.int64]:
+        if name not in parts.columns:
+            return np.full(len(texts), default)
+        return parts[name].cast(pl.Int64).fill_null(0).to_numpy()
+
+    def letters(name: str) -> pl.Series:
+        found = (
+            parts[name] if name in parts.columns else pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
+        )
+        return found.str.to_lowercase()
+
+    year, month, short_year = number("year"), number("month"), number("short_year", -1)
+    year = np.where(short_year < 0, year, short_year + np.where(short_year >= FIRST_SHORT_YEAR, 1900, 2000))
+    if "name" in parts.columns:
+        numbers = dict(zip(MONTHS, range(1, 13), strict=True))
+        month = letters("name").str.head(3).replace_strict(numbers, default=0, return_dtype=pl.Int64).to_numpy()
+    months = (year - _EPOCH_YEAR) * 12 + month - 1
+    days = months.astype("M8[M]").astype("M8[D]") + (number("day", 1) - 1)
+    hour, half = number("hour"), letters("half")
     has_half = half.is_not_null().to_numpy()
-    valid = (number["year"] > 0) & (days.astype("M8[M]") == months.astype("M8[M]"))  # 30 February is in March
+    valid = (year > 0) & (month > 0) & (days.astype("M8[M]") == months.astype("M8[M]"))  # 30 February is in March
     valid &= ~has_half | ((hour >= 1) & (hour <= 12))
     hour = np.where(has_half, hour % 12 + 12 * (half == "p").fill_null(value=False).to_numpy(), hour)
-    offset = number["zone_hour"] * 3600 + number["zone_minute"] * 60
-    offset = np.where((parts["sign"] == "-").fill_null(value=False).to_numpy(), -offset, offset)
-    seconds = days.astype(np.int64) * 86_400 + hour * 3600 + number["minute"] * 60 + number["second"] - offset
+    offset = number("zone_hour") * 3600 + number("zone_minute") * 60
+    offset = np.where((letters("sign") == "-").fill_null(value=False).to_numpy(), -offset, offset)
+    seconds = days.astype(np.int64) * 86_400 + hour * 3600 + number("minute") * 60 + number("second") - offset
     return _select(pl.Series(valid), pl.Series(seconds, dtype=pl.Int64), None)
 
 

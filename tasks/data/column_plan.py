@@ -127,8 +127,8 @@ def _date(column: ColumnProfile, _: _Context) -> ColumnPlan | None:
     if not formats:
         return None
     reason = f"Every cell is a date of the form {formats[0]}."
-    if "%d/%m/%Y" in formats[1:]:
-        reason += " It could be %d/%m/%Y as well, as no day is above 12; the month is taken to come first."
+    if (other := formats[0].replace("%m/%d", "%d/%m")) in formats[1:]:
+        reason += f" It could be {other} as well, as no day is above 12; the month is taken to come first."
     return ColumnPlan(name=column.name, treatment="date", reason=reason, date_format=formats[0])
 
 

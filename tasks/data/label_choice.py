@@ -7,7 +7,7 @@ from pydantic import BaseModel
 from linear_learner.cells import canonical
 from linear_learner.errors import DataError, HyperparameterError
 from linear_learner.model import PredictorType
-from tasks.data.profile import ColumnProfile, Profile
+from tasks.data.profile import MAX_LABELS, ColumnProfile, Profile
 from tasks.data.rules.finding import MAX_NAMES, join_words, quote
 from tasks.data.text_problems import find_text_problem
 from tasks.parameters import RequestedHyperparameters
@@ -117,9 +117,13 @@ def _describe(kind: PredictorType, classes: Sequence[str]) -> str:
     return f" of {len(classes)} classes: {join_words([*shown, *([f'{more} more'] if more else [])])}."
 
 
-def count_classes(choice: LabelChoice, requested: RequestedHyperparameters) -> int:
-    """The num_classes of a multiclass classifier; raises DataError when there are fewer than MIN_CLASSES."""
-    count = len(choice.classes) or requested.num_classes or 0
+def count_classes(choice: LabelChoice, requested: RequestedHyperparameters, profile: Profile) -> int:
+    """The num_classes of a multiclass classifier; raises DataError when there are fewer than MIN_CLASSES.
+
+    Of more labels than a profile lists, the check of the table refuses all that are not classes.
+    """
+    unlisted = MAX_LABELS + 1 if profile.labels is None else 0
+    count = len(choice.classes) or requested.num_classes or unlisted
     if choice.predictor_type == "multiclass_classifier" and count < MIN_CLASSES:
         raise DataError(
             f"The target has {count} classes, but a multiclass_classifier requires at least {MIN_CLASSES}. Set "

@@ -19,7 +19,6 @@ from tasks.parameters import CHANNELS, Reading, Split
 RowIndices = NDArray[np.intp]
 SplitKeys = NDArray[np.uint32]
 """For each row of a table, the rank of the value to split by."""
-_MONTH = r"^[0-9]{4}-(?:0[1-9]|1[0-2])$"
 _FRACTION = r":[0-9]{2}:[0-9]{2}[.,]([0-9]{1,9})"
 
 
@@ -110,12 +109,10 @@ def read_split_keys(
 
 
 def _order_dates(texts: pl.Series) -> pl.Series:
-    """A value for each text, in the order of the times; months such as 2026-01 are in order as text.
+    """A value for each text, in the order of the times.
 
     The format is the first of those by which the most texts are dates, as for features.
     """
-    if texts.str.contains(_MONTH).all():
-        return texts
     unique = texts.unique()
     date_format = min(DATE_FORMATS, key=lambda one: parse_dates(unique, one).null_count())
     try:

@@ -26,7 +26,6 @@ _GROUP_SIGN = "[ \u00a0\u2009\u202f'\u2019_]"
 _AMOUNT = rf"(?:\d[\d.,'\u2019]*(?:{_SPACE}\d{{3}})*(?:[.,]\d+)?|[.,]\d+)"
 _CODES = "USD|EUR|GBP|JPY|CHF|CAD|AUD|NZD|INR|CNY|RMB|KRW|SEK|NOK|DKK|PLN|CZK|HUF|BRL|MXN|ZAR|TRY|RUB|SGD|HKD"
 _CURRENCY = rf"(?:(?:US|CA|AU|A|C|R|HK|S|NZ)?[$]|[€£¥₹₽₩₺₪฿₫₴]|(?:{_CODES})|Rs\.?|zł|kr\.?)"
-_DAY, _MONTH = r"(?:0?[1-9]|[12]\d|3[01])", r"(?:0?[1-9]|1[0-2])"
 _PATTERNS: Final[Mapping[TextKind, str]] = {
     "boolean": r"(?i)^(?:true|false)$",
     "missing marker": MARKER_PATTERN,
@@ -38,8 +37,7 @@ _PATTERNS: Final[Mapping[TextKind, str]] = {
     "percent": rf"^{_SIGN}{_SPACE}?{_AMOUNT}{_SPACE}?[%‰]$",
     "currency": rf"^\(?{_SIGN}{_SPACE}?(?:{_CURRENCY}{_SPACE}?{_SIGN}{_AMOUNT}[kKmMbB]?|{_AMOUNT}[kKmMbB]?{_SPACE}?"
     rf"{_CURRENCY})\)?$",
-    "date": rf"^(?:\d{{4}}-\d\d-\d\d|\d{{4}}/{_MONTH}/{_DAY}|{_DAY}\.{_MONTH}\.\d{{4}}|{_DAY}/{_MONTH}/\d{{4}}"
-    rf"|{_MONTH}/{_DAY}/\d{{4}})(?:[T ].*)?$",
+    "date": rf"^(?:{re.sub(r'[?]P<[a-z_]+>', '?:', '|'.join(DATE_FORMATS.values()))})(?:[T ].*)?$",
 }
 """What a text is: the first pattern that it matches."""
 ALL_DATE_FORMATS: Final[frozenset[DateFormat]] = frozenset(get_args(DateFormat))

@@ -26,7 +26,7 @@ def shell(tmp_path_factory: pytest.TempPathFactory, api_url: str) -> Iterator[Sh
 def test_a_local_table_and_a_sample_are_trained_on(shell: Shell) -> None:
     local_table, sample, show_help = (run_shell(shell, line) for line in shell_lines("README.md", "## Your own table"))
     assert "Linear Learner predicts price" in local_table.stdout
-    assert "mini_batch_size is 4 for 210 training rows" in local_table.stderr
+    assert "mini_batch_size is 4, and epochs at most 60 for 210 training rows" in local_table.stderr
     assert "Linear Learner predicts target" in sample.stdout
     assert "--dataset.target" in show_help.stdout
 

@@ -127,6 +127,25 @@ def test_all_offending_columns_are_listed_ready_to_paste(prepare: Prepare) -> No
     assert "--dataset.ignore " + ",".join(f"c{number}" for number in range(20)) in str(caught.value)
 
 
+def test_a_target_of_different_texts_is_refused_as_too_many_classes(prepare: Prepare) -> None:
+    content = csv_text("code,y", 1200, lambda numbers, row: [f"code {row}", numbers.random()])
+    with pytest.raises(DataError, match=r"column 'code': there are more than 1000 distinct labels\. Choose another"):
+        prepare(content.encode(), "code")
+
+
+def test_codes_with_one_letter_may_be_categories_or_missing(prepare: Prepare) -> None:
+    content = csv_text("code,y", 60, lambda numbers, row: ["X" if row % 10 == 0 else row % 10, numbers.random()])
+    with pytest.raises(DataError, match=r"--dataset\.missing X\. For categories.*--dataset\.categorical code"):
+        prepare(content.encode())
+    assert prepare(content.encode(), categorical=["code"]).treatments["code"] == "category"
+
+
+def test_a_target_without_any_value_is_refused(prepare: Prepare) -> None:
+    content = csv_text("a,y", 60, lambda numbers, _: [numbers.random(), ""])
+    with pytest.raises(DataError, match="Column 'y' has no value in any row"):
+        prepare(content.encode(), drop_unlabelled=True)
+
+
 @pytest.mark.parametrize("ends", ["\r", "\r\n", "\n"])
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|", "  "])
 def test_line_ends_and_separators_are_recognised(ends: str, separator: str, prepare: Prepare) -> None:

@@ -29,7 +29,7 @@ _TEXT_REMEDIES: dict[TextKind, str] = {
     "date": "Write all dates in one form, such as 2024-01-31.",
     "other": "Correct these cells, or leave them empty.",
 }
-_CODES: frozenset[TextKind] = frozenset(["percent", "currency", "boolean", "other"])
+_CODES: frozenset[TextKind] = frozenset(["percent", "currency", "boolean", "missing marker", "other"])
 """Kinds of text that may be categories."""
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linear_learner.cells import DATE_FORMATS, WHITESPACE, canonical, parse_date, parse_number
+from linear_learner.cells import DATE_FORMATS, MONTHS, WHITESPACE, DateFormat, canonical, parse_date, parse_number
 from linear_learner.errors import DataError
-from tasks.data.cells import InvalidCellError, canonical_texts, to_numbers, to_seconds
+from tasks.data.cells import InvalidCellError, canonical_texts, parse_dates, to_numbers, to_seconds
 
 NUMBERS_AS_TEXT = st.from_regex(r"[+-]?[0-9]{0,4}\.?[0-9]{0,4}(e[+-]?[0-9]{1,3})?", fullmatch=True)
 ODD_TEXTS = st.one_of(
@@ -118,8 +118,11 @@ TIMES = st.just("") | st.builds(str.__add__, st.sampled_from(["T", " "]), st.fro
 def date_texts(draw: st.DrawFn) -> str:
     """Texts that are dates in one of the formats, or nearly so."""
     year, month, day = draw(st.integers(0, 9999)), draw(st.integers(0, 13)), draw(st.integers(0, 32))
-    pattern = draw(st.sampled_from(["{0:04}-{1:02}-{2:02}", "{0}-{1}-{2}", "{2}.{1}.{0:04}", "{1}/{2}/{0:04}"]))
-    return f"{pattern.format(year, month, day)}{draw(TIMES)}"
+    name = draw(st.sampled_from([*MONTHS, "JAN", "September", "sept.", "Juni", "\u017fep"]))
+    patterns = ["{0:04}-{1:02}-{2:02}", "{0}-{1}-{2}", "{2}.{1}.{0:04}", "{1}/{2}/{0:04}", "{2}.{1}.{4:02}"]
+    patterns += ["{1}/{2}/{4:02}", "{3} {2}, {0:04}", "{3} {2} {0:04}", "{2}-{3}-{0:04}", "{2} {3} {4:02}"]
+    pattern = draw(st.sampled_from([*patterns, "{0:04}-{1:02}", "{3} {0:04}", "{3}-{4:02}"]))
+    return f"{pattern.format(year, month, day, name, year % 100)}{draw(TIMES)}"
 
 
 @given(st.lists(date_texts() | TEXTS, min_size=1, max_size=4), st.sampled_from(sorted(DATE_FORMATS)))
@@ -157,10 +160,20 @@ def test_dates_and_times_of_parquet_are_read_like_single_ones(
         ("1.2.2024", "%d.%m.%Y", datetime(2024, 2, 1, tzinfo=UTC)),
         ("12/31/1969 12:00:00 PM", "%m/%d/%Y", datetime(1969, 12, 31, 12, tzinfo=UTC)),
         ("31/12/1969 12:05 am", "%d/%m/%Y", datetime(1969, 12, 31, 0, 5, tzinfo=UTC)),
+        ("12/31/69", "%m/%d/%y", datetime(1969, 12, 31, tzinfo=UTC)),
+        ("31.12.68 10:00", "%d.%m.%y", datetime(2068, 12, 31, 10, tzinfo=UTC)),
+        ("Jan 5, 2024", "%b %d %Y", datetime(2024, 1, 5, tzinfo=UTC)),
+        ("september 30 2024 1:00 PM", "%b %d %Y", datetime(2024, 9, 30, 13, tzinfo=UTC)),
+        ("5 Sept. 2024", "%d %b %Y", datetime(2024, 9, 5, tzinfo=UTC)),
+        ("05-JUN-99", "%d %b %y", datetime(1999, 6, 5, tzinfo=UTC)),
+        ("2024-02", "%Y-%m", datetime(2024, 2, 1, tzinfo=UTC)),
+        ("Feb 2024", "%b %Y", datetime(2024, 2, 1, tzinfo=UTC)),
+        ("feb-24", "%b %y", datetime(2024, 2, 1, tzinfo=UTC)),
     ],
 )
-def test_dates_are_read_in_their_format(text: str, date_format: str, expected: datetime) -> None:
+def test_dates_are_read_in_their_format(text: str, date_format: DateFormat, expected: datetime) -> None:
     assert parse_date(text, date_format) == expected.timestamp()
+    assert parse_dates(pl.Series([text]), date_format).to_list() == [expected.timestamp()]
 
 
 @pytest.mark.parametrize("text", ["2023-02-29", "0000-01-01", "2024-1-1 13:00 PM", "2024-01-01\n2", "24-01-01", "5"])

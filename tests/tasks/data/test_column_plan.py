@@ -104,13 +104,14 @@ def test_an_unnamed_first_column_that_counts_rows_is_left_out(start: int) -> Non
         (["01/31/2024", "02/01/2024"], "%m/%d/%Y"),
         (["31/01/2024", "01/02/2024"], "%d/%m/%Y"),
         (["01/02/2024", "03/04/2024"], "%m/%d/%Y"),
+        (["01/02/24", "03/04/24"], "%m/%d/%y"),
         (["2024-01-31T10:00:00Z"], "%Y-%m-%d"),
     ],
 )
 def test_the_format_of_dates_is_named(cells: list[str], date_format: str) -> None:
     plan = plan_of(repeat(*cells))
     assert (plan.treatment, plan.date_format) == ("date", date_format)
-    assert ("taken to come first" in plan.reason) == (cells == ["01/02/2024", "03/04/2024"])
+    assert ("taken to come first" in plan.reason) == cells[0].startswith("01/02/")
 
 
 def test_the_target_and_the_column_of_the_split_are_no_features() -> None:

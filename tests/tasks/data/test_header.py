@@ -73,7 +73,7 @@ def test_names_that_are_numbers_or_dates_are_a_header(header: str, tmp_path: Pat
 
 
 def test_wavelengths_are_a_header(tmp_path: Path) -> None:
-    waves = np.cumsum(RANDOM.random(100)) + 0.2
+    waves = np.cumsum(0.1 + RANDOM.random(100))
     spectra = pd.DataFrame(RANDOM.random((30, 100)), columns=[f"{wave:.3f}" for wave in waves])
     assert names(tmp_path, spectra.to_csv(index=False)) == tuple(spectra.columns)
 

@@ -84,6 +84,7 @@ def test_a_number_of_classes_that_does_not_fit_is_refused() -> None:
 
 def test_classes_are_counted_and_two_are_too_few_for_a_multiclass_classifier() -> None:
     requested = RequestedHyperparameters(predictor_type="multiclass_classifier")
-    assert count_classes(choose_labels(profile_of("a", "b", "c"), requested), requested) == 3
+    three, two = profile_of("a", "b", "c"), profile_of("a", "b")
+    assert count_classes(choose_labels(three, requested), requested, three) == 3
     with pytest.raises(DataError, match="has 2 classes, but a multiclass_classifier requires at least 3"):
-        count_classes(choose_labels(profile_of("a", "b"), requested), requested)
+        count_classes(choose_labels(two, requested), requested, two)
