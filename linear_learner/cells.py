@@ -39,7 +39,7 @@ _TIME = (
 )
 DateFormat = Literal[
     "%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%d.%m.%y", "%m/%d/%y", "%d/%m/%y",
-    "%b %d %Y", "%d %b %Y", "%d %b %y", "%Y-%m", "%b %Y", "%b %y",
+    "%b %d %Y", "%d %b %Y", "%d %b %y", "%Y-%m", "%m/%Y", "%b %Y", "%b %y", "%YQ%q",
 ]  # fmt: skip
 ISO_DATE: Final = "%Y-%m-%d"
 DATE_FORMATS: dict[DateFormat, str] = {
@@ -55,15 +55,17 @@ DATE_FORMATS: dict[DateFormat, str] = {
     "%d %b %Y": f"{_DAY}[ -]{_NAME}[ -]{_YEAR}{_TIME}",
     "%d %b %y": f"{_DAY}[ -]{_NAME}[ -]{_SHORT_YEAR}{_TIME}",
     "%Y-%m": f"{_YEAR}-{_MONTH}",
+    "%m/%Y": f"{_MONTH}/{_YEAR}",
     "%b %Y": f"{_NAME}[ -]{_YEAR}",
     "%b %y": f"{_NAME}-{_SHORT_YEAR}",
+    "%YQ%q": f"{_YEAR}[ -]?Q(?P<quarter>[1-4])",
 }
 """The formats of dates by name, with a pattern that must match the whole stripped text.
 
 The patterns are valid for Python and for polars (Rust); the date must exist, and the year is from 1. `%b` is the name
-of a month, also in full and in any case; without a day, a month means its first day. A time may follow a day: `T` or a
-space, hours and minutes, optionally seconds with a fraction, which is ignored, AM or PM (then the hour is from 1 to
-12), and a zone (`Z`, `UTC`, `+01`, `+0100`, `+01:00`). Without a zone, a time is in UTC.
+of a month, also in full and in any case, and `%q` a quarter; without a day, a month or quarter means its first day. A
+time may follow a day: `T` or a space, hours and minutes, optionally seconds with a fraction, which is ignored, AM or PM
+(then the hour is from 1 to 12), and a zone (`Z`, `UTC`, `+01`, `+0100`, `+01:00`). Without a zone, a time is in UTC.
 """
 
 
@@ -197,6 +199,8 @@ def _parse_date_text(text: str, date_format: DateFormat) -> int | None:
     if "name" in found:
         name = found["name"][:3].lower()
         number["month"] = MONTHS.index(name) + 1 if name in MONTHS else 0  # the pattern also matches a long s
+    if "quarter" in number:
+        number["month"] = 3 * number["quarter"] - 2
     try:
         days = (date(number["year"], number["month"], number.get("day", 1)) - _EPOCH.date()).days
     except ValueError:  # such as 30 February

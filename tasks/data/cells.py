@@ -109,6 +109,8 @@ def parse_dates(texts: pl.Series, date_format: DateFormat) -> pl.Series:
     if "name" in parts.columns:
         numbers = dict(zip(MONTHS, range(1, 13), strict=True))
         month = letters("name").str.head(3).replace_strict(numbers, default=0, return_dtype=pl.Int64).to_numpy()
+    if "quarter" in parts.columns:
+        month = 3 * number("quarter") - 2
     months = (year - _EPOCH_YEAR) * 12 + month - 1
     days = months.astype("M8[M]").astype("M8[D]") + (number("day", 1) - 1)
     hour, half = number("hour"), letters("half")

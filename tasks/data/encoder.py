@@ -164,10 +164,13 @@ def _fit(
     if column.treatment == "fill":
         return NumberColumn(name=column.name, fill=(key_float(low) + key_float(high)) / 2, indicator=missing)
     first = found.bounds.get("seconds", (0, 0))[0]
+    parts = [part for part in date_parts(np.zeros(1, np.int64)) if len({*found.bounds.get(part, ())}) > 1]
+    if column.date_format and "%d" not in column.date_format:
+        parts = [part for part in parts if part != "weekday"]  # that of the first of a month means nothing
     return DateColumn(
         name=column.name,
         format=column.date_format,
-        parts=tuple(part for part in date_parts(np.zeros(1, np.int64)) if len({*found.bounds.get(part, ())}) > 1),
+        parts=tuple(parts),
         origin=first // 86_400 * 86_400,
         fill=(low + high) // 2,
         indicator=missing,

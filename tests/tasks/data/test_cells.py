@@ -121,7 +121,9 @@ def date_texts(draw: st.DrawFn) -> str:
     name = draw(st.sampled_from([*MONTHS, "JAN", "September", "sept.", "Juni", "\u017fep"]))
     patterns = ["{0:04}-{1:02}-{2:02}", "{0}-{1}-{2}", "{2}.{1}.{0:04}", "{1}/{2}/{0:04}", "{2}.{1}.{4:02}"]
     patterns += ["{1}/{2}/{4:02}", "{3} {2}, {0:04}", "{3} {2} {0:04}", "{2}-{3}-{0:04}", "{2} {3} {4:02}"]
-    pattern = draw(st.sampled_from([*patterns, "{0:04}-{1:02}", "{3} {0:04}", "{3}-{4:02}"]))
+    pattern = draw(
+        st.sampled_from([*patterns, "{0:04}-{1:02}", "{3} {0:04}", "{3}-{4:02}", "{1}/{0:04}", "{0:04}Q{1}"])
+    )
     return f"{pattern.format(year, month, day, name, year % 100)}{draw(TIMES)}"
 
 
@@ -167,6 +169,8 @@ def test_dates_and_times_of_parquet_are_read_like_single_ones(
         ("5 Sept. 2024", "%d %b %Y", datetime(2024, 9, 5, tzinfo=UTC)),
         ("05-JUN-99", "%d %b %y", datetime(1999, 6, 5, tzinfo=UTC)),
         ("2024-02", "%Y-%m", datetime(2024, 2, 1, tzinfo=UTC)),
+        ("2/2024", "%m/%Y", datetime(2024, 2, 1, tzinfo=UTC)),
+        ("1974Q4", "%YQ%q", datetime(1974, 10, 1, tzinfo=UTC)),
         ("Feb 2024", "%b %Y", datetime(2024, 2, 1, tzinfo=UTC)),
         ("feb-24", "%b %y", datetime(2024, 2, 1, tzinfo=UTC)),
     ],

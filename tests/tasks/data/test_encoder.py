@@ -207,6 +207,13 @@ def test_a_date_has_the_parts_that_vary_in_the_training_rows() -> None:
     assert isinstance(schema.columns[0], DateColumn)
 
 
+def test_months_have_no_weekday() -> None:
+    frame = pl.DataFrame({"y": [0, 0, 0], "d": ["2023-12", "2024-01", "2024-03"]})
+    schema = fit(frame, plan({"d": "date"}, {"d": "%Y-%m"}), [True, True, True])
+    assert schema.features == ("d.year", "d.month", "d.days")
+    np.testing.assert_array_equal(encode(frame, schema), [[2023, 12, 0], [2024, 1, 31], [2024, 3, 91]])
+
+
 def test_labels_are_the_indices_of_their_classes() -> None:
     columns = plan({"x": "number"})
     frame = pl.DataFrame({"y": ["yes", "NO", None], "x": [1, 2, 3]})
