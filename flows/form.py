@@ -1,15 +1,12 @@
-"""The parameters of the flows as Prefect's form shows them: with titles, and rarely changed fields in groups.
-
-The flows name these types in annotations that are strings, so that `help(train_linear_learner)` shows the names.
-"""
+"""The parameters of the flows as Prefect's form shows them: with titles, and rarely changed fields in groups."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, Field, GetJsonSchemaHandler
+from pydantic import BaseModel, Field, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 from aws.endpoints.settings import EndpointName, Guard, Hosting, Traffic
 from aws.training.compute import Compute
@@ -17,27 +14,23 @@ from aws.training.submission import IfExists
 from tasks.parameters import Dataset, Gate, Prediction, Registry, RequestedHyperparameters, Reuse, Split
 from tasks.serving.parameters import Deployment
 
-
-def form_title(title: str) -> Any:
-    """Return the title of a parameter in the form, where Prefect would show its name."""
-    return Field(json_schema_extra={"title": title})
-
-
 RARE_GROUP = "rarely_changed"
 """Name, in the values that the form submits, of the group of rarely changed fields of a parameter."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FormGroup:
     """A parameter of which the form shows the fields in `common` first, and all others in a group below them.
 
     As an annotation, it moves the rare fields of a model to that group in the JSON schema, from which Prefect makes the
-    form.
+    form, and accepts values with that group.
     """
 
     model: type[BaseModel]
-    title: str
     common: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"FormGroup({self.model.__name__})"  # in the signature of the flow
 
     def group(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return the common fields of `values`, in order, with all others in a mapping under RARE_GROUP."""
@@ -59,11 +52,8 @@ class FormGroup:
                 flat[name] = value
         return flat
 
-    @property
-    def field(self) -> Any:
-        """The title and the default of the parameter in the form."""
-        default = self.group(self.model().model_dump(mode="json"))
-        return Field(json_schema_extra={"title": self.title, "default": default})
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_before_validator_function(self.flatten, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         reference = handler(schema)
@@ -83,13 +73,26 @@ class FormGroup:
         return reference
 
 
-DATASET_FORM = FormGroup(Dataset, "Data", ("source", "target", "ignore", "categorical", "holdout"))
-COMPUTE_FORM = FormGroup(
-    Compute, "Instances, time and money", ("instance_type", "max_runtime_seconds", "max_cost_usd", "spot")
-)
+class FormSchema(dict[str, Any]):
+    """What the form shows instead of the name and the default of a parameter; short in the signature of the flow."""
+
+    def __repr__(self) -> str:
+        return f"FormSchema({self['title']!r})"
+
+
+def form_field(title: str, group: FormGroup | None = None) -> Any:
+    """Return the field of a parameter with a title, and with the default in the group of rarely changed fields.
+
+    The flows use it in annotations that are no strings: Prefect's `serve` pickles flows without the names in strings.
+    """
+    default = {"default": group.group(group.model().model_dump(mode="json"))} if group else {}
+    return Field(json_schema_extra=FormSchema(title=title, **default))
+
+
+DATASET_FORM = FormGroup(Dataset, ("source", "target", "ignore", "categorical", "holdout"))
+COMPUTE_FORM = FormGroup(Compute, ("instance_type", "max_runtime_seconds", "max_cost_usd", "spot"))
 HYPERPARAMETERS_FORM = FormGroup(
     RequestedHyperparameters,
-    "Hyperparameters",
     (
         "predictor_type",
         "num_classes",
@@ -105,24 +108,21 @@ HYPERPARAMETERS_FORM = FormGroup(
         "binary_classifier_model_selection_criteria",
     ),
 )
-DatasetForm = Annotated[Dataset, BeforeValidator(DATASET_FORM.flatten), DATASET_FORM, DATASET_FORM.field]
-ComputeForm = Annotated[Compute, BeforeValidator(COMPUTE_FORM.flatten), COMPUTE_FORM, COMPUTE_FORM.field]
+DatasetForm = Annotated[Dataset, DATASET_FORM, form_field("Data", DATASET_FORM)]
+ComputeForm = Annotated[Compute, COMPUTE_FORM, form_field("Instances, time and money", COMPUTE_FORM)]
 HyperparametersForm = Annotated[
-    RequestedHyperparameters,
-    BeforeValidator(HYPERPARAMETERS_FORM.flatten),
-    HYPERPARAMETERS_FORM,
-    HYPERPARAMETERS_FORM.field,
+    RequestedHyperparameters, HYPERPARAMETERS_FORM, form_field("Hyperparameters", HYPERPARAMETERS_FORM)
 ]
-SplitForm = Annotated[Split, form_title("Split")]
-GateForm = Annotated[Gate, form_title("Gate")]
-RegistryForm = Annotated[Registry, form_title("Model registry")]
-ReuseForm = Annotated[Reuse, form_title("Reuse")]
-PredictionForm = Annotated[Prediction, form_title("Prediction")]
-WorkspaceName = Annotated[str, form_title("Workspace")]
-JobIfExists = Annotated[IfExists, form_title("If the training job exists")]
-ModelFolder = Annotated[str, form_title("Model folder")]
-DeploymentForm = Annotated[Deployment, form_title("Model and endpoint")]
-HostingForm = Annotated[Hosting, form_title("Instances and cost")]
-TrafficForm = Annotated[Traffic, form_title("How requests move")]
-GuardForm = Annotated[Guard, form_title("Guards")]
-EndpointForm = Annotated[EndpointName, form_title("Endpoint")]
+SplitForm = Annotated[Split, form_field("Split")]
+GateForm = Annotated[Gate, form_field("Gate")]
+RegistryForm = Annotated[Registry, form_field("Model registry")]
+ReuseForm = Annotated[Reuse, form_field("Reuse")]
+PredictionForm = Annotated[Prediction, form_field("Prediction")]
+WorkspaceName = Annotated[str, form_field("Workspace")]
+JobIfExists = Annotated[IfExists, form_field("If the training job exists")]
+ModelFolder = Annotated[str, form_field("Model folder")]
+DeploymentForm = Annotated[Deployment, form_field("Model and endpoint")]
+HostingForm = Annotated[Hosting, form_field("Instances and cost")]
+TrafficForm = Annotated[Traffic, form_field("How requests move")]
+GuardForm = Annotated[Guard, form_field("Guards")]
+EndpointForm = Annotated[EndpointName, form_field("Endpoint")]

@@ -1,7 +1,5 @@
 """The flow that predicts for new rows with a trained model."""
 
-from __future__ import annotations
-
 if __name__ == "__main__":
     # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module

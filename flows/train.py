@@ -1,7 +1,5 @@
 """The flow that trains Linear Learner on a table, evaluates the model and registers it; one task per step."""
 
-from __future__ import annotations
-
 if __name__ == "__main__":
     # Before the other imports: the command line prints, and starts its servers, while Prefect is being imported.
     from importlib import import_module

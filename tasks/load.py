@@ -24,7 +24,7 @@ from tasks.parameters import Dataset, Reading
 if TYPE_CHECKING:
     from tasks.data.measurement import Measurement
 
-VERSION = 5
+VERSION = 6
 """Part of the cache key; raised when the step measures something else."""
 
 

@@ -65,12 +65,20 @@ class Browser:
 
     def field(self, titles: Sequence[str]) -> Locator:
         """The input of a field, by the titles of its groups and its own title."""
+        return self._property(titles).locator("fieldset").first
+
+    def _property(self, titles: Sequence[str]) -> Locator:
         location = self.page.locator("body")
         for title in titles:
             pattern = re.compile(rf"^{re.escape(title)}( \(Optional\))?$")
             label = self.page.locator(f":scope > .p-label__header {LABEL}", has_text=pattern)
             location = location.locator(PROPERTY, has=label)
-        return location.locator("fieldset").first
+        return location
+
+    def enter_number(self, titles: Sequence[str], value: str) -> None:
+        """Enter a whole number in a field that is None otherwise."""
+        self._property(titles).get_by_text("int", exact=True).click()
+        self._property(titles).get_by_role("spinbutton").fill(value)
 
     def select(self, titles: Sequence[str], option: str) -> None:
         """Select an option of a drop-down with the keyboard: in Prefect 3.8 a click on its text closes it at once."""

@@ -36,6 +36,7 @@ from flows.train import train_linear_learner
 if __name__ == "__main__":
     train_linear_learner.serve(name="served")
 """
+GROUP = "linear-learner-bonus-transformed-data"
 SECRET, MARKER = token_hex(20), token_hex(20)  # random: a constant would be in a file of the clone
 STEPS = (
     "table",
@@ -111,7 +112,8 @@ def sagemaker(installation: Production) -> Any:
 def log_of_completed(installation: Production, run: str) -> str:
     """Wait until a run is Completed and return its log."""
     flow_run = installation.wait_for_end(run)
-    assert flow_run["state"]["name"] == "Completed", installation.log_of(run)
+    log = installation.log_of(run)
+    assert flow_run["state"]["name"] == "Completed", f"{flow_run['state']['message']}\n{log}"
     of_flow = {"task_run_id": {"is_null_": True}}  # its last lines arrive some seconds after its state
     installation.wait_until(
         lambda: "Finished in state" in installation.log_of(run, **of_flow), message=lambda: installation.log_of(run)
@@ -153,7 +155,7 @@ def test_the_form_shows_all_parameters_and_trains_with_its_values(installation: 
     assert "JSON" not in str([one["control"] for group in fields for one in (group, *group["fields"])])
     target, epochs, loss = (path_to(name, schema) for name in ("target", "epochs", "loss"))
     browser.field([*target.values()]).get_by_role("textbox").fill("bonus")
-    browser.field([*epochs.values()]).get_by_role("spinbutton").fill("4")
+    browser.enter_number([*epochs.values()], "4")
     browser.select([*loss.values()], "huber_loss")
     browser.enter_run_name("Huber loss, 4 epochs")
     browser.save_screenshot("form-filled")
@@ -215,6 +217,31 @@ def test_the_form_of_predict_writes_predictions_with_the_newest_model(
     s3 = client.make_workspace(str(installation.sandbox_url)).client("s3")
     written = s3.get_object(Bucket=BUCKET, Key="linear-learner/predictions/predictions.csv")["Body"].read()
     assert written.count(b"\n") == 45_001
+
+
+def test_the_form_of_serve_creates_an_endpoint_and_an_approval_starts_the_deployment(
+    installation: Production, browser: Browser
+) -> None:
+    deployment = installation.deployments()["serve"]
+    schema = deployment["parameter_openapi_schema"]
+    browser.open_run_form(deployment["id"])
+    assert browser.form_fields() == expected_fields(schema)
+    for name in ("create", "allow_unapproved"):
+        browser.switch_on([*path_to(name, schema).values()])
+    browser.save_screenshot("form-serve", full_height=True)
+    created = browser.submit()
+    log_of_completed(installation, created)
+    endpoint = sagemaker(installation).describe_endpoint(EndpointName=GROUP)
+    assert endpoint["EndpointStatus"] == "InService"
+    browser.open_run_page(created)
+    browser.save_screenshot("endpoint")
+    browser.close_page()
+
+    installation.run(PYTHON, "-m", "flows.models", "approve", GROUP, "1")
+    query = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"id": {"not_any_": [created]}}}
+    (run,) = installation.wait_until(lambda: installation.call_api("POST", "/flow_runs/filter", **query))
+    assert run["created_by"]["type"] == "AUTOMATION"
+    assert installation.wait_for_end(run["id"])["state"]["name"] == "Completed", installation.log_of(run["id"])
 
 
 def test_worker_command_line_and_serve_return_the_same_model(installation: Production, browser: Browser) -> None:
