@@ -22,8 +22,12 @@ from tasks.prefect_ui.display import warn_of_errors, without_retries
 MAX_CHANGES = 3
 """Number of changed parameters that a name has."""
 MAX_VALUE_LENGTH = 24
-_GENERATED = re.compile(r"[a-z]+-[a-z]+")
-"""Names that Prefect's server and its form generate, such as `curious-otter`."""
+_GREEK = (
+    "alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|tau|upsilon|phi|chi"
+    "|psi|omega"
+)
+_GENERATED = re.compile(rf"[a-z]+-[a-z]+|(?:{_GREEK})[0-9]*(?:-[a-z]+)+")
+"""Names that Prefect's server generates, such as `curious-otter`, and its form, such as `sigma5-canis-majoris-m`."""
 _BEFORE_VERDICT = " → "
 _IN_NAME = {"dataset.source", "dataset.target"}
 
@@ -31,8 +35,7 @@ _IN_NAME = {"dataset.source", "dataset.target"}
 def entered_name() -> str | None:
     """Return the name of the current flow run, unless Prefect generated it.
 
-    A name of two lower-case words with a hyphen is taken for a generated one: the form of Prefect fills one in, and
-    nothing else tells it from an entered one.
+    The form of Prefect fills in a generated name, which nothing but its words tells from an entered one.
     """
     context = FlowRunContext.get()
     name = (

@@ -259,6 +259,9 @@ def test_worker_command_line_and_serve_return_the_same_model(installation: Produ
         by_serve = installation.start("served")
         logs = [output, log_of_completed(installation, by_worker), log_of_completed(installation, by_serve)]
     assert all("reused: training job" in log for log in logs), logs
+    # The form generates a name, which is replaced.
+    name = installation.call_api("GET", f"/flow_runs/{by_worker}")["name"]
+    assert name.startswith("bonus from transformed_data.csv, ad-hoc → ")
     assert len({job_in(log) for log in logs}) == 1
     assert {result_of(installation, run)["model"]["sha256"] for run in (by_worker, by_serve)} == {digest}
     assert sha256(model.read_bytes()).hexdigest() == digest, "`serve` downloads the model again"

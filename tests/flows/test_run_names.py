@@ -73,5 +73,6 @@ def test_an_entered_name_is_the_name_of_the_run(entered: str) -> None:
     assert name_of_run(entered, hyperparameters={"l1": 0.01}) == entered
 
 
-def test_a_name_that_the_form_generates_is_replaced() -> None:
-    assert name_of_run("curious-otter") == BONUS
+@pytest.mark.parametrize("generated", ["curious-otter", "lambda6-dessica", "omicron524-lupi", "mu-canis-majoris-m"])
+def test_a_name_that_prefect_generates_is_replaced(generated: str) -> None:
+    assert name_of_run(generated) == BONUS
