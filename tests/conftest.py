@@ -61,6 +61,7 @@ MARKERS = {"unit", "sandbox", "e2e"}
 SERVERS = {"prefect_server", "sandbox_url", "made", "processes"}
 """Fixtures that start a server."""
 SLOWEST_FILES = (
+    "flows/test_deploy.py",
     "deployments/test_end_to_end.py",
     "flows/cli/test_main.py",
     "flows/test_faults.py",

@@ -63,6 +63,7 @@ def test_the_largest_reports_stay_small(make_case: MakeCase) -> None:
         assert sum(map(len, case.plots().values())) < MAX_CHARACTERS
 
 
+@pytest.mark.usefixtures("coarse_plots")
 @pytest.mark.parametrize("kind", PLOTS)
 def test_every_name_can_be_drawn(make_case: MakeCase, kind: PredictorType) -> None:
     names = (
