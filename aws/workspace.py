@@ -126,16 +126,17 @@ class Workspace(Block):
         parameters = credentials.aws_client_parameters
         parameters = parameters.model_copy(update={"config": {**(parameters.config or {}), **config}})
         changes = {"aws_client_parameters": parameters, "region_name": region or credentials.region_name}
-        credentials = credentials.model_copy(update=changes)
-        return self.model_copy(update={"bucket": self.bucket.model_copy(update={"credentials": credentials})})
+        return self._with_credentials(changes)
 
     def without_credentials(self) -> Self:
         """Return a copy of the workspace whose clients send unsigned requests, and time out after a few seconds."""
-        unsigned = self.with_client_options({**SHORT_TIMEOUTS, "signature_version": "unsigned"})
-        credentials = unsigned.bucket.credentials
-        changes = dict.fromkeys({"profile_name", "assume_role_arn"} & set(type(credentials).model_fields))
-        credentials = credentials.model_copy(update=changes)
-        return unsigned.model_copy(update={"bucket": unsigned.bucket.model_copy(update={"credentials": credentials})})
+        fields = type(self.bucket.credentials).model_fields
+        without = self._with_credentials(dict.fromkeys({"profile_name", "assume_role_arn"} & fields.keys()))
+        return without.with_client_options({**SHORT_TIMEOUTS, "signature_version": "unsigned"})
+
+    def _with_credentials(self, changes: Mapping[str, Any]) -> Self:
+        credentials = self.bucket.credentials.model_copy(update=changes)
+        return self.model_copy(update={"bucket": self.bucket.model_copy(update={"credentials": credentials})})
 
     @property
     def region(self) -> str:

@@ -1,10 +1,9 @@
 """Compare the models of real tables with scikit-learn's on the same rows: no option but the table and the target.
 
 `python -m benchmarks.quality [NAME ...]`; the exit code is 1 when a model is clearly worse. The tables, with text and
-missing cells, ship with other packages: `pip install palmerpenguins vega-datasets statsmodels`. Each is prepared by the
-steps of the flow with their defaults and trained by the sandbox's engine; the comparison is a ColumnTransformer
-(medians with indicators, one-hot categories) with Ridge or LogisticRegression, fitted on the same training rows. The
-metrics are means over ten splits.
+missing cells, ship with packages that `make` installs. Each is prepared by the steps of the flow with their defaults
+and trained by the sandbox's engine; the comparison is a ColumnTransformer (medians with indicators, one-hot categories)
+with Ridge or LogisticRegression, fitted on the same training rows. The metrics are means over ten splits.
 """
 
 import os

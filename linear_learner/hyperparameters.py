@@ -1,7 +1,7 @@
 """The hyperparameters of Linear Learner, and their wire format, in which every value is a string."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from difflib import get_close_matches
 from math import inf
@@ -206,11 +206,6 @@ class Hyperparameters(BaseModel, frozen=True, extra="forbid", allow_inf_nan=Fals
         if text not in {"balanced", "auto"} and not (is_number and 0 < float(text) < inf):
             raise HyperparameterError("give a number above 0, balanced, or auto")
         return text
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
-        """Return the hyperparameters that differ from their defaults."""
-        fields = type(self).model_fields
-        return [(name, value) for name, value in self if value != fields[name].get_default()]
 
     @model_validator(mode="after")
     def _check_combination(self) -> Self:

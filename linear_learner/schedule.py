@@ -17,8 +17,8 @@ ROWS_OF_ALL_EPOCHS: Final = 24_000
 """Rows that a model has seen after the last epoch, as long as neither limit of the number of epochs applies."""
 EPOCHS_PER_PATIENCE: Final = 5
 """The container's defaults are 15 epochs and a patience of 3."""
-
 FEW_ROWS: Final = 400
+"""Below it, the validation rows are too few to select among many models."""
 FEW_MODELS: Final = 4
 """The first four models of the search differ in the decay of the learning rate only."""
 

@@ -187,7 +187,7 @@ class Registry(Parameters):
     """Approve a model that passes the gate at once; otherwise it waits for manual approval. Default false."""
 
 
-class RequestedHyperparameters(Hyperparameters):
+class RequestedHyperparameters(Parameters, Hyperparameters):
     """The hyperparameters of a run: those of the algorithm, of which some are chosen for the data if they are empty."""
 
     predictor_type: RequestedType = "auto"  # type: ignore[assignment] # resolved before training

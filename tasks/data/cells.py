@@ -2,7 +2,6 @@
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 
 from linear_learner.cells import (
     DATE_FORMATS,
@@ -17,6 +16,11 @@ from linear_learner.cells import (
 from linear_learner.errors import DataError
 
 _EPOCH_YEAR = 1970
+_NUMBERS = dict.fromkeys(["year", "month", "quarter", "hour", "minute", "second", "zone_hour", "zone_minute"], 0)
+_NUMBERS |= {"short_year": -1, "day": 1}
+"""The groups of the patterns of dates that are numbers, with the value of one that a text does not have."""
+_PARTS = (*_NUMBERS, "name", "half", "sign")
+_MONTHS = dict(zip(MONTHS, range(1, 13), strict=True))
 
 
 class InvalidCellError(ValueError):
@@ -92,35 +96,23 @@ def to_seconds(cells: pl.Series, date_format: DateFormat | None) -> pl.Series:
 def parse_dates(texts: pl.Series, date_format: DateFormat) -> pl.Series:
     """The seconds since 1970 of each text; null where it does not have the format."""
     parts = texts.str.extract_groups(f"^(?:{DATE_FORMATS[date_format]})$").struct.unnest()
-
-    def number(name: str, default: int = 0) -> NDArray[np.int64]:
-        if name not in parts.columns:
-            return np.full(len(texts), default)
-        return parts[name].cast(pl.Int64).fill_null(0).to_numpy()
-
-    def letters(name: str) -> pl.Series:
-        found = (
-            parts[name] if name in parts.columns else pl.Series([None], dtype=pl.String).new_from_index(0, len(texts))
-        )
-        return found.str.to_lowercase()
-
-    year, month, short_year = number("year"), number("month"), number("short_year", -1)
+    parts = parts.with_columns(pl.lit(None, pl.String).alias(name) for name in _PARTS if name not in parts.columns)
+    number = {name: parts[name].cast(pl.Int64).fill_null(value).to_numpy() for name, value in _NUMBERS.items()}
+    year, short_year = number["year"], number["short_year"]
     year = np.where(short_year < 0, year, short_year + np.where(short_year >= FIRST_SHORT_YEAR, 1900, 2000))
-    if "name" in parts.columns:
-        numbers = dict(zip(MONTHS, range(1, 13), strict=True))
-        month = letters("name").str.head(3).replace_strict(numbers, default=0, return_dtype=pl.Int64).to_numpy()
-    if "quarter" in parts.columns:
-        month = 3 * number("quarter") - 2
+    named = parts["name"].str.to_lowercase().str.head(3).replace_strict(_MONTHS, default=0, return_dtype=pl.Int64)
+    # A format has one of these three; the others are 0.
+    month = number["month"] + named.fill_null(0).to_numpy() + np.maximum(3 * number["quarter"] - 2, 0)
     months = (year - _EPOCH_YEAR) * 12 + month - 1
-    days = months.astype("M8[M]").astype("M8[D]") + (number("day", 1) - 1)
-    hour, half = number("hour"), letters("half")
+    days = months.astype("M8[M]").astype("M8[D]") + (number["day"] - 1)
+    hour, half = number["hour"], parts["half"].str.to_lowercase()
     has_half = half.is_not_null().to_numpy()
     valid = (year > 0) & (month > 0) & (days.astype("M8[M]") == months.astype("M8[M]"))  # 30 February is in March
     valid &= ~has_half | ((hour >= 1) & (hour <= 12))
     hour = np.where(has_half, hour % 12 + 12 * (half == "p").fill_null(value=False).to_numpy(), hour)
-    offset = number("zone_hour") * 3600 + number("zone_minute") * 60
-    offset = np.where((letters("sign") == "-").fill_null(value=False).to_numpy(), -offset, offset)
-    seconds = days.astype(np.int64) * 86_400 + hour * 3600 + number("minute") * 60 + number("second") - offset
+    offset = number["zone_hour"] * 3600 + number["zone_minute"] * 60
+    offset = np.where((parts["sign"] == "-").fill_null(value=False).to_numpy(), -offset, offset)
+    seconds = days.astype(np.int64) * 86_400 + hour * 3600 + number["minute"] * 60 + number["second"] - offset
     return _select(pl.Series(valid), pl.Series(seconds, dtype=pl.Int64), None)
 
 

@@ -200,13 +200,19 @@ def visit_pages(installation: Production, browser: Browser, run: str, verdict: s
     browser.close_page()
 
 
-def test_the_form_of_predict_writes_predictions_with_the_newest_model(
-    installation: Production, browser: Browser
-) -> None:
-    deployment = installation.deployments()["predict"]
+def open_form(installation: Production, browser: Browser, name: str) -> tuple[str, dict[str, Any]]:
+    """Open the form of a deployment, which must show all of its parameters; returns its id and their schema."""
+    deployment = installation.deployments()[name]
     schema = deployment["parameter_openapi_schema"]
     browser.open_run_form(deployment["id"])
     assert browser.form_fields() == expected_fields(schema)
+    return deployment["id"], schema
+
+
+def test_the_form_of_predict_writes_predictions_with_the_newest_model(
+    installation: Production, browser: Browser
+) -> None:
+    _, schema = open_form(installation, browser, "predict")
     browser.switch_on([*path_to("allow_unapproved", schema).values()])
     browser.save_screenshot("form-predict")
     run = browser.submit()
@@ -222,10 +228,7 @@ def test_the_form_of_predict_writes_predictions_with_the_newest_model(
 def test_the_form_of_serve_creates_an_endpoint_and_an_approval_starts_the_deployment(
     installation: Production, browser: Browser
 ) -> None:
-    deployment = installation.deployments()["serve"]
-    schema = deployment["parameter_openapi_schema"]
-    browser.open_run_form(deployment["id"])
-    assert browser.form_fields() == expected_fields(schema)
+    deployment, schema = open_form(installation, browser, "serve")
     for name in ("create", "allow_unapproved"):
         browser.switch_on([*path_to(name, schema).values()])
     browser.save_screenshot("form-serve", full_height=True)
@@ -238,7 +241,7 @@ def test_the_form_of_serve_creates_an_endpoint_and_an_approval_starts_the_deploy
     browser.close_page()
 
     installation.run(PYTHON, "-m", "flows.models", "approve", GROUP, "1")
-    query = {"deployments": {"id": {"any_": [deployment["id"]]}}, "flow_runs": {"id": {"not_any_": [created]}}}
+    query = {"deployments": {"id": {"any_": [deployment]}}, "flow_runs": {"id": {"not_any_": [created]}}}
     (run,) = installation.wait_until(lambda: installation.call_api("POST", "/flow_runs/filter", **query))
     assert run["created_by"]["type"] == "AUTOMATION"
     assert installation.wait_for_end(run["id"])["state"]["name"] == "Completed", installation.log_of(run["id"])
